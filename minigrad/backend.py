@@ -1,0 +1,190 @@
+"""Which array module computes, and every other question about CuPy's presence.
+
+An array says by its type which module it belongs to (`array_module`), so an op needs no setting.
+The setting made here is for arrays that do not exist yet: `xp()` is the module that new tensors,
+parameters and random numbers are made with. It is chosen, in this order, by
+
+1. `using("cupy")`, a context manager, or `set_backend("cupy")` for the current context,
+2. the environment variable `MINIGRAD_BACKEND`,
+3. `auto`: CuPy where it is installed and a device computes, NumPy otherwise.
+
+`explain()` says what was chosen and why the other module was not. CuPy is imported here and
+nowhere else, and not before somebody needs it.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minigrad.errors import BackendError
+
+NAMES = ("auto", "numpy", "cupy")
+
+
+class Modes(NamedTuple):
+    """What a `with` block can switch: one immutable value, so that leaving a block restores all."""
+
+    recording: bool = True
+    backend: str | None = None  # None: not set here, ask the environment
+
+
+modes: ContextVar[Modes] = ContextVar("minigrad_modes", default=Modes())  # noqa: B039 (immutable)
+
+
+@contextmanager
+def switched(**changes) -> Iterator[None]:
+    """Modes with `changes`, for the length of a `with` block."""
+    token = modes.set(modes.get()._replace(**changes))
+    try:
+        yield
+    finally:
+        modes.reset(token)
+
+
+@cache
+def _cupy_or_reason() -> tuple[ModuleType | None, str]:
+    """CuPy, proved by a computation on a device; or None and the reason why not."""
+    try:
+        import cupy
+    except ImportError as error:
+        return None, f"CuPy cannot be imported ({error}); install minigrad[cuda12] or [cuda13]"
+    try:
+        if int((cupy.arange(4, dtype="float32") + 1).sum()) != 10:
+            return None, "CuPy is installed, but its device computes wrong numbers"
+        device = cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
+    except Exception as error:  # CuPy has one class of error per CUDA library
+        return None, f"CuPy is installed, but no CUDA device answers ({error})"
+    return cupy, f"a CUDA device computes ({device})"
+
+
+def _checked(name: str, source: str) -> str:
+    if name not in NAMES:
+        raise BackendError(
+            f"{source}: unknown backend {name!r}; expected one of {', '.join(NAMES)}"
+        )
+    return name
+
+
+def _requested() -> tuple[str, str]:
+    """The name asked for, and who asked."""
+    if (name := modes.get().backend) is not None:
+        return name, "set in the program"
+    if name := os.environ.get("MINIGRAD_BACKEND"):
+        return _checked(name, "MINIGRAD_BACKEND"), "MINIGRAD_BACKEND"
+    return "auto", "the default"
+
+
+def xp() -> ModuleType:
+    """The array module for new arrays: numpy or cupy.
+
+    Raises:
+        BackendError: CuPy was asked for by name and cannot be used; the message says why.
+    """
+    name, source = _requested()
+    if name == "numpy":
+        return np
+    cupy, reason = _cupy_or_reason()
+    if cupy is None and name == "cupy":
+        raise BackendError(f"backend 'cupy' ({source}): {reason}; or choose 'numpy'")
+    return cupy or np
+
+
+def get_backend() -> str:
+    """The name of the array module in force: 'numpy' or 'cupy'."""
+    return xp().__name__
+
+
+def set_backend(name: str) -> None:
+    """Make new arrays with `name` ('auto', 'numpy' or 'cupy') from here on in this context.
+
+    Raises:
+        BackendError: `name` is not known, or it is 'cupy' and CuPy cannot be used; then nothing
+            has changed.
+    """
+    before = modes.set(modes.get()._replace(backend=_checked(name, "set_backend")))
+    try:
+        xp()
+    except BackendError:
+        modes.reset(before)
+        raise
+
+
+@contextmanager
+def using(name: str) -> Iterator[ModuleType]:
+    """Make new arrays with `name` inside a `with` block, which gets the module: numpy or cupy."""
+    with switched(backend=_checked(name, "using")):
+        yield xp()
+
+
+def explain() -> str:
+    """One line: the backend in force, who asked for it, and why the other was not taken."""
+    name, source = _requested()
+    if name == "numpy":
+        return f"backend numpy ({source}); CuPy was not tried"
+    cupy, reason = _cupy_or_reason()
+    if cupy is not None:
+        return f"backend cupy ({source}: {name}); {reason}"
+    if name == "cupy":
+        return f"backend cupy ({source}) cannot be used: {reason}"
+    return f"backend numpy ({source}: auto); cupy was rejected: {reason}"
+
+
+def array_module(*arrays: Any) -> ModuleType:
+    """The module that the arrays among `arrays` belong to: numpy or cupy.
+
+    Raises:
+        BackendError: NumPy and CuPy arrays were mixed; nothing is copied between host and device
+            behind the caller's back.
+    """
+    cupy = sys.modules.get("cupy")  # an array of a module that nobody imported cannot exist
+    if cupy is None:
+        return np
+    on_device = [isinstance(x, cupy.ndarray) for x in arrays]
+    if not any(on_device):
+        return np
+    for x, there in zip(arrays, on_device, strict=True):
+        # A 0-d NumPy array may meet a device array as a scalar may; CuPy refuses it, we do not mix.
+        if isinstance(x, np.ndarray) and not there:
+            raise BackendError(
+                f"NumPy and CuPy arrays were mixed (shapes "
+                f"{', '.join(str(getattr(a, 'shape', a)) for a in arrays)}); move one with "
+                f"minigrad.backend.to_device(x) or to_numpy(x)"
+            )
+    return cupy
+
+
+def is_array(x: Any) -> bool:
+    """Whether `x` is an array of NumPy or CuPy (a Tensor or a scalar is not)."""
+    if isinstance(x, np.ndarray):
+        return True
+    cupy = sys.modules.get("cupy")
+    return cupy is not None and isinstance(x, cupy.ndarray)
+
+
+def to_numpy(x: Any) -> np.ndarray:
+    """`x` as a NumPy array; copied from the device if it is there, shared if it is on the host."""
+    if isinstance(x, np.ndarray):
+        return x
+    return x.get() if is_array(x) else np.asarray(x)
+
+
+def to_device(x: Any) -> Any:
+    """`x` as an array of the backend in force; copied only if it has to move."""
+    module = xp()
+    if module is np:
+        return to_numpy(x)
+    return module.asarray(x)
+
+
+def sample(x: Any) -> str:
+    """'float32 (2, 3)' for an array, its type's name for anything else: for messages."""
+    if hasattr(x, "dtype"):
+        return f"{x.dtype} {x.shape}"
+    return type(x).__name__

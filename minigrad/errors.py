@@ -1,0 +1,46 @@
+"""The errors that minigrad raises.
+
+    MinigradError
+    ├── ShapeError            shapes, axes or lengths that do not fit        (a ValueError)
+    ├── DtypeError            a dtype that an op cannot take                 (a TypeError)
+    ├── GradientError         what cannot be differentiated, or no longer    (a RuntimeError)
+    ├── BackendError          an array module that is absent or mixed        (a RuntimeError)
+    ├── StateError            a state dictionary that does not fit a model   (a ValueError)
+    ├── GroupError            unknown groups, sub-models that differ         (a ValueError)
+    └── RunError              a run directory that cannot be read or written (an OSError)
+
+Each message names the function, what it expects, what came, and the way out. Every class also
+inherits from the built-in error that a NumPy user would expect, so `except ValueError` works.
+"""
+
+
+class MinigradError(Exception):
+    """Anything that minigrad itself raises."""
+
+
+class ShapeError(MinigradError, ValueError):
+    """Shapes, axes or lengths do not fit each other."""
+
+
+class DtypeError(MinigradError, TypeError):
+    """A dtype that the op cannot take."""
+
+
+class GradientError(MinigradError, RuntimeError):
+    """A derivative that does not exist, or a graph that is gone."""
+
+
+class BackendError(MinigradError, RuntimeError):
+    """An array module is not available, or arrays of two of them were mixed."""
+
+
+class StateError(MinigradError, ValueError):
+    """A state dictionary does not fit the model or the optimizer."""
+
+
+class GroupError(MinigradError, ValueError):
+    """A group is not known, or a sub-model differs from the others."""
+
+
+class RunError(MinigradError, OSError):
+    """A run directory cannot be read or written."""

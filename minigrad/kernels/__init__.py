@@ -1,0 +1,62 @@
+"""Fast versions of formulas: arrays in, arrays out, or `NotImplemented`.
+
+`cpu.py` holds the Numba kernels. A kernel has the name and the arguments of the formula that it
+speeds up and knows nothing of autodiff; what it does not cover (a dtype, an axis, a layout) it
+declines, and the formula answers.
+
+Whether kernels answer at all is decided once per process, at the first call that has one: a switch
+half-way would change the last bits of a training run. `MINIGRAD_KERNELS=0` switches them off,
+`use(True)` and `use(False)` decide before the first call; `in_use()` tells, so that a run can
+record it.
+"""
+
+import os
+from collections.abc import Callable
+from functools import cache
+
+from minigrad.errors import BackendError
+
+_decision: bool | None = None
+
+
+def in_use() -> bool | None:
+    """Whether kernels answer in this process; None while that is still open."""
+    return _decision
+
+
+def use(kernels: bool) -> bool:
+    """Decide for this process whether kernels answer; returns what is in force.
+
+    `MINIGRAD_KERNELS=0` in the environment wins over `use(True)`, `=1` over `use(False)`.
+
+    Raises:
+        BackendError: it was decided the other way before, so bits could change half-way.
+    """
+    global _decision
+    setting = os.environ.get("MINIGRAD_KERNELS", "")
+    if setting not in ("", "0", "1"):
+        raise BackendError(f"MINIGRAD_KERNELS: expected 0 or 1, got {setting!r}")
+    wanted = setting == "1" if setting else kernels
+    if _decision is None:
+        _decision = wanted
+    elif _decision != wanted:
+        raise BackendError(
+            f"kernels.use({kernels}): this process has already computed with kernels "
+            f"{'on' if _decision else 'off'}; decide before the first op, or start another process"
+        )
+    return _decision
+
+
+def prefer(kernels: bool) -> bool:
+    """`use(kernels)` if nothing is decided yet; returns what is in force."""
+    return use(kernels) if _decision is None else _decision
+
+
+@cache
+def find(name: str) -> Callable | None:
+    """The CPU kernel called `name`; None if kernels are off or there is none."""
+    if not prefer(True):
+        return None
+    from minigrad.kernels import cpu  # imports Numba: not before a kernel is wanted
+
+    return getattr(cpu, name, None)

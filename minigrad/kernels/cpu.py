@@ -1,0 +1,701 @@
+"""Numba kernels: array functions with the names and arguments of the formulas they speed up.
+
+A kernel is arrays in, arrays out, or `NotImplemented` where it does not cover the call; then the
+formula answers. Nothing here knows autodiff. The covered case is always the same: C-contiguous
+float32 or float64 arrays, all of one dtype, in native byte order.
+
+How the file works:
+
+- Each public function is thin Python: check, allocate, call one compiled loop, return.
+- Loops are serial and release the GIL; threads belong to the caller. They compile at the first
+  call for a dtype and are kept in Numba's on-disk cache. `warm_up` compiles them ahead of time.
+- Sums are reordered so that they run in vectors. A loop that sums along a row writes to no array:
+  for one that does, LLVM adds a scalar version for arrays that overlap, which it also takes for
+  arrays that merely lie close, and the order of the sum would hang on addresses. As it is, equal
+  inputs give bitwise equal results.
+- Infinities and NaN keep their meaning: -inf is how a mask looks, and a NaN must reach the loss to
+  be noticed.
+- Helpers take a matrix and a row's number: passing `x[i]` to a function costs 20 ns in reference
+  counts. Rows are filled by loops: Numba takes ten times as long to compile `y[:] = x`.
+- Numba computes `float32 * float` in float64, so scalars are cast to the arrays' dtype first.
+
+Letters: B batch, H heads, T queries, S keys, D channels of a head of q and k, E of v, C classes.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from types import NotImplementedType
+
+import numpy as np
+from numba import njit, types
+from numba.extending import overload
+
+__all__ = [
+    "adam_step",
+    "attention",
+    "attention_grad",
+    "cross_entropy_rows",
+    "cross_entropy_rows_grad",
+    "embedding_grad",
+    "layer_norm",
+    "layer_norm_grad",
+    "softmax",
+    "softmax_grad",
+    "warm_up",
+]
+
+Array = np.ndarray
+Declined = NotImplementedType
+
+# "nnan" and "ninf" are left out on purpose: see above.
+compiled = njit(
+    nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz", "arcp"}
+)
+
+FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+INT64, BOOL = np.dtype(np.int64), np.dtype(np.bool_)
+
+
+def covered(x: Array, *others: Array) -> bool:
+    """Whether all arrays are C-contiguous and of one dtype, float32 or float64.
+
+    `is` is the quick comparison of dtypes; a byte-swapped dtype is another object.
+    """
+    dtype = x.dtype
+    if (dtype is not FLOAT32 and dtype is not FLOAT64) or not x.flags.c_contiguous:
+        return False
+    for y in others:  # noqa: SIM110 (`all` of a generator takes twice as long)
+        if y.dtype is not dtype or not y.flags.c_contiguous:
+            return False
+    return True
+
+
+def rows_of(x: Array) -> Array:
+    """`x` as a matrix of rows along its last axis."""
+    return x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+
+
+# --- exp and maximum, in forms that LLVM turns into vectors ---------------------------------------
+
+
+def exp(x):
+    """`e**x` inside a kernel: about 0.3 ns an element in float32, libm's in float64."""
+    raise NotImplementedError  # only its overload exists
+
+
+# Here sums keep their order: reordered, `t - 12582912` would undo the rounding.
+@overload(exp, jit_options={"fastmath": {"contract"}, "error_model": "numpy"})
+def _(x):
+    if x != types.float32:
+        return lambda x: math.exp(x)
+
+    # exp(x) = 2**n * exp(r) with n = round(x / log 2), |r| <= log(2) / 2; at most 1.3 ulp off.
+    # Adding 1.5 * 2**23 leaves a float32 no bits for a fraction, so it rounds, and n appears in the
+    # low bits; shifted by 23 they are the exponent field of 2**n. log 2 is subtracted in two parts,
+    # the first short enough for n * part to be exact. Below `low`, results would be denormal: 0.
+    low = np.float32(-87.33)
+    log2e, rounder = np.float32(1.4426950408889634), np.float32(12582912.0)
+    log2_high, log2_low = np.float32(0.693359375), np.float32(-2.12194440e-4)
+    c2, c3 = np.float32(5.0000001201e-1), np.float32(1.6666665459e-1)
+    c4, c5 = np.float32(4.1665795894e-2), np.float32(8.3334519073e-3)
+    c6, c7 = np.float32(1.3981999507e-3), np.float32(1.9875691500e-4)
+
+    def exp32(x):
+        z = low if x < low else x
+        t = np.float32(z * log2e + rounder)
+        n = t - rounder
+        r = z - n * log2_high - n * log2_low
+        p = ((((c7 * r + c6) * r + c5) * r + c4) * r + c3) * r + c2
+        p = p * (r * r) + (r + np.float32(1))
+        power = np.int32((t.view(np.int32) << 23) + 0x3F800000).view(np.float32)
+        return np.float32(0) if x < low else p * power
+
+    return exp32
+
+
+def reorder(x):
+    """Float to integer, or back, such that integers compare as their floats do, NaN above all."""
+    raise NotImplementedError  # only its overload exists
+
+
+# Of positive floats the bits already order; of negative ones, all bits but the sign are inverted.
+@overload(reorder, jit_options={"error_model": "numpy"})
+def _(x):
+    size = x.bitwidth
+    real, integer = (np.float32, np.int32) if size == 32 else (np.float64, np.int64)
+    here, there = (real, integer) if isinstance(x, types.Float) else (integer, real)
+    sign, rest = size - 1, np.iinfo(integer).max
+
+    def reordered(x):
+        bits = here(x).view(integer)
+        return integer(bits ^ ((bits >> sign) & rest)).view(there)
+
+    return reordered
+
+
+@compiled
+def clear(x, start):
+    """`x[start:] = 0` for a matrix."""
+    for i in range(start, x.shape[0]):
+        clear_row(x, i)
+
+
+@compiled
+def clear_row(x, i):
+    for j in range(x.shape[1]):
+        x[i, j] = 0
+
+
+@compiled
+def row_max(x, i):
+    """The maximum of a row. Of integers, because LLVM finds that of floats one by one."""
+    m = reorder(x.dtype.type(-np.inf))
+    for j in range(x.shape[1]):
+        m = max(m, reorder(x[i, j]))
+    return reorder(m)
+
+
+# --- softmax --------------------------------------------------------------------------------------
+
+
+@compiled
+def softmax_row(y, x, i):
+    """Softmax of row i; zeros where all of it is -inf. `y` and `x` must not overlap."""
+    m = row_max(x, i)
+    if m == -np.inf:
+        clear_row(y, i)
+        return
+    for j in range(x.shape[1]):
+        y[i, j] = exp(x[i, j] - m)
+    total = x.dtype.type(0)
+    for j in range(x.shape[1]):
+        total += y[i, j]
+    r = x.dtype.type(1) / total
+    for j in range(x.shape[1]):
+        y[i, j] *= r
+
+
+@compiled
+def softmax_loop(y, x):
+    for i in range(x.shape[0]):
+        softmax_row(y, x, i)
+
+
+@compiled
+def softmax_grad_loop(dx, g, y):
+    for i in range(y.shape[0]):
+        dot = y.dtype.type(0)
+        for j in range(y.shape[1]):
+            dot += g[i, j] * y[i, j]
+        for j in range(y.shape[1]):
+            dx[i, j] = y[i, j] * (g[i, j] - dot)
+
+
+def softmax(x: Array, *, axis: int) -> Array | Declined:
+    """Softmax along the last axis; a row of -inf gives zeros."""
+    if not x.ndim or (axis != -1 and axis != x.ndim - 1) or not covered(x):
+        return NotImplemented
+    y = np.empty_like(x)
+    softmax_loop(rows_of(y), rows_of(x))
+    return y
+
+
+def softmax_grad(g: Array, y: Array, *, axis: int) -> Array | Declined:
+    """`y * (g - sum(g * y))` along the last axis, for `y` a softmax."""
+    if not y.ndim or (axis != -1 and axis != y.ndim - 1) or g.shape != y.shape or not covered(g, y):
+        return NotImplemented
+    dx = np.empty_like(y)
+    softmax_grad_loop(rows_of(dx), rows_of(g), rows_of(y))
+    return dx
+
+
+# --- layer normalisation --------------------------------------------------------------------------
+
+
+@compiled
+def mean_and_rstd(x, i, eps):
+    """Mean and 1 / sqrt(biased variance + eps) of row i, which the second pass finds in cache."""
+    D = x.shape[1]
+    mean = 0.0
+    for j in range(D):
+        mean += x[i, j]
+    m = x.dtype.type(mean / D)
+    variance = x.dtype.type(0)
+    for j in range(D):
+        variance += (x[i, j] - m) * (x[i, j] - m)
+    return m, x.dtype.type(1.0 / math.sqrt(variance / D + eps))
+
+
+@compiled
+def layer_norm_loop(y, x, weight, bias, eps):
+    for i in range(x.shape[0]):
+        mean, rstd = mean_and_rstd(x, i, eps)
+        for j in range(x.shape[1]):
+            y[i, j] = (x[i, j] - mean) * rstd * weight[j] + bias[j]
+
+
+@compiled
+def layer_norm_grad_loop(dx, dweight, dbias, g, x, weight, eps):
+    # With n = (x - mean) * rstd and h = g * weight: dx = rstd * (h - mean(h) - n * mean(h * n)).
+    # The sums over rows can be long and one by one, so they are kept in float64.
+    zero = x.dtype.type(0)
+    sums = np.zeros((2, x.shape[1]), np.float64)
+    for i in range(x.shape[0]):
+        mean, rstd = mean_and_rstd(x, i, eps)
+        h_sum, hn_sum = zero, zero
+        for j in range(x.shape[1]):
+            h = g[i, j] * weight[j]
+            h_sum += h
+            hn_sum += h * ((x[i, j] - mean) * rstd)
+        h_mean, hn_mean = x.dtype.type(h_sum / x.shape[1]), x.dtype.type(hn_sum / x.shape[1])
+        for j in range(x.shape[1]):
+            n = (x[i, j] - mean) * rstd
+            dx[i, j] = rstd * (g[i, j] * weight[j] - h_mean - n * hn_mean)
+            sums[0, j] += g[i, j] * n
+            sums[1, j] += g[i, j]
+    for j in range(x.shape[1]):
+        dweight[j] = sums[0, j]
+        dbias[j] = sums[1, j]
+
+
+def layer_norm(
+    x: Array, weight: Array | None, bias: Array | None, *, eps: float
+) -> Array | Declined:
+    """`(x - mean) / sqrt(variance + eps) * weight + bias` over the last axis."""
+    if weight is None or bias is None or not x.ndim or not covered(x, weight, bias):
+        return NotImplemented
+    if not weight.shape == bias.shape == x.shape[-1:]:
+        return NotImplemented
+    y = np.empty_like(x)
+    layer_norm_loop(rows_of(y), rows_of(x), weight, bias, float(eps))
+    return y
+
+
+def layer_norm_grad(
+    g: Array, x: Array, weight: Array | None, *, eps: float
+) -> tuple[Array, Array, Array] | Declined:
+    """Gradients of `layer_norm` by `x`, `weight` and `bias`, given `g` by its result."""
+    if weight is None or not x.ndim or not covered(g, x, weight):
+        return NotImplemented
+    if g.shape != x.shape or weight.shape != x.shape[-1:]:
+        return NotImplemented
+    dx, dweight, dbias = np.empty_like(x), np.empty_like(weight), np.empty_like(weight)
+    layer_norm_grad_loop(rows_of(dx), dweight, dbias, rows_of(g), rows_of(x), weight, float(eps))
+    return dx, dweight, dbias
+
+
+# --- attention ------------------------------------------------------------------------------------
+#
+# One head of one sample at a time, a block of at most ROWS queries at a time. A head's columns of
+# q, k, v are copied to small tiles, so that all products below run along contiguous rows:
+#
+#     scores (rows, S) = q (rows, D) @ k.T (D, S)     out (rows, E) = p (rows, S) @ v (S, E)
+#
+# Tiles are padded with zeros, channels and keys to a multiple of LANES, queries of 4: no loop has a
+# ragged end. Padded keys score -inf, so they weigh nothing. The scores of one block is all that is
+# kept of (B, H, T, S).
+# The backward pass computes p again from q and k:
+#
+#     ds = p * (g @ v.T - rowsum(p * (g @ v.T)))      dq = ds @ k    dk = ds.T @ q    dv = p.T @ g
+
+LANES = 8
+ROWS = 32
+NO_MASK = np.empty((0, 0, 0, 0), np.bool_)
+
+
+@compiled
+def padded(n, step):
+    return (n + step - 1) // step * step
+
+
+@compiled
+def add_product(c, a, b):
+    """`c += a @ b`. Two rows of `a` by four of `b` at a time: what is loaded is used often.
+
+    Shapes (m, n), (m, k), (k, n) with m even and k a multiple of 4; `a` may have any strides.
+    """
+    for i in range(0, a.shape[0], 2):
+        for k in range(0, a.shape[1], 4):
+            p0, p1, p2, p3 = a[i, k], a[i, k + 1], a[i, k + 2], a[i, k + 3]
+            q0, q1, q2, q3 = a[i + 1, k], a[i + 1, k + 1], a[i + 1, k + 2], a[i + 1, k + 3]
+            for j in range(c.shape[1]):
+                b0, b1, b2, b3 = b[k, j], b[k + 1, j], b[k + 2, j], b[k + 3, j]
+                c[i, j] += p0 * b0 + p1 * b1 + p2 * b2 + p3 * b3
+                c[i + 1, j] += q0 * b0 + q1 * b1 + q2 * b2 + q3 * b3
+
+
+@compiled
+def load(tile, x, b, row, rows, column, columns, scale):
+    """`tile = scale * x[b, row:row+rows, column:column+columns]`, then rows of zeros."""
+    for i in range(rows):
+        for j in range(columns):
+            tile[i, j] = x[b, row + i, column + j] * scale
+    clear(tile, rows)
+
+
+@compiled
+def store(x, tile, b, row, rows, column, columns, scale):
+    """`x[b, row:row+rows, column:column+columns] = scale * tile`."""
+    for i in range(rows):
+        for j in range(columns):
+            x[b, row + i, column + j] = tile[i, j] * scale
+
+
+@compiled
+def probabilities(p, scores, q, k_t, keys, mask, b, h, row, rows, causal):
+    """Softmax of the masked scores of `rows` queries from `row` on, into `p`."""
+    clear(scores, 0)
+    add_product(scores, q, k_t)
+    for i in range(rows):
+        stop = min(keys, row + i + 1) if causal else keys
+        for j in range(stop, scores.shape[1]):
+            scores[i, j] = -np.inf
+        if mask.size:
+            # A side of 1 stands for all indices.
+            mb = b if mask.shape[0] > 1 else 0
+            mh = h if mask.shape[1] > 1 else 0
+            mi = row + i if mask.shape[2] > 1 else 0
+            step = 1 if mask.shape[3] > 1 else 0
+            for j in range(stop):
+                if not mask[mb, mh, mi, j * step]:
+                    scores[i, j] = -np.inf
+        softmax_row(p, scores, i)
+    clear(p, rows)
+
+
+@compiled
+def attention_loop(out, q, k, v, mask, heads, causal, scale):
+    T, S = q.shape[1], k.shape[1]
+    D, E = q.shape[2] // heads, v.shape[2] // heads
+    R, S_ = min(ROWS, padded(max(T, 1), 4)), padded(S, LANES)
+    D_, E_ = padded(D, LANES), padded(E, LANES)
+    dtype, one, scale = q.dtype, q.dtype.type(1), q.dtype.type(scale)
+    k_t, v_tile = np.zeros((D_, S_), dtype), np.zeros((S_, E_), dtype)
+    q_tile, scores = np.zeros((R, D_), dtype), np.zeros((R, S_), dtype)
+    p, out_tile = np.zeros((R, S_), dtype), np.zeros((R, E_), dtype)
+    for b in range(q.shape[0]):
+        for h in range(heads):
+            load(k_t.T, k, b, 0, S, h * D, D, one)
+            load(v_tile, v, b, 0, S, h * E, E, one)
+            for row in range(0, T, R):
+                rows = min(R, T - row)
+                load(q_tile, q, b, row, rows, h * D, D, scale)
+                probabilities(p, scores, q_tile, k_t, S, mask, b, h, row, rows, causal)
+                clear(out_tile, 0)
+                add_product(out_tile, p, v_tile)
+                store(out, out_tile, b, row, rows, h * E, E, one)
+
+
+@compiled
+def attention_grad_loop(dq, dk, dv, g, q, k, v, mask, heads, causal, scale):
+    T, S = q.shape[1], k.shape[1]
+    D, E = q.shape[2] // heads, v.shape[2] // heads
+    R, S_ = min(ROWS, padded(max(T, 1), 4)), padded(S, LANES)
+    D_, E_ = padded(D, LANES), padded(E, LANES)
+    dtype, one, scale = q.dtype, q.dtype.type(1), q.dtype.type(scale)
+    k_t, v_t = np.zeros((D_, S_), dtype), np.zeros((E_, S_), dtype)
+    q_tile, g_tile = np.zeros((R, D_), dtype), np.zeros((R, E_), dtype)
+    k_tile, dq_tile = np.zeros((S_, D_), dtype), np.zeros((R, D_), dtype)
+    p, dp, ds = np.zeros((R, S_), dtype), np.zeros((R, S_), dtype), np.zeros((R, S_), dtype)
+    dk_tile, dv_tile = np.zeros((S_, D_), dtype), np.zeros((S_, E_), dtype)
+    for b in range(q.shape[0]):
+        for h in range(heads):
+            load(k_t.T, k, b, 0, S, h * D, D, one)
+            load(k_tile, k, b, 0, S, h * D, D, one)
+            load(v_t.T, v, b, 0, S, h * E, E, one)
+            clear(dk_tile, 0)
+            clear(dv_tile, 0)
+            for row in range(0, T, R):
+                rows = min(R, T - row)
+                load(q_tile, q, b, row, rows, h * D, D, scale)  # so dk comes out scaled
+                load(g_tile, g, b, row, rows, h * E, E, one)
+                # The scores lie in ds until ds is known.
+                probabilities(p, ds, q_tile, k_t, S, mask, b, h, row, rows, causal)
+                clear(dp, 0)
+                add_product(dp, g_tile, v_t)
+                softmax_grad_loop(ds, dp, p)
+                clear(dq_tile, 0)
+                add_product(dq_tile, ds, k_tile)
+                store(dq, dq_tile, b, row, rows, h * D, D, scale)
+                add_product(dk_tile, ds.T, q_tile)
+                add_product(dv_tile, p.T, g_tile)
+            store(dk, dk_tile, b, 0, S, h * D, D, one)
+            store(dv, dv_tile, b, 0, S, h * E, E, one)
+
+
+def attention_mask(
+    q: Array, k: Array, v: Array, mask: Array | None, key: object, heads: int
+) -> Array | None:
+    """The mask as the loops want it, C-contiguous and not broadcast; None to decline the call."""
+    if key is not None or not covered(q, k, v) or not q.ndim == k.ndim == v.ndim == 3:
+        return None
+    (B, T, width), (_, S, v_width) = q.shape, v.shape
+    if k.shape != (B, S, width) or v.shape[0] != B or width % heads or v_width % heads:
+        return None
+    if mask is None:
+        return NO_MASK
+    if mask.dtype is not BOOL or mask.ndim > 4:
+        return None
+    mask = mask.reshape((1,) * (4 - mask.ndim) + mask.shape)
+    for side, full in zip(mask.shape, (B, heads, T, S), strict=True):
+        if side != 1 and side != full:
+            return None
+    return np.ascontiguousarray(mask)
+
+
+def scale_of(q: Array, heads: int, scale: float | None) -> float:
+    """The factor on the scores; 1/sqrt(D) if it is not given."""
+    return math.sqrt(heads / max(q.shape[2], 1)) if scale is None else float(scale)
+
+
+def attention(
+    q: Array,
+    k: Array,
+    v: Array,
+    mask: Array | None,
+    key: object,
+    *,
+    heads: int,
+    causal: bool,
+    scale: float | None,
+    dropout: float,
+) -> Array | Declined:
+    """`softmax(scale * q @ k.T) @ v` in each head, (B, T, H*E); heads lie side by side.
+
+    q (B, T, H*D), k (B, S, H*D), v (B, S, H*E); `mask` broadcasts to (B, H, T, S), True takes part;
+    `causal` lets query i see the keys j <= i. A query without keys gives zeros. No dropout here.
+    """
+    mask = attention_mask(q, k, v, mask, key, heads)
+    if mask is None:
+        return NotImplemented
+    out = np.empty((q.shape[0], q.shape[1], v.shape[2]), q.dtype)
+    attention_loop(out, q, k, v, mask, heads, bool(causal), scale_of(q, heads, scale))
+    return out
+
+
+def attention_grad(
+    g: Array,
+    q: Array,
+    k: Array,
+    v: Array,
+    mask: Array | None,
+    key: object,
+    *,
+    heads: int,
+    causal: bool,
+    scale: float | None,
+    dropout: float,
+) -> tuple[Array, Array, Array] | Declined:
+    """Gradients of `attention` by q, k and v, given `g` by its result."""
+    mask = attention_mask(q, k, v, mask, key, heads)
+    if mask is None or not covered(q, g) or g.shape != (*q.shape[:2], v.shape[2]):
+        return NotImplemented
+    dq, dk, dv = np.empty_like(q), np.empty_like(k), np.empty_like(v)
+    attention_grad_loop(
+        dq, dk, dv, g, q, k, v, mask, heads, bool(causal), scale_of(q, heads, scale)
+    )
+    return dq, dk, dv
+
+
+# --- cross-entropy --------------------------------------------------------------------------------
+
+
+@compiled
+def cross_entropy_loop(loss, x, target, ignore_index, label_smoothing):
+    e, zero = x.dtype.type(label_smoothing), x.dtype.type(0)
+    for i in range(x.shape[0]):
+        t = target[i]
+        if t == ignore_index:
+            loss[i] = 0
+            continue
+        if t < 0 or t >= x.shape[1]:
+            return False
+        m = row_max(x, i)
+        total, shift = zero, zero
+        for j in range(x.shape[1]):
+            total += exp(x[i, j] - m)
+        if e > 0:  # else 0 * (a class at -inf) would be NaN
+            for j in range(x.shape[1]):
+                shift += m - x[i, j]
+            shift = e * (shift / x.dtype.type(x.shape[1]))
+        # logsumexp(x) = m + log(total); the large m cancels before the small log is added.
+        loss[i] = math.log(total) + ((x.dtype.type(1) - e) * (m - x[i, t]) + shift)
+    return True
+
+
+@compiled
+def cross_entropy_grad_loop(dx, g, x, target, ignore_index, label_smoothing):
+    e = x.dtype.type(label_smoothing)
+    for i in range(x.shape[0]):
+        t = target[i]
+        if t == ignore_index:
+            clear_row(dx, i)
+            continue
+        if t < 0 or t >= x.shape[1]:
+            return False
+        softmax_row(dx, x, i)
+        dx[i, t] -= x.dtype.type(1) - e
+        shift = e / x.dtype.type(x.shape[1])
+        for j in range(x.shape[1]):
+            dx[i, j] = g[i] * (dx[i, j] - shift)
+    return True
+
+
+def cross_entropy_rows(
+    x: Array, target: Array, *, ignore_index: int, label_smoothing: float
+) -> Array | Declined:
+    """Cross-entropy (N,) of logits (N, C) with target classes (N,); 0 where ignored.
+
+    Targets out of range are for the formula to report.
+    """
+    if x.ndim != 2 or not covered(x) or not covered_ids(target) or target.shape != x.shape[:1]:
+        return NotImplemented
+    loss = np.empty(x.shape[0], x.dtype)
+    good = cross_entropy_loop(loss, x, target, int(ignore_index), float(label_smoothing))
+    return loss if good else NotImplemented
+
+
+def cross_entropy_rows_grad(
+    g: Array, x: Array, target: Array, *, ignore_index: int, label_smoothing: float
+) -> Array | Declined:
+    """Gradient (N, C) of `cross_entropy_rows` by `x`, given `g` (N,) by its result."""
+    if g.strides == (0,):  # the gradient of a mean: one number, repeated without memory
+        g = g.copy()
+    if x.ndim != 2 or not covered(x, g) or not covered_ids(target):
+        return NotImplemented
+    if not g.shape == target.shape == x.shape[:1]:
+        return NotImplemented
+    dx = np.empty_like(x)
+    good = cross_entropy_grad_loop(dx, g, x, target, int(ignore_index), float(label_smoothing))
+    return dx if good else NotImplemented
+
+
+# --- embedding ------------------------------------------------------------------------------------
+
+
+def covered_ids(ids: Array) -> bool:
+    return ids.dtype is INT64 and ids.flags.c_contiguous
+
+
+@compiled
+def embedding_grad_loop(dw, g, ids):
+    for i in range(ids.size):
+        row = ids[i]
+        if row < 0 or row >= dw.shape[0]:
+            return False
+        for j in range(dw.shape[1]):
+            dw[row, j] += g[i, j]
+    return True
+
+
+def embedding_grad(g: Array, ids: Array, *, rows: int) -> Array | Declined:
+    """Sums (rows, D) of the rows of `g` (*ids.shape, D) that have equal ids, in their order."""
+    if not g.ndim or g.shape[:-1] != ids.shape or not covered(g) or not covered_ids(ids):
+        return NotImplemented
+    dw = np.zeros((rows, g.shape[-1]), g.dtype)
+    return dw if embedding_grad_loop(dw, rows_of(g), ids.reshape(-1)) else NotImplemented
+
+
+# --- Adam -----------------------------------------------------------------------------------------
+
+
+@compiled
+def adam_loop(w, g, m, v, starts, stops, steps, lr, beta1, beta2, eps, shrink, l2):
+    for i in range(starts.size):
+        if not 0 <= starts[i] <= stops[i] <= w.size:
+            return False
+    # Corrections are float64; what meets the arrays is rounded to their dtype once.
+    number = w.dtype.type
+    b1, b2, c1, c2 = number(beta1), number(beta2), number(1 - beta1), number(1 - beta2)
+    eps_, shrink_, l2_ = number(eps), number(shrink), number(l2)
+    zero, tiny = number(0), np.finfo(w.dtype).tiny
+    for i in range(starts.size):
+        rate = number(lr / (1 - beta1 ** steps[i]))
+        root = number(1 / math.sqrt(1 - beta2 ** steps[i]))
+        # Indices from 0 on are known not to be negative, which Numba would count from the end.
+        segment = slice(starts[i], stops[i])
+        wi, gi, mi, vi = w[segment], g[segment], m[segment], v[segment]
+        for j in range(wi.size):
+            x = wi[j] * shrink_
+            d = gi[j] + l2_ * x
+            mj = b1 * mi[j] + c1 * d
+            vj = b2 * vi[j] + c2 * (d * d)
+            # Moments of rows without gradients shrink for ever; denormals would slow every step.
+            mj = zero if abs(mj) < tiny else mj
+            vj = zero if vj < tiny else vj
+            mi[j] = mj
+            vi[j] = vj
+            wi[j] = x - rate * mj / (math.sqrt(vj) * root + eps_)
+    return True
+
+
+def adam_step(
+    w: Array,
+    g: Array,
+    m: Array,
+    v: Array,
+    starts: Array,
+    stops: Array,
+    steps: Array,
+    *,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+) -> Declined | None:
+    """One step of Adam (AdamW if `decoupled`), in place, on segments of flat buffers.
+
+    Parameter i is `w[starts[i]:stops[i]]`; `steps[i]` >= 1 counts its steps, this one included.
+    What no segment covers stays as it is. Denormal moments become 0.
+    """
+    if w.ndim != 1 or not covered(w, g, m, v) or not w.shape == g.shape == m.shape == v.shape:
+        return NotImplemented
+    if not (covered_ids(starts) and covered_ids(stops) and covered_ids(steps)):
+        return NotImplemented
+    if starts.ndim != 1 or not starts.shape == stops.shape == steps.shape:
+        return NotImplemented
+    shrink, l2 = (1 - lr * weight_decay, 0.0) if decoupled else (1.0, float(weight_decay))
+    numbers = float(lr), float(beta1), float(beta2), float(eps), shrink, l2
+    return None if adam_loop(w, g, m, v, starts, stops, steps, *numbers) else NotImplemented
+
+
+# --- compiling ahead ------------------------------------------------------------------------------
+
+
+def warm_up(
+    dtypes: Iterable[str] = ("float32",),
+    report: Callable[[str, float], None] | None = None,
+) -> None:
+    """Compile every kernel, or load it from the on-disk cache, by calling it on tiny arrays.
+
+    `report(name, seconds)` is called after each.
+    """
+    for dtype in dtypes:
+        x, x3, row = np.ones((1, 1), dtype), np.ones((1, 1, 1), dtype), np.ones(1, dtype)
+        ids, ends = np.zeros(1, np.int64), np.ones(1, np.int64)
+        heads = {"heads": 1, "causal": False, "scale": 1.0, "dropout": 0.0}
+        classes = {"ignore_index": -100, "label_smoothing": 0.0}
+        adam = {"lr": 0.0, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0}
+        flat = (row.copy() for _ in range(4))
+        calls = [
+            (softmax, (x,), {"axis": -1}),
+            (softmax_grad, (x, x), {"axis": -1}),
+            (layer_norm, (x, row, row), {"eps": 1e-5}),
+            (layer_norm_grad, (x, x, row), {"eps": 1e-5}),
+            (attention, (x3, x3, x3, None, None), heads),
+            (attention_grad, (x3, x3, x3, x3, None, None), heads),
+            (cross_entropy_rows, (x, ids), classes),
+            (cross_entropy_rows_grad, (row, x, ids), classes),
+            (embedding_grad, (x, ids), {"rows": 1}),
+            (adam_step, (*flat, ids, ends, ends), {**adam, "decoupled": False}),
+        ]
+        for kernel, args, options in calls:
+            began = time.perf_counter()
+            kernel(*args, **options)
+            if report:
+                report(kernel.__name__, time.perf_counter() - began)

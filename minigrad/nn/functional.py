@@ -1,0 +1,44 @@
+"""Functions with PyTorch's names, with `axis` and `keepdims` in place of dim and keepdim."""
+
+from minigrad import ops, random
+from minigrad.errors import ShapeError
+from minigrad.ops import (
+    cross_entropy,
+    embedding,
+    gelu,
+    linear,
+    log_softmax,
+    one_hot,
+    relu,
+    scaled_dot_product_attention,
+    sigmoid,
+    softmax,
+    tanh,
+)
+
+__all__ = [
+    "cross_entropy", "dropout", "embedding", "gelu", "layer_norm", "linear", "log_softmax",
+    "one_hot", "relu", "scaled_dot_product_attention", "sigmoid", "softmax", "tanh",
+]  # fmt: skip
+
+
+def dropout(x, p: float = 0.5, training: bool = True):
+    """`minigrad.dropout` with the next key of the current stream; `x` itself outside training."""
+    return ops.dropout(x, random.next_key(), p=p) if training and p else x
+
+
+def layer_norm(x, normalized_shape, weight=None, bias=None, eps: float = 1e-5):
+    """Layer norm over the last axes, whose lengths `normalized_shape` states (an int for one).
+
+    Raises:
+        ShapeError: the last axes of `x` have other lengths.
+    """
+    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    n = len(shape)
+    if x.shape[x.ndim - n :] != shape:
+        raise ShapeError(f"layer_norm: the last axes must be {shape}, got {x.shape}")
+    if n == 1:
+        return ops.layer_norm(x, weight, bias, eps=eps)
+    weight, bias = (v if v is None else ops.reshape(v, shape=(-1,)) for v in (weight, bias))
+    flat = ops.reshape(x, shape=(*x.shape[:-n], -1))
+    return ops.reshape(ops.layer_norm(flat, weight, bias, eps=eps), shape=x.shape)

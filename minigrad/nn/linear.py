@@ -1,0 +1,30 @@
+"""The linear layer."""
+
+from minigrad import ops
+from minigrad.autodiff import Tensor
+from minigrad.nn import init
+from minigrad.nn.module import Module
+
+
+class Linear(Module):
+    """`x @ weight.T + bias` over the last axis.
+
+    Attributes:
+        weight: (out_features, in_features), uniform within 1/sqrt(in_features) as in PyTorch.
+        bias: (out_features,), likewise, or None.
+    """
+
+    def __init__(
+        self, in_features: int, out_features: int, bias: bool = True, dtype: str = "float32"
+    ):
+        bound = init.fan_in_bound(in_features)
+        self.weight = init.uniform((out_features, in_features), bound, dtype)
+        self.bias = init.uniform((out_features,), bound, dtype) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (..., in_features) -> (..., out_features)."""
+        return ops.linear(x, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        n_out, n_in = self.weight.shape
+        return f"in_features={n_in}, out_features={n_out}, bias={self.bias is not None}"

@@ -1,0 +1,225 @@
+"""Modules: parameters in named attributes, and what one does with all of them at once."""
+
+import unicodedata
+from collections.abc import Iterator, Mapping
+from typing import Any, Self
+
+import numpy as np
+
+from minigrad.autodiff import Tensor, wrap
+from minigrad.backend import array_module, is_array, to_numpy, xp
+from minigrad.errors import StateError
+
+
+def Parameter(data: Any, requires_grad: bool = True) -> Tensor:
+    """A tensor that a module owns and an optimizer changes: it has a name.
+
+    The name is given by `Module.parameters()`; until then it is 'parameter'. The data is moved to
+    the backend in force.
+    """
+    data = data.data if type(data) is Tensor else data
+    return Tensor(xp().asarray(data), requires_grad, name="parameter")
+
+
+class Module:
+    """A function with parameters. Subclasses set attributes and define `forward`.
+
+    Whatever a module holds in its attributes is found there: parameters, other modules, and lists,
+    tuples or dictionaries of them. Nothing is registered, so there is nothing to forget; the order
+    is that in which the attributes were set. What is held twice is listed once, under its first
+    name.
+
+    Calling a module turns arrays into Tensors, so a module always gives Tensors.
+    """
+
+    training = True
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} must define forward")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        args = [wrap(x) if is_array(x) else x for x in args]
+        kwargs = {k: wrap(x) if is_array(x) else x for k, x in kwargs.items()}
+        return self.forward(*args, **kwargs)
+
+    # -- what is inside
+
+    def named_modules(self) -> Iterator[tuple[str, "Module"]]:
+        """Pairs (name, module): this one, named '', and all below it, from the top down."""
+        yield from ((name, m) for name, m in _walk(self, "", set()) if isinstance(m, Module))
+
+    def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
+        """Pairs (full name, parameter), such as ('layers.0.weight', ...), each parameter once."""
+        yield from ((name, p) for name, p in _walk(self, "", set()) if type(p) is Tensor)
+
+    def parameters(self) -> list[Tensor]:
+        """All parameters; from here on each knows its full name below this module."""
+        found = []
+        for name, p in self.named_parameters():
+            p.name = name
+            found.append(p)
+        return found
+
+    # -- modes
+
+    def train(self, mode: bool = True) -> Self:
+        """Behave as in training (dropout drops), here and below; returns itself."""
+        for _, module in self.named_modules():
+            module.training = mode
+        return self
+
+    def eval(self) -> Self:
+        """Behave as in use (dropout passes), here and below; returns itself."""
+        return self.train(False)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Unfreeze, or with False freeze, all parameters; returns itself."""
+        for _, p in self.named_parameters():
+            p.requires_grad_(requires_grad)
+        return self
+
+    def zero_grad(self) -> None:
+        """Make all gradients absent."""
+        for _, p in self.named_parameters():
+            p.grad = None
+
+    # -- state
+
+    def state_dict(self, layout: str = "minigrad") -> dict[str, np.ndarray]:
+        """Copies of all parameters on the host, by full name.
+
+        Args:
+            layout: 'torch' for the names and shapes of PyTorch where they differ from ours: an
+                attention's projections of query, key and value packed as `in_proj_weight`.
+        """
+        if layout not in ("minigrad", "torch"):
+            raise ValueError(f"state_dict: layout must be 'minigrad' or 'torch', got {layout!r}")
+        state = {name: np.array(to_numpy(p.data)) for name, p in self.named_parameters()}
+        if layout == "torch":
+            for prefix, module in self.named_modules():
+                module.pack_state(state, f"{prefix}." if prefix else "")
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
+        """Copy the values of `state` into the parameters of the same names.
+
+        Entries in PyTorch's packed layout are unpacked first.
+
+        Args:
+            state: NumPy arrays, device arrays or Tensors by full name.
+            strict: every parameter must be there and nothing else. Without it, absent and
+                unexpected names are passed over; shapes and dtypes must fit all the same.
+
+        Raises:
+            StateError: lists everything that is missing, unexpected, or of another shape or dtype.
+                Nothing has been changed then.
+        """
+        state = {k: v.data if type(v) is Tensor else v for k, v in state.items()}
+        for prefix, module in self.named_modules():
+            module.unpack_state(state, f"{prefix}." if prefix else "")
+        wanted = dict(self.named_parameters())
+        problems = []
+        if strict:
+            problems += [f"missing: {k} {_kind(p)}" for k, p in wanted.items() if k not in state]
+            problems += [f"unexpected: {k} {_kind(v)}" for k, v in state.items() if k not in wanted]
+        for name in wanted.keys() & state.keys():
+            ours, theirs = wanted[name], state[name]
+            if not hasattr(theirs, "dtype") or tuple(theirs.shape) != ours.shape:
+                problems.append(f"shape: {name} must be {_kind(ours)}, got {_kind(theirs)}")
+            elif theirs.dtype != ours.dtype:
+                problems.append(f"dtype: {name} must be {_kind(ours)}, got {_kind(theirs)}")
+        if problems:
+            listing = "\n  ".join(sorted(problems))
+            raise StateError(
+                f"load_state_dict: {len(problems)} entries do not fit {type(self).__name__}; "
+                f"nothing was loaded:\n  {listing}"
+            )
+        for name in wanted.keys() & state.keys():
+            p = wanted[name]
+            p.data[...] = array_module(p.data).asarray(state[name])
+
+    def pack_state(self, state: dict[str, np.ndarray], prefix: str) -> None:
+        """Rewrite this module's own entries of `state` to PyTorch's layout; for subclasses."""
+
+    def unpack_state(self, state: dict[str, Any], prefix: str) -> None:
+        """Rewrite PyTorch's entries for this module in `state` to ours; for subclasses."""
+
+    # -- pictures
+
+    def summary(self) -> str:
+        """A table: each parameter's name, shape, dtype, count and bytes, and the totals."""
+        rows = [("parameter", "shape", "dtype", "count", "bytes")]
+        count = size = 0
+        for name, p in self.named_parameters():
+            frozen = "" if p.requires_grad else " (frozen)"
+            rows.append(
+                (name + frozen, str(p.shape), str(p.dtype), f"{p.size:,}", f"{p.data.nbytes:,}")
+            )
+            count, size = count + p.size, size + p.data.nbytes
+        rows.append((f"total of {type(self).__name__}", "", "", f"{count:,}", f"{size:,}"))
+        widths = [max(map(_columns, column)) for column in zip(*rows, strict=True)]
+
+        def cells(row):
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True)):
+                gap = " " * (width - _columns(cell))
+                yield cell + gap if i < 3 else gap + cell
+
+        return "\n".join("  ".join(cells(row)).rstrip() for row in rows)
+
+    def extra_repr(self) -> str:
+        """What stands in the parentheses of this module's line in `repr`; for subclasses."""
+        return ""
+
+    def __repr__(self) -> str:
+        lines = [
+            f"  ({name}): " + repr(child).replace("\n", "\n  ") for name, child in _children(self)
+        ]
+        name, extra = type(self).__name__, self.extra_repr()
+        if not lines:
+            return f"{name}({extra})"
+        return "\n".join([f"{name}(", *([f"  {extra}"] if extra else []), *lines, ")"])
+
+
+def _columns(text: str) -> int:
+    """How many columns of a terminal `text` takes: two for each wide character, as in 日本."""
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def _kind(x: Any) -> str:
+    return f"{tuple(x.shape)} {x.dtype}" if hasattr(x, "dtype") else type(x).__name__
+
+
+def _items(value: Any) -> Iterator[tuple[str, Any]]:
+    """The named parts of a module, list, tuple or dictionary."""
+    if isinstance(value, Module):
+        value = vars(value)
+    if isinstance(value, Mapping):
+        yield from ((str(k), v) for k, v in value.items())
+    elif isinstance(value, list | tuple):
+        yield from ((str(i), v) for i, v in enumerate(value))
+
+
+def _walk(value: Any, name: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
+    """Modules and parameters in and below `value`, each once, in order, with full names."""
+    is_parameter = type(value) is Tensor and value.name is not None
+    if is_parameter or isinstance(value, Module | Mapping | list | tuple):
+        if id(value) in seen:
+            return
+        seen.add(id(value))
+        if is_parameter or isinstance(value, Module):
+            yield name, value
+        for part, inside in _items(value):
+            yield from _walk(inside, f"{name}.{part}" if name else part, seen)
+
+
+def _children(module: Module) -> Iterator[tuple[str, Module]]:
+    """The modules directly below, those in lists and dictionaries among them."""
+    for name, value in _items(module):
+        if isinstance(value, Module):
+            yield name, value
+        elif type(value) is not Tensor:
+            yield from (
+                (f"{name}.{part}", inside)
+                for part, inside in _items(value)
+                if isinstance(inside, Module)
+            )

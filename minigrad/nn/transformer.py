@@ -1,0 +1,228 @@
+"""The encoder-decoder transformer (Vaswani et al., arXiv 1706.03762) with normalisation first.
+
+Letters: B batch, S source length, T target length, D = d_model, V vocabulary.
+"""
+
+from typing import Any
+
+from minigrad import ops
+from minigrad.autodiff import Tensor
+from minigrad.errors import ShapeError
+from minigrad.nn import init
+from minigrad.nn.attention import MultiheadAttention
+from minigrad.nn.dropout import Dropout
+from minigrad.nn.embedding import Embedding, SinusoidalPositions
+from minigrad.nn.linear import Linear
+from minigrad.nn.module import Module
+from minigrad.nn.norm import LayerNorm
+
+ACTIVATIONS = {"relu": ops.relu, "gelu": ops.gelu}
+
+
+class _Layer(Module):
+    """What encoder and decoder layers share: residual branches and the feed-forward network."""
+
+    def __init__(self, d_model, dim_feedforward, dropout, activation, norm_first, dtype):
+        if activation not in ACTIVATIONS:
+            raise ValueError(
+                f"{type(self).__name__}: activation must be one of {sorted(ACTIVATIONS)}, got "
+                f"{activation!r}"
+            )
+        self.activation, self.norm_first = activation, norm_first
+        self.linear1 = Linear(d_model, dim_feedforward, dtype=dtype)
+        self.linear2 = Linear(dim_feedforward, d_model, dtype=dtype)
+        self.dropout = Dropout(dropout)
+
+    def _feed_forward(self, x):
+        """Position by position: (B, T, D) -> (B, T, dim_feedforward) -> (B, T, D)."""
+        return self.linear2(self.dropout(ACTIVATIONS[self.activation](self.linear1(x))))
+
+    def _residual(self, x, norm, branch):
+        """`x` plus a branch of it; the norm stands before the branch, or after the sum."""
+        if self.norm_first:
+            return x + self.dropout(branch(norm(x)))
+        return norm(x + self.dropout(branch(x)))
+
+
+class TransformerEncoderLayer(_Layer):
+    """Self-attention, then a feed-forward network, each normalised first and added to its input.
+
+    Args:
+        d_model: D.
+        nhead: heads of the attention.
+        dim_feedforward: features between the two linear layers.
+        dropout: in training, on attention weights, on the inner features and on both branches.
+        activation: 'relu' or 'gelu'.
+        norm_first: Pre-LN (Xiong et al., arXiv 2002.04745), our default; False for Post-LN, which
+            is PyTorch's.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        nhead: int,
+        dim_feedforward: int = 2048,
+        dropout: float = 0.1,
+        activation: str = "relu",
+        norm_first: bool = True,
+        dtype: str = "float32",
+    ):
+        self.self_attn = MultiheadAttention(d_model, nhead, dropout, dtype=dtype)
+        super().__init__(d_model, dim_feedforward, dropout, activation, norm_first, dtype)
+        self.norm1 = LayerNorm(d_model, dtype=dtype)
+        self.norm2 = LayerNorm(d_model, dtype=dtype)
+
+    def forward(self, src: Tensor, src_key_padding_mask: Any = None) -> Tensor:
+        """src: (B, S, D), mask (B, S) True at padding -> (B, S, D)."""
+        x = self._residual(src, self.norm1, lambda x: self.self_attn(x, x, x, src_key_padding_mask))
+        return self._residual(x, self.norm2, self._feed_forward)
+
+
+class TransformerDecoderLayer(_Layer):
+    """Causal self-attention, attention to the encoder's output, then a feed-forward network.
+
+    Arguments are those of `TransformerEncoderLayer`.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        nhead: int,
+        dim_feedforward: int = 2048,
+        dropout: float = 0.1,
+        activation: str = "relu",
+        norm_first: bool = True,
+        dtype: str = "float32",
+    ):
+        self.self_attn = MultiheadAttention(d_model, nhead, dropout, dtype=dtype)
+        self.multihead_attn = MultiheadAttention(d_model, nhead, dropout, dtype=dtype)
+        super().__init__(d_model, dim_feedforward, dropout, activation, norm_first, dtype)
+        self.norm1 = LayerNorm(d_model, dtype=dtype)
+        self.norm2 = LayerNorm(d_model, dtype=dtype)
+        self.norm3 = LayerNorm(d_model, dtype=dtype)
+
+    def forward(
+        self,
+        tgt: Tensor,
+        memory: Tensor,
+        tgt_key_padding_mask: Any = None,
+        memory_key_padding_mask: Any = None,
+    ) -> Tensor:
+        """tgt: (B, T, D), memory: (B, S, D), masks True at padding -> (B, T, D)."""
+        x = self._residual(
+            tgt,
+            self.norm1,
+            lambda x: self.self_attn(x, x, x, tgt_key_padding_mask, is_causal=True),
+        )
+        x = self._residual(
+            x,
+            self.norm2,
+            lambda x: self.multihead_attn(x, memory, memory, memory_key_padding_mask),
+        )
+        return self._residual(x, self.norm3, self._feed_forward)
+
+
+class Encoder(Module):
+    """Embedding, positions, encoder layers, and the last norm."""
+
+    def __init__(
+        self, vocab_size: int, d_model: int, num_layers: int, padding_idx: int, **layer: Any
+    ):
+        self.embed = Embedding(vocab_size, d_model, padding_idx, layer.get("dtype", "float32"))
+        self.positions = SinusoidalPositions()
+        self.dropout = Dropout(layer["dropout"])
+        self.layers = [TransformerEncoderLayer(d_model, **layer) for _ in range(num_layers)]
+        self.norm = LayerNorm(d_model, dtype=layer.get("dtype", "float32"))
+
+    def forward(self, src: Tensor, src_padding: Any = None) -> Tensor:
+        """src: (B, S) ids, src_padding (B, S) True at padding -> (B, S, D)."""
+        x = self.dropout(self.positions(self.embed(src)))
+        for layer in self.layers:
+            x = layer(x, src_padding)
+        return self.norm(x)
+
+
+class Decoder(Module):
+    """Embedding, positions, decoder layers, the last norm, and the projection to the vocabulary."""
+
+    def __init__(
+        self, vocab_size: int, d_model: int, num_layers: int, padding_idx: int, **layer: Any
+    ):
+        dtype = layer.get("dtype", "float32")
+        self.embed = Embedding(vocab_size, d_model, padding_idx, dtype)
+        self.positions = SinusoidalPositions()
+        self.dropout = Dropout(layer["dropout"])
+        self.layers = [TransformerDecoderLayer(d_model, **layer) for _ in range(num_layers)]
+        self.norm = LayerNorm(d_model, dtype=dtype)
+        self.output_projection = Linear(d_model, vocab_size, dtype=dtype)
+        # Small logits: at first every word is about equally probable.
+        self.output_projection.weight = init.glorot_uniform(vocab_size, d_model, dtype=dtype)
+
+    def forward(self, tgt: Tensor, memory: Tensor, src_padding: Any = None) -> Tensor:
+        """tgt: (B, T) ids, memory: (B, S, D) -> logits (B, T, V).
+
+        Padding stands at the end of a target, where causal attention does not look back at it.
+        """
+        x = self.dropout(self.positions(self.embed(tgt)))
+        for layer in self.layers:
+            x = layer(x, memory, memory_key_padding_mask=src_padding)
+        return self.output_projection(self.norm(x))
+
+
+class Seq2Seq(Module):
+    """From source ids and the target so far to the logits of each next target id.
+
+    Args:
+        vocab_size: V, of source and target together.
+        d_model: D.
+        nhead: attention heads.
+        dim_feedforward: inner features of the feed-forward networks.
+        num_encoder_layers, num_decoder_layers: depth.
+        dropout: in training.
+        padding_idx: the id of padding; its keys are not seen, its embedding is zero.
+        activation, norm_first: as for `TransformerEncoderLayer`.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        d_model: int,
+        nhead: int,
+        dim_feedforward: int,
+        num_encoder_layers: int,
+        num_decoder_layers: int,
+        dropout: float = 0.0,
+        padding_idx: int = 0,
+        activation: str = "relu",
+        norm_first: bool = True,
+        dtype: str = "float32",
+    ):
+        layer = {
+            "nhead": nhead,
+            "dim_feedforward": dim_feedforward,
+            "dropout": dropout,
+            "activation": activation,
+            "norm_first": norm_first,
+            "dtype": dtype,
+        }
+        self.padding_idx = padding_idx
+        self.encoder = Encoder(vocab_size, d_model, num_encoder_layers, padding_idx, **layer)
+        self.decoder = Decoder(vocab_size, d_model, num_decoder_layers, padding_idx, **layer)
+
+    def encode(self, src: Tensor) -> tuple[Tensor, Tensor]:
+        """src: (B, S) ids -> memory (B, S, D) and the mask of its padding (B, S)."""
+        padding = src == self.padding_idx
+        return self.encoder(src, padding), padding
+
+    def decode(self, tgt: Tensor, memory: Tensor, src_padding: Any = None) -> Tensor:
+        """tgt: (B, T) ids so far, from the start symbol on -> logits (B, T, V)."""
+        return self.decoder(tgt, memory, src_padding)
+
+    def forward(self, src: Tensor, tgt: Tensor) -> Tensor:
+        """src: (B, S) ids, tgt: (B, T) ids, shifted right by the start symbol -> (B, T, V)."""
+        if src.ndim != 2 or tgt.ndim != 2 or len(src) != len(tgt):
+            raise ShapeError(
+                f"Seq2Seq: src must be (B, S) and tgt (B, T), got {src.shape} and {tgt.shape}"
+            )
+        memory, padding = self.encode(src)
+        return self.decode(tgt, memory, padding)

@@ -1,0 +1,181 @@
+"""Attention (Vaswani et al., "Attention is all you need", arXiv 1706.03762).
+
+Letters: B batch, T queries, S keys, H heads, D features of a head.
+"""
+
+import math
+
+from minigrad import random
+from minigrad.autodiff import Tensor, op
+from minigrad.backend import array_module
+from minigrad.errors import DtypeError, ShapeError
+from minigrad.ops.noise import dropout as drop
+from minigrad.ops.products import matmul
+from minigrad.ops.reductions import sum
+from minigrad.ops.shaping import broadcast_to, reshape, swapaxes, transpose
+from minigrad.ops.softmaxes import shifted_exp
+
+
+def _split(x, heads):
+    """(B, T, H*D) -> (B, H, T, D)."""
+    B, T, _ = x.shape
+    return transpose(reshape(x, shape=(B, T, heads, x.shape[2] // heads)), axes=(0, 2, 1, 3))
+
+
+def _join(x):
+    """(B, H, T, D) -> (B, T, H*D)."""
+    B, H, T, D = x.shape
+    return reshape(transpose(x, axes=(0, 2, 1, 3)), shape=(B, T, H * D))
+
+
+def _probabilities(xp, q, k, mask, causal, scale):
+    """(B, H, T, S): softmax over the keys that may be seen; a row that sees none is zero."""
+    scores = matmul(q, swapaxes(k, axis1=-1, axis2=-2)) * scale
+    T, S = scores.shape[-2:]
+    allowed = None
+    if causal:
+        module = array_module(q.data if type(q) is Tensor else q)
+        allowed = module.arange(S)[None, :] <= module.arange(T)[:, None]
+    if mask is not None:
+        if mask.dtype == bool:
+            allowed = mask if allowed is None else mask & allowed
+        else:
+            scores = scores + mask
+    if S == 0:
+        return scores
+    if allowed is not None:
+        scores = xp.where(allowed, scores, -math.inf)
+    e = shifted_exp(xp, scores, -1)
+    s = sum(e, axis=-1, keepdims=True)
+    return e / xp.where(s == 0, 1.0, s)
+
+
+@op(kernel=True)
+def attention(xp, q, k, v, mask=None, key=None, *, heads=1, causal=False, scale=None, dropout=0.0):
+    """Each query's mean of the values, weighted by the softmax of its products with the keys.
+
+    Args:
+        q: (B, T, H*D), the heads side by side as a projection gives them.
+        k: (B, S, H*D).
+        v: (B, S, H*Dv).
+        mask: broadcastable to (B, H, T, S); booleans, True where a query may see a key, or floats
+            that are added to the scores.
+        key: a `minigrad.random.Key` for dropout on the weights, or None for none.
+        heads: H.
+        causal: query i sees the keys 0..i only.
+        scale: of the scores, 1/sqrt(D) by default.
+        dropout: the probability that a weight is dropped.
+
+    Returns:
+        (B, T, H*Dv). A query that may see no key gets zeros, and no gradient flows.
+    """
+    scale = _checked_scale(q, k, v, mask, heads, scale)
+    p = _probabilities(xp, _split(q, heads), _split(k, heads), mask, causal, scale)
+    p = p if key is None else drop(p, key, p=dropout)
+    return _join(matmul(p, _split(v, heads)))
+
+
+@attention.vjp
+def _(g, _y, q, k, v, mask, key, **options):
+    def of_mask():
+        return attention_mask_grad(g, q, k, v, mask, key, **options)
+
+    return *attention_grad(g, q, k, v, mask, key, **options), of_mask, None
+
+
+@op(kernel=True, outputs=3)
+def attention_grad(
+    xp, g, q, k, v, mask=None, key=None, *, heads=1, causal=False, scale=None, dropout=0.0
+):
+    """Gradients of q, k and v from that of the output; the weights are computed anew."""
+    scale = _checked_scale(q, k, v, mask, heads, scale)
+    g, q, k, v = _split(g, heads), _split(q, heads), _split(k, heads), _split(v, heads)
+    p = _probabilities(xp, q, k, mask, causal, scale)
+    dropped = p if key is None else drop(p, key, p=dropout)
+    dv = matmul(swapaxes(dropped, axis1=-1, axis2=-2), g)
+    ds = _scores_grad(g, p, v, key, dropout)
+    dq = matmul(ds, k) * scale
+    dk = matmul(swapaxes(ds, axis1=-1, axis2=-2), q) * scale
+    return _join(dq), _join(dk), _join(dv)
+
+
+@op
+def attention_mask_grad(
+    xp, g, q, k, v, mask, key=None, *, heads=1, causal=False, scale=None, dropout=0.0
+):
+    """(B, H, T, S): the gradient of the scores, and so of a mask that is added to them."""
+    scale = _checked_scale(q, k, v, mask, heads, scale)
+    g, q, k, v = _split(g, heads), _split(q, heads), _split(k, heads), _split(v, heads)
+    p = _probabilities(xp, q, k, mask, causal, scale)
+    return _scores_grad(g, p, v, key, dropout)
+
+
+def _scores_grad(g, p, v, key, dropout):
+    """The softmax's rule: from the gradient of the weights `p` to that of the scores."""
+    dp = matmul(g, swapaxes(v, axis1=-1, axis2=-2))
+    dp = dp if key is None else drop(dp, key, p=dropout)
+    return p * (dp - sum(dp * p, axis=-1, keepdims=True))
+
+
+def _checked_scale(q, k, v, mask, heads, scale):
+    """The scale; raises where the shapes of an attention do not fit."""
+    fits = (
+        q.ndim == k.ndim == v.ndim == 3
+        and q.shape[0] == k.shape[0] == v.shape[0]
+        and q.shape[2] == k.shape[2]
+        and k.shape[1] == v.shape[1]
+        and q.shape[2] % heads == v.shape[2] % heads == 0
+    )
+    if not fits:
+        raise ShapeError(
+            f"attention: q must be (B, T, H*D), k (B, S, H*D) and v (B, S, H*Dv) with H = {heads}; "
+            f"got {q.shape}, {k.shape}, {v.shape}"
+        )
+    if mask is not None:
+        full = (q.shape[0], heads, q.shape[1], k.shape[1])
+        if mask.ndim > 4 or any(
+            n not in (1, m) for n, m in zip(mask.shape[::-1], full[::-1], strict=False)
+        ):
+            raise ShapeError(f"attention: the mask must broadcast to {full}, got {mask.shape}")
+        if mask.dtype.kind in "iu":
+            raise DtypeError(
+                f"attention: the mask must be boolean (True: may be seen) or floats to add, got "
+                f"{mask.dtype}"
+            )
+    D = q.shape[2] // heads
+    return (1 / math.sqrt(D) if D else 1.0) if scale is None else scale
+
+
+def scaled_dot_product_attention(
+    q, k, v, attn_mask=None, *, dropout_p=0.0, is_causal=False, scale=None
+):
+    """Attention with PyTorch's interface: q (..., T, D), k (..., S, D), v (..., S, Dv).
+
+    Args:
+        attn_mask: broadcastable to (..., T, S); booleans (True: take part) or floats to add.
+        dropout_p: the probability that a weight is dropped; the key comes from
+            `minigrad.random.next_key()`.
+        is_causal: query i sees the keys 0..i only.
+        scale: of the scores, 1/sqrt(D) by default.
+
+    Returns:
+        (..., T, Dv); zeros for a query that may see no key.
+    """
+    batch = q.shape[:-2]
+    if k.shape[:-2] != batch or v.shape[:-2] != batch:
+        raise ShapeError(
+            f"scaled_dot_product_attention: the leading axes of q, k and v must be the same, got "
+            f"{q.shape}, {k.shape}, {v.shape}"
+        )
+    if attn_mask is not None:
+        T, S = q.shape[-2], k.shape[-2]
+        wide = broadcast_to(attn_mask, shape=(*batch, *attn_mask.shape[-2:]))
+        attn_mask = reshape(wide, shape=(math.prod(batch), 1, *attn_mask.shape[-2:]))
+        if attn_mask.shape[-2] not in (1, T) or attn_mask.shape[-1] not in (1, S):
+            raise ShapeError(
+                f"scaled_dot_product_attention: attn_mask must broadcast to {(*batch, T, S)}"
+            )
+    q3, k3, v3 = (reshape(x, shape=(math.prod(batch), *x.shape[-2:])) for x in (q, k, v))
+    key = random.next_key() if dropout_p else None
+    y = attention(q3, k3, v3, attn_mask, key, causal=is_causal, scale=scale, dropout=dropout_p)
+    return reshape(y, shape=(*batch, *y.shape[-2:]))

@@ -1,0 +1,58 @@
+"""Softmax and its logarithm."""
+
+from minigrad.autodiff import op
+from minigrad.ops.elementwise import stop_gradient
+from minigrad.ops.reductions import sum
+
+
+def shifted_exp(xp, x, axis):
+    """`exp(x - max(x))` along `axis`, all zeros where all of `x` is minus infinity."""
+    # The result of a softmax does not depend on the shift, so the maximum counts as a constant.
+    top = stop_gradient(xp.max(x, axis=axis, keepdims=True))
+    return xp.exp(x - xp.where(xp.isfinite(top), top, 0.0))
+
+
+@op(kernel=True)
+def softmax(xp, x, *, axis=-1):
+    """Exponentials of `x` scaled to sum to one along `axis`; same shape and dtype as `x`.
+
+    Where all of `x` along `axis` is minus infinity the result is zero, and so is the gradient.
+    """
+    if x.size == 0:
+        return x * 1.0
+    e = shifted_exp(xp, x, axis)
+    s = sum(e, axis=axis, keepdims=True)
+    return e / xp.where(s == 0, 1.0, s)
+
+
+@softmax.vjp
+def _(g, y, _x, *, axis=-1):
+    return softmax_grad(g, y, axis=axis)
+
+
+@op(kernel=True)
+def softmax_grad(xp, g, y, *, axis=-1):
+    """The gradient of the input of a softmax from that of its output `y`."""
+    return y * (g - sum(g * y, axis=axis, keepdims=True))
+
+
+@op
+def log_softmax(xp, x, *, axis=-1):
+    """The logarithm of the softmax of `x` along `axis`, computed without forming the softmax."""
+    if x.size == 0:
+        return x * 1.0
+    top = stop_gradient(xp.max(x, axis=axis, keepdims=True))
+    x = x - xp.where(xp.isfinite(top), top, 0.0)
+    s = sum(xp.exp(x), axis=axis, keepdims=True)
+    return x - xp.log(xp.where(s == 0, 1.0, s))
+
+
+@log_softmax.vjp
+def _(g, y, _x, *, axis=-1):
+    return log_softmax_grad(g, y, axis=axis)
+
+
+@op
+def log_softmax_grad(xp, g, y, *, axis=-1):
+    """The gradient of the input of a log-softmax from that of its output `y`."""
+    return g - xp.exp(y) * sum(g, axis=axis, keepdims=True)

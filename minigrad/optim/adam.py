@@ -1,0 +1,85 @@
+"""Adam."""
+
+import math
+
+import numpy as np
+
+from minigrad import kernels
+from minigrad.optim.optimizer import Flat, Optimizer, runs
+
+
+class Adam(Optimizer):
+    """Steps along running means of the gradients, scaled by those of their squares.
+
+    (Kingma and Ba, arXiv 1412.6980; the order of operations is PyTorch's.) Each parameter has its
+    own step count, so one that sat out does not have its bias corrected too little.
+
+    Args:
+        parameters: a Module, a mapping of names, or `model.parameters()`.
+        lr: the learning rate; may be changed between steps.
+        betas: how much of the two running means stays at each step.
+        eps: added to the denominator.
+        weight_decay: this much of the weight is added to its gradient.
+    """
+
+    moments = ("exp_avg", "exp_avg_sq")
+
+    def __init__(
+        self,
+        parameters,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ):
+        if lr < 0 or eps < 0 or weight_decay < 0 or not all(0 <= b < 1 for b in betas):
+            raise ValueError(
+                f"Adam: lr, eps and weight_decay must not be negative and betas must be in [0, 1); "
+                f"got {lr=}, {eps=}, {weight_decay=}, {betas=}"
+            )
+        super().__init__(parameters)
+        self.lr, self.betas, self.eps, self.weight_decay = lr, betas, eps, weight_decay
+
+    def update(self, flat: Flat, present: np.ndarray) -> None:
+        m, v = flat.moments.values()
+        # float(): a learning rate from a schedule may be a NumPy scalar, which would lift float32.
+        options = {
+            "lr": float(self.lr),
+            "beta1": float(self.betas[0]),
+            "beta2": float(self.betas[1]),
+            "eps": float(self.eps),
+            "weight_decay": float(self.weight_decay),
+        }
+        if flat.xp is np and (kernel := kernels.find("adam_step")) is not None:
+            done = kernel(
+                flat.weights,
+                flat.gradients,
+                m,
+                v,
+                flat.starts[present],
+                flat.stops[present],
+                flat.steps[present],
+                decoupled=False,
+                **options,
+            )
+            if done is not NotImplemented:
+                return
+        for stretch, step in runs(flat, present):
+            arrays = (a[stretch] for a in (flat.weights, flat.gradients, m, v))
+            adam_step(flat.xp, *arrays, step, **options)
+
+
+def adam_step(xp, w, g, m, v, step, *, lr, beta1, beta2, eps, weight_decay) -> None:
+    """One step, number `step` from 1, in place on weights `w` and moments `m` and `v`."""
+    tiny = float(np.finfo(w.dtype).tiny)
+    if weight_decay:
+        g = g + weight_decay * w
+    m *= beta1
+    m += (1 - beta1) * g
+    v *= beta2
+    v += (1 - beta2) * g * g
+    # An element that gets zeros decays into denormal numbers after some 830 steps, which are slow.
+    for moment in (m, v):
+        moment *= xp.abs(moment) >= tiny
+    denominator = xp.sqrt(v) / math.sqrt(1 - beta2**step) + eps
+    w -= (lr / (1 - beta1**step)) * m / denominator

@@ -1,0 +1,387 @@
+"""The one mechanism that tests every op: `check_op(op, *inputs, naive=slow_loop, **params)`.
+
+For one call it compares
+
+    the value           with a slow obvious loop, and over memory layouts
+    the kernel          with the formula, in float64 and float32
+    the rule            with the derivative of the formula itself
+    first derivatives   with finite differences
+    second derivatives  with finite differences of the first
+    float32             with float64: it stays float32 and is close
+
+and raises AssertionError naming the op, the check and the worst element. It is public, for people
+who add ops; draw the inputs with Hypothesis to cover shapes, axes and broadcasting.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from minigrad import kernels, ops
+from minigrad.autodiff import Op, Tensor, gradients
+from minigrad.backend import array_module, is_array, to_device, to_numpy
+
+# A central difference of a smooth function in float64 is good to about 1e-10; a rule that is wrong
+# by 0.1 % misses these bounds by a factor of a thousand.
+STEP = 1e-5
+RTOL = 1e-6
+MOST_COORDINATES = 48
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `check_op` did, for tests that must be sure that something was checked.
+
+    Attributes:
+        kernel: 'ran', 'declined', or 'none' if the op has no kernel or kernels are off.
+        order: the highest order of derivatives that was compared.
+    """
+
+    kernel: str
+    order: int
+
+
+def check_op(
+    op: Op | Callable,
+    *inputs: Any,
+    naive: Callable | None = None,
+    order: int = 2,
+    **params: Any,
+) -> Report:
+    """Check one call of `op`; see the module for what is compared.
+
+    Args:
+        op: an op, or a function composed of ops.
+        inputs: float64 arrays are differentiated; other arrays, scalars, None and keys are
+            constants. Keep away from kinks: a finite difference across one means nothing.
+        naive: `naive(*inputs, **params)` gives the value the slow way; None if there is none.
+        order: 0 for values only, 1 or 2 for derivatives.
+        params: static parameters of the op.
+
+    Raises:
+        AssertionError: a comparison failed.
+    """
+    check = _Check(op, inputs, params)
+    check.value(naive)
+    check.layouts()
+    kernel = check.kernel()
+    check.float32(order > 0)
+    if order >= 1 and check.tracked:
+        check.rule_against_formula()
+        check.first_order()
+        check.each_input_alone()
+    if order >= 2 and check.tracked:
+        check.second_order()
+    return Report(kernel, order if check.tracked else 0)
+
+
+def check_gradients(function: Callable, *inputs: np.ndarray, order: int = 2) -> None:
+    """Compare the derivatives of any function of float64 arrays with finite differences."""
+    check = _Check(function, inputs, {})
+    check.first_order()
+    if order >= 2:
+        check.second_order()
+
+
+class _Check:
+    def __init__(self, op, inputs, params):
+        self.op, self.params = op, {k: _moved(v, to_device) for k, v in params.items()}
+        self.name = getattr(op, "__name__", repr(op))
+        inputs = [np.asarray(x) if isinstance(x, np.generic) else x for x in inputs]
+        self.inputs = [_moved(x, to_device) for x in inputs]
+        self.tracked = [
+            i for i, x in enumerate(self.inputs) if is_array(x) and x.dtype == np.float64
+        ]
+        self.before = [x.copy() if is_array(x) else x for x in self.inputs]
+        self.outputs = self.values(self.inputs)
+        self.floating = [i for i, y in enumerate(self.outputs) if y.dtype.kind == "f"]
+        if not self.floating:
+            self.tracked = []
+        # Fixed weights make one number of all outputs, whose derivatives are compared.
+        self.weights = [_spread_out(self.outputs[i].shape, seed=i + 1) for i in self.floating]
+
+    # -- calls
+
+    def values(self, inputs) -> list:
+        found = self.op(*inputs, **self.params)
+        return list(found) if isinstance(found, tuple | list) else [found]
+
+    def tensors(self, inputs, which=None) -> list:
+        which = self.tracked if which is None else which
+        return [Tensor(x, requires_grad=True) if i in which else x for i, x in enumerate(inputs)]
+
+    def gradient(self, function, xs, weights, **options) -> list:
+        """Gradients of the weighted sum of the floating outputs by all tracked `xs`."""
+        outputs = function(xs)
+        pairs = [
+            (y, to_device(w) if is_array(w) else w)
+            for y, w in zip([outputs[i] for i in self.floating], weights, strict=True)
+            if type(y) is Tensor and y.requires_grad
+        ]
+        wanted = [x for x in xs if type(x) is Tensor]
+        if not pairs:
+            return [None] * len(wanted)
+        ys, ws = zip(*pairs, strict=True)
+        return gradients(ys, wanted, ws, **options)
+
+    def compare(self, what: str, got, expected, rtol: float, atol: float = 0.0) -> None:
+        got, expected = (to_numpy(x.data if type(x) is Tensor else x) for x in (got, expected))
+        scale = np.max(np.abs(expected), initial=0.0, where=np.isfinite(expected))
+        np.testing.assert_allclose(
+            got,
+            expected,
+            rtol=rtol,
+            atol=atol + rtol * 0.1 * scale,
+            err_msg=f"{self.name}{self.shapes()}: {what}",
+        )
+
+    def shapes(self) -> str:
+        shown = [str(x.shape) if is_array(x) else repr(x) for x in self.inputs]
+        shown += [f"{k}={v!r}" for k, v in self.params.items()]
+        return f"({', '.join(shown)})"
+
+    # -- checks
+
+    def value(self, naive) -> None:
+        again = self.values(self.inputs)
+        for x, old in zip(self.inputs, self.before, strict=True):
+            if is_array(x):
+                np.testing.assert_array_equal(
+                    to_numpy(x), to_numpy(old), err_msg=f"{self.name}: changed its input"
+                )
+        for y, z in zip(self.outputs, again, strict=True):
+            assert is_array(y), f"{self.name}: arrays in must give arrays out, got {type(y)}"
+            if isinstance(y, np.ndarray):
+                np.testing.assert_array_equal(y, z, err_msg=f"{self.name}: two calls differ")
+            else:  # on a device `add.at` adds in any order
+                self.compare("two calls", y, z, 1e-12, 1e-14)
+        for y in self.values([Tensor(x) if is_array(x) else x for x in self.inputs]):
+            assert type(y) is Tensor, f"{self.name}: a Tensor in must give Tensors out"
+            assert not y.requires_grad, f"{self.name}: untracked in, tracked out"
+        if naive is not None:
+            on_host = {k: _moved(v, to_numpy) for k, v in self.params.items()}
+            expected = naive(*(_moved(x, to_numpy) for x in self.inputs), **on_host)
+            expected = expected if isinstance(expected, tuple | list) else [expected]
+            assert len(expected) == len(self.outputs), f"{self.name}: number of outputs"
+            for y, z in zip(self.outputs, expected, strict=True):
+                assert y.shape == np.shape(z), (
+                    f"{self.name}{self.shapes()}: shape {y.shape}, the loop gives {np.shape(z)}"
+                )
+                self.compare("value against the slow loop", y, np.asarray(z), 1e-9, 1e-12)
+
+    def layouts(self) -> None:
+        """The same values from other strides, and from memory that must not be written."""
+        for change in (_fortran, _backwards, _every_second, _read_only):
+            found = self.values([change(x) if is_array(x) else x for x in self.inputs])
+            for y, z in zip(found, self.outputs, strict=True):
+                self.compare(f"value for {change.__name__[1:]} memory", y, z, 1e-11, 1e-13)
+
+    def kernel(self) -> str:
+        if not isinstance(self.op, Op) or not self.op.kernel:
+            return "none"
+        if array_module(*self.inputs) is not np or not kernels.find(self.name):
+            return "none"
+        ran = False
+        # `atol` is what is left where numbers of size 1 cancel.
+        for dtype, rtol, atol in ((np.float64, 1e-11, 1e-14), (np.float32, 1e-5, 1e-6)):
+            for change in (_contiguous, _fortran, _every_second):
+                xs = tuple(
+                    change(x.astype(dtype) if x.dtype.kind == "f" else x) if is_array(x) else x
+                    for x in self.inputs
+                )
+                xs, params = self.op.bind(xs, dict(self.params))
+                found = self.op.compute_by_kernel(*xs, **params)
+                if found is NotImplemented:
+                    continue
+                ran = True
+                expected = self.op.formula(np, *xs, **params)
+                if not isinstance(found, tuple):
+                    found, expected = (found,), (expected,)
+                for y, z in zip(found, expected, strict=True):
+                    assert y.dtype == z.dtype, f"{self.name}: the kernel gave {y.dtype}"
+                    assert y.shape == z.shape, f"{self.name}: the kernel gave {y.shape}"
+                    what = f"kernel against formula in {dtype.__name__}"
+                    self.compare(what, y, z, rtol, atol)
+        return "ran" if ran else "declined"
+
+    def float32(self, derivatives: bool) -> None:
+        def narrow(x):
+            return x.astype(np.float32) if is_array(x) and x.dtype == np.float64 else x
+
+        single = [narrow(x) for x in self.inputs]
+        for y, z in zip(self.values(single), self.outputs, strict=True):
+            if z.dtype == np.float64:
+                assert y.dtype == np.float32, f"{self.name}: float32 became {y.dtype}"
+            self.compare("float32 against float64", y.astype(z.dtype), z, 1e-3, 1e-5)
+        if derivatives and self.tracked:
+            narrow_weights = [narrow(w) for w in self.weights]
+            low = self.gradient(self.values, self.tensors(single), narrow_weights)
+            high = self.gradient(self.values, self.tensors(self.inputs), self.weights)
+            for g, h in zip(low, high, strict=True):
+                if h is not None:
+                    assert g.dtype == np.float32, f"{self.name}: the gradient became {g.dtype}"
+                    self.compare("float32 gradient", g.data.astype(np.float64), h, 1e-2, 1e-4)
+
+    def rule_against_formula(self) -> None:
+        if not isinstance(self.op, Op) or self.op.primitive or not self.op.has_rule:
+            return
+
+        def formula(xs):
+            found = self.op.formula(ops, *xs, **self.params)
+            return list(found) if isinstance(found, tuple) else [found]
+
+        by_rule = self.gradient(self.values, self.tensors(self.inputs), self.weights)
+        by_formula = self.gradient(formula, self.tensors(self.inputs), self.weights)
+        for i, g, h in zip(self.tracked, by_rule, by_formula, strict=True):
+            assert (g is None) == (h is None), f"{self.name}: gradient of input {i} is absent"
+            if g is not None:
+                self.compare(f"rule against formula, input {i}", g, h, 1e-8, 1e-12)
+
+    def first_order(self) -> None:
+        def value(xs):
+            ys = self.values(xs)
+            return _dot([ys[i] for i in self.floating], self.weights)
+
+        self.differences("first", value, self.tracked, self.inputs, self._first(self.inputs))
+
+    def _first(self, inputs, weights=None, which=None) -> list:
+        """First-order gradients of the tracked inputs, zeros where absent."""
+        xs = self.tensors(inputs, which)
+        found = self.gradient(self.values, xs, self.weights if weights is None else weights)
+        wanted = [x for x in xs if type(x) is Tensor]
+        return [
+            np.zeros(x.shape) if g is None else to_numpy(g.data)
+            for g, x in zip(found, wanted, strict=True)
+        ]
+
+    def each_input_alone(self) -> None:
+        """An input tracked alone gets what it gets among others: what is kept depends on that."""
+        together = self._first(self.inputs)
+        for i, g in zip(self.tracked, together, strict=True):
+            (alone,) = self._first(self.inputs, which=[i])
+            self.compare(f"gradient of input {i} tracked alone", alone, g, 1e-9, 1e-12)
+
+    def second_order(self) -> None:
+        """Gradients of <v, gradient(x, w)> by the inputs x and by the output weights w."""
+        n = len(self.inputs)
+        everything = [*self.inputs, *map(to_device, self.weights)]
+        which = [*self.tracked, *range(n, n + len(self.weights))]
+        first = self._first(self.inputs)
+        directions = [_spread_out(g.shape, seed=i + 11) for i, g in enumerate(first)]
+
+        def value(xs):
+            return _dot(self._first(xs[:n], xs[n:]), directions)
+
+        tensors = self.tensors(everything, which)
+        by_graph = self.gradient(self.values, tensors[:n], tensors[n:], create_graph=True)
+        for g, h in zip(by_graph, first, strict=True):
+            if g is not None:
+                self.compare("gradient with create_graph", g, h, 1e-9, 1e-12)
+        pairs = [
+            (g, to_device(d))
+            for g, d in zip(by_graph, directions, strict=True)
+            if g is not None and g.requires_grad
+        ]
+        wanted = [tensors[i] for i in which]
+        found = [None] * len(wanted)
+        if pairs:
+            found = gradients([g for g, _ in pairs], wanted, [d for _, d in pairs])
+        found = [
+            np.zeros(x.shape) if g is None else to_numpy(g.data)
+            for g, x in zip(found, wanted, strict=True)
+        ]
+        self.differences("second", value, which, everything, found)
+
+    def differences(self, order: str, value, which, inputs, found) -> None:
+        """Compare gradients of `value` with central differences along axes or random directions."""
+        inputs = [to_numpy(x) if is_array(x) else x for x in inputs]
+        slopes, expected = [], []
+        total = sum(inputs[i].size for i in which)
+        if total <= MOST_COORDINATES:
+            moves = [
+                (i, _unit(inputs[i].shape, at)) for i in which for at in np.ndindex(inputs[i].shape)
+            ]
+        else:
+            moves = [
+                (i, _spread_out(inputs[i].shape, seed=k))
+                for i in which
+                for k in range(101, 101 + MOST_COORDINATES // (2 * len(which)))
+            ]
+        for i, move in moves:
+            ends = []
+            for sign in (1, -1):
+                xs = list(inputs)
+                xs[i] = np.asarray(inputs[i] + sign * STEP * move)
+                ends.append(value([to_device(x) if is_array(x) else x for x in xs]))
+            expected.append((ends[0] - ends[1]) / (2 * STEP))
+            slopes.append(np.sum(found[which.index(i)] * move))
+        self.compare(
+            f"{order} derivative against finite differences",
+            np.asarray(slopes),
+            np.asarray(expected),
+            RTOL,
+            1e-8,
+        )
+
+
+# ------------------------------------------------------------------------------- numbers
+
+
+def _spread_out(shape, seed: int) -> np.ndarray:
+    """Numbers in [-1.5, 1.5], none near 0, the same every time."""
+    n = int(np.prod(shape))
+    size = np.linspace(0.5, 1.5, n) if n > 1 else np.full(n, 0.75)
+    generator = np.random.default_rng(seed)
+    return (generator.permutation(size) * generator.choice([-1.0, 1.0], n)).reshape(shape)
+
+
+def _unit(shape, at) -> np.ndarray:
+    x = np.zeros(shape)
+    x[at] = 1.0
+    return x
+
+
+def _dot(xs, ys) -> float:
+    return float(sum(np.sum(to_numpy(x) * to_numpy(y)) for x, y in zip(xs, ys, strict=True)))
+
+
+# ------------------------------------------------------------------------ memory layouts
+
+
+def _contiguous(x):
+    # np.ascontiguousarray would give a 0-d array an axis.
+    return array_module(x).asarray(x, order="C")
+
+
+def _moved(x, move):
+    """`x` with `move` applied to it if it is an array, or to the arrays in it if it is a tuple."""
+    if type(x) is tuple:
+        return tuple(_moved(part, move) for part in x)
+    return move(x) if is_array(x) else x
+
+
+def _fortran(x):
+    return array_module(x).asarray(x, order="F")
+
+
+def _backwards(x):
+    """A view with negative strides."""
+    flip = (..., *[slice(None, None, -1)] * x.ndim)  # with `...` a 0-d array stays one
+    return x[flip].copy()[flip]
+
+
+def _every_second(x):
+    """A view with gaps."""
+    wide = array_module(x).zeros(tuple(2 * n for n in x.shape), x.dtype)
+    view = wide[(..., *[slice(None, None, 2)] * x.ndim)]
+    view[...] = x
+    return view
+
+
+def _read_only(x):
+    if isinstance(x, np.ndarray):
+        x = x.copy()
+        x.flags.writeable = False
+    return x

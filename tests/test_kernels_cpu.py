@@ -1,0 +1,606 @@
+"""The Numba kernels against slow loops written out here, and the calls that they must decline."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from minigrad.kernels import cpu
+
+DTYPES = ["float32", "float64"]
+RTOL = {"float32": 2e-6, "float64": 1e-13}
+
+
+@pytest.fixture(params=DTYPES)
+def dtype(request):
+    return request.param
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def normal(rng, dtype, *shape):
+    return np.asarray(rng.standard_normal(shape), dtype=dtype)
+
+
+def check(actual, expected, dtype, floor=1e-30):
+    """Same shape, the kernel's dtype, and values within rounding of the float64 loop.
+
+    `floor` is the size of the terms where they may cancel to nothing.
+    """
+    assert actual is not NotImplemented
+    assert actual.dtype == dtype
+    assert actual.shape == expected.shape
+    scale = np.max(np.abs(expected), initial=floor, where=np.isfinite(expected))
+    np.testing.assert_allclose(actual, expected, rtol=RTOL[dtype], atol=RTOL[dtype] * scale)
+
+
+def differences(f, x, g, h=1e-5):
+    """Gradient of `sum(g * f())` by the float64 array `x`, which `f` reads, entry by entry."""
+    dx = np.empty_like(x)
+    for i in np.ndindex(x.shape):
+        kept = x[i]
+        x[i] = kept + h
+        above = np.sum(g * f())
+        x[i] = kept - h
+        below = np.sum(g * f())
+        x[i] = kept
+        dx[i] = (above - below) / (2 * h)
+    return dx
+
+
+def same_bits(a, b):
+    a, b = (y if isinstance(y, tuple) else (y,) for y in (a, b))
+    return all(x.tobytes() == y.tobytes() for x, y in zip(a, b, strict=True))
+
+
+# --- softmax --------------------------------------------------------------------------------------
+
+
+def naive_softmax(x):
+    y = np.zeros(x.shape)
+    for i in np.ndindex(x.shape[:-1]):
+        row = [float(value) for value in x[i]]
+        m = max(row, default=-math.inf)
+        if m == -math.inf:
+            continue
+        e = [math.exp(value - m) for value in row]
+        y[i] = [value / sum(e) for value in e]
+    return y
+
+
+SHAPES = [(1,), (7,), (1, 1), (3, 1), (5, 8), (4, 33), (2, 3, 5), (2, 1, 3, 130), (0, 4), (4, 0)]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_softmax_equals_the_loop(rng, dtype, shape):
+    x = 5 * normal(rng, dtype, *shape)
+    check(cpu.softmax(x, axis=-1), naive_softmax(x), dtype)
+    check(cpu.softmax(x, axis=x.ndim - 1), naive_softmax(x), dtype)
+
+
+def test_softmax_of_large_and_masked_rows(rng, dtype):
+    x = 1e4 * normal(rng, dtype, 6, 21)
+    x[0] = -np.inf
+    x[1, ::2] = -np.inf
+    x[2] = 1e4
+    x[3, 1:] = -np.inf
+    y = cpu.softmax(x, axis=-1)
+    check(y, naive_softmax(x), dtype)
+    assert not y[0].any()
+    assert not y[1, ::2].any()
+    assert y[3, 0] == 1
+
+
+@pytest.mark.parametrize("column", [0, 5, 20])
+def test_softmax_shows_a_nan_in_its_row_only(rng, dtype, column):
+    x = normal(rng, dtype, 2, 21)
+    x[0, column] = -np.float64(np.nan)
+    y = cpu.softmax(x, axis=-1)
+    assert np.isnan(y[0]).all()
+    assert not np.isnan(y[1]).any()
+
+
+def test_exponentials_are_accurate_over_their_whole_range():
+    x = np.linspace(-87, 0, 200_001, dtype=np.float32)
+    # One at 0 and one far below: the sum is 1 to the last bit, so softmax gives exp itself.
+    pairs = np.stack([np.zeros_like(x), x], axis=1)
+    far = x < -20
+    expected = np.exp(x[far].astype(np.float64))
+    error = np.abs(cpu.softmax(pairs, axis=-1)[far, 1] - expected)
+    assert np.max(error / np.spacing(expected.astype(np.float32))) < 2
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_softmax_grad_equals_the_formula(rng, dtype, shape):
+    g, y = normal(rng, dtype, *shape), naive_softmax(normal(rng, dtype, *shape)).astype(dtype)
+    g64, y64 = g.astype(np.float64), y.astype(np.float64)
+    expected = y64 * (g64 - np.sum(g64 * y64, axis=-1, keepdims=True))
+    check(cpu.softmax_grad(g, y, axis=-1), expected, dtype)
+
+
+def test_softmax_grad_equals_differences(rng):
+    x, g = normal(rng, "float64", 3, 5), normal(rng, "float64", 3, 5)
+    dx = cpu.softmax_grad(g, cpu.softmax(x, axis=-1), axis=-1)
+    np.testing.assert_allclose(dx, differences(lambda: cpu.softmax(x, axis=-1), x, g), atol=1e-9)
+
+
+# --- layer normalisation --------------------------------------------------------------------------
+
+
+def naive_layer_norm(x, weight, bias, eps):
+    x = x.astype(np.float64)
+    y = np.empty(x.shape)
+    for i in np.ndindex(x.shape[:-1]):
+        mean = sum(x[i]) / len(x[i])
+        variance = sum((value - mean) ** 2 for value in x[i]) / len(x[i])
+        y[i] = (x[i] - mean) / math.sqrt(variance + eps) * weight + bias
+    return y
+
+
+def naive_layer_norm_grad(g, x, weight, eps):
+    g, x, weight = (a.astype(np.float64) for a in (g, x, weight))
+    dx, dweight, dbias = np.empty(x.shape), np.zeros(weight.shape), np.zeros(weight.shape)
+    for i in np.ndindex(x.shape[:-1]):
+        rstd = 1 / math.sqrt(np.var(x[i]) + eps)
+        n, h = (x[i] - np.mean(x[i])) * rstd, g[i] * weight
+        dx[i] = rstd * (h - np.mean(h) - n * np.mean(h * n))
+        dweight += g[i] * n
+        dbias += g[i]
+    return dx, dweight, dbias
+
+
+@pytest.mark.parametrize(
+    "shape", [(1,), (9,), (3, 1), (5, 8), (40, 16), (2, 3, 37), (0, 4)], ids=str
+)
+def test_layer_norm_equals_the_loop(rng, dtype, shape):
+    x, g = normal(rng, dtype, *shape) + 3, normal(rng, dtype, *shape)
+    weight, bias = normal(rng, dtype, shape[-1]), normal(rng, dtype, shape[-1])
+    check(cpu.layer_norm(x, weight, bias, eps=1e-5), naive_layer_norm(x, weight, bias, 1e-5), dtype)
+    actual = cpu.layer_norm_grad(g, x, weight, eps=1e-5)
+    floor = 1 if shape[-1] > 1 else 1e-5**-0.5  # the largest rstd
+    for got, expected in zip(actual, naive_layer_norm_grad(g, x, weight, 1e-5), strict=True):
+        check(got, expected, dtype, floor)
+
+
+def test_layer_norm_of_nothing(dtype):
+    x, weight = np.ones((3, 0), dtype), np.ones(0, dtype)
+    assert cpu.layer_norm(x, weight, weight, eps=1e-5).shape == (3, 0)
+    dx, dweight, dbias = cpu.layer_norm_grad(x, x, weight, eps=1e-5)
+    assert (dx.shape, dweight.shape, dbias.shape) == ((3, 0), (0,), (0,))
+
+
+def test_layer_norm_grad_equals_differences(rng):
+    x, g = normal(rng, "float64", 3, 5), normal(rng, "float64", 3, 5)
+    weight, bias = normal(rng, "float64", 5), normal(rng, "float64", 5)
+    actual = cpu.layer_norm_grad(g, x, weight, eps=1e-5)
+    for got, by in zip(actual, (x, weight, bias), strict=True):
+        expected = differences(lambda: cpu.layer_norm(x, weight, bias, eps=1e-5), by, g)
+        np.testing.assert_allclose(got, expected, atol=1e-8)
+
+
+# --- attention ------------------------------------------------------------------------------------
+
+
+def naive_attention(q, k, v, mask, heads, causal, scale, g=None):
+    """The result, and with `g` the three gradients, one query and one head at a time."""
+    q, k, v = (a.astype(np.float64) for a in (q, k, v))
+    B, T, S = q.shape[0], q.shape[1], k.shape[1]
+    D, E = q.shape[2] // heads, v.shape[2] // heads
+    allowed = np.broadcast_to(True if mask is None else mask, (B, heads, T, S))
+    out, dq, dk, dv = np.zeros((B, T, heads * E)), *(np.zeros(a.shape) for a in (q, k, v))
+    for b in range(B):
+        for h in range(heads):
+            d, e = slice(h * D, (h + 1) * D), slice(h * E, (h + 1) * E)
+            for i in range(T):
+                keys = [j for j in range(S) if allowed[b, h, i, j] and (j <= i or not causal)]
+                if not keys:
+                    continue
+                p = naive_softmax(scale * k[b, keys, d] @ q[b, i, d])
+                out[b, i, e] = p @ v[b, keys, e]
+                if g is not None:
+                    dp = v[b, keys, e] @ g[b, i, e].astype(np.float64)
+                    ds = scale * p * (dp - p @ dp)
+                    dq[b, i, d] += ds @ k[b, keys, d]
+                    dk[b, keys, d] += np.outer(ds, q[b, i, d])
+                    dv[b, keys, e] += np.outer(p, g[b, i, e])
+    return out if g is None else (dq, dk, dv)
+
+
+def attention_case(rng, dtype, B, T, S, H, D, E, mask):
+    """Random q, k, v, g and a mask of the shape that its letters name."""
+    q, k, v, g = (
+        normal(rng, dtype, *shape)
+        for shape in [(B, T, H * D), (B, S, H * D), (B, S, H * E), (B, T, H * E)]
+    )
+    if mask is not None:
+        mask = rng.random([{"B": B, "H": H, "T": T, "S": S, "1": 1}[side] for side in mask]) < 0.6
+    return q, k, v, g, mask
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("mask", [None, "B11S", "11TS", "BHTS", "BHT1", "1111"])
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        (2, 5, 7, 2, 3, 4),
+        (1, 9, 4, 3, 8, 8),
+        (3, 1, 1, 1, 1, 1),
+        (1, 1, 17, 2, 16, 5),
+        (2, 70, 41, 1, 9, 2),  # more queries than one block holds
+    ],
+    ids=str,
+)
+def test_attention_equals_the_loop(rng, dtype, sizes, mask, causal):
+    q, k, v, g, mask = attention_case(rng, dtype, *sizes, mask)
+    heads, scale = sizes[3], 0.7
+    options = {"heads": heads, "causal": causal, "scale": scale, "dropout": 0.0}
+    out = cpu.attention(q, k, v, mask, None, **options)
+    check(out, naive_attention(q, k, v, mask, heads, causal, scale), dtype)
+    actual = cpu.attention_grad(g, q, k, v, mask, None, **options)
+    for got, expected in zip(
+        actual, naive_attention(q, k, v, mask, heads, causal, scale, g), strict=True
+    ):
+        check(got, expected, dtype)
+
+
+OPTIONS = {"heads": 2, "causal": False, "scale": 0.5, "dropout": 0.0}
+
+
+def test_attention_without_keys_is_zero(rng, dtype):
+    q, k, v, g, mask = attention_case(rng, dtype, 2, 3, 5, 2, 4, 4, "B11S")
+    mask[0] = False
+    out = cpu.attention(q, k, v, mask, None, **OPTIONS)
+    grads = cpu.attention_grad(g, q, k, v, mask, None, **OPTIONS)
+    assert not out[0].any()
+    for grad in grads:
+        assert not grad[0].any()
+        assert np.isfinite(grad).all()
+
+
+@pytest.mark.parametrize(("B", "T", "S"), [(0, 3, 4), (2, 0, 4), (2, 3, 0)])
+@pytest.mark.parametrize("mask", [None, "BHTS"])
+def test_attention_of_nothing(rng, dtype, B, T, S, mask):
+    q, k, v, g, mask = attention_case(rng, dtype, B, T, S, 2, 4, 3, mask)
+    out = cpu.attention(q, k, v, mask, None, **OPTIONS)
+    dq, dk, dv = cpu.attention_grad(g, q, k, v, mask, None, **OPTIONS)
+    assert (out.shape, dq.shape, dk.shape, dv.shape) == (g.shape, q.shape, k.shape, v.shape)
+    for a in (out, dq, dk, dv):
+        assert not a.any()
+
+
+def test_attention_takes_a_mask_of_any_strides(rng, dtype):
+    q, k, v, g, mask = attention_case(rng, dtype, 2, 4, 6, 2, 3, 3, "11TS")
+    for other in (np.broadcast_to(mask, (2, 2, 4, 6)), np.asfortranarray(mask)):
+        for name, args in [("", ()), ("_grad", (g,))]:
+            kernel = getattr(cpu, "attention" + name)
+            assert same_bits(
+                kernel(*args, q, k, v, mask, None, **OPTIONS),
+                kernel(*args, q, k, v, other, None, **OPTIONS),
+            )
+
+
+def test_attention_grad_equals_differences(rng):
+    q, k, v, g, mask = attention_case(rng, "float64", 1, 3, 4, 2, 2, 3, "B1TS")
+    options = {"heads": 2, "causal": True, "scale": 0.5, "dropout": 0.0}
+    actual = cpu.attention_grad(g, q, k, v, mask, None, **options)
+    for got, by in zip(actual, (q, k, v), strict=True):
+        expected = differences(lambda: cpu.attention(q, k, v, mask, None, **options), by, g)
+        np.testing.assert_allclose(got, expected, atol=1e-8)
+
+
+# --- cross-entropy --------------------------------------------------------------------------------
+
+
+def naive_cross_entropy(x, target, ignore_index, e):
+    loss = np.zeros(len(x))
+    for i, t in enumerate(target):
+        if t != ignore_index:
+            row = x[i].astype(np.float64)
+            lse = max(row) + math.log(sum(math.exp(value - max(row)) for value in row))
+            loss[i] = (1 - e) * (lse - row[t])
+            if e:
+                loss[i] += e * (lse - sum(row) / len(row))
+    return loss
+
+
+def naive_cross_entropy_grad(g, x, target, ignore_index, e):
+    dx = np.zeros(x.shape)
+    for i, t in enumerate(target):
+        if t != ignore_index:
+            dx[i] = naive_softmax(x[i]) - e / x.shape[1]
+            dx[i, t] -= 1 - e
+            dx[i] *= g[i]
+    return dx
+
+
+@pytest.mark.parametrize("e", [0.0, 0.1, 1])
+@pytest.mark.parametrize("ignore_index", [-100, 0])
+@pytest.mark.parametrize(("N", "C"), [(1, 1), (5, 7), (40, 168), (0, 3), (0, 0)])
+def test_cross_entropy_equals_the_loop(rng, dtype, N, C, ignore_index, e):
+    x, g = 3 * normal(rng, dtype, N, C), normal(rng, dtype, N)
+    target = rng.integers(0, max(C, 1), N)
+    target[::3] = ignore_index
+    options = {"ignore_index": ignore_index, "label_smoothing": e}
+    loss = cpu.cross_entropy_rows(x, target, **options)
+    check(loss, naive_cross_entropy(x, target, ignore_index, e), dtype)
+    dx = cpu.cross_entropy_rows_grad(g, x, target, **options)
+    check(dx, naive_cross_entropy_grad(g, x, target, ignore_index, e), dtype)
+    assert not loss[::3].any()
+    assert not dx[::3].any()
+
+
+def test_cross_entropy_of_large_and_masked_logits(rng, dtype):
+    x = 1e4 * normal(rng, dtype, 4, 9)
+    x[:, 3] = -np.inf
+    target = np.array([0, 1, 2, 4])
+    loss = cpu.cross_entropy_rows(x, target, ignore_index=-100, label_smoothing=0.0)
+    check(loss, naive_cross_entropy(x, target, -100, 0.0), dtype)
+
+
+def test_cross_entropy_grad_equals_differences(rng):
+    x, g, target = normal(rng, "float64", 4, 5), normal(rng, "float64", 4), np.array([0, 4, -1, 2])
+    options = {"ignore_index": -1, "label_smoothing": 0.1}
+    expected = differences(lambda: cpu.cross_entropy_rows(x, target, **options), x, g)
+    actual = cpu.cross_entropy_rows_grad(g, x, target, **options)
+    np.testing.assert_allclose(actual, expected, atol=1e-8)
+
+
+@pytest.mark.parametrize("bad", [-1, 5, 2**40])
+def test_cross_entropy_declines_targets_out_of_range(dtype, bad):
+    x, g, target = np.ones((2, 5), dtype), np.ones(2, dtype), np.array([1, bad])
+    options = {"ignore_index": -100, "label_smoothing": 0.0}
+    assert cpu.cross_entropy_rows(x, target, **options) is NotImplemented
+    assert cpu.cross_entropy_rows_grad(g, x, target, **options) is NotImplemented
+
+
+# --- embedding ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(1,), (30,), (3, 4), (2, 0), (0,), ()], ids=str)
+@pytest.mark.parametrize("D", [1, 5, 16, 0])
+def test_embedding_grad_equals_the_loop(rng, dtype, shape, D):
+    ids, g = rng.integers(0, 6, shape), normal(rng, dtype, *shape, D)
+    ids = np.asarray(ids)
+    expected = np.zeros((6, D))
+    for i in np.ndindex(shape):
+        expected[ids[i]] += g[i]
+    check(cpu.embedding_grad(g, ids, rows=6), expected, dtype)
+
+
+@pytest.mark.parametrize("bad", [-1, 6])
+def test_embedding_grad_declines_ids_out_of_range(dtype, bad):
+    assert cpu.embedding_grad(np.ones((2, 3), dtype), np.array([0, bad]), rows=6) is NotImplemented
+
+
+# --- Adam -----------------------------------------------------------------------------------------
+
+ADAM = {"lr": 1e-2, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0}
+
+
+def naive_adam(w, g, m, v, starts, stops, steps, lr, beta1, beta2, eps, weight_decay, decoupled):
+    """PyTorch's order of operations, a number at a time, on float64 copies."""
+    w, g, m, v = (a.astype(np.float64) for a in (w, g, m, v))
+    for start, stop, step in zip(starts, stops, steps, strict=True):
+        for j in range(start, stop):
+            if weight_decay and decoupled:
+                w[j] -= lr * weight_decay * w[j]
+            elif weight_decay:
+                g[j] += weight_decay * w[j]
+            m[j] = beta1 * m[j] + (1 - beta1) * g[j]
+            v[j] = beta2 * v[j] + (1 - beta2) * g[j] * g[j]
+            root = math.sqrt(v[j]) / math.sqrt(1 - beta2 ** int(step))
+            w[j] -= lr / (1 - beta1 ** int(step)) * m[j] / (root + eps)
+    return w, m, v
+
+
+def adam_case(rng, dtype, size):
+    w, g, m = (normal(rng, dtype, size) for _ in range(3))
+    return w, g, m, normal(rng, dtype, size) ** 2
+
+
+@pytest.mark.parametrize("decoupled", [False, True])
+@pytest.mark.parametrize("weight_decay", [0, 0.1])
+def test_adam_equals_the_loop_and_touches_only_its_segments(rng, dtype, weight_decay, decoupled):
+    w, g, m, v = adam_case(rng, dtype, 100)
+    starts, stops, steps = np.array([3, 40, 40, 57]), np.array([20, 40, 41, 99]), np.arange(1, 5)
+    options = {**ADAM, "weight_decay": weight_decay, "decoupled": decoupled}
+    expected = naive_adam(w, g, m, v, starts, stops, steps, **options)
+    before = [a.copy() for a in (w, g, m, v)]
+    assert cpu.adam_step(w, g, m, v, starts, stops, steps, **options) is None
+    assert same_bits(g, before[1])
+    outside = np.ones(100, bool)
+    for start, stop in zip(starts, stops, strict=True):
+        outside[start:stop] = False
+    for got, want, old in zip((w, m, v), expected, (before[0], *before[2:]), strict=True):
+        check(got, want, dtype)
+        assert same_bits(got[outside], old[outside])
+        assert (got[~outside] != old[~outside]).all()
+
+
+def test_adam_flushes_denormal_moments(dtype):
+    tiny = np.finfo(dtype).tiny
+    w, g = np.ones(3, dtype), np.zeros(3, dtype)
+    m = np.array([tiny, -tiny, 4 * tiny], dtype)
+    v = m**2 + np.array([tiny, 0, 4 * tiny], dtype)
+    one = np.array([1])
+    cpu.adam_step(w, g, m, v, one - 1, one + 2, one + 900, **ADAM, decoupled=False)
+    assert (m != 0).tolist() == (v != 0).tolist() == [False, False, True]
+
+
+def test_adam_with_nothing_to_do(dtype):
+    none = np.zeros(0, np.int64)
+    for size in (0, 3):
+        buffers = [np.ones(size, dtype) for _ in range(4)]
+        assert cpu.adam_step(*buffers, none, none, none, **ADAM, decoupled=True) is None
+        assert all((b == 1).all() for b in buffers)
+
+
+@pytest.mark.parametrize(("start", "stop"), [(-1, 2), (2, 1), (0, 4), (4, 4)])
+def test_adam_declines_segments_out_of_bounds(dtype, start, stop):
+    buffers = [np.ones(3, dtype) for _ in range(4)]
+    starts, stops, steps = np.array([0, start]), np.array([1, stop]), np.array([1, 1])
+    result = cpu.adam_step(*buffers, starts, stops, steps, **ADAM, decoupled=False)
+    assert result is NotImplemented
+    assert all((b == 1).all() for b in buffers)
+
+
+# --- all kernels ----------------------------------------------------------------------------------
+
+
+def calls(rng, dtype):
+    """Every kernel with arguments that it accepts: name -> (arrays, options)."""
+    x3, row = normal(rng, dtype, 2, 3, 4), normal(rng, dtype, 4)
+    x, g, ids = normal(rng, dtype, 5, 4), normal(rng, dtype, 5), rng.integers(0, 4, 5)
+    starts, stops, steps = np.array([0]), np.array([3]), np.array([2])
+    attention = {"heads": 2, "causal": True, "scale": 0.5, "dropout": 0.0}
+    classes = {"ignore_index": -100, "label_smoothing": 0.1}
+    return {
+        "softmax": ((x,), {"axis": -1}),
+        "softmax_grad": ((x, x), {"axis": -1}),
+        "layer_norm": ((x, row, row), {"eps": 1e-5}),
+        "layer_norm_grad": ((x, x, row), {"eps": 1e-5}),
+        "attention": ((x3, x3, x3, None, None), attention),
+        "attention_grad": ((x3, x3, x3, x3, None, None), attention),
+        "cross_entropy_rows": ((x, ids), classes),
+        "cross_entropy_rows_grad": ((g, x, ids), classes),
+        "embedding_grad": ((x, ids), {"rows": 4}),
+        "adam_step": (
+            (row, row.copy(), row.copy(), row**2, starts, stops, steps),
+            {**ADAM, "decoupled": False},
+        ),
+    }
+
+
+KERNELS = [name for name in cpu.__all__ if name != "warm_up"]
+
+
+def test_the_table_of_calls_is_complete(rng):
+    assert set(calls(rng, "float32")) == set(KERNELS)
+
+
+@pytest.mark.parametrize("name", [name for name in KERNELS if name != "adam_step"])
+def test_two_calls_give_the_same_bits(rng, dtype, name):
+    args, options = calls(rng, dtype)[name]
+    kernel = getattr(cpu, name)
+    assert same_bits(kernel(*args, **options), kernel(*args, **options))
+
+
+# Compiled loops that write to their first array, with the shapes of their arrays for rows of C.
+LOOPS = {
+    "softmax": (cpu.softmax_loop, lambda C: [(3, C)] * 2),
+    "softmax_grad": (cpu.softmax_grad_loop, lambda C: [(3, C)] * 3),
+    "layer_norm": (
+        lambda *arrays: cpu.layer_norm_loop(*arrays, 1e-5),
+        lambda C: [(3, C), (3, C), (C,), (C,)],
+    ),
+    "cross_entropy_grad": (
+        lambda dx, g, x: cpu.cross_entropy_grad_loop(dx, g, x, np.arange(3), -1, 0.1),
+        lambda C: [(3, C), (3,), (3, C)],
+    ),
+    "add_product": (cpu.add_product, lambda C: [(4, C), (4, 8), (8, C)]),
+}
+
+
+@pytest.mark.parametrize("C", [4, 16, 33])
+@pytest.mark.parametrize("name", LOOPS)
+def test_bits_do_not_depend_on_where_arrays_lie(rng, dtype, name, C):
+    loop, shapes_for = LOOPS[name]
+    shapes = shapes_for(C)
+    values = [normal(rng, dtype, *shape) for shape in shapes]
+    results = set()
+    for order in itertools.permutations(range(len(shapes))):
+        for gap in (0, 1, 8, 17, 300):
+            memory, start = np.zeros(10_000, dtype), 0
+            arrays = [None] * len(shapes)
+            for i in order:
+                arrays[i] = memory[start : start + values[i].size].reshape(shapes[i])
+                arrays[i][:] = values[i]
+                start += values[i].size + gap
+            loop(*arrays)
+            results.add(arrays[0].tobytes())
+    assert len(results) == 1
+
+
+def strided(a):
+    return np.repeat(a, 2, axis=-1)[..., ::2]
+
+
+ODD_ARRAYS = {
+    "half": lambda a: a.astype(np.float16 if a.dtype.kind == "f" else np.int32),
+    "other endian": lambda a: a.astype(a.dtype.newbyteorder()),
+    "mixed": lambda a: a.astype({"f": np.float32, "i": np.int64}[a.dtype.kind]),
+    "strided": strided,
+    "one axis more": lambda a: np.stack([a, a], axis=-1),
+    "shorter": lambda a: np.ascontiguousarray(a[..., :-1]),
+}
+
+
+# What the table below does to (kernel, argument) and leaves a right call.
+STILL_COVERED = {
+    "mixed": {("softmax", 0), ("cross_entropy_rows", 0), ("embedding_grad", 0)},
+    "one axis more": {("softmax", 0)},
+    "shorter": {
+        ("softmax", 0),
+        ("cross_entropy_rows", 0),
+        ("cross_entropy_rows_grad", 1),
+        ("embedding_grad", 0),
+    },
+}
+
+
+@pytest.mark.parametrize("odd", ODD_ARRAYS)
+@pytest.mark.parametrize("name", KERNELS)
+def test_an_array_that_is_not_covered_is_declined(rng, name, odd):
+    args, options = calls(rng, "float64")[name]
+    for i, a in enumerate(args):
+        if a is None or (name, i) in STILL_COVERED.get(odd, ()):
+            continue
+        b = ODD_ARRAYS[odd](a)
+        if b.dtype == a.dtype and b.shape == a.shape and b.flags.c_contiguous:
+            continue  # int64 has nothing to mix, and one number no strides
+        result = getattr(cpu, name)(*args[:i], b, *args[i + 1 :], **options)
+        assert result is NotImplemented, f"argument {i}"
+
+
+def test_other_declined_calls(rng, dtype):
+    x, row = normal(rng, dtype, 3, 4), normal(rng, dtype, 4)
+    for axis in (0, -2, None, (0, 1), (-1,)):
+        assert cpu.softmax(x, axis=axis) is NotImplemented
+        assert cpu.softmax_grad(x, x, axis=axis) is NotImplemented
+    assert cpu.softmax(row[0].reshape(()), axis=-1) is NotImplemented
+    assert cpu.layer_norm(x, None, row, eps=1e-5) is NotImplemented
+    assert cpu.layer_norm(x, row, None, eps=1e-5) is NotImplemented
+    assert cpu.layer_norm_grad(x, x, None, eps=1e-5) is NotImplemented
+
+
+@pytest.mark.parametrize(
+    ("mask", "drop", "heads"),
+    [
+        (np.ones((2, 1, 1, 3)), None, 2),
+        (np.ones((2, 3), bool), None, 2),
+        (np.ones((3, 1, 1, 3), bool), None, 2),
+        (np.ones((2, 1, 1, 2), bool), None, 2),
+        (None, np.ones((2, 2, 3, 3)), 2),
+        (None, None, 3),
+    ],
+    ids=["float", "queries", "batch", "keys", "dropout", "heads"],
+)
+def test_attention_declines(rng, dtype, mask, drop, heads):
+    x = normal(rng, dtype, 2, 3, 4)
+    options = {"heads": heads, "causal": False, "scale": 1.0, "dropout": 0.0}
+    assert cpu.attention(x, x, x, mask, drop, **options) is NotImplemented
+    result = cpu.attention_grad(x, x, x, x, mask, drop, **options)
+    assert result is NotImplemented
+
+
+def test_warm_up_reports_every_kernel():
+    reports = []
+    cpu.warm_up(DTYPES, lambda name, seconds: reports.append((name, seconds)))
+    assert {name for name, _ in reports} == set(KERNELS)
+    assert len(reports) == 2 * len(KERNELS)
+    assert all(seconds >= 0 for _, seconds in reports)
+    cpu.warm_up()

@@ -1,0 +1,284 @@
+"""The tester tested: each way of being wrong is caught, and what is right passes."""
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad import kernels
+from minigrad.autodiff import REGISTRY
+from minigrad.testing import Report, check_gradients, check_op
+
+X = np.array([[0.5, -1.25, 2.0], [-0.75, 1.5, 0.25]])
+V = np.array([1.0, -2.0, 0.5])
+
+
+@pytest.fixture(autouse=True)
+def own_ops():
+    """What a test registers is gone after it."""
+    before = dict(REGISTRY)
+    yield
+    REGISTRY.clear()
+    REGISTRY.update(before)
+
+
+def cube(rule=None, formula=lambda xp, x: x * x * x, **options):
+    """An op `cube` with this rule: right unless told otherwise."""
+
+    def cube(xp, x):
+        return formula(xp, x)
+
+    op = mg.op(cube, **options)
+    if rule is not None:
+        op.vjp(rule)
+    return op
+
+
+def product(rule):
+    """An op of two inputs with this rule."""
+
+    @mg.op
+    def product(xp, a, b):
+        return a * b
+
+    product.vjp(rule)
+    return product
+
+
+def detached(x):
+    return x.detach().numpy() if type(x) is mg.Tensor else x
+
+
+def wrong_at_one_place(x):
+    """`x`, but 1 % larger in its last element."""
+    factor = np.ones(x.shape)
+    factor[(-1,) * x.ndim] = 1.01
+    return x * factor
+
+
+def naive_cube(x):
+    return np.array([[v**3 for v in row] for row in x])
+
+
+# ----------------------------------------------------------------------------- what is right
+
+
+def test_what_is_right_passes():
+    assert check_op(cube(), X, naive=naive_cube) == Report(kernel="none", order=2)
+    assert check_op(cube(lambda g, _y, x: 3 * g * x * x), X, naive=naive_cube).order == 2
+    assert check_op(cube(lambda g, y, x: g * 3 * y / x), X).order == 2
+    assert check_op(product(lambda g, _y, a, b: (g * b, g * a)), X, V).order == 2
+    assert check_op(cube(), X, order=1).order == 1
+    assert check_op(mg.argmax, X, axis=1).order == 0, "integers have no derivative"
+    check_gradients(lambda x: mg.sum(x**3), X)
+
+
+def test_what_is_right_passes_for_a_primitive():
+    @mg.primitive
+    def cube_root(xp, x):
+        return xp.cbrt(x)
+
+    cube_root.vjps(lambda g, y, _x: g / (3 * y * y))
+    assert check_op(cube_root, np.abs(X)).order == 2
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (0,), (0, 3), (7,), (9, 9)])
+def test_any_shape_can_be_checked(shape):
+    x = np.linspace(0.5, 1.5, int(np.prod(shape))).reshape(shape)
+    check_op(cube(lambda g, _y, x: 3 * g * x * x), x, naive=lambda x: x**3)
+    if x.size:
+        with pytest.raises(AssertionError, match="rule against formula"):
+            check_op(cube(lambda g, _y, x: 3 * g * x), x + 1)
+
+
+# ------------------------------------------------------------------------------ wrong values
+
+
+@pytest.mark.parametrize(
+    ("formula", "message"),
+    [
+        (lambda xp, x: wrong_at_one_place(x * x * x), "slow loop"),
+        (lambda xp, x: x * x * x * (1 + 1e-6), "slow loop"),
+        (lambda xp, x: (x * x * x)[None], "shape"),
+        (lambda xp, x: x * x, "slow loop"),
+    ],
+)
+def test_a_wrong_value_is_caught(formula, message):
+    with pytest.raises(AssertionError, match=message):
+        check_op(cube(formula=formula), X, naive=naive_cube)
+
+
+def test_a_missing_output_is_caught():
+    op = cube(formula=lambda xp, x: (x * x * x, x), outputs=2)
+    with pytest.raises(AssertionError, match="number of outputs"):
+        check_op(op, X, naive=naive_cube)
+
+
+def test_an_op_that_writes_to_its_input_is_caught():
+    def formula(xp, x):
+        y = x * x * x
+        if x.flags.writeable:
+            x[...] = 0
+        return y
+
+    with pytest.raises(AssertionError, match="changed its input"):
+        check_op(cube(formula=formula), X.copy())
+
+
+def test_an_op_that_depends_on_strides_is_caught():
+    def formula(xp, x):
+        return np.ravel(x, order="K").reshape(x.shape) if x.ndim else x
+
+    with pytest.raises(AssertionError, match="memory"):
+        check_op(cube(formula=formula), X, order=0)
+
+
+def test_an_op_that_answers_differently_each_time_is_caught():
+    count = iter(range(1000))
+    with pytest.raises(AssertionError, match="two calls differ"):
+        check_op(cube(formula=lambda xp, x: x + float(next(count))), X, order=0)
+
+
+def test_float32_that_grows_is_caught():
+    with pytest.raises(AssertionError, match="float32 became float64"):
+        check_op(cube(formula=lambda xp, x: x * xp.ones(x.shape)), X, order=0)
+
+
+def test_float32_that_loses_digits_is_caught():
+    def formula(xp, x):
+        return x if x.dtype == np.float64 else np.round(x, 1)
+
+    with pytest.raises(AssertionError, match="float32 against float64"):
+        check_op(cube(formula=formula), X, order=0)
+
+
+# ------------------------------------------------------------------------------- wrong rules
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (lambda g, _y, x: 3 * g * x * x * 1.001, "rule against formula"),
+        (lambda g, _y, x: wrong_at_one_place(3 * g * x * x), "rule against formula"),
+        (lambda g, _y, x: 3 * x * x, "rule against formula"),
+        (lambda g, _y, x: None, "absent"),
+    ],
+)
+def test_a_wrong_rule_is_caught(rule, message):
+    with pytest.raises(AssertionError, match=message):
+        check_op(cube(rule), X)
+
+
+@pytest.mark.parametrize("factor", [1.001, 0.999])
+def test_a_wrong_rule_of_a_primitive_is_caught(factor):
+    @mg.primitive
+    def cube_root(xp, x):
+        return xp.cbrt(x)
+
+    cube_root.vjps(lambda g, y, _x: g / (3 * y * y) * factor)
+    with pytest.raises(AssertionError, match="first derivative against finite differences"):
+        check_op(cube_root, np.abs(X))
+
+
+def test_a_function_whose_derivative_is_wrong_is_caught():
+    wrong = cube(lambda g, _y, x: 3 * g * x * x * 1.001)
+    with pytest.raises(AssertionError, match="first derivative"):
+        check_gradients(lambda x: mg.sum(wrong(x)), X)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        lambda g, _y, x: 3 * g * detached(x) ** 2,
+        lambda g, y, x: 3 * g * detached(y) / x,
+        lambda g, _y, x: 3 * detached(g) * x * x,
+        lambda g, _y, x: 3 * g * x * (1.001 * x - 0.001 * detached(x)),
+    ],
+    ids=["x", "y", "g", "a little"],
+)  # fmt: skip
+def test_a_rule_right_at_first_and_wrong_at_second_order_is_caught(rule):
+    assert check_op(cube(rule), X, order=1).order == 1
+    with pytest.raises(AssertionError, match=r"second derivative|create_graph"):
+        check_op(cube(rule), X)
+
+
+def test_a_rule_wrong_for_tensors_only_is_caught():
+    def rule(g, _y, x):
+        return 3 * g * x * x * (1.001 if type(g) is mg.Tensor else 1)
+
+    with pytest.raises(AssertionError, match="create_graph"):
+        check_op(cube(rule), X)
+
+
+def test_a_rule_that_reads_what_it_said_it_would_not_is_caught():
+    with pytest.raises(TypeError, match="Like"):
+        check_op(product(lambda g, _y, _a, b: (g * b, g * _a)), X, V)
+
+
+def test_a_rule_that_reads_what_only_another_rule_keeps_is_caught():
+    @mg.op
+    def square_times(xp, a, b):
+        return a * a * b
+
+    # `_a` is there as long as `a` is tracked too, since its own rule needs it.
+    square_times.vjps(lambda g, _y, a, b: 2 * g * a * b, lambda g, _y, _a, _b: g * _a * _a)
+    a, b = (mg.Tensor(x, requires_grad=True) for x in (X, V))
+    mg.gradients(mg.sum(square_times(a, b)), [a, b])
+    with pytest.raises(TypeError, match="Like"):
+        check_op(square_times, X, V)
+
+
+# ----------------------------------------------------------------------------- wrong kernels
+
+
+@pytest.fixture
+def kernel(monkeypatch):
+    """Make a function the kernel of every op, for one test."""
+
+    def use(function):
+        monkeypatch.setattr(kernels, "find", lambda name: function)
+
+    return use
+
+
+def test_the_report_says_whether_the_kernel_ran(kernel):
+    op = cube(kernel=True)
+    kernel(lambda x: x * x * x)
+    assert check_op(op, X).kernel == "ran"
+    kernel(lambda x: NotImplemented)
+    assert check_op(op, X).kernel == "declined"
+    kernel(
+        lambda x: x * x * x if x.dtype == np.float32 and x.flags.c_contiguous else NotImplemented
+    )
+    assert check_op(op, X).kernel == "ran"
+    kernel(None)
+    assert check_op(op, X).kernel == "none"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda x: wrong_at_one_place(x * x * x).astype(x.dtype),
+        lambda x: (
+            x * x * x if x.dtype == np.float64 else wrong_at_one_place(x * x * x).astype("f4")
+        ),
+        lambda x: (x * x * x).astype(np.float64),
+        lambda x: (x * x * x)[:1],
+        lambda x: x * x * x if x.flags.c_contiguous else x,
+        lambda x: np.ravel(x, order="K").reshape(x.shape) ** 3,
+    ],
+    ids=["one element", "one element in float32", "dtype", "shape", "strided", "order in memory"],
+)
+def test_a_wrong_kernel_is_caught(kernel, wrong):
+    kernel(wrong)
+    with pytest.raises(AssertionError):
+        check_op(cube(kernel=True), X)
+
+
+# ------------------------------------------------------------------------------- the messages
+
+
+def test_the_message_names_the_op_the_call_and_the_place():
+    with pytest.raises(AssertionError) as caught:
+        check_op(mg.sum, X, naive=lambda x, axis: np.sum(x, axis) + np.eye(3)[2], axis=0)
+    for part in ("sum((2, 3), axis=0)", "value against the slow loop", "[2]", "3.25"):
+        assert part in str(caught.value)
