@@ -1,0 +1,5 @@
+"""`python -m jsl` is `jsl`."""
+
+from jsl.cli import main
+
+main()

@@ -1,0 +1,180 @@
+"""Runs on disk: model.safetensors, optimizer.safetensors, config.json, metrics.json.
+
+Each file is written beside its place and renamed into it, and a manifest of their hashes comes
+last, so files of two different saves are never taken for one run.
+"""
+
+import platform
+import subprocess
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import minigrad
+from jsl.config import ModelConfig, TrainingConfig
+from jsl.corpus import Corpus
+from jsl.errors import RunDirError
+from jsl.messages import say
+from jsl.vocabulary import Vocabulary
+from minigrad import backend, kernels, runs
+
+MODEL, OPTIMIZER, CONFIG, METRICS = FILES = (
+    "model.safetensors",
+    "optimizer.safetensors",
+    "config.json",
+    "metrics.json",
+)
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as it was read from its directory; the arrays are on the host."""
+
+    directory: Path
+    model: ModelConfig
+    training: TrainingConfig
+    vocabulary: Vocabulary
+    groups: tuple[str, ...]
+    corpus: dict[str, Any]
+    trigrams: frozenset[str]
+    weights: dict[str, np.ndarray]
+    metrics: dict[str, Any]
+
+
+def default_directory() -> Path:
+    """models/jsl-seq2seq/<local time>, with a number behind it if that is taken."""
+    stamp = datetime.now().strftime("%Y%m%d_%H%M%S")
+    parent = Path("models") / "jsl-seq2seq"
+    taken = 1
+    directory = parent / stamp
+    while directory.exists():
+        taken += 1
+        directory = parent / f"{stamp}_{taken}"
+    return directory
+
+
+def prepare(directory: Path, overwrite: bool) -> None:
+    """Create `directory`; RunDirError if it holds something and `overwrite` is False."""
+    if directory.is_dir() and any(directory.iterdir()) and not overwrite:
+        raise RunDirError(say("checkpoint.not_empty", path=directory))
+    runs.prepare_directory(directory, overwrite)
+
+
+def trigrams(text: str) -> set[str]:
+    """Every three neighbouring characters of a text, its beginning and end marked."""
+    marked = f"^{text}$"
+    return {marked[i : i + 3] for i in range(len(marked) - 2)}
+
+
+def save(
+    directory: Path,
+    *,
+    model: ModelConfig,
+    training: TrainingConfig,
+    vocabulary: Vocabulary,
+    corpus: Corpus,
+    weights: dict[str, np.ndarray],
+    optimizer: dict[str, np.ndarray],
+    metrics: dict[str, Any],
+) -> None:
+    """Write a whole run into `directory`, which must exist."""
+    seen = set().union(*(trigrams(row.japanese) for row in corpus.rows))
+    schedule = training.to_json()
+    config = {
+        "format": FORMAT,
+        "model": {**model.to_json(), "vocab_size": vocabulary.size},
+        "training": schedule,
+        "groups": list(corpus.groups),
+        "vocabulary": vocabulary.to_json(),
+        "corpus": {
+            "name": corpus.path.name,
+            "sha256": corpus.sha256,
+            "rows": len(corpus.rows),
+            "trigrams": "\t".join(sorted(seen)),
+        },
+        "metadata": {
+            "minigrad_version": minigrad.__version__,
+            "numpy_version": np.__version__,
+            "python_version": platform.python_version(),
+            "backend": backend.get_backend(),
+            "kernels": bool(kernels.in_use()),
+            "vocab_hash": vocabulary.hash,
+            "seed": training.seed,
+            "trained_at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "git_commit": git_commit(),
+        },
+    }
+    runs.save_arrays(directory / MODEL, weights)
+    runs.save_arrays(directory / OPTIMIZER, optimizer)
+    runs.save_json(directory / CONFIG, config)
+    runs.save_json(directory / METRICS, metrics)
+    runs.write_manifest(directory, FILES)
+
+
+def load(directory: Path) -> Run:
+    """Read and verify a run.
+
+    Raises:
+        RunDirError: it is not a run, or its files are damaged or do not belong together.
+    """
+    if not directory.is_dir():
+        raise RunDirError(say("checkpoint.no_directory", path=directory))
+    absent = [name for name in FILES if not (directory / name).is_file()]
+    if absent:
+        names = say("list.separator").join(absent)
+        raise RunDirError(say("checkpoint.absent", path=directory, names=names))
+    verified = runs.verify_manifest(directory)
+    if not set(FILES) <= set(verified):
+        raise RunDirError(say("checkpoint.manifest", path=directory))
+    config = runs.load_json(directory / CONFIG)
+    sections = ("model", "training", "groups", "vocabulary", "corpus", "metadata")
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        found = config.get("format") if isinstance(config, dict) else None
+        raise RunDirError(say("checkpoint.format", path=directory, found=found, expected=FORMAT))
+    if missing := [name for name in sections if name not in config]:
+        names = say("list.separator").join(missing)
+        raise RunDirError(say("checkpoint.sections", path=directory, names=names))
+    vocabulary = Vocabulary.from_json(config["vocabulary"])
+    sizes = dict(config["model"])
+    if sizes.pop("vocab_size", None) != vocabulary.size:
+        raise RunDirError(say("checkpoint.vocabulary", path=directory))
+    if config["metadata"].get("vocab_hash") != vocabulary.hash:
+        raise RunDirError(say("checkpoint.vocabulary", path=directory))
+    return Run(
+        directory=directory,
+        model=ModelConfig.from_json(sizes, "model"),
+        training=TrainingConfig.from_json(config["training"], "training"),
+        vocabulary=vocabulary,
+        groups=tuple(config["groups"]),
+        corpus=config["corpus"],
+        trigrams=frozenset(config["corpus"].get("trigrams", "").split("\t")),
+        weights=runs.load_arrays(directory / MODEL),
+        metrics=runs.load_json(directory / METRICS),
+    )
+
+
+def load_optimizer(run: Run) -> dict[str, np.ndarray]:
+    """The optimizer's state of a run, which only continued training needs."""
+    return runs.load_arrays(run.directory / OPTIMIZER)
+
+
+def git_commit() -> str:
+    """The commit of the code, with '-dirty' if it was changed since; 'unknown' outside a clone."""
+    here = Path(__file__).parent
+
+    def git(*args: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(here), *args], capture_output=True, text=True, timeout=10, check=True
+        )
+        return done.stdout.strip()
+
+    try:
+        if not git("ls-files", Path(__file__).name):
+            return "unknown"  # installed into somebody else's repository
+        return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain") else "")
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"

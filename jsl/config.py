@@ -1,0 +1,85 @@
+"""The numbers that make a run what it is, as `config.json` keeps them."""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+from jsl.errors import RunDirError, UsageError
+from jsl.messages import say
+
+
+class _Config:
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Any, place: str) -> Self:
+        """From a section of config.json; RunDirError where it is not as `to_json` writes it."""
+        expected = {f.name: f.type for f in fields(cls)}
+        if not isinstance(data, dict) or set(data) != set(expected):
+            found = sorted(data) if isinstance(data, dict) else type(data).__name__
+            raise RunDirError(
+                say("config.section", place=place, expected=sorted(expected), found=found)
+            )
+        for name, kind in expected.items():
+            value = data[name]
+            if type(value) is not kind and not (kind is float and type(value) is int):
+                raise RunDirError(
+                    say("config.type", place=f"{place}.{name}", expected=kind.__name__, found=value)
+                )
+        return cls(**data)
+
+
+@dataclass(frozen=True)
+class ModelConfig(_Config):
+    """The size of one group's transformer.
+
+    Attributes:
+        d_model: features of a position, a multiple of `n_heads`.
+        n_heads: attention heads.
+        d_ff: inner features of the feed-forward networks.
+        n_layers: encoder layers, and as many decoder layers.
+        max_seq_len: the longest sequence, the end mark counted.
+    """
+
+    d_model: int = 16
+    n_heads: int = 2
+    d_ff: int = 32
+    n_layers: int = 4
+    max_seq_len: int = 10
+
+    def __post_init__(self):
+        for name, value in asdict(self).items():
+            if value < 1:
+                raise UsageError(say("config.positive", name=name, value=value))
+        if self.d_model % self.n_heads:
+            raise UsageError(say("config.heads", d_model=self.d_model, n_heads=self.n_heads))
+
+
+@dataclass(frozen=True)
+class TrainingConfig(_Config):
+    """How a run is trained: Adam with a constant learning rate, over shuffled batches.
+
+    Attributes:
+        epochs: passes over the corpus, all continued runs counted.
+        seed: of the initial weights and of the order of the batches.
+    """
+
+    learning_rate: float = 0.001
+    epochs: int = 200
+    batch_size: int = 8
+    optimizer: str = "Adam"
+    seed: int = 0
+
+    def __post_init__(self):
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise UsageError(say("config.positive", name=name, value=getattr(self, name)))
+        if not 0 < self.learning_rate < float("inf"):
+            raise UsageError(say("config.positive", name="learning_rate", value=self.learning_rate))
+        if not 0 <= self.seed < 2**64:
+            raise UsageError(say("config.seed", value=self.seed))
+
+
+PRESETS: dict[str, tuple[ModelConfig, TrainingConfig]] = {
+    "tiny": (ModelConfig(), TrainingConfig()),
+}

@@ -1,0 +1,42 @@
+"""From source ids to tags, one at a time: the reference decoder."""
+
+import numpy as np
+
+from jsl.vocabulary import BOUNDARY, Vocabulary
+from minigrad import nn, no_grad
+from minigrad.backend import to_device, to_numpy
+
+
+def greedy(
+    model: nn.Seq2Seq, src: np.ndarray, vocabulary: Vocabulary, max_length: int
+) -> list[list[int]]:
+    """The most probable next tag, again and again, until the end mark or `max_length` ids.
+
+    Only tags and the end mark compete. Of equal scores the smaller id wins.
+
+    Args:
+        src: (B, S) ids, padded.
+
+    Returns:
+        The tag ids of each row, without start and end marks.
+    """
+    allowed = np.array(vocabulary.output_ids)
+    tgt = np.full((len(src), 1), BOUNDARY, np.int64)
+    open_rows = np.ones(len(src), bool)
+    model.eval()
+    with no_grad():
+        memory, padding = model.encode(to_device(src))
+        for _ in range(max_length):
+            logits = model.decode(to_device(tgt), memory, padding)
+            scores = to_numpy(logits.data[:, -1])[:, allowed]
+            best = np.where(open_rows, allowed[scores.argmax(axis=1)], BOUNDARY)
+            tgt = np.concatenate([tgt, best[:, None]], axis=1)
+            open_rows &= best != BOUNDARY
+            if not open_rows.any():
+                break
+    return [ids[: _end(ids)].tolist() for ids in tgt[:, 1:]]
+
+
+def _end(ids: np.ndarray) -> int:
+    ends = np.flatnonzero(ids == BOUNDARY)
+    return int(ends[0]) if len(ends) else len(ids)

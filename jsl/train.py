@@ -1,0 +1,193 @@
+"""Training: from a corpus to a run on disk."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jsl import checkpoint
+from jsl.batching import epoch_batches, make_batch
+from jsl.config import ModelConfig, TrainingConfig
+from jsl.corpus import Corpus
+from jsl.decode import greedy
+from jsl.errors import UsageError
+from jsl.messages import say
+from jsl.model import batch_loss, build_model
+from jsl.vocabulary import Vocabulary
+from minigrad import nn, optim
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What is known at the end of an epoch. Losses are those of the steps of this epoch.
+
+    Attributes:
+        epoch: counted from 1, continued runs included.
+        epochs: at which number training will end.
+        loss_per_token: cross entropy summed over target tokens, end marks too, over their number.
+        loss_per_sentence: the same sum over the number of sentences.
+        tokens_per_second: target tokens trained on.
+        seconds: of this epoch.
+    """
+
+    epoch: int
+    epochs: int
+    loss_per_token: float
+    loss_per_sentence: float
+    tokens_per_second: float
+    seconds: float
+
+
+class Trainer:
+    """A model in training, and all that a run's files need.
+
+    Args:
+        corpus: what to learn.
+        model: sizes.
+        training: schedule; `epochs` is the number to add, to those of `resume` if there is one.
+        resume: a run to continue with its weights and its optimizer's state.
+
+    Raises:
+        UsageError: the corpus has groups or tags that the run to continue does not know.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        model: ModelConfig,
+        training: TrainingConfig,
+        resume: checkpoint.Run | None = None,
+    ):
+        self.corpus, self.model_config, self.training = corpus, model, training
+        self.vocabulary = Vocabulary.from_tags(corpus.tags)
+        groups = corpus.groups
+        self.epoch = 0
+        self.history: list[dict[str, Any]] = []
+        self.first_loss: float | None = None
+        if resume is not None:
+            _check_continuation(corpus, resume)
+            self.vocabulary, groups = resume.vocabulary, resume.groups
+            self.epoch = resume.training.epochs
+            self.history = list(resume.metrics["history"])
+            self.first_loss = resume.metrics["first_step_loss_per_token"]
+        self.last_epoch = self.epoch + training.epochs
+        self.model = build_model(model, self.vocabulary, groups, training.seed)
+        if resume is not None:
+            self.model.load_state_dict(resume.weights)
+        self.optimizer = optim.Adam(self.model, lr=training.learning_rate)
+        if resume is not None:
+            self.optimizer.load_state_dict(checkpoint.load_optimizer(resume))
+
+    def run_epoch(self) -> Progress:
+        """One pass over the corpus."""
+        began = time.perf_counter()
+        self.model.train()
+        total, tokens = 0.0, 0
+        for batch in epoch_batches(
+            self.corpus.rows,
+            self.vocabulary,
+            self.training.batch_size,
+            self.training.seed,
+            self.epoch,
+        ):
+            loss = batch_loss(self.model, batch)
+            loss.backward()
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+            value = loss.item()
+            if self.first_loss is None:
+                self.first_loss = value
+            total += value * batch.tokens
+            tokens += batch.tokens
+        self.epoch += 1
+        seconds = time.perf_counter() - began
+        progress = Progress(
+            epoch=self.epoch,
+            epochs=self.last_epoch,
+            loss_per_token=total / tokens,
+            loss_per_sentence=total / len(self.corpus.rows),
+            tokens_per_second=tokens / seconds,
+            seconds=seconds,
+        )
+        self.history.append(
+            {
+                "epoch": progress.epoch,
+                "loss_per_token": progress.loss_per_token,
+                "loss_per_sentence": progress.loss_per_sentence,
+                "tokens_per_second": progress.tokens_per_second,
+                "seconds": progress.seconds,
+            }
+        )
+        return progress
+
+    def run(
+        self, report: Callable[[Progress], None], stop: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Train to the last epoch, or to the end of the one in which `stop()` becomes true."""
+        while self.epoch < self.last_epoch and not stop():
+            report(self.run_epoch())
+
+    def exact_matches(self, batch_size: int = 64) -> dict[str, tuple[int, int]]:
+        """For each group: how many training rows greedy decoding gives back, and of how many."""
+        found = {}
+        for group in self.model.groups:
+            rows = [row for row in self.corpus.rows if row.group == group]
+            right = 0
+            for start in range(0, len(rows), batch_size):
+                part = rows[start : start + batch_size]
+                src = make_batch(part, self.vocabulary).src
+                decoded = greedy(
+                    self.model[group], src, self.vocabulary, self.model_config.max_seq_len
+                )
+                right += sum(
+                    self.vocabulary.decode_tags(ids) == " ".join(row.tags)
+                    for ids, row in zip(decoded, part, strict=True)
+                )
+            found[group] = (right, len(rows))
+        return found
+
+    def save(self, directory: Path, matches: dict[str, tuple[int, int]]) -> None:
+        """Write the run into `directory`."""
+        last = self.history[-1] if self.history else {}
+        checkpoint.save(
+            directory,
+            model=self.model_config,
+            training=replace(self.training, epochs=self.epoch),
+            vocabulary=self.vocabulary,
+            corpus=self.corpus,
+            weights=self.model.state_dict(),
+            optimizer=self.optimizer.state_dict(),
+            metrics={
+                "first_step_loss_per_token": self.first_loss,
+                "loss_per_token": last.get("loss_per_token"),
+                "loss_per_sentence": last.get("loss_per_sentence"),
+                "exact_match": {
+                    group: {"right": right, "rows": rows}
+                    for group, (right, rows) in matches.items()
+                },
+                "history": self.history,
+            },
+        )
+
+
+def _check_continuation(corpus: Corpus, run: checkpoint.Run) -> None:
+    """That a run knows all groups and tags of a corpus."""
+    separator = say("list.separator")
+    if unknown := [g for g in corpus.groups if g not in run.groups]:
+        raise UsageError(
+            say(
+                "train.unknown_groups",
+                found=separator.join(unknown),
+                known=separator.join(run.groups),
+            )
+        )
+    if unknown := [t for t in corpus.tags if t not in run.vocabulary.tags]:
+        raise UsageError(say("train.unknown_tags", found=separator.join(unknown)))
+
+
+def parameter_count(model: nn.Grouped) -> int:
+    """How many numbers a model has to learn."""
+    return int(np.sum([p.size for p in model.parameters()]))
