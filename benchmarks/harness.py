@@ -1,0 +1,100 @@
+"""Verify, warm up, then time side by side: medians, and the median of the ratios.
+
+Machines are noisy, and noise comes in spells. So the candidates take turns within one run, and the
+figure to quote is the median over the rounds of the ratio within a round.
+"""
+
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import minigrad
+
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds a call, one number for each round."""
+
+    name: str
+    rounds: list[float]
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.rounds)
+
+    def ratio(self, other: "Timing") -> float:
+        """How many times as long `self` takes as `other`: the median over the rounds."""
+        return statistics.median(a / b for a, b in zip(self.rounds, other.rounds, strict=True))
+
+
+def measure(
+    candidates: dict[str, Callable[[], Any]], *, rounds: int = 15, seconds: float = 0.2
+) -> dict[str, Timing]:
+    """Time each candidate in turn, `rounds` times, each for about `seconds`.
+
+    The candidates must have been verified to do the same work.
+    """
+    calls = {}
+    for name, call in candidates.items():
+        call()
+        began = time.perf_counter()
+        call()
+        calls[name] = max(1, int(seconds / max(time.perf_counter() - began, 1e-9)))
+    found: dict[str, list[float]] = {name: [] for name in candidates}
+    for _ in range(rounds):
+        for name, call in candidates.items():
+            began = time.perf_counter()
+            for _ in range(calls[name]):
+                call()
+            found[name].append((time.perf_counter() - began) / calls[name])
+    return {name: Timing(name, times) for name, times in found.items()}
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on and with."""
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "minigrad": minigrad.__version__,
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
+    except (OSError, StopIteration):
+        return platform.processor() or "unknown"
+
+
+def write(name: str, rows: list[dict[str, Any]], **more: Any) -> Path:
+    """Save rows of figures as `results/<name>.json`, with the machine's description."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    value = {"benchmark": name, "machine": machine(), **more, "rows": rows}
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return path
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Rows of figures as a Markdown table."""
+    head = list(rows[0])
+    lines = [head, ["---"] * len(head), *([_cell(row[k]) for k in head] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
