@@ -75,7 +75,7 @@ def _checked(name: str, source: str) -> str:
 def _requested() -> tuple[str, str]:
     """The name asked for, and who asked."""
     if (name := modes.get().backend) is not None:
-        return name, "set in the program"
+        return name, "chosen by the caller"
     if name := os.environ.get("MINIGRAD_BACKEND"):
         return _checked(name, "MINIGRAD_BACKEND"), "MINIGRAD_BACKEND"
     return "auto", "the default"

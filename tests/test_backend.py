@@ -60,7 +60,7 @@ def test_the_program_is_stronger_than_the_environment(present, monkeypatch):
     monkeypatch.setenv("MINIGRAD_BACKEND", "numpy")
     backend.set_backend("cupy")
     assert backend.get_backend() == "cupy"
-    assert backend.explain().startswith("backend cupy (set in the program: cupy)")
+    assert backend.explain().startswith("backend cupy (chosen by the caller: cupy)")
     backend.set_backend("auto")
     assert backend.get_backend() == "cupy"
 
@@ -117,7 +117,9 @@ def test_an_unknown_name_in_the_environment_is_refused(monkeypatch):
 def test_cupy_asked_for_by_name_and_absent(absent, monkeypatch):
     with pytest.raises(BackendError) as caught:
         backend.set_backend("cupy")
-    assert str(caught.value) == f"backend 'cupy' (set in the program): {ABSENT}; or choose 'numpy'"
+    assert (
+        str(caught.value) == f"backend 'cupy' (chosen by the caller): {ABSENT}; or choose 'numpy'"
+    )
     assert backend.get_backend() == "numpy", "nothing has changed"
     with pytest.raises(BackendError), backend.using("cupy"):
         pass

@@ -1,0 +1,983 @@
+"""Modules and layers: what they hold, what they load, what they compute, and its gradients.
+
+Values are compared with the slow loops of `naive.py` or with a formula written out, gradients with
+finite differences in float64. Nothing here asks whether arrays lie on the host: inputs are made by
+`normal` and `device`, and read by `host`.
+"""
+
+import math
+
+import naive
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad import nn, no_grad, random
+from minigrad.autodiff import Tensor, gradients
+from minigrad.backend import is_array, to_device, to_numpy
+from minigrad.errors import DtypeError, ShapeError, StateError
+
+STEP = 1e-5  # of central differences
+
+device = to_device
+
+
+def normal(*shape, seed=0, dtype="float64"):
+    return device(np.random.default_rng([seed, *shape]).normal(size=shape).astype(dtype))
+
+
+def host(x):
+    """The values of a Tensor or array as a NumPy array."""
+    return to_numpy(x.data if type(x) is Tensor else x)
+
+
+def names(module):
+    return [name for name, _ in module.named_parameters()]
+
+
+def state_of(module):
+    return {name: host(p).copy() for name, p in module.named_parameters()}
+
+
+def assert_same_bits(a, b):
+    """That two dictionaries have the same arrays under the same names."""
+    assert a.keys() == b.keys()
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name], err_msg=name, strict=True)
+
+
+def close(a, b, tolerance=1e-12):
+    """That two arrays agree, relative to the largest entry of `b`."""
+    a, b = host(a), host(b)
+    scale = np.max(np.abs(b), initial=1.0)
+    np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * scale, strict=True)
+
+
+def check_layer(layer, *inputs, **options):
+    """Compare the gradients of a weighted sum of `layer(*inputs)` with finite differences.
+
+    By all floating inputs and all parameters that are not frozen, along random directions.
+    """
+    xs = [Tensor(x, x.dtype.kind == "f") if is_array(x) else x for x in inputs]
+    leaves = {f"input {i}": x for i, x in enumerate(xs) if type(x) is Tensor and x.requires_grad}
+    leaves |= {name: p for name, p in layer.named_parameters() if p.requires_grad}
+
+    def value():
+        with random.stream(3):  # dropout drops the same every time
+            y = layer(*xs, **options)
+        return (y * normal(*y.shape, seed=1)).sum()
+
+    found = gradients(value(), leaves)
+    for name, x in leaves.items():
+        for seed in range(3):
+            start, direction = x.data.copy(), normal(*x.shape, seed=100 + seed)
+            ends = []
+            for sign in (1, -1):
+                x.data[...] = start + sign * STEP * direction
+                with no_grad():
+                    ends.append(value().item())
+            x.data[...] = start
+            slope = (ends[0] - ends[1]) / (2 * STEP)
+            got = np.sum(host(found[name]) * host(direction))
+            assert got == pytest.approx(slope, rel=1e-6, abs=1e-7), name
+
+
+# ------------------------------------------------------------------------- what is inside
+
+
+class Nest(nn.Module):
+    """Modules and parameters wherever a module may hold them."""
+
+    def __init__(self):
+        self.z = nn.Linear(2, 2)
+        self.scale = nn.Parameter(np.ones(3, np.float32))
+        self.layers = [nn.Linear(2, 2, bias=False), nn.Dropout(0.5)]
+        self.by_name = {"日本": nn.Linear(1, 1), 7: nn.LayerNorm(2)}
+        self.deep = ([nn.Parameter(np.zeros(1, np.float32))], (nn.Linear(1, 2),))
+        self.a = nn.Linear(2, 1)
+        self.constant = Tensor(np.ones(2))  # no name: not a parameter
+        self.numbers, self.none = [1, 2], None
+
+
+NEST = [
+    *("z.weight", "z.bias", "scale", "layers.0.weight", "by_name.日本.weight", "by_name.日本.bias"),
+    *("by_name.7.weight", "by_name.7.bias", "deep.0.0", "deep.1.0.weight", "deep.1.0.bias"),
+    *("a.weight", "a.bias"),
+]
+
+
+def test_parameters_are_found_in_the_order_of_attributes():
+    model = Nest()
+    assert names(model) == NEST
+    assert [name for name, _ in model.named_modules()] == [
+        *("", "z", "layers.0", "layers.1", "by_name.日本", "by_name.7", "deep.1.0", "a")
+    ]
+
+
+def test_parameters_know_their_full_names_once_they_are_listed():
+    model = Nest()
+    assert {p.name for _, p in model.named_parameters()} == {"parameter"}
+    assert [p.name for p in model.parameters()] == NEST
+    assert [p.name for p in model.a.parameters()] == ["weight", "bias"]
+
+
+def test_a_parameter_added_later_is_found():
+    model = nn.Linear(1, 1, bias=False)
+    model.extra = nn.Parameter(np.zeros(2, np.float32))
+    assert names(model) == ["weight", "extra"]
+
+
+def test_tied_parameters_are_listed_once_under_their_first_name():
+    model = Nest()
+    model.a = model.z
+    model.again = model.layers
+    model.layers[0].weight = model.z.weight
+    assert names(model) == [n for n in NEST if n not in ("layers.0.weight", "a.weight", "a.bias")]
+    assert model.state_dict().keys() == dict(model.named_parameters()).keys()
+
+
+def test_modules_may_refer_to_each_other_in_a_circle():
+    inner, outer = nn.Linear(1, 1), nn.Module()
+    outer.inner, inner.owner = inner, outer
+    assert names(outer) == ["inner.weight", "inner.bias"]
+
+
+def test_modes_reach_everything_below():
+    model = Nest()
+    assert all(m.training for _, m in model.named_modules())
+    assert model.eval() is model
+    assert not any(m.training for _, m in model.named_modules())
+    assert model.train() is model
+    assert all(m.training for _, m in model.named_modules())
+
+
+def test_frozen_parameters_get_no_gradient():
+    model = nn.Seq2Seq(5, 4, 2, 6, 1, 1)
+    assert model.encoder.requires_grad_(False) is model.encoder
+    ids = device(np.array([[1, 2]]))
+    model(ids, ids).sum().backward()
+    for name, p in model.named_parameters():
+        assert (p.grad is None) == name.startswith("encoder."), name
+    model.zero_grad()
+    model.requires_grad_()
+    model(ids, ids).sum().backward()
+    assert all(p.grad is not None for p in model.parameters())
+    model.zero_grad()
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_a_module_turns_arrays_into_tensors():
+    class Sum(nn.Module):
+        def forward(self, x, times, extra=None):
+            assert type(x) is type(extra) is Tensor
+            return x * times + extra
+
+    x = normal(2)
+    assert host(Sum()(x, 2, extra=x)).tolist() == (3 * host(x)).tolist()
+
+
+def test_a_module_without_forward_says_so():
+    class Empty(nn.Module):
+        pass
+
+    with pytest.raises(NotImplementedError, match="Empty must define forward"):
+        Empty()()
+
+
+# -------------------------------------------------------------------- state dictionaries
+
+
+def test_a_state_dictionary_holds_copies_in_order():
+    model = Nest()
+    state = model.state_dict()
+    assert list(state) == NEST
+    assert all(type(v) is np.ndarray for v in state.values())
+    state["scale"][:] = 5
+    assert host(model.scale).tolist() == [1, 1, 1]
+
+
+def test_loading_gives_the_same_bits_and_keeps_the_arrays():
+    a, b = Nest(), Nest()
+    for p in a.parameters():
+        p.data[...] = normal(*p.shape, seed=5, dtype="float32")
+    arrays = [p.data for p in b.parameters()]
+    b.load_state_dict(a.state_dict())
+    assert_same_bits(state_of(b), state_of(a))
+    assert all(p.data is x for p, x in zip(b.parameters(), arrays, strict=True))
+    c = Nest()
+    c.load_state_dict(dict(a.named_parameters()))  # Tensors, and on a device device arrays
+    assert_same_bits(state_of(c), state_of(a))
+
+
+def test_loading_lists_everything_that_does_not_fit_and_changes_nothing():
+    model = Nest()
+    before = state_of(model)
+    state = model.state_dict()
+    del state["z.bias"], state["deep.0.0"]
+    state["extra"] = np.zeros((2, 1))
+    state["note"] = "text"
+    state["a.weight"] = np.zeros((2, 1), np.float32)
+    state["scale"] = np.ones(3)
+    state["by_name.7.bias"] = [0.0, 0.0]
+    state["layers.0.weight"] = np.full((2, 2), 7, np.float32)  # fits, and is not loaded either
+    with pytest.raises(StateError) as caught:
+        model.load_state_dict(state)
+    assert str(caught.value).splitlines() == [
+        "load_state_dict: 7 entries do not fit Nest; nothing was loaded:",
+        "  dtype: scale must be (3,) float32, got (3,) float64",
+        "  missing: deep.0.0 (1,) float32",
+        "  missing: z.bias (2,) float32",
+        "  shape: a.weight must be (1, 2) float32, got (2, 1) float32",
+        "  shape: by_name.7.bias must be (2,) float32, got list",
+        "  unexpected: extra (2, 1) float64",
+        "  unexpected: note str",
+    ]
+    assert_same_bits(state_of(model), before)
+
+
+def test_loading_without_strict_passes_names_over_but_not_shapes():
+    model = nn.Linear(2, 2)
+    before = state_of(model)
+    model.load_state_dict({"bias": np.ones(2, np.float32), "extra": np.ones(1)}, strict=False)
+    assert host(model.bias).tolist() == [1, 1]
+    np.testing.assert_array_equal(host(model.weight), before["weight"])
+    with pytest.raises(StateError, match=r"1 entries .*\n  shape: bias must be \(2,\) float32"):
+        model.load_state_dict({"bias": np.ones(1, np.float32)}, strict=False)
+
+
+def test_an_unknown_layout_is_refused():
+    with pytest.raises(ValueError, match="'minigrad' or 'torch', got 'keras'"):
+        nn.Linear(1, 1).state_dict(layout="keras")
+
+
+PACKED = {
+    "in_proj_weight": (12, 4),
+    "in_proj_bias": (12,),
+    "out_proj.weight": (4, 4),
+    "out_proj.bias": (4,),
+}
+APART = {"in_proj_bias": (12,), "out_proj.weight": (4, 4), "out_proj.bias": (4,)}
+LAYOUTS = [
+    ({}, PACKED),
+    ({"bias": False}, {k: v for k, v in PACKED.items() if "bias" not in k}),
+    ({"kdim": 4, "vdim": 4}, PACKED),
+    (
+        {"kdim": 3, "vdim": 5},
+        {"q_proj_weight": (4, 4), "k_proj_weight": (4, 3), "v_proj_weight": (4, 5)} | APART,
+    ),
+    (
+        {"vdim": 2},
+        {"q_proj_weight": (4, 4), "k_proj_weight": (4, 4), "v_proj_weight": (4, 2)} | APART,
+    ),
+]
+
+
+@pytest.mark.parametrize(("options", "shapes"), LAYOUTS)
+def test_an_attention_is_written_and_read_in_the_layout_of_pytorch(options, shapes):
+    a, b = (nn.MultiheadAttention(4, 2, **options) for _ in range(2))
+    state = a.state_dict(layout="torch")
+    assert {k: v.shape for k, v in state.items()} == shapes
+    b.load_state_dict(state)
+    assert_same_bits(state_of(b), state_of(a))
+    assert_same_bits(b.state_dict(layout="torch"), state)
+
+
+def test_query_key_and_value_are_packed_in_this_order():
+    layer = nn.MultiheadAttention(2, 1)
+    for value, projection in enumerate([layer.q_proj, layer.k_proj, layer.v_proj]):
+        projection.weight.data[...] = value
+        projection.bias.data[...] = value
+    state = layer.state_dict(layout="torch")
+    assert state["in_proj_weight"].tolist() == [[i, i] for i in (0, 0, 1, 1, 2, 2)]
+    assert state["in_proj_bias"].tolist() == [0, 0, 1, 1, 2, 2]
+
+
+def test_packing_reaches_nested_attentions():
+    model = nn.Grouped({"日本手話": nn.Seq2Seq(5, 4, 2, 6, 1, 2)})
+    state = model.state_dict(layout="torch")
+    attentions = ["encoder.layers.0.self_attn"]
+    attentions += [f"decoder.layers.{i}.{a}_attn" for i in (0, 1) for a in ("self", "multihead")]
+    packed = [name for name in state if "in_proj" in name]
+    assert sorted(packed) == sorted(
+        f"models.日本手話.{a}.in_proj_{kind}" for a in attentions for kind in ("weight", "bias")
+    )
+    assert not any("q_proj" in name for name in state)
+    other = nn.Grouped({"日本手話": nn.Seq2Seq(5, 4, 2, 6, 1, 2)})
+    other.load_state_dict(state)
+    assert_same_bits(state_of(other), state_of(model))
+
+
+def test_layouts_may_be_mixed_and_what_cannot_be_unpacked_is_reported():
+    a, b = nn.MultiheadAttention(4, 2), nn.MultiheadAttention(4, 2)
+    ours, theirs = a.state_dict(), a.state_dict(layout="torch")
+    mixed = {k: v for k, v in ours.items() if k[1:] != "_proj.bias"}
+    b.load_state_dict(mixed | {"in_proj_bias": theirs["in_proj_bias"]})
+    assert_same_bits(state_of(b), state_of(a))
+    theirs["in_proj_weight"] = theirs["in_proj_weight"][:-1]
+    theirs["in_proj_bias"] = 3.0
+    with pytest.raises(StateError) as caught:
+        b.load_state_dict(theirs)
+    lines = str(caught.value).splitlines()
+    assert "  unexpected: in_proj_weight (11, 4) float32" in lines
+    assert "  unexpected: in_proj_bias float" in lines
+    assert "  missing: k_proj.weight (4, 4) float32" in lines
+
+
+def test_tied_projections_cannot_be_packed():
+    layer = nn.MultiheadAttention(4, 2)
+    layer.k_proj.bias = layer.q_proj.bias
+    assert "k_proj.bias" not in layer.state_dict()
+    with pytest.raises(StateError, match=r"cannot be packed .* tied"):
+        layer.state_dict(layout="torch")
+
+
+# ------------------------------------------------------------------------------- pictures
+
+
+def test_a_summary_lists_parameters_and_their_sum():
+    model = nn.Grouped({"日本": nn.Linear(30, 40), "b": nn.Linear(1, 2, bias=False)})
+    model["b"].requires_grad_(False)
+    assert model.summary().splitlines() == [
+        "parameter                 shape     dtype    count  bytes",
+        "models.日本.weight        (40, 30)  float32  1,200  4,800",
+        "models.日本.bias          (40,)     float32     40    160",
+        "models.b.weight (frozen)  (2, 1)    float32      2      8",
+        "total of Grouped                             1,242  4,968",
+    ]
+
+
+def test_a_representation_shows_the_tree():
+    class Pair(nn.Module):
+        def __init__(self):
+            self.attention = nn.MultiheadAttention(4, 2, dropout=0.1, bias=False)
+            self.tables = [nn.Embedding(5, 4, padding_idx=0), nn.Embedding(5, 4)]
+            self.norms = {"last": nn.LayerNorm(4), "drop": nn.Dropout(0.25)}
+
+    line = "Linear(in_features=4, out_features=4, bias=False)"
+    assert repr(Pair()).splitlines() == [
+        "Pair(",
+        "  (attention): MultiheadAttention(",
+        "    num_heads=2, dropout=0.1",
+        f"    (q_proj): {line}",
+        f"    (k_proj): {line}",
+        f"    (v_proj): {line}",
+        f"    (out_proj): {line}",
+        "  )",
+        "  (tables.0): Embedding(5, 4, padding_idx=0)",
+        "  (tables.1): Embedding(5, 4)",
+        "  (norms.last): LayerNorm((4,), eps=1e-05)",
+        "  (norms.drop): Dropout(p=0.25)",
+        ")",
+    ]
+
+
+# ------------------------------------------------------------- names, shapes, first values
+
+ATTENTION = {
+    f"{name}.{kind}": shape
+    for name in ("q_proj", "k_proj", "v_proj", "out_proj")
+    for kind, shape in (("weight", (4, 4)), ("bias", (4,)))
+}
+FEED_FORWARD = {
+    "linear1.weight": (6, 4),
+    "linear1.bias": (6,),
+    "linear2.weight": (4, 6),
+    "linear2.bias": (4,),
+}
+PARAMETERS = [
+    (lambda: nn.Linear(3, 2), {"weight": (2, 3), "bias": (2,)}),
+    (lambda: nn.Linear(3, 2, bias=False), {"weight": (2, 3)}),
+    (lambda: nn.Embedding(5, 3), {"weight": (5, 3)}),
+    (lambda: nn.LayerNorm((2, 3)), {"weight": (2, 3), "bias": (2, 3)}),
+    (lambda: nn.LayerNorm(3, bias=False), {"weight": (3,)}),
+    (lambda: nn.LayerNorm(3, elementwise_affine=False), {}),
+    (lambda: nn.Dropout(), {}),
+    (lambda: nn.SinusoidalPositions(), {}),
+    (lambda: nn.MultiheadAttention(4, 2), ATTENTION),
+    (
+        lambda: nn.MultiheadAttention(4, 2, bias=False, kdim=3, vdim=5),
+        {
+            "q_proj.weight": (4, 4),
+            "k_proj.weight": (4, 3),
+            "v_proj.weight": (4, 5),
+            "out_proj.weight": (4, 4),
+        },
+    ),
+    (
+        lambda: nn.TransformerEncoderLayer(4, 2, 6),
+        {f"self_attn.{k}": v for k, v in ATTENTION.items()}
+        | FEED_FORWARD
+        | {f"norm{i}.{kind}": (4,) for i in (1, 2) for kind in ("weight", "bias")},
+    ),
+    (
+        lambda: nn.TransformerDecoderLayer(4, 2, 6),
+        {f"{a}.{k}": v for a in ("self_attn", "multihead_attn") for k, v in ATTENTION.items()}
+        | FEED_FORWARD
+        | {f"norm{i}.{kind}": (4,) for i in (1, 2, 3) for kind in ("weight", "bias")},
+    ),
+]
+
+
+@pytest.mark.parametrize(("make", "shapes"), PARAMETERS)
+def test_parameters_have_the_names_and_shapes_of_pytorch(make, shapes):
+    found = {name: p.shape for name, p in make().named_parameters()}
+    assert list(found.items()) == list(shapes.items())
+
+
+def test_a_seq2seq_is_an_encoder_and_a_decoder():
+    model = nn.Seq2Seq(7, 4, 2, 6, 2, 1)
+    encoder, decoder = PARAMETERS[-2][1], PARAMETERS[-1][1]
+    norm = {"norm.weight": (4,), "norm.bias": (4,)}
+    expected = {"encoder.embed.weight": (7, 4)}
+    expected |= {f"encoder.layers.{i}.{k}": v for i in (0, 1) for k, v in encoder.items()}
+    expected |= {f"encoder.{k}": v for k, v in norm.items()}
+    expected |= {"decoder.embed.weight": (7, 4)}
+    expected |= {f"decoder.layers.0.{k}": v for k, v in decoder.items()}
+    expected |= {f"decoder.{k}": v for k, v in norm.items()}
+    expected |= {"decoder.output_projection.weight": (7, 4), "decoder.output_projection.bias": (7,)}
+    assert [(k, p.shape) for k, p in model.named_parameters()] == list(expected.items())
+
+
+def check_uniform(x, bound):
+    """That numbers look uniform in [-bound, bound)."""
+    x = host(x)
+    assert bound * 0.99 < np.max(np.abs(x)) <= bound
+    assert abs(np.mean(x)) < 4 * bound / math.sqrt(3 * x.size)
+    assert np.std(x) == pytest.approx(bound / math.sqrt(3), rel=0.05)
+
+
+def test_initial_weights_are_distributed_as_those_of_pytorch():
+    with random.stream(0):
+        linear, table = nn.Linear(100, 500), nn.Embedding(100, 50, padding_idx=3)
+        attention = nn.MultiheadAttention(50, 5)
+        apart = nn.MultiheadAttention(50, 5, kdim=100)
+    check_uniform(linear.weight, 1 / math.sqrt(100))
+    check_uniform(linear.bias, 1 / math.sqrt(100))
+    check_uniform(attention.q_proj.weight, math.sqrt(6 / (50 + 150)))
+    check_uniform(apart.k_proj.weight, math.sqrt(6 / (100 + 50)))
+    check_uniform(attention.out_proj.weight, 1 / math.sqrt(50))
+    for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
+        assert not host(getattr(attention, name).bias).any()
+    weight = host(table.weight)
+    assert not weight[3].any()
+    rest = np.delete(weight, 3, axis=0)
+    assert abs(np.mean(rest)) < 4 / math.sqrt(rest.size)
+    assert np.std(rest) == pytest.approx(1, rel=0.05)
+
+
+def test_initial_weights_follow_the_stream():
+    def made(seed):
+        with random.stream(seed):
+            return state_of(nn.Seq2Seq(5, 4, 2, 6, 1, 1))
+
+    first = made(1)
+    assert_same_bits(made(1), first)
+    assert not np.array_equal(made(2)["encoder.embed.weight"], first["encoder.embed.weight"])
+    # No two layers start alike.
+    assert len({v.tobytes() for k, v in first.items() if k.endswith("linear1.weight")}) == 2
+
+
+# ------------------------------------------------------------------------- values of layers
+
+
+def test_linear_is_a_loop_over_products():
+    layer, x = nn.Linear(3, 2, dtype="float64"), normal(2, 4, 3)
+    w, b, expected = host(layer.weight), host(layer.bias), np.empty((2, 4, 2))
+    for i, j, o in np.ndindex(2, 4, 2):
+        expected[i, j, o] = sum(w[o, k] * host(x)[i, j, k] for k in range(3)) + b[o]
+    close(layer(x), expected)
+    layer.bias = None
+    close(layer(x), expected - b)
+
+
+def test_embedding_looks_rows_up():
+    layer, ids = nn.Embedding(5, 3), np.array([[4, 0], [0, 1]])
+    close(layer(device(ids)), [[host(layer.weight)[i] for i in row] for row in ids.tolist()], 0)
+
+
+def test_no_gradient_reaches_the_padding_of_an_embedding():
+    layer = nn.Embedding(4, 2, padding_idx=1)
+    layer(device(np.array([0, 1, 1, 3, 3]))).sum().backward()
+    assert host(layer.weight.grad).tolist() == [[1, 1], [0, 0], [0, 0], [2, 2]]
+
+
+@pytest.mark.parametrize("shape", [5, (5,), (3, 5), [2, 3, 5]])
+@pytest.mark.parametrize("eps", [1e-5, 0.5])
+def test_layer_norm_is_its_formula(shape, eps):
+    layer, x = nn.LayerNorm(shape, eps=eps, dtype="float64"), normal(2, 3, 5)
+    layer.weight.data[...] = normal(*layer.weight.shape, seed=1)
+    layer.bias.data[...] = normal(*layer.bias.shape, seed=2)
+    axes = tuple(range(-layer.weight.ndim, 0))
+    centred = host(x) - host(x).mean(axis=axes, keepdims=True)
+    std = np.sqrt((centred**2).mean(axis=axes, keepdims=True) + eps)
+    close(layer(x), centred / std * host(layer.weight) + host(layer.bias))
+
+
+def test_layer_norm_without_weights_only_normalises():
+    y = host(nn.LayerNorm(64, elementwise_affine=False)(normal(3, 64)))
+    np.testing.assert_allclose(y.mean(axis=-1), 0, atol=1e-12)
+    np.testing.assert_allclose(y.std(axis=-1), 1, rtol=1e-4)
+
+
+def slow_attention(layer, query, key, value, seen=None, causal=False):
+    """Multi-head attention by the loops of `naive`; `seen` as in the op: True shows."""
+    q, k, v = (
+        naive.linear(host(x), host(p.weight), None if p.bias is None else host(p.bias))
+        for x, p in ((query, layer.q_proj), (key, layer.k_proj), (value, layer.v_proj))
+    )
+    y = naive.attention(q, k, v, seen, heads=layer.num_heads, causal=causal)
+    return naive.linear(y, host(layer.out_proj.weight), host(layer.out_proj.bias))
+
+
+@pytest.fixture
+def attention():
+    """Two heads on 4 features, with biases that are not zero."""
+    with random.stream(4):
+        layer = nn.MultiheadAttention(4, 2, dtype="float64")
+    for i, p in enumerate(layer.parameters()):
+        if p.ndim == 1:
+            p.data[...] = normal(4, seed=i)
+    return layer
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_self_attention_is_its_loop(attention, causal):
+    x = normal(2, 5, 4)
+    close(attention(x, x, x, is_causal=causal), slow_attention(attention, x, x, x, causal=causal))
+
+
+def test_cross_attention_is_its_loop():
+    layer = nn.MultiheadAttention(6, 3, kdim=2, vdim=5, dtype="float64")
+    query, key, value = normal(2, 3, 6), normal(2, 4, 2), normal(2, 4, 5)
+    close(layer(query, key, value), slow_attention(layer, query, key, value))
+
+
+# Masks of B = 2, H = 2, T = 3 queries and S = 4 keys; True hides.
+rng = np.random.default_rng(5)
+PADDING = np.array([[False, False, False, True], [False, True, False, True]])
+HIDDEN = {"(T, S)": (3, 4), "(B, T, S)": (2, 3, 4), "(B, H, T, S)": (2, 2, 3, 4)}
+HIDDEN = {name: rng.random(shape) < 0.3 for name, shape in HIDDEN.items()}
+ADDED = {name: rng.normal(size=mask.shape) for name, mask in HIDDEN.items()}
+
+
+def full(mask):
+    """A layer's mask as one that broadcasts to (B, H, T, S)."""
+    return mask[:, None] if mask.ndim == 3 else mask
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("shape", [None, *HIDDEN])
+def test_boolean_masks_hide_what_is_true(attention, shape, padded, causal):
+    query, memory = normal(2, 3, 4), normal(2, 4, 4)
+    hidden = np.zeros((2, 2, 3, 4), bool)
+    hidden |= PADDING[:, None, None, :] & padded
+    if shape:
+        hidden |= full(HIDDEN[shape])
+    y = attention(
+        query,
+        memory,
+        memory,
+        key_padding_mask=device(PADDING) if padded else None,
+        attn_mask=device(HIDDEN[shape]) if shape else None,
+        is_causal=causal,
+    )
+    close(y, slow_attention(attention, query, memory, memory, ~hidden, causal))
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("shape", ADDED)
+def test_floating_masks_are_added_to_the_scores(attention, shape, padded):
+    query, memory = normal(2, 3, 4), normal(2, 4, 4)
+    added = np.broadcast_to(full(ADDED[shape]), (2, 2, 3, 4))
+    if padded:
+        added = np.where(PADDING[:, None, None, :], -np.inf, added)
+    y = attention(
+        query,
+        memory,
+        memory,
+        key_padding_mask=device(PADDING) if padded else None,
+        attn_mask=device(ADDED[shape]),
+    )
+    close(y, slow_attention(attention, query, memory, memory, added))
+
+
+def test_a_mask_does_not_change_the_dtype():
+    layer, x = nn.MultiheadAttention(4, 2), normal(2, 3, 4, dtype="float32")
+    mask = device(np.zeros((3, 3)))
+    padding = device(np.zeros((2, 3), bool))
+    for options in ({}, {"key_padding_mask": padding}):
+        y = layer(x, x, x, attn_mask=mask, **options)
+        assert y.dtype == np.float32
+        close(y, layer(x, x, x), 1e-6)
+
+
+# Ways to hide everything from query 1 of sample 0, in self-attention over three positions.
+NOTHING = {
+    "padding": {"key_padding_mask": np.array([[True] * 3, [False] * 3])},
+    "booleans": {
+        "attn_mask": np.array([[[False] * 3, [True] * 3, [False] * 3], [[False] * 3] * 3])
+    },
+    "floats": {"attn_mask": np.array([[0.0] * 3, [-np.inf] * 3, [0.0] * 3])},
+    "floats and padding": {
+        "attn_mask": np.array([[0.0] * 3, [0, 0, -np.inf], [0.0] * 3]),
+        "key_padding_mask": np.array([[True, True, False], [False] * 3]),
+    },
+    "causal and padding": {
+        "is_causal": True,
+        "key_padding_mask": np.array([[True, True, False], [False] * 3]),
+    },
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("case", NOTHING)
+def test_a_query_that_sees_nothing_gives_zeros_and_gets_no_gradient(case, dtype):
+    layer = nn.MultiheadAttention(4, 2, dtype=dtype)
+    layer.out_proj.bias.data[...] = normal(4, dtype=dtype)
+    options = {k: v if v is True else device(v) for k, v in NOTHING[case].items()}
+    q, k, v = (Tensor(normal(2, 3, 4, seed=i, dtype=dtype), True) for i in range(3))
+    y = layer(q, k, v, **options)
+    assert np.isfinite(host(y)).all()
+    # Zeros before the output projection: only its bias is left.
+    assert host(y)[0, 1].tolist() == host(layer.out_proj.bias).tolist()
+    y[0, 1].sum().backward()
+    for x in (q, k, v):
+        assert not host(x.grad).any()
+    for name, p in layer.named_parameters():
+        assert (name == "out_proj.bias") == bool(host(p.grad).any()), name
+
+
+def test_the_rest_of_a_batch_does_not_notice_a_sample_that_sees_nothing(attention):
+    x = normal(2, 3, 4)
+    padding = np.array([[True] * 3, [False, False, True]])
+    both = Tensor(x.copy(), True)
+    attention(both, both, both, device(padding)).sum().backward()
+    from_both = {name: host(p.grad) for name, p in attention.named_parameters()}
+    attention.zero_grad()
+    alone = Tensor(x[1:].copy(), True)
+    attention(alone, alone, alone, device(padding[1:])).sum().backward()
+    close(both.grad[1:], alone.grad)
+    assert not host(both.grad)[0].any()
+    for name, p in attention.named_parameters():
+        more = 3 if name == "out_proj.bias" else 0  # which is added at every position
+        close(from_both[name], host(p.grad) + more)
+
+
+# ---------------------------------------------------------------------------------- dropout
+
+
+def test_dropout_drops_by_chance_and_keeps_the_mean():
+    layer, x = nn.Dropout(0.3), device(np.ones((100, 200), np.float32))
+    with random.stream(8):
+        y = host(layer(x))
+    assert y.dtype == np.float32
+    assert set(np.unique(y)) == {np.float32(0), np.float32(1 / 0.7)}
+    sigma = math.sqrt(0.3 / 0.7 / y.size)
+    assert abs(y.mean() - 1) < 4 * sigma
+
+
+def test_dropout_follows_the_stream():
+    layer, x = nn.Dropout(0.5), normal(40)
+    with random.stream(8):
+        first, second = host(layer(x)), host(layer(x))
+    with random.stream(8):
+        again = host(layer(x))
+    assert first.tolist() == again.tolist()
+    assert first.tolist() != second.tolist()
+
+
+def test_the_gradient_of_dropout_is_its_mask():
+    x = Tensor(normal(50), True)
+    y = nn.Dropout(0.5)(x)
+    y.sum().backward()
+    np.testing.assert_array_equal(host(x.grad), np.where(host(y) != 0, 2.0, 0.0))
+
+
+def test_dropout_passes_everything_in_use_and_draws_nothing():
+    x = normal(50)
+    with random.stream(8) as stream:
+        assert host(nn.Dropout(0.5).eval()(x)).tolist() == host(x).tolist()
+        assert host(nn.Dropout(0)(x)).tolist() == host(x).tolist()
+        assert nn.functional.dropout(x, 0.5, training=False) is x
+        assert stream.next_key() == random.Stream(8).next_key()
+    assert not host(nn.Dropout(1)(x)).any()
+
+
+def test_an_attention_drops_weights_in_training_only():
+    layer, x = nn.MultiheadAttention(4, 2, dropout=0.5, dtype="float64"), normal(1, 6, 4)
+    assert host(layer(x, x, x)).tolist() != host(layer(x, x, x)).tolist()
+    layer.eval()
+    close(layer(x, x, x), slow_attention(layer, x, x, x))
+
+
+# -------------------------------------------------------------------------------- positions
+
+
+@pytest.mark.parametrize("features", [1, 2, 5, 8])
+def test_positions_are_sines_and_cosines(features):
+    expected = np.empty((9, features))
+    for t, j in np.ndindex(9, features):
+        angle = t / 10000 ** (2 * (j // 2) / features)
+        expected[t, j] = math.cos(angle) if j % 2 else math.sin(angle)
+    close(nn.sinusoids(9, features, "float64"), expected)
+    x = normal(2, 9, features)
+    close(nn.SinusoidalPositions()(x), host(x) + expected)
+
+
+def test_positions_extend_to_any_length_and_dtype():
+    layer = nn.SinusoidalPositions()
+    for T, features, dtype in [
+        (3, 4, "f4"),
+        (700, 4, "f4"),
+        (5, 4, "f4"),
+        (5, 4, "f8"),
+        (5, 6, "f8"),
+    ]:
+        x = device(np.zeros((1, T, features), dtype))
+        np.testing.assert_array_equal(
+            host(layer(x))[0], nn.sinusoids(T, features, dtype), strict=True
+        )
+    assert layer.state_dict() == {}
+
+
+# ------------------------------------------------------------------------------ transformer
+
+
+def check_formula(formula, layer, *inputs):
+    """That a formula over a layer's parts draws and gives what the layer does."""
+    for mode in (True, False):
+        layer.train(mode)
+        with random.stream(7):
+            y = layer(*inputs)
+        with random.stream(7):
+            close(formula(layer, *inputs), y)
+
+
+@pytest.mark.parametrize("activation", ["relu", "gelu"])
+def test_an_encoder_layer_is_its_formula(activation):
+    f = {"relu": mg.relu, "gelu": mg.gelu}[activation]
+
+    def feed_forward(l, x):
+        return l.linear2(l.dropout(f(l.linear1(x))))
+
+    def norm_first(l, x, padding):
+        n = l.norm1(x)
+        x = x + l.dropout(l.self_attn(n, n, n, padding))
+        return x + l.dropout(feed_forward(l, l.norm2(x)))
+
+    def norm_last(l, x, padding):
+        x = l.norm1(x + l.dropout(l.self_attn(x, x, x, padding)))
+        return l.norm2(x + l.dropout(feed_forward(l, x)))
+
+    x, padding = Tensor(normal(2, 3, 4)), device(np.array([[False] * 3, [False, False, True]]))
+    layer = nn.TransformerEncoderLayer(4, 2, 6, 0.3, activation, dtype="float64")
+    check_formula(norm_first, layer, x, padding)
+    layer = nn.TransformerEncoderLayer(4, 2, 6, 0.3, activation, norm_first=False, dtype="float64")
+    check_formula(norm_last, layer, x, padding)
+
+
+def test_a_decoder_layer_is_its_formula():
+    def feed_forward(l, x):
+        return l.linear2(l.dropout(mg.relu(l.linear1(x))))
+
+    def norm_first(l, x, memory, tgt_padding, padding):
+        n = l.norm1(x)
+        x = x + l.dropout(l.self_attn(n, n, n, tgt_padding, is_causal=True))
+        x = x + l.dropout(l.multihead_attn(l.norm2(x), memory, memory, padding))
+        return x + l.dropout(feed_forward(l, l.norm3(x)))
+
+    def norm_last(l, x, memory, tgt_padding, padding):
+        x = l.norm1(x + l.dropout(l.self_attn(x, x, x, tgt_padding, is_causal=True)))
+        x = l.norm2(x + l.dropout(l.multihead_attn(x, memory, memory, padding)))
+        return l.norm3(x + l.dropout(feed_forward(l, x)))
+
+    x, memory = Tensor(normal(2, 3, 4)), Tensor(normal(2, 5, 4))
+    padding = device(np.array([[False] * 5, [False, False, True, True, True]]))
+    tgt_padding = device(np.array([[False] * 3, [False, False, True]]))
+    layer = nn.TransformerDecoderLayer(4, 2, 6, 0.3, dtype="float64")
+    check_formula(norm_first, layer, x, memory, tgt_padding, padding)
+    layer = nn.TransformerDecoderLayer(4, 2, 6, 0.3, norm_first=False, dtype="float64")
+    check_formula(norm_last, layer, x, memory, tgt_padding, padding)
+
+
+def test_a_seq2seq_is_its_formula():
+    padding = device(np.array([[False] * 3, [False, False, True]]))
+    positions = device(nn.sinusoids(3, 4, "float64"))
+
+    def formula(model, src, tgt):
+        encoder, decoder = model.encoder, model.decoder
+        memory = encoder.dropout(encoder.embed(src) + positions)
+        for layer in encoder.layers:
+            memory = layer(memory, padding)
+        memory = encoder.norm(memory)
+        x = decoder.dropout(decoder.embed(tgt) + positions[:2])
+        for layer in decoder.layers:
+            x = layer(x, memory, None, padding)
+        return decoder.output_projection(decoder.norm(x))
+
+    model = nn.Seq2Seq(7, 4, 2, 6, 2, 2, dropout=0.3, dtype="float64")
+    src, tgt = device(np.array([[3, 4, 1], [5, 1, 0]])), device(np.array([[1, 6], [1, 2]]))
+    check_formula(formula, model, src, tgt)
+    memory, mask = model.encode(src)
+    assert host(mask).tolist() == host(padding).tolist()
+    close(model.decode(tgt, memory, mask), model(src, tgt))
+
+
+def test_the_future_is_not_seen():
+    model = nn.Seq2Seq(7, 4, 2, 6, 1, 2)
+    src, tgt = device(np.array([[3, 4, 1]])), np.array([[1, 6, 2, 5]])
+    logits = host(model(src, device(tgt)))
+    for t in range(1, 4):
+        other = tgt.copy()
+        other[:, t:] = 3
+        np.testing.assert_allclose(host(model(src, device(other)))[:, :t], logits[:, :t], rtol=1e-5)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-6), ("float64", 1e-13)])
+@pytest.mark.parametrize("more", [1, 5])
+def test_padding_changes_no_logit(dtype, tolerance, more):
+    with random.stream(6):
+        model = nn.Seq2Seq(9, 8, 2, 16, 2, 2, dtype=dtype)
+    src, tgt = np.array([[3, 4, 5, 1], [6, 1, 0, 0]]), np.array([[1, 7, 8], [1, 2, 0]])
+    wide = [device(np.pad(ids, ((0, 0), (0, more)))) for ids in (src, tgt)]
+    logits = model(device(src), device(tgt))
+    close(model(wide[0], device(tgt)), logits, tolerance)
+    close(model(*wide)[:, :3], logits, tolerance)
+    # And a row alone, without any padding, is what it is in the batch.
+    close(model(device(src[1:, :2]), device(tgt[1:, :2])), logits[1:, :2], tolerance)
+
+
+def test_padding_takes_no_part_in_training():
+    model = nn.Seq2Seq(9, 8, 2, 16, 1, 1, dtype="float64")
+    src, tgt, out = np.array([[3, 4, 1]]), np.array([[1, 7]]), np.array([[7, 1]])
+    found = []
+    for more in (0, 3):
+        wide = [device(np.pad(ids, ((0, 0), (0, more)))) for ids in (src, tgt, out)]
+        loss = nn.functional.cross_entropy(model(*wide[:2]), wide[2], ignore_index=0)
+        found.append(gradients(loss, dict(model.named_parameters())))
+    for name, g in found[0].items():
+        close(found[1][name], g)
+    for g in found:
+        assert not host(g["encoder.embed.weight"])[0].any()
+        assert not host(g["decoder.embed.weight"])[0].any()
+
+
+# -------------------------------------------------------------------------------- gradients
+
+F64 = {"dtype": "float64"}
+IDS = np.array([[1, 3, 0, 3], [2, 2, 1, 0]])
+GRADIENTS = {
+    "Linear": lambda: (nn.Linear(3, 4, **F64), normal(2, 5, 3)),
+    "Linear without bias": lambda: (nn.Linear(3, 4, bias=False, **F64), normal(5, 3)),
+    "Embedding": lambda: (nn.Embedding(4, 3, **F64), device(IDS)),
+    "LayerNorm": lambda: (nn.LayerNorm(6, **F64), normal(2, 3, 6)),
+    "LayerNorm over two axes": lambda: (nn.LayerNorm((3, 4), **F64), normal(2, 3, 4)),
+    "Dropout": lambda: (nn.Dropout(0.4), normal(4, 5)),
+    "positions": lambda: (nn.SinusoidalPositions(), normal(2, 3, 5)),
+    "attention": lambda: (
+        nn.MultiheadAttention(4, 2, **F64),
+        *(normal(2, 3, 4, seed=i) for i in range(3)),
+    ),
+    "cross-attention with dropout": lambda: (
+        nn.MultiheadAttention(4, 2, dropout=0.3, kdim=3, vdim=5, **F64),
+        *(normal(2, 3, 4), normal(2, 4, 3), normal(2, 4, 5)),
+    ),
+    "attention with masks": lambda: (
+        nn.MultiheadAttention(4, 2, **F64),
+        *(normal(2, 3, 4), normal(2, 4, 4), normal(2, 4, 4, seed=1)),
+        *(device(PADDING), normal(2, 2, 3, 4)),  # the floating mask is learned, too
+    ),
+    "attention that sees nothing": lambda: (
+        nn.MultiheadAttention(4, 2, **F64),
+        *(normal(2, 3, 4), normal(2, 4, 4), normal(2, 4, 4, seed=1)),
+        device(np.array([[True] * 4, [True, False, False, True]])),
+    ),
+    "encoder layer": lambda: (
+        nn.TransformerEncoderLayer(4, 2, 6, 0.2, "gelu", **F64),
+        *(normal(2, 4, 4), device(PADDING)),
+    ),
+    "decoder layer": lambda: (
+        nn.TransformerDecoderLayer(4, 2, 6, 0.2, **F64),
+        *(normal(2, 3, 4), normal(2, 4, 4), None, device(PADDING)),
+    ),
+    "Seq2Seq": lambda: (
+        with_fixed_tables(nn.Seq2Seq(4, 6, 3, 8, 1, 1, dropout=0.1, padding_idx=3, **F64)),
+        *(device(IDS), device(IDS[:, :3])),
+    ),
+}
+
+
+def with_fixed_tables(model):
+    """A Seq2Seq whose embeddings are not varied: that of the padding must stay zero."""
+    for part in (model.encoder, model.decoder):
+        part.embed.requires_grad_(False)
+    return model
+
+
+@pytest.mark.parametrize("case", GRADIENTS)
+def test_gradients_agree_with_finite_differences(case):
+    with random.stream(2):
+        layer, *inputs = GRADIENTS[case]()
+    check_layer(layer, *inputs)
+
+
+# ----------------------------------------------------------------------------------- errors
+
+X = np.zeros((2, 3, 4), np.float32)
+ERRORS = [
+    (lambda: nn.MultiheadAttention(4, 3), ShapeError, "a multiple of num_heads, got 4 and 3"),
+    (lambda: nn.MultiheadAttention(4, 0), ShapeError, "got 4 and 0"),
+    (lambda: nn.Dropout(1.5), ValueError, r"p must be in \[0, 1\], got 1.5"),
+    (lambda: nn.Embedding(3, 2, padding_idx=3), ShapeError, r"must be in \[0, 3\), got 3"),
+    (
+        lambda: nn.TransformerEncoderLayer(4, 2, activation="elu"),
+        ValueError,
+        "activation must be one of .*'relu'.*, got 'elu'",
+    ),
+    (lambda: nn.Linear(3, 2)(device(X)), ShapeError, r"\(2, 3, 4\) and \(2, 3\)"),
+    (lambda: nn.LayerNorm((2, 4))(device(X)), ShapeError, r"must be \(2, 4\), got \(2, 3, 4\)"),
+    (lambda: nn.Embedding(3, 2)(device(X)), DtypeError, "must be integers, got float32"),
+    (
+        lambda: attend(key_padding_mask=device(np.zeros((2, 4), bool))),
+        ShapeError,
+        r"key_padding_mask must be \(2, 3\) booleans, got \(2, 4\) bool",
+    ),
+    (
+        lambda: attend(key_padding_mask=device(np.zeros((2, 3)))),
+        ShapeError,
+        r"must be \(2, 3\) booleans, got \(2, 3\) float64",
+    ),
+    (
+        lambda: attend(attn_mask=device(np.zeros((3, 4), bool))),
+        ShapeError,
+        r"attn_mask must be \(3, 3\), or .* got \(3, 4\)",
+    ),
+    (
+        lambda: attend(attn_mask=device(np.zeros((3, 3, 3), bool))),
+        ShapeError,
+        r"must broadcast to \(2, 2, 3, 3\)",
+    ),
+    (lambda: attend(attn_mask=device(np.zeros(3, bool))), ShapeError, r"got \(3,\)"),
+    (lambda: attend(attn_mask=device(np.zeros((3, 3), int))), DtypeError, "got int64"),
+    (
+        lambda: nn.Seq2Seq(5, 4, 2, 6, 1, 1)(device(IDS[0]), device(IDS)),
+        ShapeError,
+        r"src must be \(B, S\) and tgt \(B, T\), got \(4,\) and \(2, 4\)",
+    ),
+    (
+        lambda: nn.Seq2Seq(5, 4, 2, 6, 1, 1)(device(IDS[:1]), device(IDS)),
+        ShapeError,
+        r"got \(1, 4\) and \(2, 4\)",
+    ),
+]
+
+
+def attend(**masks):
+    return nn.MultiheadAttention(4, 2)(device(X), device(X), device(X), **masks)
+
+
+@pytest.mark.parametrize(("call", "error", "message"), ERRORS)
+def test_errors_say_what_is_wrong(call, error, message):
+    with pytest.raises(error, match=message):
+        call()

@@ -1,0 +1,458 @@
+"""Optimizers: Adam against a loop in Python floats, what it leaves alone, and its state.
+
+Every test of numbers runs with kernels and with formulas.
+"""
+
+import math
+
+import numpy as np
+import pytest
+
+from minigrad import kernels, nn, optim
+from minigrad.autodiff import Tensor
+from minigrad.backend import to_device, to_numpy
+from minigrad.errors import ShapeError, StateError
+
+TINY = {np.dtype(d): float(np.finfo(d).tiny) for d in ("float32", "float64")}
+
+
+@pytest.fixture(params=["kernels", "formulas"])
+def path(request, monkeypatch):
+    """Adam by its kernel, where there is one for the backend in force, and by its formula."""
+    if request.param == "formulas":
+        monkeypatch.setattr(kernels, "find", lambda name: None)
+    return request.param
+
+
+def normal(*shape, seed=0, dtype="float64"):
+    return np.random.default_rng([seed, *shape]).normal(size=shape).astype(dtype)
+
+
+def parameter(*shape, seed=0, dtype="float64"):
+    return nn.Parameter(normal(*shape, seed=seed, dtype=dtype))
+
+
+def host(x):
+    """The values of a Tensor or array on the host."""
+    return np.array(to_numpy(x.data if type(x) is Tensor else x))
+
+
+def set_gradient(p, g):
+    p.grad = None if g is None else Tensor(to_device(np.asarray(g, p.dtype)))
+
+
+def adam_loop(w, gradients, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
+    """The values that one weight takes, by Algorithm 1 of the paper; None is no gradient."""
+    m = v = 0.0
+    t = 0
+    for g in gradients:
+        if g is not None:
+            t += 1
+            g = g + weight_decay * w
+            m = betas[0] * m + (1 - betas[0]) * g
+            v = betas[1] * v + (1 - betas[1]) * g * g
+            m_hat = m / (1 - betas[0] ** t)
+            v_hat = v / (1 - betas[1] ** t)
+            w = w - lr * m_hat / (math.sqrt(v_hat) + eps)
+        yield w
+
+
+def trajectory(model, gradients, **options):
+    """The values of all parameters after each step; `gradients` names those that are present."""
+    optimizer = optim.Adam(model, **options)
+    for step in gradients:
+        for name, p in model.items():
+            set_gradient(p, step.get(name))
+        optimizer.step()
+        yield {name: host(p) for name, p in model.items()}
+
+
+OPTIONS = [
+    {},
+    {"lr": 0.1, "betas": (0.5, 0.6), "eps": 0.1},
+    {"lr": 0.05, "weight_decay": 0.3},
+    {"betas": (0.0, 0.0)},
+    {"lr": 0.0},
+]
+
+
+# -------------------------------------------------------------------------------- values
+
+
+def steps_of(shapes, absent):
+    """Twelve steps of gradients, without those that are absent."""
+    return [
+        {n: normal(*shape, seed=i) for n, shape in shapes.items() if i not in absent.get(n, ())}
+        for i in range(12)
+    ]
+
+
+SHAPES = {"a": (2, 3), "b": (4,), "c": (), "d": (2,)}
+# So that neighbours have taken different numbers of steps.
+STEPS = steps_of(SHAPES, {"a": (0, 4, 5, 9), "b": (3,), "c": (3, 4)})
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_adam_is_its_loop(path, options):
+    model = {name: parameter(*shape) for name, shape in SHAPES.items()}
+    before = {name: host(p) for name, p in model.items()}
+    found = list(trajectory(model, STEPS, **options))
+    for name, shape in SHAPES.items():
+        for at in np.ndindex(shape):
+            gradients = [float(step[name][at]) if name in step else None for step in STEPS]
+            expected = list(adam_loop(float(before[name][at]), gradients, **options))
+            got = [values[name][at] for values in found]
+            np.testing.assert_allclose(got, expected, rtol=1e-12, atol=1e-15, err_msg=name)
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_float32_is_close_to_float64(path, options):
+    single, double = (
+        list(trajectory({n: parameter(*s, dtype=d) for n, s in SHAPES.items()}, STEPS, **options))
+        for d in ("float32", "float64")
+    )
+    for name in SHAPES:
+        assert single[-1][name].dtype == np.float32
+        np.testing.assert_allclose(single[-1][name], double[-1][name], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-6), ("float64", 1e-14)])
+def test_the_kernel_agrees_with_the_formula(monkeypatch, dtype, tolerance):
+    def run():
+        model = {str(i): parameter(*s, dtype=dtype) for i, s in enumerate([(3, 4), (0,), (), (7,)])}
+        optimizer = optim.Adam(model, lr=0.02, weight_decay=0.1)
+        for step in range(6):
+            for i, p in enumerate(model.values()):
+                set_gradient(p, None if step == i else normal(*p.shape, seed=step))
+            optimizer.step()
+        return {name: host(p) for name, p in model.items()} | optimizer.state_dict()
+
+    fast = run()
+    monkeypatch.setattr(kernels, "find", lambda name: None)
+    slow = run()
+    assert fast.keys() == slow.keys()
+    for name, x in fast.items():
+        np.testing.assert_allclose(x, slow[name], rtol=tolerance, atol=tolerance, strict=True)
+
+
+def test_the_learning_rate_may_change_between_steps(path):
+    p, q = parameter(3, dtype="float32"), parameter(3, dtype="float32")
+    optimizer, other = optim.Adam({"w": p}), optim.Adam({"w": q})
+    for rate in (0.5, 0.0, 0.25):
+        before = host(p)
+        for x in (p, q):
+            set_gradient(x, np.ones(3))
+        optimizer.lr, other.lr = rate, np.float64(rate)  # as a schedule may compute it
+        optimizer.step()
+        other.step()
+        np.testing.assert_allclose(host(p), before - rate, rtol=0, atol=1e-6)
+        assert host(p).tobytes() == host(q).tobytes()
+
+
+def test_small_moments_are_flushed_to_zero(path):
+    for dtype, tiny in TINY.items():
+        p = nn.Parameter(np.ones(3, dtype))
+        optimizer = optim.Adam({"w": p})
+        state = optimizer.state_dict()
+        state["exp_avg.w"][:] = [tiny, -tiny, 4 * tiny]
+        state["exp_avg_sq.w"][:] = [tiny / 2, tiny, 4 * tiny]
+        optimizer.load_state_dict(state)
+        set_gradient(p, np.zeros(3))
+        optimizer.step()
+        after = optimizer.state_dict()
+        assert (after["exp_avg.w"] != 0).tolist() == [False, False, True]
+        assert (after["exp_avg_sq.w"] != 0).tolist() == [False, False, True]
+        assert np.isfinite(host(p)).all()
+
+
+# ------------------------------------------------------------- what is absent, what is zero
+
+
+def test_absent_gradients_leave_everything_as_it_is(path):
+    model = {name: parameter(4, seed=i, dtype="float32") for i, name in enumerate("abc")}
+    optimizer = optim.Adam(model, weight_decay=0.1)
+
+    def state():
+        return {f"w.{n}": host(p) for n, p in model.items()} | optimizer.state_dict()
+
+    for present in ("abc", "ac", "b", "", "a", "abc", "bc"):
+        before = state()
+        for name, p in model.items():
+            set_gradient(p, normal(4) if name in present else None)
+        optimizer.step()
+        after = state()
+        for key, old in before.items():
+            unchanged = after[key].tobytes() == old.tobytes()
+            assert unchanged == (key[-1] not in present), (key, present)
+    assert [int(state()[f"step.{name}"]) for name in "abc"] == [4, 4, 4]
+
+
+def test_a_gradient_of_zeros_is_not_absent(path):
+    p = parameter(2)
+    optimizer = optim.Adam({"w": p})
+    set_gradient(p, [1.0, 2.0])
+    optimizer.step()
+    before, state = host(p), optimizer.state_dict()
+    set_gradient(p, [0.0, 0.0])
+    optimizer.step()
+    after = optimizer.state_dict()
+    assert after["step.w"] == 2
+    np.testing.assert_allclose(after["exp_avg.w"], 0.9 * state["exp_avg.w"], rtol=1e-15)
+    assert (host(p) < before).all()  # momentum goes on
+
+
+def test_frozen_parameters_stay(path):
+    model = nn.Linear(3, 2)
+    model.weight.requires_grad_(False)
+    before = host(model.weight)
+    optimizer = optim.Adam(model)
+    model(to_device(normal(4, 3, dtype="float32"))).sum().backward()
+    optimizer.step()
+    assert host(model.weight).tobytes() == before.tobytes()
+    assert optimizer.state_dict()["step.weight"] == 0
+    assert optimizer.state_dict()["step.bias"] == 1
+
+
+def test_zero_grad_makes_gradients_absent():
+    p = parameter(2)
+    set_gradient(p, [1.0, 2.0])
+    optim.Adam({"w": p}).zero_grad()
+    assert p.grad is None
+
+
+# ----------------------------------------------------------------- parameters and gradients
+
+
+def test_data_that_was_replaced_is_taken_in(path):
+    p, q = parameter(3), parameter(2, seed=1)
+    optimizer = optim.Adam({"p": p, "q": q}, lr=0.1)
+    set_gradient(p, np.ones(3))
+    optimizer.step()
+    p.data = to_device(np.full(3, 7.0))
+    q.data = to_device(np.full(2, 9.0))
+    optimizer.step()
+    assert (host(p) < 7).all()
+    assert (host(p) > 6.8).all()
+    assert host(q).tolist() == [9, 9]
+    p.data[...] = to_device(np.full(3, -7.0))  # what loading does
+    optimizer.step()
+    assert (host(p) < -7).all()
+
+
+def test_data_of_another_shape_is_refused():
+    p = parameter(3)
+    optimizer = optim.Adam({"p": p})
+    p.data = to_device(np.ones(1))
+    with pytest.raises(ShapeError, match=r"data of 'p' .* shape \(1,\), it must stay \(3,\)"):
+        optimizer.step()
+
+
+def test_two_optimizers_may_share_parameters(path):
+    """Each takes in what the other did."""
+    p, q = parameter(3), parameter(3)
+    first, second = optim.Adam({"p": p}, lr=0.1), optim.Adam({"p": p}, lr=0.1)
+    alone = optim.Adam({"q": q}, lr=0.1)
+    set_gradient(p, np.ones(3))
+    set_gradient(q, np.ones(3))
+    for optimizer in (first, second, first):
+        optimizer.step()
+    for _ in range(3):
+        alone.step()
+    np.testing.assert_allclose(host(p), host(q), rtol=1e-12)
+
+
+def test_dtypes_may_be_mixed(path):
+    a, b, c = (parameter(3, dtype=d) for d in ("float32", "float64", "float32"))
+    optimizer = optim.Adam({"a": a, "b": b, "c": c}, lr=0.1)
+    before = [host(p) for p in (a, b, c)]
+    for p in (a, b):
+        set_gradient(p, np.ones(3))
+    optimizer.step()
+    assert [p.dtype for p in (a, b, c)] == ["float32", "float64", "float32"]
+    np.testing.assert_allclose(host(a), before[0] - 0.1, rtol=1e-5)
+    np.testing.assert_allclose(host(b), before[1] - 0.1, rtol=1e-7)
+    assert host(c).tobytes() == before[2].tobytes()
+    assert optimizer.state_dict()["exp_avg.b"].dtype == np.float64
+    assert optimizer.state_dict()["exp_avg_sq.c"].dtype == np.float32
+
+
+def test_gradients_may_be_handed_over(path):
+    p, q, twin = parameter(3), parameter(2), parameter(3)
+    set_gradient(q, [1.0, 1.0])  # and are then all that counts
+    before = host(q)
+    g = to_device(normal(3, seed=2))
+    optimizer, other = optim.Adam({"p": p, "q": q}), optim.Adam({"p": twin})
+    optimizer.step({"p": g, "q": None})
+    other.step({"p": Tensor(g)})
+    assert host(p).tobytes() == host(twin).tobytes()
+    assert host(q).tobytes() == before.tobytes()
+
+
+def test_gradients_must_have_the_names_and_shapes_of_parameters():
+    p, q = parameter(3), parameter(2)
+    optimizer = optim.Adam({"p": p, "q": q})
+    with pytest.raises(StateError, match=r"exactly the parameters' names; .* \['q', 'r'\]"):
+        optimizer.step({"p": None, "r": None})
+    with pytest.raises(ShapeError, match=r"gradient of 'q' must be \(2,\), got \(3,\)"):
+        optimizer.step({"p": None, "q": to_device(np.ones(3))})
+
+
+def test_parameters_may_be_a_module_a_mapping_or_a_list():
+    model = nn.Grouped({"日本": nn.Linear(1, 1), "b": nn.Linear(1, 1, bias=False)})
+    names = ["models.日本.weight", "models.日本.bias", "models.b.weight"]
+    for parameters in (model, dict(model.named_parameters()), model.parameters()):
+        assert list(optim.Adam(parameters).parameters) == names
+
+
+def test_parameters_need_names_of_their_own():
+    a, b = nn.Linear(1, 2), nn.Linear(1, 2)
+    with pytest.raises(StateError, match="two parameters are called 'weight', of shapes"):
+        optim.Adam([*a.parameters(), *b.parameters()])
+    with pytest.raises(StateError, match=r"shape \(2,\) has no name; pass the model"):
+        optim.Adam([Tensor(np.ones(2), True), a.weight])
+    with pytest.raises(StateError, match="'x' and 'y' are one and the same parameter"):
+        optim.Adam({"x": a.weight, "y": a.weight})
+    assert list(optim.Adam({"a": a.weight, "b": b.weight}).parameters) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"lr": -1},
+        {"eps": -1e-8},
+        {"weight_decay": -0.1},
+        {"betas": (1.0, 0.9)},
+        {"betas": (0.9, -0.1)},
+    ],
+)
+def test_options_out_of_range_are_refused(options):
+    with pytest.raises(ValueError, match="must not be negative and betas must be in"):
+        optim.Adam({}, **options)
+
+
+# -------------------------------------------------------------------------------- state
+
+
+def test_state_is_kept_under_the_names_of_parameters():
+    model = nn.Grouped({"日本": nn.Linear(3, 2)})
+    state = optim.Adam(model).state_dict()
+    assert {k: (v.shape, str(v.dtype)) for k, v in state.items()} == {
+        "exp_avg.models.日本.weight": ((2, 3), "float32"),
+        "exp_avg_sq.models.日本.weight": ((2, 3), "float32"),
+        "step.models.日本.weight": ((), "int64"),
+        "exp_avg.models.日本.bias": ((2,), "float32"),
+        "exp_avg_sq.models.日本.bias": ((2,), "float32"),
+        "step.models.日本.bias": ((), "int64"),
+    }
+    assert not any(v.any() for v in state.values())
+    state["step.models.日本.bias"][...] = 7  # a copy
+
+
+def test_training_goes_on_from_a_saved_state_to_the_bit(path):
+    def steps(p, q, optimizer, which):
+        for i in which:
+            set_gradient(p, normal(3, 4, seed=i))
+            set_gradient(q, normal(5, seed=i) if i % 2 else None)
+            optimizer.step()
+
+    def fresh():
+        p, q = parameter(3, 4, dtype="float32"), parameter(5, dtype="float32")
+        return p, q, optim.Adam({"p": p, "q": q}, lr=0.01)
+
+    through = fresh()
+    steps(*through, range(8))
+    first = fresh()
+    steps(*first, range(4))
+    saved = first[2].state_dict()
+    second = fresh()
+    for p, q in zip(second[:2], first[:2], strict=True):
+        p.data[...] = q.data
+    # In another order, too: state goes by name.
+    second[2].load_state_dict(dict(reversed(saved.items())))
+    steps(*second, range(4, 8))
+    for p, q in zip(second[:2], through[:2], strict=True):
+        assert host(p).tobytes() == host(q).tobytes()
+    for key, value in second[2].state_dict().items():
+        assert value.tobytes() == through[2].state_dict()[key].tobytes(), key
+
+
+def test_loading_lists_everything_that_does_not_fit_and_changes_nothing():
+    p, q = parameter(3), parameter(2)
+    optimizer = optim.Adam({"p": p, "q": q})
+    state = optimizer.state_dict()
+    state["exp_avg.p"][:] = 5
+    del state["step.q"]
+    state["step.r"] = np.zeros((), np.int64)
+    state["exp_avg.q"] = np.zeros(3)
+    state["exp_avg_sq.p"] = np.zeros(3, np.float32)
+    state["step.p"] = 3
+    with pytest.raises(StateError) as caught:
+        optimizer.load_state_dict(state)
+    assert str(caught.value).splitlines() == [
+        "Adam.load_state_dict: 5 entries do not fit; nothing was loaded:",
+        "  exp_avg.q must be float64 (2,), got float64 (3,)",
+        "  exp_avg_sq.p must be float64 (3,), got float32 (3,)",
+        "  missing: step.q",
+        "  step.p must be int64 (), got int",
+        "  unexpected: step.r",
+    ]
+    assert not any(v.any() for v in optimizer.state_dict().values())
+
+
+# ------------------------------------------------------------------------------- clipping
+
+
+def gradients_of(*values):
+    """Parameters with these gradients, by name."""
+    found = {}
+    for i, g in enumerate(values):
+        shape = (2,) if g is None else np.shape(g)
+        found[f"p{i}"] = p = nn.Parameter(np.zeros(shape, np.float32))
+        set_gradient(p, g)
+    return found
+
+
+def test_clipping_scales_all_gradients_by_their_common_norm():
+    model = gradients_of([3.0, 0.0], None, [[4.0]], 12.0)
+    arrays = [p.grad.data for p in model.values() if p.grad is not None]
+    assert optim.clip_grad_norm_(model, 6.5) == 13.0
+    assert [host(g).tolist() for g in arrays] == [[1.5, 0.0], [[2.0]], 6.0]  # in place
+    assert model["p1"].grad is None
+    assert all(g.dtype == np.float32 for g in arrays)
+    assert optim.clip_grad_norm_(model, 6.5) == 6.5
+
+
+@pytest.mark.parametrize("limit", [5.0, 5.1, 1e30, math.inf])
+def test_gradients_within_the_limit_stay_to_the_bit(limit):
+    model = gradients_of([3.0, 4.0])
+    assert optim.clip_grad_norm_(model, limit) == 5.0
+    assert host(model["p0"].grad).tolist() == [3, 4]
+
+
+@pytest.mark.parametrize("bad", [math.inf, -math.inf, math.nan])
+def test_a_norm_that_is_not_finite_scales_nothing(bad):
+    model = gradients_of([1.0, 2.0], [bad, 1.0])
+    norm = optim.clip_grad_norm_(model, 0.1)
+    assert norm == math.inf if math.isinf(bad) else math.isnan(norm)
+    assert host(model["p0"].grad).tolist() == [1, 2]
+
+
+def test_the_squares_of_large_and_small_gradients_are_not_lost():
+    large = gradients_of([3e25, 4e25])
+    assert optim.clip_grad_norm_(large, 1.0) == pytest.approx(5e25)
+    np.testing.assert_allclose(host(large["p0"].grad), [0.6, 0.8], rtol=1e-6)
+    small = gradients_of([3e-30, 4e-30])
+    assert optim.clip_grad_norm_(small, 1.0) == pytest.approx(5e-30)
+
+
+def test_clipping_takes_modules_lists_and_nothing():
+    model = nn.Linear(2, 2)
+    assert optim.clip_grad_norm_(model, 1.0) == 0.0
+    model(to_device(np.ones((1, 2), np.float32))).sum().backward()
+    assert optim.clip_grad_norm_(model, 100.0) == pytest.approx(math.sqrt(6))
+    nameless = list(gradients_of([6.0], [8.0]).values())
+    assert optim.clip_grad_norm_(nameless, 5.0) == 10.0
+    assert [host(p.grad).tolist() for p in nameless] == [[3], [4]]
+    for limit in (0, -1.0):
+        with pytest.raises(ValueError, match=f"max_norm must be positive, got {limit}"):
+            optim.clip_grad_norm_(model, limit)
