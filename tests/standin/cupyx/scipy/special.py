@@ -1,0 +1,9 @@
+"""Special functions."""
+
+import scipy.special
+from cupy._ndarray import ndarray, run, to_operand
+
+
+def erf(x: ndarray) -> ndarray:
+    """The error function."""
+    return run(scipy.special.erf, to_operand(x))

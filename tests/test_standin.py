@@ -1,0 +1,75 @@
+"""The device half of minigrad without a device: tests that run under a strict stand-in for CuPy.
+
+`tests/standin/cupy` says what the stand-in is. It must be there before minigrad asks for CuPy, so
+every file runs in a process of its own.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+
+# What runs: the files of the stand-in's own folder, and tests that run on NumPy as well.
+PATTERNS = [
+    "standin/check_*.py",
+    "test_ops.py",
+    "test_autodiff.py",
+    "test_nn*.py",
+    "test_optim*.py",
+    "test_grouped.py",
+]
+FILES = sorted(path for pattern in PATTERNS for path in TESTS.glob(pattern))
+
+# What does not: tests that are about NumPy arrays, or hand them to tensors on the device.
+HOST_ONLY = {
+    "test_autodiff.py": [
+        "test_a_grad_shares_no_memory",
+        "test_a_tensor_shares_its_array",
+        "test_an_untracked_tensor_is_an_array_to_numpy",
+        "test_repr_says_what_matters",
+    ],
+    "test_ops.py": [
+        "test_attention_of_a_masked_row_is_zero_and_moves_nothing",
+        "test_cross_entropy_with_nothing_that_counts_is_zero",
+        "test_float32_stays_float32",
+        "test_getitem_takes_what_numpy_takes",
+        "test_op[spread]",
+        "test_the_padding_row_gets_no_gradient",
+    ],
+}
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_every_pattern_has_a_file(pattern):
+    assert list(TESTS.glob(pattern))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_under_the_stand_in(path):
+    names = HOST_ONLY.get(path.name, [])
+    source = path.read_text(encoding="utf-8")
+    assert all(f"def {name.partition('[')[0]}(" in source for name in names), "HOST_ONLY is stale"
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", path, "-q", "-p", "no:cacheprovider", "-p", "few_examples"]
+        + [f"--deselect={path.relative_to(TESTS.parent).as_posix()}::{name}" for name in names],
+        env=os.environ
+        | {
+            "PYTHONPATH": os.pathsep.join(
+                filter(None, [str(TESTS / "standin"), os.environ.get("PYTHONPATH")])
+            ),
+            "MINIGRAD_BACKEND": "cupy",
+            "MINIGRAD_KERNELS": "0",  # they are for the host
+        },
+        cwd=TESTS.parent,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    summary = done.stdout.splitlines()[-1]
+    assert re.search(r"\b[1-9]\d* passed", summary), summary
+    assert "skipped" not in summary, summary
