@@ -19,6 +19,7 @@ import numpy as np
 import minigrad
 
 RESULTS = Path(__file__).parent / "results"
+README = Path(__file__).parent.parent / "README.md"
 
 
 @dataclass(frozen=True)
@@ -81,12 +82,22 @@ def _processor() -> str:
 
 
 def write(name: str, rows: list[dict[str, Any]], **more: Any) -> Path:
-    """Save rows of figures as `results/<name>.json`, with the machine's description."""
+    """Save rows as `results/<name>.json` with the machine's description, and into the README."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     value = {"benchmark": name, "machine": machine(), **more, "rows": rows}
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    _save_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    text = README.read_text(encoding="utf-8")
+    begin, end = f"<!-- table: {name} -->\n", "<!-- end -->"
+    before, after = text.split(begin)
+    after = after[after.index(end) :]
+    note = f"{value['machine']['processor']}, {value['machine']['cores']} cores"
+    _save_text(README, f"{before}{begin}{table(rows)}\n\n({note})\n{after}")
     return path
+
+
+def _save_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", newline="\n")
 
 
 def table(rows: list[dict[str, Any]]) -> str:
