@@ -203,6 +203,9 @@ class Like:
     ndim = property(lambda self: len(self.shape))
 
 
+like = functools.lru_cache(maxsize=1024)(Like)  # few are ever different, so they are shared
+
+
 _next_serial = itertools.count().__next__
 
 
@@ -235,11 +238,12 @@ class Node:
         self.parents = self.saved = self.output = self.params = None
         self.freed_by = line
 
-    def pull_back(self, g: Any, useful: Callable[[Any], bool], as_tensors: bool) -> Iterable:
+    def pull_back(self, g: Any, useful: Callable[[Any], bool], as_tensors: bool) -> list:
         """Pairs (parent, gradient of that input), for the parents that are `useful`.
 
         Arrays in, arrays out; or Tensors in, Tensors out.
         """
+        found = []
         op, inputs, output = self.op, self.saved, self.output
         if as_tensors:
             inputs = tuple(map(_as_tensor, inputs, self.parents))
@@ -258,13 +262,15 @@ class Node:
                 )
             for parent, like, result in zip(self.parents, self.saved, results, strict=True):
                 if result is not None and parent is not None and useful(parent):
-                    yield parent, _fit(op, result() if callable(result) else result, like)
+                    result = result() if callable(result) else result
+                    found.append((parent, _fit(op, result, like)))
         else:
             for i, parent in enumerate(self.parents):
                 if parent is not None and useful(parent):
                     result = op.rule_of(i)(g, output, *inputs, **self.params)
                     if result is not None:
-                        yield parent, _fit(op, result, self.saved[i])
+                        found.append((parent, _fit(op, result, self.saved[i])))
+        return found
 
 
 def _as_tensor(x: Any, parent: Any) -> Any:
@@ -355,7 +361,7 @@ class Op:
         REGISTRY[self.__name__] = self
 
     def __call__(self, *inputs: Any, **params: Any) -> Any:
-        if len(inputs) != self.arity or not params.keys() <= self.static.keys():
+        if len(inputs) != self.arity or (params and not params.keys() <= self.static.keys()):
             inputs, params = self.bind(inputs, params)
         arrays, tracked, tensors, bit = [], 0, False, 1
         for x in inputs:
@@ -377,9 +383,8 @@ class Op:
         if tracked and self.differentiable and modes.get().recording:
             if self.joint_rule is None and self.rules is None:
                 return self.formula(_ops(), *inputs, **params)  # record the ops it is made of
-            y = self.compute(*arrays, **params)
-            return self.record(inputs, arrays, params, tracked, y)
-        y = self.compute(*arrays, **params)
+            return self.record(inputs, arrays, params, tracked, self.compute(arrays, params))
+        y = self.compute(arrays, params)
         if not tensors:
             return y
         return wrap(y) if self.outputs == 1 else tuple(map(wrap, y))
@@ -411,7 +416,7 @@ class Op:
                 )
         return inputs, params
 
-    def compute(self, *arrays: Any, **params: Any) -> Any:
+    def compute(self, arrays: Sequence, params: dict[str, Any]) -> Any:
         """The value for plain arrays: from the kernel, or where it declines from the formula."""
         module = array_module(*arrays)
         y = NotImplemented
@@ -440,19 +445,18 @@ class Op:
 
     def record(self, inputs: tuple, arrays: list, params: dict, tracked: int, y: Any) -> Any:
         """The output as Tensors that know this call."""
-        keep_output, keep_inputs = self.keeps(tracked, len(inputs))
+        keep_output, keep_inputs = self._keeps.get((tracked, len(inputs))) or self.keeps(
+            tracked, len(inputs)
+        )
         parents, saved = [], []
-        for i, x in enumerate(inputs):
-            parents.append((x.edge or x) if tracked >> i & 1 else None)
-            a = arrays[i]
-            if keep_inputs[i] or type(a) in _STATIC or not is_array(a):
-                saved.append(a)
-            else:
-                saved.append(Like(a.shape, a.dtype))
+        for x, a, keep in zip(inputs, arrays, keep_inputs, strict=True):
+            parents.append((x.edge or x) if tracked & 1 else None)
+            saved.append(a if keep or not is_array(a) else like(a.shape, a.dtype))
+            tracked >>= 1
         if self.outputs == 1:
-            output = y if keep_output else Like(y.shape, y.dtype)
+            output = y if keep_output else like(y.shape, y.dtype)
             return wrap(y, (Node(self, parents, saved, output, params), 0))
-        output = y if keep_output else tuple(Like(v.shape, v.dtype) for v in y)
+        output = y if keep_output else tuple(like(v.shape, v.dtype) for v in y)
         node = Node(self, parents, saved, output, params)
         return tuple(wrap(v, (node, i)) for i, v in enumerate(y))
 
@@ -612,6 +616,9 @@ def gradients(
     return [wrap(g) if is_array(g) else g for g in found]
 
 
+_ABSENT = (None, False)
+
+
 def walk(
     outputs: Sequence[Tensor],
     grad_outputs: Sequence[Any],
@@ -636,7 +643,7 @@ def walk(
     heap: list[int] = []  # negative serial numbers: the smallest is the newest node
 
     def add(target: Any, g: Any) -> None:
-        total, owned = sums.get(target, (None, False))
+        total, owned = sums.get(target, _ABSENT)
         if total is None:
             sums[target] = (g, False)
         elif owned:
@@ -662,7 +669,7 @@ def walk(
             for slot in range(node.op.outputs):
                 edge = (node, slot)
                 take = sums.get if wanted is not None and edge in wanted else sums.pop
-                g.append(take(edge, (None, False))[0])
+                g.append(take(edge, _ABSENT)[0])
             if node.freed_by is not None:
                 raise GradientError(
                     f"the graph was freed by the walk at {node.freed_by}; pass retain_graph=True "

@@ -15,6 +15,14 @@ from minigrad.errors import DtypeError
 
 def _match(*operands):
     """Operands with integer and boolean arrays in the dtype of the floating-point ones."""
+    first, *others = operands
+    dtype = getattr(first, "dtype", None)
+    for x in others:  # the common case, quickly: scalars beside an array, or one dtype for all
+        if type(x) is not float and type(x) is not int and getattr(x, "dtype", None) is not dtype:
+            break
+    else:
+        if dtype is None or dtype.kind != "c":
+            return operands
     dtypes = {x.dtype for x in operands if is_array(x)}
     if len(dtypes) > 1:
         if any(d.kind == "c" for d in dtypes):

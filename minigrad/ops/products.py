@@ -5,7 +5,7 @@ import math
 from minigrad.autodiff import op, primitive
 from minigrad.errors import ShapeError
 from minigrad.ops.elementwise import _match
-from minigrad.ops.shaping import broadcast_to, expand_dims, reshape, swapaxes, transpose
+from minigrad.ops.shaping import broadcast_to, expand_dims, reshape, transpose
 
 
 @primitive
@@ -23,17 +23,19 @@ def _matmul_a(g, _y, _a, b):
         return expand_dims(g, axis=-1) * b
     if _a.ndim == 1:
         return matmul(b, expand_dims(g, axis=-1))[..., 0]
-    return matmul(g, swapaxes(b, axis1=-1, axis2=-2))
+    if b.ndim == 2 and g.ndim > 2:
+        return (_rows(g) @ b.swapaxes(0, 1)).reshape(*g.shape[:-1], b.shape[0])
+    return g @ b.swapaxes(-1, -2)
 
 
 def _matmul_b(g, _y, a, _b):
     if a.ndim == 1:
         return expand_dims(a, axis=-1) * expand_dims(g, axis=-2) if _b.ndim > 1 else a * g
     if _b.ndim == 1:
-        return matmul(swapaxes(a, axis1=-1, axis2=-2), expand_dims(g, axis=-1))[..., 0]
+        return matmul(a.swapaxes(-1, -2), expand_dims(g, axis=-1))[..., 0]
     if _b.ndim == 2:
         a, g = _rows(a), _rows(g)
-    return matmul(swapaxes(a, axis1=-1, axis2=-2), g)
+    return a.swapaxes(-1, -2) @ g
 
 
 def _rows(x):
