@@ -6,6 +6,8 @@ last, so files of two different saves are never taken for one run.
 
 import platform
 import subprocess
+from collections.abc import Iterator, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +22,7 @@ from jsl.errors import RunDirError
 from jsl.messages import say
 from jsl.vocabulary import Vocabulary
 from minigrad import backend, kernels, runs
+from minigrad.errors import RunError
 
 MODEL, OPTIMIZER, CONFIG, METRICS = FILES = (
     "model.safetensors",
@@ -28,6 +31,14 @@ MODEL, OPTIMIZER, CONFIG, METRICS = FILES = (
     "metrics.json",
 )
 FORMAT = 1
+SECTIONS = {
+    "model": dict,
+    "training": dict,
+    "groups": list,
+    "vocabulary": dict,
+    "corpus": dict,
+    "metadata": dict,
+}
 
 
 @dataclass(frozen=True)
@@ -59,9 +70,20 @@ def default_directory() -> Path:
 
 def prepare(directory: Path, overwrite: bool) -> None:
     """Create `directory`; RunDirError if it holds something and `overwrite` is False."""
-    if directory.is_dir() and any(directory.iterdir()) and not overwrite:
-        raise RunDirError(say("checkpoint.not_empty", path=directory))
-    runs.prepare_directory(directory, overwrite)
+    with saving(directory):
+        occupied = directory.is_dir() and any(directory.iterdir())
+        if occupied and not overwrite:
+            raise RunDirError(say("checkpoint.not_empty", path=directory))
+        runs.prepare_directory(directory, overwrite)
+
+
+@contextmanager
+def saving(directory: Path) -> Iterator[None]:
+    """Says it in a person's language if something cannot be written in the block."""
+    try:
+        yield
+    except OSError as error:
+        raise RunDirError(say("checkpoint.unwritable", path=directory, reason=error)) from error
 
 
 def trigrams(text: str) -> set[str]:
@@ -76,19 +98,28 @@ def save(
     model: ModelConfig,
     training: TrainingConfig,
     vocabulary: Vocabulary,
+    groups: Sequence[str],
     corpus: Corpus,
+    trained_before: Set[str],
     weights: dict[str, np.ndarray],
     optimizer: dict[str, np.ndarray],
     metrics: dict[str, Any],
 ) -> None:
-    """Write a whole run into `directory`, which must exist."""
-    seen = set().union(*(trigrams(row.japanese) for row in corpus.rows))
-    schedule = training.to_json()
+    """Write a whole run into `directory`, which must exist.
+
+    Args:
+        groups: those of the model; a corpus that a run is continued with may have fewer.
+        trained_before: trigrams of earlier corpora of the run.
+
+    Raises:
+        RunDirError: a file cannot be written.
+    """
+    seen = trained_before.union(*(trigrams(row.japanese) for row in corpus.rows))
     config = {
         "format": FORMAT,
         "model": {**model.to_json(), "vocab_size": vocabulary.size},
-        "training": schedule,
-        "groups": list(corpus.groups),
+        "training": training.to_json(),
+        "groups": list(groups),
         "vocabulary": vocabulary.to_json(),
         "corpus": {
             "name": corpus.path.name,
@@ -108,11 +139,12 @@ def save(
             "git_commit": git_commit(),
         },
     }
-    runs.save_arrays(directory / MODEL, weights)
-    runs.save_arrays(directory / OPTIMIZER, optimizer)
-    runs.save_json(directory / CONFIG, config)
-    runs.save_json(directory / METRICS, metrics)
-    runs.write_manifest(directory, FILES)
+    with saving(directory):
+        runs.save_arrays(directory / MODEL, weights)
+        runs.save_arrays(directory / OPTIMIZER, optimizer)
+        runs.save_json(directory / CONFIG, config)
+        runs.save_json(directory / METRICS, metrics)
+        runs.write_manifest(directory, FILES)
 
 
 def load(directory: Path) -> Run:
@@ -123,19 +155,21 @@ def load(directory: Path) -> Run:
     """
     if not directory.is_dir():
         raise RunDirError(say("checkpoint.no_directory", path=directory))
-    absent = [name for name in FILES if not (directory / name).is_file()]
+    absent = [name for name in (*FILES, runs.MANIFEST) if not (directory / name).is_file()]
     if absent:
         names = say("list.separator").join(absent)
         raise RunDirError(say("checkpoint.absent", path=directory, names=names))
-    verified = runs.verify_manifest(directory)
+    with loading(directory):
+        verified = runs.verify_manifest(directory)
+        config = runs.load_json(directory / CONFIG)
+        metrics = runs.load_json(directory / METRICS)
+        weights = runs.load_arrays(directory / MODEL)
     if not set(FILES) <= set(verified):
         raise RunDirError(say("checkpoint.manifest", path=directory))
-    config = runs.load_json(directory / CONFIG)
-    sections = ("model", "training", "groups", "vocabulary", "corpus", "metadata")
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         found = config.get("format") if isinstance(config, dict) else None
         raise RunDirError(say("checkpoint.format", path=directory, found=found, expected=FORMAT))
-    if missing := [name for name in sections if name not in config]:
+    if missing := [name for name, kind in SECTIONS.items() if type(config.get(name)) is not kind]:
         names = say("list.separator").join(missing)
         raise RunDirError(say("checkpoint.sections", path=directory, names=names))
     vocabulary = Vocabulary.from_json(config["vocabulary"])
@@ -152,14 +186,24 @@ def load(directory: Path) -> Run:
         groups=tuple(config["groups"]),
         corpus=config["corpus"],
         trigrams=frozenset(config["corpus"].get("trigrams", "").split("\t")),
-        weights=runs.load_arrays(directory / MODEL),
-        metrics=runs.load_json(directory / METRICS),
+        weights=weights,
+        metrics=metrics,
     )
+
+
+@contextmanager
+def loading(directory: Path) -> Iterator[None]:
+    """Says it in a person's language if files of a run turn out to be damaged in the block."""
+    try:
+        yield
+    except RunError as error:
+        raise RunDirError(say("checkpoint.damaged", path=directory, reason=error)) from error
 
 
 def load_optimizer(run: Run) -> dict[str, np.ndarray]:
     """The optimizer's state of a run, which only continued training needs."""
-    return runs.load_arrays(run.directory / OPTIMIZER)
+    with loading(run.directory):
+        return runs.load_arrays(run.directory / OPTIMIZER)
 
 
 def git_commit() -> str:

@@ -4,13 +4,15 @@ Exit codes: 0 it worked, 2 the command line itself is wrong, 1 everything else. 
 traceback without `--debug`. What a command needs is imported when it runs, so that help is quick.
 """
 
+import hashlib
 import json
 import shlex
 import signal
 import sys
 import time
+import unicodedata
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -18,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from jsl import options
 from jsl.errors import JslError, TextError, UsageError
 from jsl.messages import LANGUAGES, say, use_language
 
@@ -34,17 +37,12 @@ def _choose_language(context: click.Context, option: click.Option, value: str | 
         use_language(value)
 
 
-def _remember_debug(context: click.Context, option: click.Option, value: bool) -> None:
-    if value:
-        context.find_root().obj = "debug"
-
-
 def common(command: Callable) -> Callable:
     """The options that stand before or after a command's name alike."""
     for option in (
         click.option(
             "--lang",
-            type=click.Choice(LANGUAGES),
+            type=options.Choice(LANGUAGES),
             expose_value=False,
             is_eager=True,
             callback=_choose_language,
@@ -53,9 +51,7 @@ def common(command: Callable) -> Callable:
         click.option(
             "--debug",
             is_flag=True,
-            expose_value=False,
-            is_eager=True,
-            callback=_remember_debug,
+            expose_value=False,  # `main` looks for it
             help="Show a traceback when something fails.",
         ),
     ):
@@ -65,14 +61,14 @@ def common(command: Callable) -> Callable:
 
 backend_option = click.option(
     "--backend",
-    type=click.Choice(["auto", "cupy", "numpy"]),
+    type=options.Choice(["auto", "cupy", "numpy"]),
     default=None,
     help="What computes: CuPy on a GPU, NumPy on the CPU. auto takes CuPy where a GPU answers. "
     "Default: MINIGRAD_BACKEND, else auto for training and numpy for prediction.",
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=options.Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="minigrad", message="%(version)s")
 @common
 def cli() -> None:
@@ -86,17 +82,19 @@ def cli() -> None:
 @click.option(
     "--corpus", type=click.Path(path_type=Path), help="TSV file; the bundled one by default."
 )
-@click.option("--preset", type=click.Choice(["tiny"]), help="Sizes and schedule to start from.")
-@click.option("--epochs", type=click.IntRange(1), help="Passes over the corpus (tiny: 200).")
-@click.option("--batch-size", type=click.IntRange(1), help="Sentences a step (tiny: 8).")
-@click.option("--learning-rate", type=float, help="Of Adam (tiny: 0.001).")
-@click.option("--seed", type=click.IntRange(0, 2**64 - 1), help="Of weights and order (default 0).")
-@click.option("--d-model", type=click.IntRange(1), help="Features of a position (tiny: 16).")
-@click.option("--heads", type=click.IntRange(1), help="Attention heads (tiny: 2).")
-@click.option("--d-ff", type=click.IntRange(1), help="Inner features (tiny: 32).")
-@click.option("--layers", type=click.IntRange(1), help="Encoder, and decoder, layers (tiny: 4).")
+@click.option("--preset", type=options.Choice(["tiny"]), help="Sizes and schedule to start from.")
+@click.option("--epochs", type=options.Integer(1), help="Passes over the corpus (tiny: 200).")
+@click.option("--batch-size", type=options.Integer(1), help="Sentences a step (tiny: 8).")
+@click.option("--learning-rate", type=options.Number(), help="Of Adam (tiny: 0.001).")
 @click.option(
-    "--max-length", type=click.IntRange(2), help="Longest sequence, its end counted (tiny: 10)."
+    "--seed", type=options.Integer(0, 2**64 - 1), help="Of weights and order (default 0)."
+)
+@click.option("--d-model", type=options.Integer(1), help="Features of a position (tiny: 16).")
+@click.option("--heads", type=options.Integer(1), help="Attention heads (tiny: 2).")
+@click.option("--d-ff", type=options.Integer(1), help="Inner features (tiny: 32).")
+@click.option("--layers", type=options.Integer(1), help="Encoder, and decoder, layers (tiny: 4).")
+@click.option(
+    "--max-length", type=options.Integer(2), help="Longest sequence, its end counted (tiny: 10)."
 )
 @click.option(
     "--save",
@@ -134,6 +132,7 @@ def train(
     from jsl.corpus import load_corpus, starter_corpus_path
     from jsl.train import Trainer, parameter_count
     from minigrad import kernels
+    from minigrad.backend import explain, get_backend
 
     sizes = {
         "d_model": d_model,
@@ -149,34 +148,28 @@ def train(
         "seed": seed,
     }
     sizes, schedule = (
-        {k: v for k, v in options.items() if v is not None} for options in (sizes, schedule)
+        {k: v for k, v in given.items() if v is not None} for given in (sizes, schedule)
     )
     with using_backend(backend, "auto"):
         resume = None
-        if load is None:
-            model, training = PRESETS[preset or "tiny"]
-        else:
+        model, training = PRESETS[preset or "tiny"]
+        if load is not None:
+            refuse_fixed()
             resume = checkpoint.load(load)
-            model, training = (
-                resume.model,
-                replace(resume.training, epochs=PRESETS["tiny"][1].epochs),
-            )
-            fixed = [
-                *sizes,
-                *(k for k in ("seed",) if k in schedule),
-                *(["preset"] if preset else []),
-            ]
-            if fixed:
-                raise UsageError(say("train.fixed", options=say("list.separator").join(fixed)))
+            bundled = hashlib.sha256(starter_corpus_path().read_bytes()).hexdigest()
+            if corpus is None and resume.corpus["sha256"] != bundled:
+                name = resume.corpus["name"]
+                raise UsageError(say("train.which_corpus", path=load, name=name))
+            model, training = resume.model, replace(resume.training, epochs=training.epochs)
         model, training = replace(model, **sizes), replace(training, **schedule)
         rows = load_corpus(corpus or starter_corpus_path(), model.max_seq_len)
-        if resume is not None and rows.sha256 != resume.corpus.get("sha256"):
+        if resume is not None and rows.sha256 != resume.corpus["sha256"]:
             click.echo(say("train.other_corpus"), err=True)
         directory = save or checkpoint.default_directory()
         checkpoint.prepare(directory, overwrite)
 
-        click.echo(minigrad_backend_line())
-        if kernels.prefer(True) and minigrad_backend() == "numpy":
+        click.echo(say("train.backend", explanation=explain()))
+        if kernels.prefer(True) and get_backend() == "numpy":
             prepare_kernels()
         trainer = Trainer(rows, model, training, resume)
         click.echo(
@@ -188,55 +181,57 @@ def train(
                 parameters=parameter_count(trainer.model),
             )
         )
-        with (
-            stop_request() as stopped,
-            progress_lines(trainer.last_epoch - trainer.epoch) as report,
-        ):
-            trainer.run(report, stopped)
-        matches = trainer.exact_matches()
-        for group, (right, total) in matches.items():
-            click.echo(say("train.matches", group=group, right=right, rows=total))
-        trainer.save(directory, matches)
+        with stop_request() as stopped:
+            with progress_lines(trainer.last_epoch - trainer.epoch) as report:
+                trainer.run(report, stopped)
+            matches = trainer.exact_matches()
+            for group, (right, total) in matches.items():
+                click.echo(say("train.matches", group=group, right=right, rows=total))
+            with uninterrupted():
+                trainer.save(directory, matches)
         click.echo(say("train.saved", path=directory))
-        if trainer.epoch < trainer.last_epoch:
-            left = trainer.last_epoch - trainer.epoch
-            command = [
-                "jsl",
-                "train",
-                "--load",
-                str(directory),
-                "--epochs",
-                str(left),
-                "--save",
-                "...",
-            ]
+        if left := trainer.last_epoch - trainer.epoch:
+            command = ["jsl", "train", "--load", str(directory), "--epochs", str(left)]
             command += ["--corpus", str(corpus)] if corpus else []
+            command += ["--backend", backend] if backend else []
             click.echo(say("train.resume", command=shlex.join(command)))
             sys.exit(1)
 
 
-def minigrad_backend() -> str:
-    from minigrad import backend
-
-    return backend.get_backend()
-
-
-def minigrad_backend_line() -> str:
-    from minigrad import backend
-
-    return backend.explain()
+def refuse_fixed() -> None:
+    """UsageError if an option is given that a continued run does not let one change."""
+    context = click.get_current_context()
+    fixed = ("preset", "seed", "d_model", "heads", "d_ff", "layers", "max_length")
+    given = [
+        option.opts[0]
+        for option in context.command.params
+        if option.name in fixed and context.params[option.name] is not None
+    ]
+    if given:
+        raise UsageError(say("train.fixed", options=say("list.separator").join(given)))
 
 
 @contextmanager
 def using_backend(name: str | None, default: str) -> Iterator[None]:
-    """The backend that was asked for by option, or else by the environment, or else the default."""
+    """The backend that was asked for by option, or else by the environment, or else the default.
+
+    Raises:
+        JslError: it cannot be used here.
+    """
     import os
 
     from minigrad import backend
+    from minigrad.errors import BackendError
 
-    if name is None:
-        name = os.environ.get("MINIGRAD_BACKEND") or default
-    with backend.using(name):
+    if name is None and not os.environ.get("MINIGRAD_BACKEND") and default != "auto":
+        name = default
+    with ExitStack() as stack:
+        try:
+            if name is not None:
+                stack.enter_context(backend.using(name))
+            backend.get_backend()
+        except BackendError as error:
+            raise JslError(say("cli.backend", reason=error)) from error
         yield
 
 
@@ -245,7 +240,7 @@ def prepare_kernels() -> None:
     from minigrad.kernels import cpu
 
     began = time.perf_counter()
-    if sys.stderr.isatty():
+    if sys.stderr and sys.stderr.isatty():
         from rich.console import Console
 
         with Console(stderr=True).status(say("train.compiling")) as status:
@@ -275,6 +270,16 @@ def stop_request() -> Iterator[Callable[[], bool]]:
 
 
 @contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Inside the block, Ctrl-C does nothing: for what is over in an instant."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
 def progress_lines(epochs: int) -> Iterator[Callable[["Progress"], None]]:
     """A bar on a terminal; elsewhere about twenty plain lines in all."""
     began = time.perf_counter()
@@ -292,11 +297,14 @@ def progress_lines(epochs: int) -> Iterator[Callable[["Progress"], None]]:
             left=f"{int(left) // 60}:{int(left) % 60:02d}",
         )
 
-    if sys.stdout.isatty():
+    if sys.stdout and sys.stdout.isatty():  # it is None if it was closed
         from rich.progress import BarColumn, Progress, TextColumn
+        from rich.table import Column
 
         last = ""
-        with Progress(BarColumn(), TextColumn("{task.description}"), transient=True) as bar:
+        # The line comes first and wraps, so that a narrow terminal hides none of it.
+        text = TextColumn("{task.description}", table_column=Column(overflow="fold"))
+        with Progress(text, BarColumn(bar_width=12), transient=True) as bar:
             task = bar.add_task("", total=epochs)
 
             def report(p: "Progress") -> None:
@@ -350,7 +358,12 @@ def predict(
     kernels.prefer(False)  # a translation is done before Numba would have started
     with using_backend(backend, "numpy"):
         translator = Translator(load)
-        groups = (group,) if group is not None else translator.groups
+        groups = translator.groups
+        if group is not None:
+            groups = (unicodedata.normalize("NFC", group.strip()),)  # as a corpus is read
+            if groups[0] not in translator.groups:
+                known = say("list.separator").join(translator.groups)
+                raise UsageError(say("predict.unknown_group", group=group, known=known))
         failed = False
         lines = stdin_lines() if from_input else iter(texts)
         number = 0
@@ -364,11 +377,12 @@ def predict(
 
 def stdin_lines() -> Iterator[str | TextError]:
     """The lines of standard input, which is UTF-8; an error in place of one that is not."""
-    for number, line in enumerate(sys.stdin.buffer, 1):
+    lines = sys.stdin.buffer if sys.stdin else ()  # None if it was closed
+    for number, line in enumerate(lines, 1):
         try:
             yield line.decode("utf-8").rstrip("\r\n").removeprefix("\ufeff" if number == 1 else "")
         except UnicodeDecodeError:
-            yield TextError(say("predict.not_utf8", number=number))
+            yield TextError(say("predict.not_utf8"))
 
 
 def translate(
@@ -421,16 +435,15 @@ def show(
 
 def main() -> None:
     """Run the command line; turns errors into messages and exit codes."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(encoding="utf-8")  # whatever a console's code page is
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        # Whatever a console's code page is, and whatever bytes a shell has put into an argument.
+        stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     debug = "--debug" in sys.argv[1:]
     try:
-        cli.main(standalone_mode=False)
-    except click.exceptions.Exit as error:
-        sys.exit(error.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+        sys.exit(cli.main(prog_name="jsl", standalone_mode=False))
+    except click.UsageError as error:
+        options.show(error)
+        sys.exit(2)
     except (KeyboardInterrupt, click.Abort):
         click.echo(say("cli.interrupted"), err=True)
         sys.exit(1)

@@ -26,7 +26,10 @@ class _Config:
                 raise RunDirError(
                     say("config.type", place=f"{place}.{name}", expected=kind.__name__, found=value)
                 )
-        return cls(**data)
+        try:
+            return cls(**data)
+        except UsageError as error:  # it is the file that is wrong, not the command line
+            raise RunDirError(say("config.value", place=place, reason=error)) from error
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,8 @@ class TrainingConfig(_Config):
                 raise UsageError(say("config.positive", name=name, value=getattr(self, name)))
         if not 0 < self.learning_rate < float("inf"):
             raise UsageError(say("config.positive", name="learning_rate", value=self.learning_rate))
+        if self.optimizer != "Adam":
+            raise UsageError(say("config.optimizer", value=self.optimizer))
         if not 0 <= self.seed < 2**64:
             raise UsageError(say("config.seed", value=self.seed))
 

@@ -5,6 +5,7 @@
     ├── TextError          a text that cannot be translated
     ├── CorpusError        a corpus file, or a tag in one, that cannot be used
     ├── VocabularyError    a stored vocabulary that is damaged or of another make
+    ├── TrainingError      a training that cannot go on
     └── RunDirError        a run directory that cannot be read or written
 
 Each message is a finished text in the language of the moment (`jsl.messages`): what is wrong,
@@ -30,6 +31,10 @@ class CorpusError(JslError):
 
 class VocabularyError(JslError):
     """A vocabulary is malformed, or was stored by a program with other symbols."""
+
+
+class TrainingError(JslError):
+    """Training cannot go on: the loss is not finite."""
 
 
 class RunDirError(JslError):

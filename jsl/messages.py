@@ -109,9 +109,9 @@ TEXTS: dict[str, tuple[str, str]] = {
         "The tag “{tag}” is malformed. Write tags as <私> <食べる>, separated by spaces.",
     ),
     "corpus.too_long": (
-        "長すぎます。終端を含めて、文は{source}、タグは{target}、上限は{limit}です。",
+        "長すぎます。終端を含めて、文は{source}、タグは{target}、上限は{limit}（--max-length）です。",
         "This is too long. With the end mark, the text takes {source} and the tags {target}; "
-        "the limit is {limit}.",
+        "the limit is {limit} (--max-length).",
     ),
     "corpus.repeated_row": (
         "{first}行目と同じ行です。どちらかを消してください。",
@@ -137,6 +137,14 @@ TEXTS: dict[str, tuple[str, str]] = {
         "{name} は正の数にしてください（{value} でした）。",
         "{name} must be positive; it is {value}.",
     ),
+    "config.value": (
+        "config.json の {place} が正しくありません。{reason}",
+        "The section {place} of config.json is wrong. {reason}",
+    ),
+    "config.optimizer": (
+        "optimizer は Adam だけです（{value} でした）。",
+        "optimizer can only be Adam; it is {value}.",
+    ),
     "config.heads": (
         "d_model（{d_model}）はヘッド数（{n_heads}）の倍数にしてください。",
         "d_model ({d_model}) must be a multiple of the number of heads ({n_heads}).",
@@ -158,6 +166,16 @@ TEXTS: dict[str, tuple[str, str]] = {
         "フォルダー {path} に {names} がありません。学習済みモデルではないか、保存が途中です。",
         "The directory {path} lacks {names}. It is not a run, or was not saved to the end.",
     ),
+    "checkpoint.unwritable": (
+        "フォルダー {path} に書けません。別の場所を --save で指定してください。（{reason}）",
+        "The directory {path} cannot be written to. Name another one with --save. ({reason})",
+    ),
+    "checkpoint.damaged": (
+        "フォルダー {path} のファイルが壊れているか、一度に保存されたものではありません。"
+        "元のファイルに戻すか、学習し直してください。（{reason}）",
+        "The files in {path} are damaged, or were not saved together. "
+        "Restore them, or train again. ({reason})",
+    ),
     "checkpoint.manifest": (
         "フォルダー {path} の manifest.json に全部のファイルが載っていません。",
         "The manifest.json of {path} does not list all files of a run.",
@@ -168,8 +186,8 @@ TEXTS: dict[str, tuple[str, str]] = {
         "The config.json of {path} has format {found}; this program reads format {expected}.",
     ),
     "checkpoint.sections": (
-        "{path} の config.json に {names} がありません。",
-        "The config.json of {path} lacks {names}.",
+        "{path} の config.json に {names} がないか、形が違います。",
+        "The config.json of {path} lacks {names}, or has them in another form.",
     ),
     "checkpoint.vocabulary": (
         "{path} の語彙が、記録された大きさやハッシュと合いません。",
@@ -187,9 +205,21 @@ TEXTS: dict[str, tuple[str, str]] = {
         "{options} は続きから学習するときには変えられません（--load の設定を使います）。",
         "{options} cannot be changed when a run is continued; it keeps those of --load.",
     ),
+    "train.which_corpus": (
+        "{path} は別のコーパス {name} で学習したものです。続きに使うコーパスを --corpus で"
+        "指定してください。",
+        "{path} was trained on another corpus, {name}. Name the corpus to go on with: --corpus",
+    ),
     "train.other_corpus": (
         "注意: 前回とは違うコーパスで続けます。",
         "Note: this is not the corpus that the run was trained on before.",
+    ),
+    "train.backend": ("計算: {explanation}", "{explanation}"),
+    "train.diverged": (
+        "エポック{epoch}で損失が{loss}になりました。学習率{rate}を下げてください（--learning-rate）。"
+        "何も保存していません。",
+        "The loss became {loss} in epoch {epoch}. Lower the learning rate, which is {rate} "
+        "(--learning-rate). Nothing was saved.",
     ),
     "train.start": (
         "{rows}行（グループ {groups}）、語彙{vocabulary}、"
@@ -234,11 +264,48 @@ TEXTS: dict[str, tuple[str, str]] = {
         "- cannot be combined with texts.",
     ),
     "predict.not_utf8": (
-        "標準入力の{number}行目がUTF-8ではありません。",
-        "Line {number} of standard input is not UTF-8.",
+        "UTF-8ではありません。UTF-8に変換してください。",
+        "This is not UTF-8. Convert it to UTF-8.",
+    ),
+    "predict.unknown_group": (
+        "グループ「{group}」はありません。あるのは {known} です。",
+        "There is no group “{group}”. The run has: {known}.",
     ),
     "cli.error": ("エラー: {error}", "Error: {error}"),
-    "cli.interrupted": ("中断しました。何も保存していません。", "Interrupted. Nothing was saved."),
+    "cli.interrupted": ("中断しました。", "Interrupted."),
+    "cli.backend": (
+        "計算に使うものを選べません。--backend numpy ならどこでも動きます。（{reason}）",
+        "This cannot be computed with here; --backend numpy works everywhere. ({reason})",
+    ),
+    "usage.help": ("使い方は次のコマンドで:  {command}", "For help:  {command}"),
+    "usage.command": (
+        "{name} というコマンドはありません。あるのは {known} です。",
+        "There is no command {name}. The commands: {known}.",
+    ),
+    "usage.option": ("{name} というオプションはありません。", "There is no option {name}."),
+    "usage.option_near": (
+        "{name} というオプションはありません。近いのは {near} です。",
+        "There is no option {name}. The nearest: {near}.",
+    ),
+    "usage.option_value": (
+        "{name} の後に値が足りないか、余分です。",
+        "After {name} a value is missing, or there is one too many.",
+    ),
+    "usage.missing": ("{name} を指定してください。", "{name} is missing."),
+    "usage.value": ("{name}: {reason}", "{name}: {reason}"),
+    "usage.integer": (
+        "{value} ではなく、{low}以上の整数にしてください。",
+        "expected an integer of at least {low}, got {value}.",
+    ),
+    "usage.integers": (
+        "{value} ではなく、{low}以上{high}以下の整数にしてください。",
+        "expected an integer from {low} to {high}, got {value}.",
+    ),
+    "usage.number": ("{value} ではなく、数にしてください。", "expected a number, got {value}."),
+    "usage.choice": (
+        "{value} ではなく、{choices} のどれかにしてください。",
+        "expected one of {choices}, got {value}.",
+    ),
     "cli.unexpected": (
         "予期しないエラーです: {error}（--debug で詳しく表示します）",
         "Unexpected error: {error} (--debug shows where)",

@@ -1,5 +1,6 @@
 """Training: from a corpus to a run on disk."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from jsl.batching import epoch_batches, make_batch
 from jsl.config import ModelConfig, TrainingConfig
 from jsl.corpus import Corpus
 from jsl.decode import greedy
-from jsl.errors import UsageError
+from jsl.errors import TrainingError, UsageError
 from jsl.messages import say
 from jsl.model import batch_loss, build_model
 from jsl.vocabulary import Vocabulary
@@ -65,12 +66,14 @@ class Trainer:
         self.vocabulary = Vocabulary.from_tags(corpus.tags)
         groups = corpus.groups
         self.epoch = 0
+        self.trained_before: frozenset[str] = frozenset()
         self.history: list[dict[str, Any]] = []
         self.first_loss: float | None = None
         if resume is not None:
             _check_continuation(corpus, resume)
             self.vocabulary, groups = resume.vocabulary, resume.groups
             self.epoch = resume.training.epochs
+            self.trained_before = resume.trigrams
             self.history = list(resume.metrics["history"])
             self.first_loss = resume.metrics["first_step_loss_per_token"]
         self.last_epoch = self.epoch + training.epochs
@@ -82,7 +85,11 @@ class Trainer:
             self.optimizer.load_state_dict(checkpoint.load_optimizer(resume))
 
     def run_epoch(self) -> Progress:
-        """One pass over the corpus."""
+        """One pass over the corpus.
+
+        Raises:
+            TrainingError: the loss of a step is not finite, so that the weights are lost.
+        """
         began = time.perf_counter()
         self.model.train()
         total, tokens = 0.0, 0
@@ -98,6 +105,11 @@ class Trainer:
             self.optimizer.step()
             self.optimizer.zero_grad()
             value = loss.item()
+            if not math.isfinite(value):
+                rate = self.training.learning_rate
+                raise TrainingError(
+                    say("train.diverged", epoch=self.epoch + 1, loss=value, rate=rate)
+                )
             if self.first_loss is None:
                 self.first_loss = value
             total += value * batch.tokens
@@ -126,9 +138,16 @@ class Trainer:
     def run(
         self, report: Callable[[Progress], None], stop: Callable[[], bool] = lambda: False
     ) -> None:
-        """Train to the last epoch, or to the end of the one in which `stop()` becomes true."""
-        while self.epoch < self.last_epoch and not stop():
-            report(self.run_epoch())
+        """Train to the last epoch, or to the end of the one in which `stop()` becomes true.
+
+        Raises:
+            TrainingError: see `run_epoch`.
+        """
+        with np.errstate(all="ignore"):  # a loss that is not finite says it better than a warning
+            while self.epoch < self.last_epoch:
+                report(self.run_epoch())
+                if stop():
+                    break
 
     def exact_matches(self, batch_size: int = 64) -> dict[str, tuple[int, int]]:
         """For each group: how many training rows greedy decoding gives back, and of how many."""
@@ -157,7 +176,9 @@ class Trainer:
             model=self.model_config,
             training=replace(self.training, epochs=self.epoch),
             vocabulary=self.vocabulary,
+            groups=self.model.groups,
             corpus=self.corpus,
+            trained_before=self.trained_before,
             weights=self.model.state_dict(),
             optimizer=self.optimizer.state_dict(),
             metrics={

@@ -1,0 +1,691 @@
+"""The command line: what it prints and where, its exit codes, and how it is interrupted."""
+
+import io
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+import jsl.cli
+import jsl.messages
+import jsl.train
+import jsl.translate
+import minigrad
+from jsl import checkpoint
+from jsl.cli import main, stop_request, uninterrupted
+
+# Quick to train, on the small corpus.
+QUICK = ["--d-model", "8", "--d-ff", "8", "--layers", "1"]
+
+posix = pytest.mark.skipif(os.name != "posix", reason="signals and shells of POSIX")
+
+
+@dataclass
+class Result:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self):
+        return self.out.splitlines()
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """`jsl` in this process, in an empty directory, in English: run("train", "--epochs", 3)."""
+    monkeypatch.setattr(jsl.messages, "_chosen", "en")
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+
+    def run(*arguments, stdin=b""):
+        stdin = stdin.encode() if isinstance(stdin, str) else stdin
+        monkeypatch.setattr(sys, "argv", ["jsl", *map(str, arguments)])
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        capsys.readouterr()
+        code = 0
+        try:
+            main()
+        except SystemExit as error:
+            code = error.code or 0
+        return Result(code, *capsys.readouterr())
+
+    return run
+
+
+def process(*arguments, code=None, cwd=None, **environment):
+    """`jsl`, or Python `code`, in a process of its own."""
+    command = [sys.executable, *(("-c", code) if code else ("-m", "jsl")), *map(str, arguments)]
+    found = subprocess.run(
+        command,
+        capture_output=True,
+        encoding="utf-8",
+        stdin=subprocess.DEVNULL,
+        cwd=cwd,
+        env=os.environ | {"LC_ALL": "C", **environment},
+    )
+    return Result(found.returncode, found.stdout, found.stderr)
+
+
+# --------------------------------------------------------------------------------- train
+
+
+@pytest.fixture
+def train(run, corpus_path):
+    """A quick training on the small corpus."""
+
+    def train(*arguments):
+        return run("train", "--corpus", corpus_path, *QUICK, *arguments)
+
+    return train
+
+
+EPOCH = re.compile(
+    r"epoch (\d+)/(\d+)  loss \d+\.\d{4} per token \d+\.\d{4} per sentence  "
+    r"[\d,]+ tokens/s  \d+:\d\d left"
+)
+
+
+def epochs_of(result):
+    return [
+        tuple(map(int, EPOCH.fullmatch(line).groups()))
+        for line in result.lines
+        if line.startswith("epoch")
+    ]
+
+
+def test_train_prints_plain_lines_and_saves(train):
+    found = train("--epochs", 3, "--save", "a")
+    assert (found.code, found.err) == (0, "")
+    assert epochs_of(found) == [(1, 3), (2, 3), (3, 3)]
+    assert "7 rows (groups: 甲, 乙), vocabulary 94," in found.out
+    assert found.lines[0].startswith("backend ")
+    assert re.fullmatch(r"甲: \d of 3 rows are translated exactly\.", found.lines[-3])
+    assert found.lines[-1] == "Saved to a."
+    assert not set(found.out) & set("\r\b\x1b")
+    assert checkpoint.load(Path("a")).training.epochs == 3
+
+
+def test_a_long_training_prints_about_twenty_lines(train):
+    epochs = epochs_of(train("--epochs", 100))
+    assert 15 <= len(epochs) <= 25
+    assert (epochs[0], epochs[-1]) == ((1, 100), (100, 100))
+
+
+def test_by_default_a_run_is_saved_under_its_time(train):
+    found = train("--epochs", 1)
+    [directory] = Path("models", "jsl-seq2seq").iterdir()
+    assert re.fullmatch(r"\d{8}_\d{6}", directory.name)
+    assert found.lines[-1] == f"Saved to {directory}."
+    checkpoint.load(directory)
+
+
+def test_every_option_reaches_the_config(run, corpus_path):
+    options = {
+        "--preset": "tiny",
+        "--epochs": 2,
+        "--batch-size": 4,
+        "--learning-rate": 0.25,
+        "--seed": 2**64 - 1,
+        "--d-model": 12,
+        "--heads": 3,
+        "--d-ff": 5,
+        "--layers": 2,
+        "--max-length": 11,
+        "--backend": "numpy",
+    }
+    pairs = [word for pair in options.items() for word in pair]
+    assert run("train", "--corpus", corpus_path, "--save", "a", *pairs).code == 0
+    config = json.loads(Path("a", "config.json").read_text("utf-8"))
+    assert config["model"] == {
+        "d_model": 12,
+        "n_heads": 3,
+        "d_ff": 5,
+        "n_layers": 2,
+        "max_seq_len": 11,
+        "vocab_size": 94,
+    }
+    assert config["training"] == {
+        "epochs": 2,
+        "batch_size": 4,
+        "learning_rate": 0.25,
+        "seed": 2**64 - 1,
+        "optimizer": "Adam",
+    }
+    assert config["metadata"]["backend"] == "numpy"
+
+
+def test_the_defaults_are_the_preset_and_the_bundled_corpus(run):
+    found = run("train", "--epochs", 1, "--save", "a")
+    assert "94 rows (groups: 日本手話, 日本語対応手話), vocabulary 168, 61,136 para" in found.out
+    config = json.loads(Path("a", "config.json").read_text("utf-8"))
+    assert config["model"]["d_model"] == 16
+    assert config["training"]["batch_size"] == 8
+    assert config["training"]["seed"] == 0
+
+
+def test_another_process_trains_the_same_bits(train, corpus_path):
+    assert train("--epochs", 2, "--save", "a").code == 0
+    found = process("train", "--corpus", corpus_path, *QUICK, "--epochs", 2, "--save", "b")
+    assert found.code == 0, found.err
+    for name in ("model.safetensors", "optimizer.safetensors"):
+        assert Path("a", name).read_bytes() == Path("b", name).read_bytes()
+
+
+def test_a_run_goes_on(train, run, corpus_path):
+    assert train("--epochs", 4, "--save", "through").code == 0
+    assert train("--epochs", 2, "--save", "half").code == 0
+    options = ["--corpus", corpus_path, "--load", "half", "--epochs", 2, "--save", "whole"]
+    found = run("train", *options)
+    assert (found.code, found.err) == (0, "")
+    assert epochs_of(found) == [(3, 4), (4, 4)]
+    for name in ("model.safetensors", "optimizer.safetensors"):
+        assert Path("through", name).read_bytes() == Path("whole", name).read_bytes()
+
+
+def test_a_run_goes_on_with_another_schedule(train, run, corpus_path):
+    assert train("--epochs", 1, "--save", "a").code == 0
+    options = ["--learning-rate", 0.5, "--batch-size", 2, "--epochs", 1]
+    assert run("train", "--load", "a", "--corpus", corpus_path, *options, "--save", "b").code == 0
+    config = json.loads(Path("b", "config.json").read_text("utf-8"))["training"]
+    assert (config["learning_rate"], config["batch_size"], config["epochs"]) == (0.5, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--preset", "tiny"),
+        ("--seed", 0),
+        ("--d-model", 8),
+        ("--heads", 2),
+        ("--d-ff", 8),
+        ("--layers", 1),
+        ("--max-length", 10),
+    ],
+)
+def test_what_a_continued_run_keeps_cannot_be_given(run, learned, option, value):
+    found = run("train", "--load", learned, option, value, "--save", "b")
+    assert (found.code, found.out) == (2, "")
+    assert found.err.startswith(f"Error: {option} cannot be changed")
+    assert not os.listdir()
+
+
+def test_a_run_goes_on_with_its_own_corpus_or_one_that_is_named(run, learned, tmp_path):
+    found = run("train", "--load", learned, "--save", "b")
+    assert found.code == 2
+    assert "another corpus, small.tsv" in found.err
+    assert "--corpus" in found.err
+
+    other = tmp_path / "other.tsv"
+    other.write_text("group\tjapanese\ttags\n甲\tはい\t<はい>\n", encoding="utf-8")
+    options = ["--load", learned, "--corpus", other, "--epochs", 1, "--save", "c"]
+    found = run("train", *options)
+    assert found.code == 0
+    assert found.err == "Note: this is not the corpus that the run was trained on before.\n"
+    assert run("predict", "--load", "c", "はい").code == 0
+
+
+def test_a_directory_with_something_in_it_is_refused_before_training(train, monkeypatch):
+    def fail(*arguments):
+        raise AssertionError("training has begun")
+
+    Path("mine").mkdir()
+    Path("mine", "notes.txt").write_text("mine")
+    with monkeypatch.context() as patch:
+        patch.setattr(jsl.train, "Trainer", fail)
+        found = train("--save", "mine")
+    assert (found.code, found.out) == (1, "")
+    assert "mine is not empty" in found.err
+    assert "--overwrite" in found.err
+    assert os.listdir("mine") == ["notes.txt"]
+
+    assert train("--save", "mine", "--overwrite", "--epochs", 1).code == 0
+    assert Path("mine", "notes.txt").read_text() == "mine"
+    checkpoint.load(Path("mine"))
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--epochs", "0", "--epochs: expected an integer of at least 1, got 0."),
+        ("--epochs", "-3", "at least 1, got -3."),
+        ("--epochs", "1.5", "at least 1, got 1.5."),
+        ("--epochs", "many", "at least 1, got many."),
+        ("--batch-size", "0", "--batch-size: expected an integer of at least 1, got 0."),
+        ("--learning-rate", "0", "learning_rate must be positive; it is 0.0"),
+        ("--learning-rate", "-0.1", "learning_rate must be positive; it is -0.1"),
+        ("--learning-rate", "nan", "learning_rate must be positive; it is nan"),
+        ("--learning-rate", "inf", "learning_rate must be positive; it is inf"),
+        ("--learning-rate", "fast", "--learning-rate: expected a number, got fast."),
+        ("--seed", "-1", "--seed: expected an integer from 0 to 18446744073709551615, got -1."),
+        ("--seed", str(2**64), "got 18446744073709551616."),
+        ("--d-model", "0", "--d-model: expected an integer of at least 1"),
+        ("--heads", "3", "d_model (16) must be a multiple of the number of heads (3)"),
+        ("--d-ff", "0", "--d-ff: expected an integer of at least 1"),
+        ("--layers", "0", "--layers: expected an integer of at least 1"),
+        ("--max-length", "1", "--max-length: expected an integer of at least 2"),
+        ("--preset", "big", "--preset: expected one of tiny, got big."),
+        ("--backend", "tpu", "--backend: expected one of auto, cupy, numpy, got tpu."),
+        ("--epoch-count", "3", "There is no option --epoch-count."),
+    ],
+)
+def test_wrong_values_are_refused_at_once(run, option, value, message):
+    found = run("train", option, value, "--save", "a")
+    assert (found.code, found.out) == (2, "")
+    assert message in found.err
+    assert not os.listdir()
+
+
+def test_problems_with_a_corpus_are_all_shown(run, tmp_path):
+    found = run("train", "--corpus", "none.tsv")
+    assert (found.code, found.err) == (1, "Error: There is no corpus none.tsv.\n")
+
+    bad = tmp_path / "bad.tsv"
+    bad.write_text("group\tjapanese\ttags\n甲\t犬\t<犬>\n甲\tはい\tはい\n", encoding="utf-8")
+    found = run("train", "--corpus", bad)
+    assert found.code == 1
+    assert f"{bad}:2:" in found.err
+    assert f"{bad}:3:" in found.err
+
+    found = run("train", "--max-length", 3)
+    assert found.code == 1
+    assert "the limit is 3 (--max-length)" in found.err
+    assert not os.listdir()
+
+
+def test_a_training_that_diverges_says_so(train):
+    found = train("--learning-rate", "1e30", "--save", "a")
+    assert found.code == 1
+    assert "Lower the learning rate" in found.err
+    assert not os.listdir("a")
+
+
+# -------------------------------------------------------------------------- interruptions
+
+
+def test_the_first_interrupt_asks_and_the_second_interrupts(run, capsys):
+    before = signal.getsignal(signal.SIGINT)
+    with stop_request() as stopped:
+        assert not stopped()
+        signal.raise_signal(signal.SIGINT)
+        assert stopped()
+        assert "Press Ctrl-C again" in capsys.readouterr().err
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        with uninterrupted():
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_saving_is_not_interrupted(train, monkeypatch):
+    save = jsl.train.Trainer.save
+
+    def interrupted(self, directory, matches):
+        signal.raise_signal(signal.SIGINT)
+        save(self, directory, matches)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(jsl.train.Trainer, "save", interrupted)
+    assert train("--epochs", 1, "--save", "a").code == 0
+    checkpoint.load(Path("a"))
+
+
+@posix
+def test_an_interrupted_training_can_go_on(run, corpus_path):
+    options = ["--corpus", corpus_path, *QUICK, "--epochs", 1_000_000, "--save", "a b"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "jsl", "--lang", "en", "train", *map(str, options)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    ) as training:
+        while not training.stdout.readline().startswith("epoch 1/"):
+            assert training.poll() is None
+        training.send_signal(signal.SIGINT)
+        out, err = training.communicate(timeout=60)
+    assert training.returncode == 1
+    assert "Press Ctrl-C again" in err
+    assert "Traceback" not in err
+    assert "Saved to a b." in out
+
+    epoch = checkpoint.load(Path("a b")).training.epochs
+    assert 1 <= epoch < 1_000_000
+    _, _, command = out.splitlines()[-1].partition("To go on:  ")
+    program, *arguments = shlex.split(command)
+    assert program == "jsl"
+    assert arguments[arguments.index("--epochs") + 1] == str(1_000_000 - epoch)
+    arguments[arguments.index("--epochs") + 1] = "2"
+    found = run(*arguments)
+    assert found.code == 0, found.err
+    assert epochs_of(found) == [(epoch + 1, epoch + 2), (epoch + 2, epoch + 2)]
+
+
+def test_an_interrupted_prediction(run, learned, monkeypatch):
+    def interrupt(self, *arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(jsl.translate.Translator, "translate", interrupt)
+    found = run("predict", "--load", learned, "はい")
+    assert (found.code, found.out, found.err.strip()) == (1, "", "Interrupted.")
+
+
+# ------------------------------------------------------------------------------- predict
+
+
+@pytest.fixture
+def predict(run, learned):
+    """A prediction with the run that has learned the small corpus."""
+
+    def predict(*arguments, stdin=b""):
+        return run("predict", "--load", learned, *arguments, stdin=stdin)
+
+    return predict
+
+
+def test_predict_prints_tags(predict):
+    found = predict("--group", "甲", "わたしはたべます")
+    assert found == Result(0, "<私> <食べる>\n", "")
+
+
+def test_without_group_there_is_a_line_for_each(predict):
+    found = predict("わたしはたべます", "ありがとう")
+    assert found == Result(
+        0, "甲\t<私> <食べる>\n乙\t<私> <は> <食べる>\n甲\t<ありがとう>\n乙\t<ありがとう>\n", ""
+    )
+
+
+def test_the_name_of_an_only_group_is_not_printed(run, tmp_path):
+    only = tmp_path / "only.tsv"
+    only.write_text("group\tjapanese\ttags\n甲\tはい\t<はい>\n", encoding="utf-8")
+    options = ["--corpus", only, *QUICK, "--epochs", 20, "--learning-rate", 0.05]
+    assert run("train", *options, "--save", "a").code == 0
+    assert run("predict", "--load", "a", "はい") == Result(0, "<はい>\n", "")
+
+
+def test_a_group_is_found_however_its_name_is_typed(run, tmp_path):
+    corpus = tmp_path / "corpus.tsv"
+    corpus.write_text("group\tjapanese\ttags\nが\tはい\t<はい>\n", encoding="utf-8")
+    assert run("train", "--corpus", corpus, *QUICK, "--epochs", 1, "--save", "a").code == 0
+    assert run("predict", "--load", "a", "--group", "か\u3099", "はい").code == 0
+
+
+def test_an_unknown_group_lists_the_known_ones(predict):
+    found = predict("--group", "丙", "はい")
+    assert found == Result(2, "", "Error: There is no group “丙”. The run has: 甲, 乙.\n")
+
+
+def test_texts_that_cannot_be_translated_give_empty_lines(predict):
+    found = predict("--group", "甲", "はい", "犬", "", "ありがとう", "あ" * 10)
+    assert found.code == 1
+    assert found.out == "<はい>\n\n\n<ありがとう>\n\n"
+    errors = found.err.splitlines()
+    assert [error.partition(":")[0] for error in errors] == ["text 2", "text 3", "text 5"]
+    assert "「犬」(U+72AC)" in errors[0]
+
+
+def test_each_group_has_its_empty_line(predict):
+    found = predict("犬", "はい")
+    assert found.code == 1
+    assert found.lines[:3] == ["甲\t", "乙\t", "甲\t<はい>"]
+    assert found.err.count("text 1:") == 1
+
+
+LINES = "\ufeffはい\r\nわたしはたべます\n\n犬\r\n".encode() + b"\xff\xfe\n" + "ありがとう".encode()
+TAGS = ["<はい>", "<私> <食べる>", "", "", "", "<ありがとう>"]
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 5, 256])
+def test_standard_input_is_read_line_by_line(predict, monkeypatch, chunk):
+    monkeypatch.setattr(jsl.cli, "CHUNK", chunk)
+    found = predict("--group", "甲", "-", stdin=LINES)
+    assert found.code == 1
+    assert found.lines == TAGS
+    errors = found.err.splitlines()
+    assert [error.partition(":")[0] for error in errors] == ["line 3", "line 4", "line 5"]
+    assert [word in e for word, e in zip(["empty", "犬", "UTF-8"], errors, strict=True)] == [
+        True
+    ] * 3
+
+
+def test_more_lines_than_a_chunk_stay_in_order(predict, monkeypatch):
+    chunks = []
+    translate = jsl.translate.Translator.translate
+
+    def watched(self, texts, group):
+        chunks.append(len(texts))
+        return translate(self, texts, group)
+
+    monkeypatch.setattr(jsl.translate.Translator, "translate", watched)
+    monkeypatch.setattr(jsl.cli, "CHUNK", 7)
+    texts = {"はい": "<はい>", "ありがとう": "<ありがとう>", "わたしはたべます": "<私> <食べる>"}
+    lines = [list(texts)[i * i % 3] for i in range(50)]
+    found = predict("--group", "甲", "-", stdin="\n".join(lines) + "\n")
+    assert found == Result(0, "".join(texts[line] + "\n" for line in lines), "")
+    assert chunks == [7] * 7 + [1]
+
+
+def test_no_lines_give_no_lines(predict):
+    assert predict("-") == Result(0, "", "")
+
+
+def test_json_is_for_programs(predict):
+    found = predict("--json", "わたしはたべます", "犬")
+    good, bad = map(json.loads, found.lines)
+    assert found.code == 1
+    assert good == {
+        "text": "わたしはたべます",
+        "translations": [
+            {"group": "甲", "tags": ["<私>", "<食べる>"]},
+            {"group": "乙", "tags": ["<私>", "<は>", "<食べる>"]},
+        ],
+        "familiarity": 1.0,
+        "error": None,
+    }
+    assert bad["translations"] == [{"group": "甲", "tags": []}, {"group": "乙", "tags": []}]
+    assert "「犬」" in bad["error"]
+
+
+def test_json_of_lines(predict):
+    found = predict("--json", "--group", "甲", "-", stdin=LINES)
+    results = [json.loads(line) for line in found.lines]
+    assert [" ".join(r["translations"][0]["tags"]) for r in results] == TAGS
+    assert [r["text"] for r in results[:2]] == ["はい", "わたしはたべます"]
+    assert results[4]["text"] is None
+
+
+def test_json_of_what_is_not_unicode(predict):
+    """A shell can put any bytes into an argument; Python makes lone surrogates of them."""
+    found = predict("--json", "は\udcff")
+    assert found.code == 1
+    assert json.loads(found.out)["text"] == "は\udcff"
+
+
+def test_a_text_far_from_training_gets_a_note(predict):
+    found = predict("--group", "甲", "ゆきがふる", "はい")
+    assert found.code == 0
+    assert len(found.lines) == 2
+    assert found.err == (
+        "Note: “ゆきがふる” is far from everything in training, so its tags mean little.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--load", "LEARNED"], 2, "Give a text to translate, or -"),
+        (["--load", "LEARNED", "-", "はい"], 2, "- cannot be combined with texts."),
+        (["はい"], 2, "--load is missing."),
+        (["--load", "none", "はい"], 1, "There is no run directory none. Make one with: jsl train"),
+        (["--load", ".", "はい"], 1, "lacks model.safetensors"),
+        (["--lod", "LEARNED", "はい"], 2, "There is no option --lod. The nearest: --load."),
+        (["--load"], 2, "After --load a value is missing"),
+    ],
+)
+def test_wrong_predictions(run, learned, arguments, code, message):
+    found = run("predict", *(learned if a == "LEARNED" else a for a in arguments))
+    assert (found.code, found.out) == (code, "")
+    assert message in found.err
+
+
+def test_a_damaged_run_is_refused(run, learned):
+    shutil.copytree(learned, "a")
+    Path("a", "model.safetensors").write_bytes(b"")
+    found = run("--lang", "ja", "predict", "--load", "a", "はい")
+    assert (found.code, found.out) == (1, "")
+    assert "エラー: フォルダー a のファイルが壊れているか" in found.err
+    assert "model.safetensors" in found.err
+
+
+# ------------------------------------------------------------------------------- backends
+
+
+@pytest.mark.skipif(find_spec("cupy") is not None, reason="CuPy is installed")
+@pytest.mark.parametrize(
+    "command", [["train", "--save", "a"], ["predict", "--load", "LEARNED", "はい"]]
+)
+def test_a_backend_that_is_not_there(run, learned, command):
+    command = [learned if word == "LEARNED" else word for word in command]
+    found = run(*command, "--backend", "cupy")
+    assert (found.code, found.out) == (1, "")
+    assert "--backend numpy works everywhere" in found.err
+    assert not os.listdir()
+
+
+def test_a_wrong_backend_in_the_environment_is_named(predict, monkeypatch):
+    monkeypatch.setenv("MINIGRAD_BACKEND", "abacus")
+    found = predict("はい")
+    assert found.code == 1
+    assert "MINIGRAD_BACKEND: unknown backend 'abacus'" in found.err
+    assert predict("--backend", "numpy", "はい").code == 0  # an option comes first
+
+
+# ------------------------------------------------------------------------ language, errors
+
+
+def test_languages(run, learned):
+    japanese = "エラー: - はほかの文と一緒には使えません。\n"
+    english = "Error: - cannot be combined with texts.\n"
+    command = ["predict", "--load", learned, "-", "はい"]
+    assert run("--lang", "ja", *command).err == japanese
+    assert run(*command, "--lang", "en").err == english
+    assert run(*command, "--lang", "ja").err == japanese
+    assert process(*command, LC_ALL="ja_JP.UTF-8").err == japanese
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--epochs", "0"], "エラー: --epochs: 0 ではなく、1以上の整数にしてください。"),
+        (["train", "--learning-rate", "x"], "エラー: --learning-rate: x ではなく、数に"),
+        (["train", "--preset", "x"], "エラー: --preset: x ではなく、tiny のどれかに"),
+        (["train", "--seed", "-1"], "エラー: --seed: -1 ではなく、0以上18446744073709551615以下の"),
+        (["predict", "はい"], "エラー: --load を指定してください。"),
+        (
+            ["predict", "--lod"],
+            "エラー: --lod というオプションはありません。近いのは --load です。",
+        ),
+        (["predict", "--load"], "エラー: --load の後に値が足りないか、余分です。"),
+        (["forget"], "エラー: forget というコマンドはありません。あるのは predict、train です。"),
+    ],
+)
+def test_a_wrong_command_line_in_japanese(run, arguments, message):
+    found = run("--lang", "ja", *arguments)
+    assert (found.code, found.out) == (2, "")
+    assert message in found.err
+    assert "--help" in found.err
+
+
+def test_training_in_japanese(train):
+    found = train("--lang", "ja", "--epochs", 1, "--save", "a")
+    assert found.code == 0
+    assert "損失" in found.out
+    assert "トークン/秒" in found.out
+    assert found.lines[-1] == "a に保存しました。"
+
+
+def test_an_unexpected_error_is_one_line_unless_it_is_debugged(run, learned, monkeypatch):
+    def fail(self, *arguments):
+        raise ZeroDivisionError("one over none")
+
+    monkeypatch.setattr(jsl.translate.Translator, "translate", fail)
+    found = run("predict", "--load", learned, "はい")
+    assert (found.code, found.out) == (1, "")
+    assert found.err == "Unexpected error: one over none (--debug shows where)\n"
+    for command in (["--debug", "predict"], ["predict", "--debug"]):
+        with pytest.raises(ZeroDivisionError):
+            run(*command, "--load", learned, "はい")
+
+
+def test_help_and_version(run):
+    for command in ([], ["train"], ["predict"]):
+        long, short = run(*command, "--help"), run(*command, "-h")
+        assert (long.code, long.err) == (0, "")
+        assert long == short
+        assert long.out.startswith("Usage: jsl")
+    assert run("--version") == Result(0, f"{minigrad.__version__}\n", "")
+
+
+def test_the_name_alone_shows_help(run):
+    found = run()
+    assert (found.code, found.out) == (2, "")
+    assert "Commands:" in found.err
+
+
+# ------------------------------------------------------------------------------ processes
+
+
+def test_exit_codes_of_the_process(tmp_path):
+    assert process("--help").code == 0
+    assert process("predict").code == 2
+    missing = process("predict", "--load", "none", "はい", cwd=tmp_path)
+    assert missing.code == 1
+    assert "Traceback" not in missing.err
+    debugged = process("--debug", "predict", "--load", "none", "はい", cwd=tmp_path)
+    assert debugged.code == 1
+    assert "Traceback" in debugged.err
+    assert "RunDirError: There is no run directory none" in debugged.err
+
+
+LOADED = """
+import json, sys
+from jsl.cli import main
+try:
+    main()
+finally:
+    print(json.dumps(sorted(sys.modules)), file=sys.stderr)
+"""
+
+
+def test_help_imports_next_to_nothing():
+    for command in (["--help"], ["train", "--help"], ["predict", "--help"], ["--version"]):
+        found = process(*command, code=LOADED)
+        assert found.code == 0
+        loaded = set(json.loads(found.err))
+        assert not loaded & {"numpy", "numba", "scipy", "cupy", "rich", "safetensors"}
+
+
+def test_predict_imports_nothing_of_training(learned):
+    found = process("predict", "--load", learned, "--group", "甲", "はい", code=LOADED)
+    assert (found.code, found.out) == (0, "<はい>\n")
+    loaded = set(json.loads(found.err))
+    assert not loaded & {"numba", "scipy", "cupy", "rich", "jsl.train"}
+
+
+@posix
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", ">&- 2>&- <&-"])
+def test_closed_streams_are_no_error(learned, closed):
+    command = shlex.join([sys.executable, "-m", "jsl", "predict", "--load", str(learned), "-"])
+    found = subprocess.run(
+        ["sh", "-c", f"{command} {closed}"], capture_output=True, stdin=subprocess.DEVNULL
+    )
+    assert (found.returncode, found.stdout, found.stderr) == (0, b"", b"")
