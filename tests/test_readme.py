@@ -1,0 +1,227 @@
+"""The README cannot go stale: its commands are run, in a copy of the tree, as they stand there."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import minigrad
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+QUICK = "tests/jsl/test_jsl_text.py"  # of all test files: one that is over at once
+
+posix = pytest.mark.skipif(os.name != "posix", reason="the README's lines are for a POSIX shell")
+
+
+def block(name):
+    """The lines of the code block under the comment `<!-- name -->`."""
+    [found] = re.findall(rf"^<!-- {name} -->\n```sh\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    return found
+
+
+def files_of_the_tree():
+    """What a commit of everything here would hold."""
+    try:
+        listed = subprocess.run(
+            ["git", "-C", ROOT, "ls-files", "-co", "--exclude-standard", "-z"],
+            capture_output=True,
+            check=True,
+        )
+        names = os.fsdecode(listed.stdout).split("\0")[:-1]
+    except (OSError, subprocess.CalledProcessError):  # no git, or an archive of the tree
+        made = {".git", ".venv", "build", "dist", "models"}
+        names = [
+            str(path.relative_to(ROOT))
+            for path in ROOT.rglob("*")
+            if not made & set(path.relative_to(ROOT).parts)
+            and not re.search(r"__pycache__|_cache|\.egg-info|\.hypothesis", str(path))
+        ]
+    return [name for name in names if (ROOT / name).is_file()]
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory):
+    """A copy of the tree, with an environment that needs no network.
+
+    Its `.venv` is what `python3 -m venv` makes, but sees all that is installed here except this
+    project. So pip finds every requirement there already, and has only to install the copy.
+    """
+    clone = tmp_path_factory.mktemp("clone")
+    for name in files_of_the_tree():
+        (clone / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, clone / name)
+
+    installed = tmp_path_factory.mktemp("installed")
+    for directory in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}:
+        for path in Path(directory).iterdir():
+            if not re.search(r"minigrad|^jsl$|^pip($|-)|\.pth$", path.name):
+                (installed / path.name).symlink_to(path)
+    subprocess.run([sys.executable, "-m", "venv", clone / ".venv"], check=True)
+    asked = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    inside = subprocess.run(
+        [clone / ".venv" / "bin" / "python", "-c", asked], capture_output=True, check=True
+    )
+    # In front, as the environment may have brought an old setuptools of its own.
+    code = f"import sys; sys.path.insert(0, {str(installed)!r})\n"
+    Path(os.fsdecode(inside.stdout.strip()), "installed.pth").write_text(code, encoding="utf-8")
+    return clone
+
+
+def run(clone, script):
+    """Run a script in the copy; its output, once it has succeeded."""
+    environment = os.environ | {
+        "LC_ALL": "C.UTF-8",
+        "PIP_NO_INDEX": "1",
+        "PIP_NO_DEPS": "1",
+        "PIP_NO_BUILD_ISOLATION": "0",  # as pip spells it: no isolation
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+    }
+    # The copy sees neither this process's modules nor its workers.
+    for name in ("PYTHONPATH", "PYTEST_ADDOPTS", "PYTEST_XDIST_WORKER", "VIRTUAL_ENV"):
+        environment.pop(name, None)
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=clone,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+SHOW = "import jsl, minigrad; print(jsl.__file__, minigrad.__file__)"
+
+
+def changed(script, old, new):
+    assert script.count(old) == 1, f"{old!r} is not, or not once, in: {script}"
+    return script.replace(old, new)
+
+
+@posix
+def test_the_main_job_runs(clone):
+    """Verbatim but for the number of epochs."""
+    out = run(clone, changed(block("main job"), "jsl train", "jsl train --epochs 2"))
+    assert "epoch 2/2" in out
+    assert "Saved to models/first." in out
+    groups = [line.partition("\t")[0] for line in out.splitlines()[-2:]]
+    assert groups == ["日本手話", "日本語対応手話"]
+    assert (clone / "models" / "first" / "model.safetensors").is_file()
+
+
+@posix
+def test_the_tests_run(clone):
+    """Verbatim but for the choice of tests, and in the copy."""
+    script = block("tests").rstrip("\n")
+    assert script.endswith("pytest -q -n auto")
+    out = run(clone, f"{script} {QUICK} && cd / && {clone}/.venv/bin/python -c '{SHOW}'")
+    assert re.search(r"^\d+ passed", out, re.MULTILINE)
+    packages = [str(clone / name / "__init__.py") for name in ("jsl", "minigrad")]
+    assert out.splitlines()[-1] == " ".join(packages)
+
+
+def test_the_commands_stand_in_one_line_each():
+    for name in ("main job", "tests"):
+        assert block(name).count("\n") == 1
+    assert block("main job").startswith("python3 -m venv .venv && .venv/bin/pip install -e . && ")
+    assert block("main job").endswith("predict --load models/first ありがとう\n")
+
+
+# ---------------------------------------------------------------------------- .ci/run
+
+
+@posix
+def test_ci_is_a_script():
+    script = ROOT / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    assert script.read_bytes().startswith(b"#!/usr/bin/env bash\n")
+    subprocess.run(["bash", "-n", script], check=True)
+
+
+@posix
+def test_ci_runs_the_readmes_own_test_command():
+    """Its awk line finds the same block as this file."""
+    [awk] = re.findall(r"^awk '.*' README\.md", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
+    found = subprocess.run(
+        ["bash", "-c", awk], cwd=ROOT, capture_output=True, check=True, encoding="utf-8"
+    )
+    assert found.stdout == block("tests")
+
+
+@posix
+def test_ci_leaves_the_tree_as_it_is():
+    """Every place where the command would put its environment is moved out of the tree."""
+    text = (ROOT / ".ci" / "run").read_text()
+    [sed] = re.findall(r"""sed "(.*?)" >""", text)
+    moved = subprocess.run(
+        ["bash", "-c", f'venv=/elsewhere/venv; sed "{sed}"'],
+        input=block("tests"),
+        capture_output=True,
+        check=True,
+        encoding="utf-8",
+    )
+    assert ".venv" not in moved.stdout
+    assert moved.stdout.count("/elsewhere/venv") == block("tests").count(".venv")
+    assert "ruff" in text.rpartition("tests.sh")[2]
+
+
+# ----------------------------------------------------------------- version and options
+
+
+def test_the_version_is_in_one_place():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert project["project"]["dynamic"] == ["version"]
+    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "minigrad.__version__"}
+    written = re.compile(rf"""version\w*"?\s*[=:]\s*["']{re.escape(minigrad.__version__)}""")
+    sources = [ROOT / "pyproject.toml", *ROOT.glob("minigrad/**/*.py"), *ROOT.glob("jsl/**/*.py")]
+    found = [path for path in sources if written.search(path.read_text(encoding="utf-8"))]
+    assert found == [ROOT / "minigrad" / "__init__.py"]
+    assert f"- {minigrad.__version__}:" in README.partition("## Changes")[2]
+
+
+OPTIONS = {
+    "": ["--help", "--version", "--lang [ja|en]", "--debug"],
+    "train": [
+        *("--corpus", "--preset [tiny]", "--epochs", "--batch-size", "--learning-rate", "--seed"),
+        *("--d-model", "--heads", "--d-ff", "--layers", "--max-length"),
+        *("--backend [auto|cupy|numpy]", "--save", "--load", "--overwrite"),
+        *("--help", "--lang [ja|en]", "--debug"),
+    ],
+    "predict": [
+        *("TEXT...", "--load", "--group", "--backend [auto|cupy|numpy]", "--json"),
+        *("--help", "--lang [ja|en]", "--debug"),
+    ],
+}
+
+
+@pytest.mark.parametrize("command", OPTIONS)
+def test_help_mentions_every_option(command):
+    found = subprocess.run(
+        [sys.executable, "-m", "jsl", *command.split(), "--help"],
+        capture_output=True,
+        check=True,
+        encoding="utf-8",
+    )
+    for option in OPTIONS[command]:
+        assert option in found.stdout
+    if command:
+        listed = set(re.findall(r"^  (?:-h, )?(--[\w-]+)", found.stdout, re.MULTILINE))
+        assert listed == {option.split()[0] for option in OPTIONS[command]} - {"TEXT..."}
+
+
+def test_the_readme_names_options_that_exist():
+    named = set(re.findall(r"\bjsl [^`\n]*", README))
+    options = {option for line in named for option in re.findall(r"--[\w-]+", line)}
+    known = {option.split()[0] for options in OPTIONS.values() for option in options}
+    assert options <= known
