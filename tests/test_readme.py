@@ -131,6 +131,15 @@ def test_the_tests_run(clone):
     assert out.splitlines()[-1] == " ".join(packages)
 
 
+def test_the_python_prints_what_it_says(capsys):
+    """Each `print` of a Python block has its output behind it as a comment."""
+    blocks = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    assert blocks
+    for code in blocks:
+        exec(code, {})
+        assert capsys.readouterr().out.splitlines() == re.findall(r"^print.*  # (.*)$", code, re.M)
+
+
 def test_the_commands_stand_in_one_line_each():
     for name in ("main job", "tests"):
         assert block(name).count("\n") == 1
