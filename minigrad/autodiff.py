@@ -27,7 +27,13 @@ import numpy as np
 
 from minigrad import kernels
 from minigrad.backend import array_module, is_array, modes, sample, switched, to_numpy, xp
-from minigrad.errors import DtypeError, GradientError, MinigradError, ShapeError
+from minigrad.errors import (
+    DtypeError,
+    GradientError,
+    MinigradError,
+    OutOfRangeError,
+    ShapeError,
+)
 
 # ---------------------------------------------------------------------------------- Tensor
 
@@ -253,7 +259,7 @@ class Node:
                 output = _as_tensor(output, (self, 0))
         if op.joint_rule is not None:
             results = op.joint_rule(g, output, *inputs, **self.params)
-            if len(self.parents) == 1 and type(results) is not tuple:
+            if not isinstance(results, tuple | list):
                 results = (results,)
             if len(results) != len(self.parents):
                 raise GradientError(
@@ -330,7 +336,9 @@ class Op:
     has too, so with `xp = minigrad.ops` and Tensors it gives derivatives of any order. The formula
     of a *primitive* calls what only the array module has, and must have a rule.
 
-    Inputs are what may be an array: tensors, ids, masks. Keyword parameters are static.
+    Inputs are what may be an array: tensors, ids, masks. Keyword parameters are static. On plain
+    arrays a formula's operators are NumPy's, with its rules of promotion: where float32 may meet
+    integers, call the op (`multiply(x, ids)`) or cast first.
 
     Calling an op with a Tensor gives a Tensor; with plain arrays it gives a plain array and records
     nothing.
@@ -382,6 +390,11 @@ class Op:
                 )
         if tracked and self.differentiable and modes.get().recording:
             if self.joint_rule is None and self.rules is None:
+                if self.primitive:
+                    raise GradientError(
+                        f"the primitive '{self.__name__}' has no rule: give it one with @"
+                        f"{self.__name__}.vjp, or declare .no_gradient()"
+                    )
                 return self.formula(_ops(), *inputs, **params)  # record the ops it is made of
             return self.record(inputs, arrays, params, tracked, self.compute(arrays, params))
         y = self.compute(arrays, params)
@@ -392,10 +405,8 @@ class Op:
     def bind(self, inputs: tuple, params: dict) -> tuple[tuple, dict]:
         """Inputs in their places and static parameters by name, as NumPy lets one mix them.
 
-        `sum(x, 0)`, `sum(x, axis=0)`, `layer_norm(x, weight=w)` and `concatenate([a, b])` all work.
+        `sum(x, 0)`, `sum(x, axis=0)` and `layer_norm(x, weight=w)` all work.
         """
-        if self.variadic and len(inputs) == 1 and isinstance(inputs[0], list | tuple):
-            inputs = tuple(inputs[0])
         if not self.variadic:
             inputs, extra = inputs[: self.arity], inputs[self.arity :]
             if len(extra) > len(self.static):
@@ -429,9 +440,16 @@ class Op:
                 raise
             except (ValueError, IndexError) as error:
                 came = ", ".join(map(sample, arrays))
-                raise ShapeError(f"{self.__name__}: {error} (inputs: {came})") from error
-        if type(y) is np.ndarray:
+                kind = OutOfRangeError if isinstance(error, IndexError) else ShapeError
+                name = self.__name__.removeprefix("_")
+                raise kind(f"{name}: {error} (inputs: {came})") from error
+        if type(y) is np.ndarray and self.outputs == 1:
             return y
+        if (len(y) if type(y) is tuple else 1) != self.outputs:
+            raise TypeError(
+                f"the formula of '{self.__name__}' gave {len(y) if type(y) is tuple else 1} "
+                f"outputs, it was declared with outputs={self.outputs}"
+            )
         if type(y) is tuple:
             return tuple(v if is_array(v) else np.asarray(v) for v in y)
         return y if is_array(y) else np.asarray(y)  # np.sum gives scalars, not 0-d arrays
@@ -454,6 +472,8 @@ class Op:
             saved.append(a if keep or not is_array(a) else like(a.shape, a.dtype))
             tracked >>= 1
         if self.outputs == 1:
+            if y.dtype.kind in "iub":
+                return wrap(y)  # a cast to integers or booleans: the history ends
             output = y if keep_output else like(y.shape, y.dtype)
             return wrap(y, (Node(self, parents, saved, output, params), 0))
         output = y if keep_output else tuple(like(v.shape, v.dtype) for v in y)
@@ -529,8 +549,12 @@ def _plain(x: Any, inputs: tuple) -> Any:
     """The input `x`, one of `inputs` and not a Tensor, as a formula takes it."""
     if isinstance(x, float) and any(_narrow(v) for v in inputs):
         return float(x)  # np.float64 is a float: it must not lift float32 arrays
-    if isinstance(x, np.generic | list):
+    if isinstance(x, np.generic):
         return beside(inputs, x)
+    if isinstance(x, list):
+        numbers = np.asarray(x)
+        numbers = numbers.astype(np.float32) if numbers.dtype == np.float64 else numbers
+        return beside(inputs, numbers)
     if isinstance(x, complex) or (is_array(x) and x.dtype.kind == "c"):
         raise DtypeError("complex numbers are not supported; keep real and imaginary part apart")
     return x
@@ -553,7 +577,7 @@ def op(formula: Callable | None = None, *, kernel: bool = False, outputs: int = 
     """Decorator: a composite op from a formula in `xp` whose functions `minigrad.ops` has too.
 
     Args:
-        kernel: whether `minigrad.kernels` has a fast version under the same name.
+        kernel: whether `minigrad.kernels.cpu` has a fast version under the same name.
         outputs: how many arrays the formula gives, as a tuple if more than one.
     """
     make = functools.partial(Op, primitive=False, kernel=kernel, outputs=outputs)
@@ -601,10 +625,14 @@ def gradients(
         return gradients(outputs, [inputs], grad_outputs,
                          create_graph=create_graph, retain_graph=retain_graph)[0]  # fmt: skip
     inputs = list(inputs)
-    if type(outputs) is Tensor:
+    if not isinstance(outputs, Sequence):
         outputs, grad_outputs = [outputs], [grad_outputs]
     elif grad_outputs is None:
         grad_outputs = [None] * len(outputs)
+    if len(outputs) != len(grad_outputs):
+        raise ShapeError(
+            f"gradients: {len(grad_outputs)} grad_outputs for {len(outputs)} outputs; give one each"
+        )
     for x in inputs:
         if type(x) is not Tensor or not x.requires_grad:
             raise GradientError(

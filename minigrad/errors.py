@@ -2,6 +2,7 @@
 
     MinigradError
     ├── ShapeError            shapes, axes or lengths that do not fit        (a ValueError)
+    │   └── OutOfRangeError   an index beyond the end of its axis            (an IndexError too)
     ├── DtypeError            a dtype that an op cannot take                 (a TypeError)
     ├── GradientError         what cannot be differentiated, or no longer    (a RuntimeError)
     ├── BackendError          an array module that is absent or mixed        (a RuntimeError)
@@ -20,6 +21,10 @@ class MinigradError(Exception):
 
 class ShapeError(MinigradError, ValueError):
     """Shapes, axes or lengths do not fit each other."""
+
+
+class OutOfRangeError(ShapeError, IndexError):
+    """An index is beyond the end of its axis."""
 
 
 class DtypeError(MinigradError, TypeError):

@@ -189,6 +189,14 @@ def truths(draw, count):
 
 
 @st.composite
+def bits(draw, count):
+    """Integers, or booleans."""
+    shapes_ = draw(broadcastable(count, most=3))
+    kind = draw(st.sampled_from(["i8", "?"]))
+    return Call(tuple(draw(integers(s, -9, 9)).astype(kind) for s in shapes_), {})
+
+
+@st.composite
 def odd_values(draw):
     """Numbers, infinities and NaN."""
     shape = draw(shapes())

@@ -274,7 +274,7 @@ class Several(nn.Module):
         self.scale = nn.Parameter(np.array(float(scale)))
 
     def forward(self, x, ids):
-        return x.sum(axis=-1) * self.scale, mg.stack(ids, ids + int(self.scale.item()), axis=1)
+        return x.sum(axis=-1) * self.scale, mg.stack([ids, ids + int(self.scale.item())], axis=1)
 
 
 def test_several_inputs_and_outputs():

@@ -117,7 +117,7 @@ def _(x):
 
 
 def reorder(x):
-    """Float to integer, or back, such that integers compare as their floats do, NaN above all."""
+    """Float to integer, or back, such that integers compare as their floats do, NaN beyond inf."""
     raise NotImplementedError  # only its overload exists
 
 
@@ -163,10 +163,16 @@ def row_max(x, i):
 
 @compiled
 def softmax_row(y, x, i):
-    """Softmax of row i; zeros where all of it is -inf. `y` and `x` must not overlap."""
+    """Softmax of row i; zeros if all of it is -inf. `y` and `x` must not overlap."""
     m = row_max(x, i)
     if m == -np.inf:
-        clear_row(y, i)
+        # A NaN with its sign set, such as inf - inf gives, is ordered below -inf.
+        fill = x.dtype.type(0)
+        for j in range(x.shape[1]):
+            if x[i, j] != x[i, j]:
+                fill = x[i, j]
+        for j in range(x.shape[1]):
+            y[i, j] = fill
         return
     for j in range(x.shape[1]):
         y[i, j] = exp(x[i, j] - m)
@@ -468,7 +474,7 @@ def attention(
     q (B, T, H*D), k (B, S, H*D), v (B, S, H*E); `mask` broadcasts to (B, H, T, S), True takes part;
     `causal` lets query i see the keys j <= i. A query without keys gives zeros. No dropout here.
     """
-    mask = attention_mask(q, k, v, mask, key, heads)
+    mask = None if dropout else attention_mask(q, k, v, mask, key, heads)
     if mask is None:
         return NotImplemented
     out = np.empty((q.shape[0], q.shape[1], v.shape[2]), q.dtype)
@@ -490,7 +496,7 @@ def attention_grad(
     dropout: float,
 ) -> tuple[Array, Array, Array] | Declined:
     """Gradients of `attention` by q, k and v, given `g` by its result."""
-    mask = attention_mask(q, k, v, mask, key, heads)
+    mask = None if dropout else attention_mask(q, k, v, mask, key, heads)
     if mask is None or not covered(q, g) or g.shape != (*q.shape[:2], v.shape[2]):
         return NotImplemented
     dq, dk, dv = np.empty_like(q), np.empty_like(k), np.empty_like(v)

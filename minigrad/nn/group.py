@@ -155,5 +155,5 @@ def _kind(y: Any, inputs: tuple) -> Any:
 
 def _in_order(order: Any, parts: Sequence[Tensor]) -> Tensor:
     """The rows of all parts, row i put at `order[i]`."""
-    values = ops.concatenate(*parts)
+    values = ops.concatenate(parts)
     return ops.index_set(ops.zeros_like(values), order, values)

@@ -14,6 +14,9 @@ from minigrad.ops.elementwise import (
     absolute,
     add,
     astype,
+    bitwise_and,
+    bitwise_or,
+    bitwise_xor,
     clip,
     cos,
     divide,
@@ -24,6 +27,7 @@ from minigrad.ops.elementwise import (
     gelu,
     greater,
     greater_equal,
+    invert,
     isfinite,
     isnan,
     less,
@@ -114,3 +118,10 @@ from minigrad.ops import methods as _methods  # noqa: E402  (teaches Tensor the 
 for _op in REGISTRY.values():
     if _op.primitive and _op.differentiable and not _op.has_rule:
         raise TypeError(f"the primitive '{_op.__name__}' needs a rule, or .no_gradient()")
+
+
+def __getattr__(name: str):
+    raise AttributeError(
+        f"minigrad has no op '{name}'. In the formula of an op that is to be differentiated, use "
+        f"the ops there are; or make it a primitive (`@minigrad.primitive`) and give it a rule"
+    )

@@ -70,6 +70,8 @@ def attention(xp, q, k, v, mask=None, key=None, *, heads=1, causal=False, scale=
         (B, T, H*Dv). A query that may see no key gets zeros, and no gradient flows.
     """
     scale = _checked_scale(q, k, v, mask, heads, scale)
+    if dropout and key is None:
+        raise ValueError(f"attention: dropout of {dropout} needs a key; see minigrad.random")
     p = _probabilities(xp, _split(q, heads), _split(k, heads), mask, causal, scale)
     p = p if key is None else drop(p, key, p=dropout)
     return _join(matmul(p, _split(v, heads)))
@@ -124,6 +126,7 @@ def _checked_scale(q, k, v, mask, heads, scale):
         and q.shape[0] == k.shape[0] == v.shape[0]
         and q.shape[2] == k.shape[2]
         and k.shape[1] == v.shape[1]
+        and heads > 0
         and q.shape[2] % heads == v.shape[2] % heads == 0
     )
     if not fits:
@@ -169,6 +172,8 @@ def scaled_dot_product_attention(
         )
     if attn_mask is not None:
         T, S = q.shape[-2], k.shape[-2]
+        if attn_mask.ndim < 2:
+            attn_mask = reshape(attn_mask, shape=(1,) * (2 - attn_mask.ndim) + attn_mask.shape)
         wide = broadcast_to(attn_mask, shape=(*batch, *attn_mask.shape[-2:]))
         attn_mask = reshape(wide, shape=(math.prod(batch), 1, *attn_mask.shape[-2:]))
         if attn_mask.shape[-2] not in (1, T) or attn_mask.shape[-1] not in (1, S):

@@ -84,7 +84,7 @@ def power(xp, a, b):
 def _power_a(g, _y, a, b):
     if isinstance(b, int | float):
         return g * b * power(a, b - 1) if b != 0 else zeros_like(g)
-    return g * b * power(a, where(b == 0, 1, b - 1))
+    return g * b * power(a, where(logical_and(a == 0, b == 0), 1, b - 1))
 
 
 def _power_b(g, y, a, _b):
@@ -118,7 +118,12 @@ def square(xp, x):
 
 @primitive
 def astype(xp, x, *, dtype):
-    """`x` in another dtype; the gradient returns in the dtype of `x`."""
+    """`x` in another dtype; the gradient returns in the dtype of `x`.
+
+    Integers and booleans have no gradient: there the history ends.
+    """
+    if np.dtype(dtype).kind not in "fiubV":
+        raise DtypeError(f"astype: {dtype} is not supported; real numbers only")
     return x.astype(dtype)
 
 
@@ -339,7 +344,7 @@ def gelu(xp, x, *, approximate="none"):
 
 
 def _untracked(name: str, doc: str, operands: int = 2):
-    """An op from NumPy's function of that name whose result is boolean."""
+    """An op from NumPy's function of that name, whose result has no history."""
 
     def of_two(xp, a, b):
         return getattr(xp, name)(*_match(a, b))
@@ -361,6 +366,10 @@ greater = _untracked("greater", "Where `a > b`, as booleans without history.")
 greater_equal = _untracked("greater_equal", "Where `a >= b`, as booleans without history.")
 logical_and = _untracked("logical_and", "Where both are true.")
 logical_or = _untracked("logical_or", "Where at least one is true.")
+bitwise_and = _untracked("bitwise_and", "The bits that both integers have; of booleans: both.")
+bitwise_or = _untracked("bitwise_or", "The bits that either integer has; of booleans: either.")
+bitwise_xor = _untracked("bitwise_xor", "The bits that one of two integers has, not both.")
+invert = _untracked("invert", "All bits of an integer changed; of a boolean: not.", operands=1)
 logical_not = _untracked("logical_not", "Where `x` is false.", operands=1)
 isnan = _untracked("isnan", "Where `x` is not a number.", operands=1)
 isfinite = _untracked("isfinite", "Where `x` is neither infinite nor NaN.", operands=1)

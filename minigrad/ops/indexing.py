@@ -7,13 +7,14 @@ are made.
 """
 
 import math
+import operator
 from typing import NamedTuple
 
 import numpy as np
 
 from minigrad.autodiff import Tensor, beside, op, primitive
-from minigrad.errors import DtypeError, ShapeError
-from minigrad.ops.elementwise import where
+from minigrad.errors import DtypeError, OutOfRangeError, ShapeError
+from minigrad.ops.elementwise import _match, where, zeros_like
 from minigrad.ops.shaping import moveaxis, reshape
 
 
@@ -39,12 +40,13 @@ def getitem(x, index):
     for part in parts:
         if isinstance(part, slice):
             bounds = (part.start, part.stop, part.step)
-            template.append(_Slice(*(None if v is None else int(v) for v in bounds)))
+            template.append(_Slice(*(None if v is None else operator.index(v) for v in bounds)))
         elif part is None or part is Ellipsis or type(part) is int:
             template.append(part)
         else:
-            if isinstance(part, list | tuple | bool):
-                part = beside([x], np.asarray(part, dtype=int if part in ([], ()) else None))
+            if isinstance(part, list | tuple | range | bool):
+                part = np.asarray(part)
+                part = beside([x], part if part.size else part.astype(int))
             template.append(_ARRAY)
             arrays.append(part)
     return _getitem(x, *arrays, template=tuple(template))
@@ -90,17 +92,21 @@ def _(gg, _y, _g, *arrays, template, shape):
 # --------------------------------------------------------------------- rows along an axis
 
 
-def check_ids(name: str, ids, n: int, low: int | None = None) -> None:
-    """Integer `ids` in [low, n), by default [-n, n); on the host, where looking costs little."""
+def checked_ids(name: str, ids, n: int, low: int | None = None):
+    """`ids` as int64; integers in [low, n), by default [-n, n).
+
+    The range is looked at on the host only, where that costs little.
+    """
     if ids.dtype.kind not in "iu":
         raise DtypeError(f"{name}: indices must be integers, got {ids.dtype}")
     low = -n if low is None else low
     if isinstance(ids, np.ndarray) and ids.size and (ids.min() < low or ids.max() >= n):
         at = tuple(int(i) for i in np.argwhere((ids < low) | (ids >= n))[0])
-        raise ShapeError(
+        raise OutOfRangeError(
             f"{name}: index {int(ids[at])} at position {at[0] if len(at) == 1 else at} is out of "
             f"range [{low}, {n})"
         )
+    return ids if ids.dtype == np.int64 else ids.astype("int64")
 
 
 @primitive
@@ -109,13 +115,13 @@ def take(xp, x, ids, *, axis=None):
 
     The result has the shape of `x` with that of `ids` in place of `axis`.
     """
-    ids = xp.asarray(ids)
-    check_ids("take", ids, x.size if axis is None else x.shape[axis])
+    ids = checked_ids("take", xp.asarray(ids), x.size if axis is None else x.shape[axis])
     return xp.take(x, ids, axis=axis)
 
 
 @take.vjp
 def _(g, _y, _x, ids, *, axis=None):
+    ids = beside([g], ids) if isinstance(ids, int) else ids
     if axis is None:
         flat = embedding_grad(reshape(g, shape=(-1,)), ids.reshape(-1), rows=math.prod(_x.shape))
         return reshape(flat, shape=_x.shape), None
@@ -155,7 +161,7 @@ def embedding(xp, ids, weight, *, padding_idx=None):
     Raises:
         ShapeError: an id is out of range; the message names its position.
     """
-    check_ids("embedding", ids, weight.shape[0], low=0)
+    ids = checked_ids("embedding", ids, weight.shape[0], low=0)
     if padding_idx is not None and type(weight) is Tensor:
         padding = one_hot(beside([weight], padding_idx), num_classes=weight.shape[0]) == 1
         weight = where(padding[:, None], weight.detach(), weight)
@@ -174,6 +180,12 @@ def index_select(x, ids, axis: int = 0):
     return take(x, ids, axis=axis)
 
 
+def _writable(xp, x, values):
+    """A copy of `x` that may be written, and `values`, both in the dtype that they share."""
+    x, values = _match(x, values)
+    return x.astype(xp.result_type(x, values), copy=True), values
+
+
 @primitive
 def index_add(xp, x, ids, values, *, axis=0):
     """`x` with `values` added at `ids` along `axis`; where an id is repeated, both are added.
@@ -183,8 +195,8 @@ def index_add(xp, x, ids, values, *, axis=0):
         ids: (n,) integers.
         values: the shape of `x` with `n` in place of `axis`.
     """
-    check_ids("index_add", ids, x.shape[axis])
-    y = x.copy()
+    ids = checked_ids("index_add", ids, x.shape[axis])
+    y, values = _writable(xp, x, values)
     xp.add.at(y.swapaxes(0, axis), ids, values.swapaxes(0, axis))
     return y
 
@@ -203,20 +215,20 @@ def index_set(xp, x, ids, values, *, axis=0):
     Raises:
         ShapeError: an id is repeated, so that it would be left to chance which value stays.
     """
-    check_ids("index_set", ids, x.shape[axis])
+    ids = checked_ids("index_set", ids, x.shape[axis])
     if isinstance(ids, np.ndarray) and np.unique(ids % x.shape[axis]).size != ids.size:
         raise ShapeError(
             "index_set: an index is repeated, so its value would be left to chance; use index_add "
             "to sum"
         )
-    y = x.copy()
+    y, values = _writable(xp, x, values)
     y.swapaxes(0, axis)[ids] = values.swapaxes(0, axis)
     return y
 
 
 index_set.vjps(
     lambda g, _y, _x, ids, _values, *, axis=0: index_set(
-        g, ids, take(g, ids, axis=axis) * 0.0, axis=axis
+        g, ids, zeros_like(take(g, ids, axis=axis)), axis=axis
     ),
     lambda *_, **__: None,
     lambda g, _y, _x, ids, _values, *, axis=0: take(g, ids, axis=axis),
@@ -231,7 +243,7 @@ def take_along_axis(xp, x, ids, *, axis):
 
     PyTorch calls it `gather`. `ids` has as many axes as `x`; the others broadcast.
     """
-    check_ids("take_along_axis", ids, x.shape[axis])
+    ids = checked_ids("take_along_axis", ids, x.shape[axis])
     return xp.take_along_axis(x, ids, axis=axis)
 
 
@@ -271,38 +283,33 @@ def scatter(xp, x, ids, values, *, axis):
     `ids` and `values` have one shape, with as many axes as `x`, and lengths up to those of `x`.
     Within a line along `axis` no id may be repeated: it would be left to chance which value stays.
     """
-    check_ids("scatter", ids, x.shape[axis])
-    y = x.copy()
+    ids = checked_ids("scatter", ids, x.shape[axis])
+    y, values = _writable(xp, x, values)
     y[_places(xp, ids, axis, ids.shape)] = values
     return y
 
 
 scatter.vjps(
     lambda g, _y, _x, ids, _values, *, axis: scatter(
-        g, ids, _gather(g, ids, axis) * 0.0, axis=axis
+        g, ids, zeros_like(gather(g, ids, axis)), axis=axis
     ),
     lambda *_, **__: None,
-    lambda g, _y, _x, ids, _values, *, axis: _gather(g, ids, axis),
+    lambda g, _y, _x, ids, _values, *, axis: gather(g, ids, axis),
 )
 
 
-def _gather(x, ids, axis):
-    """take_along_axis where `ids` may also be shorter than `x` along the other axes."""
+def gather(x, ids, axis: int):
+    """`y[i, j] = x[i, ids[i, j]]` along `axis` (PyTorch's `gather`); shapes as for `scatter`."""
     corner = tuple(
         slice(None) if a == axis % x.ndim else slice(0, n) for a, n in enumerate(ids.shape)
     )
     return take_along_axis(x[corner], ids, axis=axis)
 
 
-def gather(x, ids, axis: int):
-    """`y[i, j] = x[i, ids[i, j]]` along `axis` (PyTorch's `gather`); shapes as for `scatter`."""
-    return _gather(x, ids, axis)
-
-
 @primitive
 def one_hot(xp, ids, *, num_classes):
     """(*ids.shape, num_classes) int64: 1 at the place that `ids` names, 0 elsewhere."""
-    check_ids("one_hot", ids, num_classes)
+    ids = checked_ids("one_hot", ids, num_classes)
     return (ids[..., None] % num_classes == xp.arange(num_classes)).astype("int64")
 
 

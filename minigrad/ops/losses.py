@@ -3,7 +3,7 @@
 from minigrad.autodiff import Tensor, beside, op
 from minigrad.errors import ShapeError
 from minigrad.ops.elementwise import astype, divide, maximum
-from minigrad.ops.indexing import check_ids, one_hot, take_along_axis
+from minigrad.ops.indexing import checked_ids, one_hot, take_along_axis
 from minigrad.ops.reductions import sum
 from minigrad.ops.shaping import expand_dims, moveaxis, reshape
 from minigrad.ops.softmaxes import log_softmax, softmax
@@ -38,8 +38,7 @@ def _counted(xp, x, target, ignore_index):
             f"{target.shape}"
         )
     counted = target != ignore_index
-    safe = target * counted
-    check_ids("cross_entropy", safe, x.shape[1], low=0)
+    safe = checked_ids("cross_entropy", target * counted, x.shape[1], low=0)
     return counted, safe
 
 

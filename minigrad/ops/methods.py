@@ -1,5 +1,6 @@
 """The only place where Tensor learns its operators, its methods, and to answer NumPy itself."""
 
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,9 @@ def _flexible(function):
     """`x.reshape(2, 3)` as well as `x.reshape((2, 3))`."""
 
     def method(x, *lengths):
-        if len(lengths) == 1 and not isinstance(lengths[0], int):
-            lengths = tuple(lengths[0])
-        return function(x, lengths)
+        if len(lengths) == 1 and not isinstance(lengths[0], Integral):
+            lengths = lengths[0]
+        return function(x, tuple(map(int, lengths)))
 
     method.__doc__ = function.__doc__
     return method
@@ -95,7 +96,8 @@ for _name, _manner in vars(_Manners).items():
 
 OPERATORS = {
     "add": ops.add, "sub": ops.subtract, "mul": ops.multiply, "truediv": ops.divide,
-    "pow": ops.power, "matmul": ops.matmul,
+    "pow": ops.power, "matmul": ops.matmul, "and": ops.bitwise_and, "or": ops.bitwise_or,
+    "xor": ops.bitwise_xor,
 }  # fmt: skip
 for _name, _function in OPERATORS.items():
     setattr(Tensor, f"__{_name}__", lambda a, b, f=_function: f(a, b))
@@ -110,9 +112,7 @@ for _name, _function in COMPARISONS.items():
 
 Tensor.__neg__ = lambda x: ops.negative(x)
 Tensor.__abs__ = lambda x: ops.absolute(x)
-Tensor.__and__ = lambda a, b: ops.logical_and(a, b)
-Tensor.__or__ = lambda a, b: ops.logical_or(a, b)
-Tensor.__invert__ = lambda x: ops.logical_not(x)
+Tensor.__invert__ = lambda x: ops.invert(x)
 Tensor.__getitem__ = lambda x, index: ops.getitem(x, index)
 Tensor.__setitem__ = _refuse_assignment
 
@@ -136,7 +136,7 @@ def _op_named(function) -> Op:
     found = getattr(ops, name, None)
     if found is None:
         raise TypeError(
-            f"np.{function.__name__} cannot be differentiated by minigrad; use minigrad's ops, or "
+            f"minigrad has no op for np.{function.__name__}; use the ops there are, or "
             f"x.detach().numpy() to leave the graph on purpose"
         )
     return found
@@ -152,6 +152,9 @@ def _array_ufunc(self, ufunc, method, *inputs, **options):
 
 
 def _array_function(self, function, types, args, kwargs):
+    if function in (np.shape, np.ndim, np.size):  # what an array is needs no derivative
+        args = [x.data if type(x) is Tensor else x for x in args]
+        return function(*args, **kwargs)
     return _op_named(function)(*args, **kwargs)
 
 

@@ -2,6 +2,7 @@
 
 from minigrad.autodiff import op
 from minigrad.errors import ShapeError
+from minigrad.ops.elementwise import astype
 from minigrad.ops.reductions import mean, sum
 
 
@@ -22,9 +23,15 @@ def layer_norm(xp, x, weight=None, bias=None, *, eps=1e-5):
                 f"layer_norm: {name} must have the shape of the last axis of x, {x.shape[-1:]}; "
                 f"got {v.shape}"
             )
-    y = _standardised(xp, x, eps)[0]
+    y = _standardised(xp, _wide(x), eps)[0]
     y = y if weight is None else y * weight
-    return y if bias is None else y + bias
+    y = y if bias is None else y + bias
+    return y if y.dtype == x.dtype else astype(y, dtype=x.dtype)
+
+
+def _wide(x):
+    """Half precision as float32: 16 bits are too few for a sum of squares."""
+    return astype(x, dtype="float32") if x.dtype.itemsize == 2 else x
 
 
 def _standardised(xp, x, eps):
@@ -47,7 +54,8 @@ def layer_norm_grad(xp, g, x, weight, *, eps=1e-5):
     With h the standardised `x` and g' = g * weight, that of `x` is
     (g' - mean(g') - h mean(g' h)) / std.
     """
-    h, std = _standardised(xp, x, eps)
+    g = _wide(g)
+    h, std = _standardised(xp, _wide(x), eps)
     rows = tuple(range(x.ndim - 1))
     dbias = sum(g, axis=rows)
     dweight = sum(g * h, axis=rows)

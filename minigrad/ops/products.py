@@ -4,7 +4,7 @@ import math
 
 from minigrad.autodiff import op, primitive
 from minigrad.errors import ShapeError
-from minigrad.ops.elementwise import _match
+from minigrad.ops.elementwise import _match, astype
 from minigrad.ops.shaping import broadcast_to, expand_dims, reshape, transpose
 
 
@@ -60,6 +60,8 @@ def linear(xp, x, weight, bias=None):
             f"linear: x must be (..., in_features) and weight (out_features, in_features), got "
             f"{x.shape} and {weight.shape}"
         )
+    if x.dtype.kind in "iub":
+        x = astype(x, dtype=weight.dtype)  # as everywhere, integers take the dtype of the floats
     y = _rows(x) @ weight.swapaxes(0, 1)
     y = y if bias is None else y + bias
     return y.reshape(*x.shape[:-1], weight.shape[0])
@@ -81,7 +83,7 @@ def _(g, _y, x, weight, _bias):
 @primitive
 def _einsum(xp, *xs, subscripts):
     """einsum without ellipses and without an index that is repeated within an operand."""
-    return xp.einsum(subscripts, *xs)
+    return xp.einsum(subscripts, *_match(*xs))
 
 
 @_einsum.vjp

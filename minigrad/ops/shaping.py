@@ -1,12 +1,14 @@
 """Functions that move elements and compute nothing. Results may be views; none is written."""
 
 import math
-from itertools import pairwise
+from itertools import accumulate, pairwise
+from numbers import Integral
 
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from minigrad.autodiff import op, primitive
 from minigrad.errors import ShapeError
+from minigrad.ops.elementwise import _match
 
 
 @primitive
@@ -88,13 +90,18 @@ squeeze.vjp(_same_elements)
 broadcast_to.vjp(lambda g, _y, _x, *, shape: g)  # the engine sums it
 
 
-@primitive
-def concatenate(xp, *xs, axis=0):
+def concatenate(xs, axis: int | None = 0):
     """The arrays of a sequence, one after the other along an existing axis (None: flattened)."""
-    return xp.concatenate(xs, axis=axis)
+    return _concatenate(*xs, axis=axis)
 
 
-@concatenate.vjp
+@primitive
+def _concatenate(xp, *xs, axis=0):
+    """`concatenate`, each array an input of its own."""
+    return xp.concatenate(_match(*xs), axis=axis)
+
+
+@_concatenate.vjp
 def _(g, _y, *_xs, axis=0):
     if axis is None:
         parts = split(g, _ends([math.prod(x.shape) for x in _xs]))
@@ -104,15 +111,15 @@ def _(g, _y, *_xs, axis=0):
 
 def _ends(lengths: list[int]) -> list[int]:
     """Where to cut so that the pieces have these lengths."""
-    return [sum(lengths[: i + 1]) for i in range(len(lengths) - 1)]
+    return list(accumulate(lengths[:-1]))
 
 
-@op
-def stack(xp, *xs, axis=0):
+def stack(xs, axis: int = 0):
     """The arrays of a sequence, all of one shape, along a new axis."""
+    xs = list(xs)
     if len({x.shape for x in xs}) != 1:
         raise ShapeError(f"stack: all shapes must be the same, got {[x.shape for x in xs]}")
-    return concatenate(*(expand_dims(x, axis=axis) for x in xs), axis=axis)
+    return concatenate([expand_dims(x, axis=axis) for x in xs], axis)
 
 
 def split(x, indices_or_sections, axis: int = 0) -> list:
@@ -122,7 +129,7 @@ def split(x, indices_or_sections, axis: int = 0) -> list:
         ShapeError: the axis does not divide into that many equal parts.
     """
     n = x.shape[axis]
-    if isinstance(indices_or_sections, int):
+    if isinstance(indices_or_sections, Integral):
         if indices_or_sections < 1 or n % indices_or_sections:
             raise ShapeError(
                 f"split: axis {axis} of length {n} does not divide into {indices_or_sections} "
