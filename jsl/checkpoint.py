@@ -7,7 +7,7 @@ last, so files of two different saves are never taken for one run.
 import platform
 import subprocess
 from collections.abc import Iterator, Sequence, Set
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,8 +21,8 @@ from jsl.corpus import Corpus
 from jsl.errors import RunDirError
 from jsl.messages import say
 from jsl.vocabulary import Vocabulary
-from minigrad import backend, kernels, runs
-from minigrad.errors import RunError
+from minigrad import backend, kernels, nn, runs
+from minigrad.errors import RunError, StateError
 
 MODEL, OPTIMIZER, CONFIG, METRICS = FILES = (
     "model.safetensors",
@@ -31,14 +31,19 @@ MODEL, OPTIMIZER, CONFIG, METRICS = FILES = (
     "metrics.json",
 )
 FORMAT = 1
-SECTIONS = {
+# What the JSON files must hold, and of which type.
+CONFIG_ENTRIES = {
     "model": dict,
     "training": dict,
     "groups": list,
     "vocabulary": dict,
     "corpus": dict,
+    "corpus.name": str,
+    "corpus.sha256": str,
+    "corpus.trigrams": str,
     "metadata": dict,
 }
+METRICS_ENTRIES = {"history": list, "first_step_loss_per_token": float}
 
 
 @dataclass(frozen=True)
@@ -169,9 +174,13 @@ def load(directory: Path) -> Run:
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         found = config.get("format") if isinstance(config, dict) else None
         raise RunDirError(say("checkpoint.format", path=directory, found=found, expected=FORMAT))
-    if missing := [name for name, kind in SECTIONS.items() if type(config.get(name)) is not kind]:
-        names = say("list.separator").join(missing)
-        raise RunDirError(say("checkpoint.sections", path=directory, names=names))
+    for name, value, entries in (
+        (CONFIG, config, CONFIG_ENTRIES),
+        (METRICS, metrics, METRICS_ENTRIES),
+    ):
+        if missing := _lacking(value, entries):
+            names = say("list.separator").join(missing)
+            raise RunDirError(say("checkpoint.sections", path=directory / name, names=names))
     vocabulary = Vocabulary.from_json(config["vocabulary"])
     sizes = dict(config["model"])
     if sizes.pop("vocab_size", None) != vocabulary.size:
@@ -185,10 +194,22 @@ def load(directory: Path) -> Run:
         vocabulary=vocabulary,
         groups=tuple(config["groups"]),
         corpus=config["corpus"],
-        trigrams=frozenset(config["corpus"].get("trigrams", "").split("\t")),
+        trigrams=frozenset(config["corpus"]["trigrams"].split("\t")),
         weights=weights,
         metrics=metrics,
     )
+
+
+def _lacking(value: Any, entries: dict[str, type]) -> list[str]:
+    """The names among `entries`, such as 'corpus.name', that `value` lacks or has otherwise."""
+
+    def find(path: list[str]) -> Any:
+        found = value
+        for key in path:
+            found = found.get(key) if isinstance(found, dict) else None
+        return found
+
+    return [name for name, kind in entries.items() if type(find(name.split("."))) is not kind]
 
 
 @contextmanager
@@ -196,8 +217,21 @@ def loading(directory: Path) -> Iterator[None]:
     """Says it in a person's language if files of a run turn out to be damaged in the block."""
     try:
         yield
-    except RunError as error:
-        raise RunDirError(say("checkpoint.damaged", path=directory, reason=error)) from error
+    except (RunError, StateError) as error:
+        reason = str(error).splitlines()[0]
+        raise RunDirError(say("checkpoint.damaged", path=directory, reason=reason)) from error
+
+
+def restore(model: nn.Grouped, run: Run) -> None:
+    """Give `model` the weights of `run`; RunDirError if they are of another model."""
+    with loading(run.directory):
+        model.load_state_dict(run.weights)
+
+
+def remove_if_empty(directory: Path) -> None:
+    """Take back a directory that was made for a run which did not come about."""
+    with suppress(OSError):
+        directory.rmdir()
 
 
 def load_optimizer(run: Run) -> dict[str, np.ndarray]:

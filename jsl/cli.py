@@ -10,6 +10,7 @@ import shlex
 import signal
 import sys
 import time
+import traceback
 import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -28,8 +29,11 @@ if TYPE_CHECKING:
     from jsl.train import Progress
     from jsl.translate import Translation, Translator
 
-# Lines of standard input that are translated together.
+# Lines of standard input that are translated together; of a person who types, one at a time.
 CHUNK = 256
+
+# Whether a path can be read is found out where it is, and said in the language of the moment.
+PATH = click.Path(path_type=Path, readable=False)
 
 
 def _choose_language(context: click.Context, option: click.Option, value: str | None) -> None:
@@ -79,9 +83,7 @@ def cli() -> None:
 
 
 @cli.command()
-@click.option(
-    "--corpus", type=click.Path(path_type=Path), help="TSV file; the bundled one by default."
-)
+@click.option("--corpus", type=PATH, help="TSV file; the bundled one by default.")
 @click.option("--preset", type=options.Choice(["tiny"]), help="Sizes and schedule to start from.")
 @click.option("--epochs", type=options.Integer(1), help="Passes over the corpus (tiny: 200).")
 @click.option("--batch-size", type=options.Integer(1), help="Sentences a step (tiny: 8).")
@@ -98,10 +100,10 @@ def cli() -> None:
 )
 @click.option(
     "--save",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Where to save; models/jsl-seq2seq/<time> by default.",
 )
-@click.option("--load", type=click.Path(path_type=Path), help="A run to continue.")
+@click.option("--load", type=PATH, help="A run to continue.")
 @click.option("--overwrite", is_flag=True, help="Save into a directory that holds something.")
 @backend_option
 @common
@@ -150,7 +152,7 @@ def train(
     sizes, schedule = (
         {k: v for k, v in given.items() if v is not None} for given in (sizes, schedule)
     )
-    with using_backend(backend, "auto"):
+    with using_backend(backend, "auto"), ExitStack() as at_end:
         resume = None
         model, training = PRESETS[preset or "tiny"]
         if load is not None:
@@ -167,6 +169,7 @@ def train(
             click.echo(say("train.other_corpus"), err=True)
         directory = save or checkpoint.default_directory()
         checkpoint.prepare(directory, overwrite)
+        at_end.callback(checkpoint.remove_if_empty, directory)
 
         click.echo(say("train.backend", explanation=explain()))
         if kernels.prefer(True) and get_backend() == "numpy":
@@ -333,7 +336,7 @@ def progress_lines(epochs: int) -> Iterator[Callable[["Progress"], None]]:
 
 @cli.command()
 @click.argument("texts", nargs=-1, metavar="TEXT...")
-@click.option("--load", type=click.Path(path_type=Path), required=True, help="A saved run.")
+@click.option("--load", type=PATH, required=True, help="A saved run.")
 @click.option("--group", help="Translate for this group only; for all groups by default.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a text, for programs.")
 @backend_option
@@ -367,7 +370,8 @@ def predict(
         failed = False
         lines = stdin_lines() if from_input else iter(texts)
         number = 0
-        while chunk := list(islice(lines, CHUNK)):
+        typed = from_input and sys.stdin is not None and sys.stdin.isatty()
+        while chunk := list(islice(lines, 1 if typed else CHUNK)):
             for text, results in zip(chunk, translate(translator, chunk, groups), strict=True):
                 number += 1
                 failed |= show(text, results, number, from_input, group is None, as_json)
@@ -448,10 +452,13 @@ def main() -> None:
         click.echo(say("cli.interrupted"), err=True)
         sys.exit(1)
     except Exception as error:
-        if debug:
-            raise
         from minigrad.errors import MinigradError
 
+        if debug:
+            traceback.print_exc()
+        if isinstance(error, MemoryError):
+            click.echo(say("cli.memory", error=error), err=True)
+            sys.exit(1)
         expected = isinstance(error, JslError | MinigradError | OSError)
         key = "cli.error" if expected else "cli.unexpected"
         shown = error if str(error) else type(error).__name__

@@ -73,7 +73,9 @@ def load_corpus(path: str | Path, max_length: int) -> Corpus:
     """
     path = Path(path)
     data = _read(path)
-    numbered = [(n, line) for n, line in enumerate(_lines(_decode(path, data)), 1) if line]
+    numbered = [
+        (n, line) for n, line in enumerate(_lines(_decode(path, data)), 1) if line.strip(" ")
+    ]
     if not numbered:
         columns = say("list.separator").join(COLUMNS)
         raise CorpusError(say("corpus.empty", path=path, columns=columns))
@@ -154,8 +156,9 @@ def _row_causes(row: Row, max_length: int, seen: dict[tuple[str, str], Row]) -> 
     for column in empty:
         yield say("corpus.empty_field", column=column)
 
-    if "." in row.group or "/" in row.group:
-        yield say("corpus.group", group=row.group)
+    shows = row.group.isprintable()
+    if "." in row.group or "/" in row.group or not shows:
+        yield say("corpus.group", group=row.group if shows else ascii(row.group)[1:-1])
     if row.japanese:
         try:
             check(row.japanese)

@@ -10,12 +10,13 @@ from minigrad.backend import to_device, to_numpy
 def greedy(
     model: nn.Seq2Seq, src: np.ndarray, vocabulary: Vocabulary, max_length: int
 ) -> list[list[int]]:
-    """The most probable next tag, again and again, until the end mark or `max_length` ids.
+    """The most probable next tag, again and again, until the end mark.
 
     Only tags and the end mark compete. Of equal scores the smaller id wins.
 
     Args:
         src: (B, S) ids, padded.
+        max_length: of a sequence with its end mark, so there are at most `max_length - 1` tags.
 
     Returns:
         The tag ids of each row, without start and end marks.
@@ -26,7 +27,7 @@ def greedy(
     model.eval()
     with no_grad():
         memory, padding = model.encode(to_device(src))
-        for _ in range(max_length):
+        for _ in range(max_length - 1):
             logits = model.decode(to_device(tgt), memory, padding)
             scores = to_numpy(logits.data[:, -1])[:, allowed]
             best = np.where(open_rows, allowed[scores.argmax(axis=1)], BOUNDARY)

@@ -24,6 +24,7 @@ TEXTS: dict[str, tuple[str, str]] = {
         "There are unknown characters: {found}. Positions count in the normalised text “{text}”. "
         "Hiragana, katakana, “ー、。？！” and the space can be used.",
     ),
+    "text.more": ("ほか{count}文字", "{count} more"),
     "text.unknown_at": ("{position}文字目の{character}", "{character} at position {position}"),
     "vocabulary.unknown_tags": (
         "語彙にないタグがあります: {found}。",
@@ -101,8 +102,8 @@ TEXTS: dict[str, tuple[str, str]] = {
     ),
     "corpus.empty_field": ("列「{column}」が空です。", "The column “{column}” is empty."),
     "corpus.group": (
-        "グループ名「{group}」に使えない文字（. または /）があります。",
-        "The group name “{group}” holds a “.” or a “/”, which it must not.",
+        "グループ名「{group}」に使えない文字（. や / や表示できない文字）があります。",
+        "The group name “{group}” holds a “.”, a “/” or a character that does not show.",
     ),
     "corpus.tag": (
         "タグ「{tag}」の形が正しくありません。<私> <食べる> のように空白で区切ります。",
@@ -186,8 +187,8 @@ TEXTS: dict[str, tuple[str, str]] = {
         "The config.json of {path} has format {found}; this program reads format {expected}.",
     ),
     "checkpoint.sections": (
-        "{path} の config.json に {names} がないか、形が違います。",
-        "The config.json of {path} lacks {names}, or has them in another form.",
+        "{path} に {names} がないか、形が違います。",
+        "{path} lacks {names}, or has them in another form.",
     ),
     "checkpoint.vocabulary": (
         "{path} の語彙が、記録された大きさやハッシュと合いません。",
@@ -270,6 +271,10 @@ TEXTS: dict[str, tuple[str, str]] = {
     "predict.unknown_group": (
         "グループ「{group}」はありません。あるのは {known} です。",
         "There is no group “{group}”. The run has: {known}.",
+    ),
+    "cli.memory": (
+        "メモリが足りません: {error}。モデルやバッチを小さくしてください。",
+        "There is not enough memory: {error}. Make the model or the batch smaller.",
     ),
     "cli.error": ("エラー: {error}", "Error: {error}"),
     "cli.interrupted": ("中断しました。", "Interrupted."),

@@ -28,6 +28,8 @@ _COMBINING = str.maketrans("゛゜", "\u3099\u309a")
 _HIRAGANA = {code: code - 0x60 for code in range(ord("ァ"), ord("ヶ") + 1)}
 _FOLDED = _HIRAGANA | str.maketrans("ヴゔ?!", "ぶぶ？！")
 
+MAX_SHOWN = 100  # unknown characters, and characters of a text, that one error shows
+
 
 def normalise(text: str) -> str:
     """`text` in the one spelling that the model reads: NFKC, hiragana, trimmed.
@@ -44,8 +46,8 @@ def check(text: str) -> str:
     """The normalised `text`, made of `SYMBOLS` only and not empty.
 
     Raises TextError if nothing is left after trimming, or if characters are unknown: it lists
-    all of them. Their positions count from 1 in the normalised text, which the message shows,
-    because normalising can join characters (ｶﾞ is が) or part them (㌔ is きろ).
+    them (of very many, the first). Their positions count from 1 in the normalised text, which the
+    message shows, because normalising can join characters (ｶﾞ is が) or part them (㌔ is きろ).
     """
     text = normalise(text)
     if not text:
@@ -56,8 +58,11 @@ def check(text: str) -> str:
         if character not in _KNOWN
     ]
     if found:
+        if len(found) > MAX_SHOWN:
+            found[MAX_SHOWN:] = [say("text.more", count=len(found) - MAX_SHOWN)]
         # One sign for each character that would not show, so that positions can be counted.
-        shown = "".join(c if _shows(c) else "\ufffd" for c in text)
+        shown = "".join(c if _shows(c) else "\ufffd" for c in text[:MAX_SHOWN])
+        shown += "…" if len(text) > MAX_SHOWN else ""
         raise TextError(say("text.unknown", found=say("list.separator").join(found), text=shown))
     return text
 

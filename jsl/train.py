@@ -79,7 +79,7 @@ class Trainer:
         self.last_epoch = self.epoch + training.epochs
         self.model = build_model(model, self.vocabulary, groups, training.seed)
         if resume is not None:
-            self.model.load_state_dict(resume.weights)
+            checkpoint.restore(self.model, resume)
         self.optimizer = optim.Adam(self.model, lr=training.learning_rate)
         if resume is not None:
             self.optimizer.load_state_dict(checkpoint.load_optimizer(resume))

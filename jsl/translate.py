@@ -53,7 +53,7 @@ class Translator:
         self.model = build_model(
             self.run.model, self.vocabulary, self.run.groups, self.run.training.seed
         )
-        self.model.load_state_dict(self.run.weights)
+        checkpoint.restore(self.model, self.run)
         self.model.eval()
 
     @property

@@ -35,8 +35,9 @@ _TAG = re.compile(r"<[^\s<>\ud800-\udfff]+>")
 
 
 def is_tag(text: str) -> bool:
-    """Whether `text` is one tag: <, then no white space, < or >, then >; all of it in NFC."""
-    return _TAG.fullmatch(text) is not None and unicodedata.is_normalized("NFC", text)
+    """Whether `text` is one tag: <, then characters that show other than < or >, then >; in NFC."""
+    well_formed = _TAG.fullmatch(text) is not None and text.isprintable()
+    return well_formed and unicodedata.is_normalized("NFC", text)
 
 
 @dataclass(frozen=True)

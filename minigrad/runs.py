@@ -414,10 +414,12 @@ def _is_plain(name: str) -> bool:
 
 
 def _fingerprint(path: Path) -> dict[str, Any] | None:
-    """Size and SHA-256 of a file; None if it cannot be read."""
+    """Size and SHA-256 of a file; None if there is none."""
     try:
         with open(path, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             return {"bytes": file.tell(), "sha256": digest}
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return None
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read: {error.strerror or error}") from error

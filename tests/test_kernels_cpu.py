@@ -604,3 +604,18 @@ def test_warm_up_reports_every_kernel():
     assert len(reports) == 2 * len(KERNELS)
     assert all(seconds >= 0 for _, seconds in reports)
     cpu.warm_up()
+
+
+def test_without_a_place_for_a_cache_kernels_compile_all_the_same(monkeypatch):
+    def nowhere(cache=False, **options):
+        def decorate(function):
+            if cache:
+                raise RuntimeError("cannot cache function: no locator available")
+            return function, options
+
+        return decorate
+
+    monkeypatch.setattr(cpu, "njit", nowhere)
+    function, options = cpu.compiled(len)
+    assert function is len
+    assert options["nogil"]

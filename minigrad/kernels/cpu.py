@@ -51,9 +51,17 @@ Array = np.ndarray
 Declined = NotImplementedType
 
 # "nnan" and "ninf" are left out on purpose: see above.
-compiled = njit(
-    nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz", "arcp"}
-)
+FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
+
+
+def compiled(function: Callable) -> Callable:
+    """Decorator: a loop in Numba, kept on disk if there is anywhere that it may be written."""
+    options = {"nogil": True, "error_model": "numpy", "fastmath": FASTMATH}
+    try:
+        return njit(cache=True, **options)(function)
+    except RuntimeError:  # neither beside this file nor in a home directory
+        return njit(**options)(function)
+
 
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 INT64, BOOL = np.dtype(np.int64), np.dtype(np.bool_)

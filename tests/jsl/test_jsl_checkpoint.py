@@ -449,3 +449,34 @@ def test_nothing_that_could_run_code_from_a_file_is_used(path):
     assert not imported & {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal"}
     assert not imported & {"shelve", "copyreg"}
     assert not (names | arguments) & {"allow_pickle", "pickle", "fromfile"}
+
+
+@pytest.mark.parametrize(
+    ("file", "entry"),
+    [
+        ("config.json", "corpus.trigrams"),
+        ("config.json", "corpus.sha256"),
+        ("metrics.json", "history"),
+    ],
+)
+def test_an_entry_of_another_type_is_named(run, file, entry):
+    """As another program might write it: the hashes fit."""
+    value = runs.load_json(run / file)
+    section = value
+    for key in entry.split(".")[:-1]:
+        section = section[key]
+    section[entry.split(".")[-1]] = 5
+    runs.save_json(run / file, value)
+    runs.write_manifest(run, checkpoint.FILES)
+    with pytest.raises(RunDirError, match=entry):
+        checkpoint.load(run)
+
+
+def test_weights_of_another_model_are_one_line(run):
+    config = runs.load_json(run / "config.json")
+    config["model"]["n_layers"] += 1
+    runs.save_json(run / "config.json", config)
+    runs.write_manifest(run, checkpoint.FILES)
+    with pytest.raises(RunDirError) as caught:
+        Translator(run)
+    assert "\n" not in str(caught.value)

@@ -307,7 +307,7 @@ def test_a_training_that_diverges_says_so(train):
     found = train("--learning-rate", "1e30", "--save", "a")
     assert found.code == 1
     assert "Lower the learning rate" in found.err
-    assert not os.listdir("a")
+    assert not os.path.exists("a")
 
 
 # -------------------------------------------------------------------------- interruptions
@@ -613,7 +613,7 @@ def test_training_in_japanese(train):
     assert found.lines[-1] == "a に保存しました。"
 
 
-def test_an_unexpected_error_is_one_line_unless_it_is_debugged(run, learned, monkeypatch):
+def test_a_traceback_comes_with_debug_only_and_the_exit_code_stays(run, learned, monkeypatch):
     def fail(self, *arguments):
         raise ZeroDivisionError("one over none")
 
@@ -622,8 +622,23 @@ def test_an_unexpected_error_is_one_line_unless_it_is_debugged(run, learned, mon
     assert (found.code, found.out) == (1, "")
     assert found.err == "Unexpected error: one over none (--debug shows where)\n"
     for command in (["--debug", "predict"], ["predict", "--debug"]):
-        with pytest.raises(ZeroDivisionError):
-            run(*command, "--load", learned, "はい")
+        debugged = run(*command, "--load", learned, "はい")
+        assert debugged.code == 1
+        assert debugged.err.startswith("Traceback")
+        assert debugged.err.endswith(found.err)
+    wrong = ["predict", "--load", learned, "--group", "丙", "はい"]
+    assert run("--debug", *wrong).code == run(*wrong).code == 2
+
+
+def test_too_large_a_model_is_said_to_be_too_large(train, monkeypatch):
+    def fail(*arguments):
+        raise MemoryError("Unable to allocate 626. GiB")
+
+    monkeypatch.setattr(jsl.train, "build_model", fail)
+    found = train("--save", "a")
+    assert found.code == 1
+    assert "not enough memory" in found.err
+    assert not os.path.exists("a"), "nothing came of it"
 
 
 def test_help_and_version(run):

@@ -141,3 +141,10 @@ def test_the_report_in_japanese(monkeypatch):
     monkeypatch.setattr(jsl.messages, "_chosen", "ja")
     with pytest.raises(TextError, match="3文字目の「犬」"):
         check("わん犬")
+
+
+def test_a_very_long_text_does_not_flood():
+    with pytest.raises(TextError) as caught:
+        check("X" * 100_000)
+    assert len(str(caught.value)) < 6000
+    assert "99900" in str(caught.value)
