@@ -21,12 +21,17 @@ import numpy as np
 
 from minigrad import kernels, ops
 from minigrad.autodiff import Op, Tensor, gradients
-from minigrad.backend import array_module, is_array, to_device, to_numpy
+from minigrad.backend import array_module, is_array, sample, to_device, to_numpy
 
-# A central difference of a smooth function in float64 is good to about 1e-10; a rule that is wrong
-# by 0.1 % misses these bounds by a factor of a thousand.
-STEP = 1e-5
+# Central differences over two steps are extrapolated to a step of none. For functions that are
+# smooth over a step what is left is rounding, which each move estimates from its own outputs; a
+# rule that is wrong by 0.1 % misses the relative bound by a factor of a thousand. ATOL is for
+# numbers of size 1 that cancel on the way to a small output: a slope below it counts as none.
+STEP = 1e-4
 RTOL = 1e-6
+ATOL = 1e-10
+ROUNDING = 8 * np.finfo(np.float64).eps
+LARGEST = 1e8  # of the inputs: further out a step is lost in rounding
 MOST_COORDINATES = 48
 
 
@@ -55,31 +60,42 @@ def check_op(
     Args:
         op: an op, or a function composed of ops.
         inputs: float64 arrays are differentiated; other arrays, scalars, None and keys are
-            constants. Keep away from kinks: a finite difference across one means nothing.
+            constants; Tensors and lists of floats are refused. Keep away from kinks: a finite
+            difference across one means nothing.
         naive: `naive(*inputs, **params)` gives the value the slow way; None if there is none.
-        order: 0 for values only, 1 or 2 for derivatives.
+        order: 0 for values only, 1 or 2 for derivatives. Without floats that come in and floats
+            that come out there are values only.
         params: static parameters of the op.
 
     Raises:
         AssertionError: a comparison failed.
+        TypeError: derivatives are wanted, and no float array is float64; or an input is refused.
+        ValueError: derivatives are wanted where a number is infinite, NaN or above 1e8.
     """
     check = _Check(op, inputs, params)
+    order = order if check.differentiable else 0
+    if order >= 1:
+        check.refuse_the_incomparable()
     check.value(naive)
     check.layouts()
     kernel = check.kernel()
     check.float32(order > 0)
-    if order >= 1 and check.tracked:
+    if order >= 1:
         check.rule_against_formula()
         check.first_order()
         check.each_input_alone()
-    if order >= 2 and check.tracked:
+    if order >= 2:
         check.second_order()
-    return Report(kernel, order if check.tracked else 0)
+    return Report(kernel, order)
 
 
-def check_gradients(function: Callable, *inputs: np.ndarray, order: int = 2) -> None:
-    """Compare the derivatives of any function of float64 arrays with finite differences."""
+def check_gradients(function: Callable, *inputs: Any, order: int = 2) -> None:
+    """Compare the derivatives of any function of float64 arrays with finite differences.
+
+    Inputs and errors are those of `check_op`; TypeError too if there is nothing to compare.
+    """
     check = _Check(function, inputs, {})
+    check.refuse_the_incomparable()
     check.first_order()
     if order >= 2:
         check.second_order()
@@ -89,6 +105,12 @@ class _Check:
     def __init__(self, op, inputs, params):
         self.op, self.params = op, {k: _moved(v, to_device) for k, v in params.items()}
         self.name = getattr(op, "__name__", repr(op))
+        for i, x in enumerate(inputs):
+            if type(x) is Tensor or (isinstance(x, list | tuple) and _holds_floats(x)):
+                raise TypeError(
+                    f"{self.name}: inputs are float64 arrays and constants, and input {i} is a "
+                    f"{type(x).__name__}; give float64 arrays"
+                )
         inputs = [np.asarray(x) if isinstance(x, np.generic) else x for x in inputs]
         self.inputs = [_moved(x, to_device) for x in inputs]
         self.tracked = [
@@ -97,8 +119,9 @@ class _Check:
         self.before = [x.copy() if is_array(x) else x for x in self.inputs]
         self.outputs = self.values(self.inputs)
         self.floating = [i for i, y in enumerate(self.outputs) if y.dtype.kind == "f"]
-        if not self.floating:
-            self.tracked = []
+        self.differentiable = bool(self.floating) and any(
+            is_array(x) and _holds_floats(x) for x in self.inputs
+        )
         # Fixed weights make one number of all outputs, whose derivatives are compared.
         self.weights = [_spread_out(self.outputs[i].shape, seed=i + 1) for i in self.floating]
 
@@ -143,6 +166,23 @@ class _Check:
         return f"({', '.join(shown)})"
 
     # -- checks
+
+    def refuse_the_incomparable(self) -> None:
+        """Raise where derivatives are wanted and a comparison would pass without a look at them."""
+        if not self.floating or not self.tracked:
+            came = ", ".join(map(sample, self.inputs))
+            raise TypeError(
+                f"{self.name}: derivatives are compared for float64 arrays that give floats; "
+                f"give float64 arrays, or compare values only, by check_op with order=0 "
+                f"(inputs: {came})"
+            )
+        for i in self.tracked:
+            if not np.all(np.abs(to_numpy(self.inputs[i])) <= LARGEST):
+                raise ValueError(
+                    f"{self.name}{self.shapes()}: finite differences need finite numbers up to "
+                    f"{LARGEST:g}, and input {i} has others; change them, or compare values "
+                    f"only, by check_op with order=0"
+                )
 
     def value(self, naive) -> None:
         again = self.values(self.inputs)
@@ -210,12 +250,14 @@ class _Check:
         def narrow(x):
             return x.astype(np.float32) if is_array(x) and x.dtype == np.float64 else x
 
+        if not any(is_array(x) and x.dtype in (np.float32, np.float64) for x in self.inputs):
+            return
         single = [narrow(x) for x in self.inputs]
         for y, z in zip(self.values(single), self.outputs, strict=True):
             if z.dtype == np.float64:
                 assert y.dtype == np.float32, f"{self.name}: float32 became {y.dtype}"
             self.compare("float32 against float64", y.astype(z.dtype), z, 1e-3, 1e-5)
-        if derivatives and self.tracked:
+        if derivatives:
             narrow_weights = [narrow(w) for w in self.weights]
             low = self.gradient(self.values, self.tensors(single), narrow_weights)
             high = self.gradient(self.values, self.tensors(self.inputs), self.weights)
@@ -240,11 +282,12 @@ class _Check:
                 self.compare(f"rule against formula, input {i}", g, h, 1e-8, 1e-12)
 
     def first_order(self) -> None:
-        def value(xs):
+        def function(xs):
             ys = self.values(xs)
-            return _dot([ys[i] for i in self.floating], self.weights)
+            return [ys[i] for i in self.floating]
 
-        self.differences("first", value, self.tracked, self.inputs, self._first(self.inputs))
+        found = self._first(self.inputs)
+        self.differences("first", function, self.weights, self.tracked, self.inputs, found)
 
     def _first(self, inputs, weights=None, which=None) -> list:
         """First-order gradients of the tracked inputs, zeros where absent."""
@@ -271,8 +314,8 @@ class _Check:
         first = self._first(self.inputs)
         directions = [_spread_out(g.shape, seed=i + 11) for i, g in enumerate(first)]
 
-        def value(xs):
-            return _dot(self._first(xs[:n], xs[n:]), directions)
+        def function(xs):
+            return self._first(xs[:n], xs[n:])
 
         tensors = self.tensors(everything, which)
         by_graph = self.gradient(self.values, tensors[:n], tensors[n:], create_graph=True)
@@ -292,38 +335,43 @@ class _Check:
             np.zeros(x.shape) if g is None else to_numpy(g.data)
             for g, x in zip(found, wanted, strict=True)
         ]
-        self.differences("second", value, which, everything, found)
+        self.differences("second", function, directions, which, everything, found)
 
-    def differences(self, order: str, value, which, inputs, found) -> None:
-        """Compare gradients of `value` with central differences along axes or random directions."""
+    def differences(self, order: str, function, weights, which, inputs, found) -> None:
+        """Compare gradients with central differences along axes or random directions.
+
+        `found` are the gradients, by the inputs `which`, of the sum of what `function` gives, each
+        array weighted with its `weights`.
+        """
+        call = f"{self.name}{self.shapes()}: {order} derivative against finite differences"
         inputs = [to_numpy(x) if is_array(x) else x for x in inputs]
-        slopes, expected = [], []
-        total = sum(inputs[i].size for i in which)
-        if total <= MOST_COORDINATES:
-            moves = [
-                (i, _unit(inputs[i].shape, at)) for i in which for at in np.ndindex(inputs[i].shape)
-            ]
-        else:
-            moves = [
-                (i, _spread_out(inputs[i].shape, seed=k))
-                for i in which
-                for k in range(101, 101 + MOST_COORDINATES // (2 * len(which)))
-            ]
-        for i, move in moves:
-            ends = []
-            for sign in (1, -1):
-                xs = list(inputs)
-                xs[i] = np.asarray(inputs[i] + sign * STEP * move)
-                ends.append(value([to_device(x) if is_array(x) else x for x in xs]))
-            expected.append((ends[0] - ends[1]) / (2 * STEP))
-            slopes.append(np.sum(found[which.index(i)] * move))
-        self.compare(
-            f"{order} derivative against finite differences",
-            np.asarray(slopes),
-            np.asarray(expected),
-            RTOL,
-            1e-8,
-        )
+        along_axes = sum(inputs[i].size for i in which) <= MOST_COORDINATES
+        directions = max(2, MOST_COORDINATES // (2 * len(which)))
+        for i, gradient in zip(which, found, strict=True):
+            by = f"input {i}"
+            if i >= len(self.inputs):
+                by = f"the weights of output {self.floating[i - len(self.inputs)]}"
+            assert np.all(np.isfinite(gradient)), f"{call}, by {by}: the gradient is not finite"
+            shape = gradient.shape
+            if along_axes:
+                moves = {f"at {at}": _unit(shape, at) for at in np.ndindex(shape)}
+            else:
+                seeds = range(101, 101 + directions)
+                moves = {f"in direction {k}": _spread_out(shape, seed=k) for k in seeds}
+            for place, move in moves.items():
+                (wide, noise), (narrow, more_noise) = (
+                    _miss(function, weights, inputs, i, gradient, move, step)
+                    for step in (STEP, STEP / 2)
+                )
+                assert np.isfinite([wide, narrow]).all(), (
+                    f"{call}, by {by} {place}: the difference is not finite"
+                )
+                miss = (4 * narrow - wide) / 3  # what a step adds goes with its square
+                given = np.sum(gradient * move)
+                expected = given - miss
+                assert abs(miss) <= RTOL * abs(expected) + noise + more_noise + ATOL, (
+                    f"{call}, by {by} {place}: {given:.12g}, expected {expected:.12g}"
+                )
 
 
 # ------------------------------------------------------------------------------- numbers
@@ -343,8 +391,27 @@ def _unit(shape, at) -> np.ndarray:
     return x
 
 
-def _dot(xs, ys) -> float:
-    return float(sum(np.sum(to_numpy(x) * to_numpy(y)) for x, y in zip(xs, ys, strict=True)))
+def _holds_floats(x) -> bool:
+    """Whether `x` is a float, an array or Tensor of them, or a list with one in it."""
+    if isinstance(x, list | tuple):
+        return any(map(_holds_floats, x))
+    return isinstance(x, float) or getattr(x, "dtype", np.dtype(int)).kind in "fV"
+
+
+def _miss(function, weights, inputs, i, gradient, move, step) -> tuple[float, float]:
+    """By how much `gradient` misses the slope along a `move` of input `i`; the rounding in that."""
+    ends = [np.asarray(inputs[i] + s * move) for s in (step, -step)]
+    plus, minus = (
+        function([_moved(v, to_device) for v in (*inputs[:i], x, *inputs[i + 1 :])]) for x in ends
+    )
+    miss = np.sum(gradient * (ends[0] - ends[1]))  # the move as it was rounded
+    noise = 0.0
+    for y, z, w in zip(map(to_numpy, plus), map(to_numpy, minus), weights, strict=True):
+        changed = y != z  # the others cancel, however large they are
+        y, z, w = y[changed], z[changed], w[changed]
+        miss -= np.sum(w * (y - z))
+        noise += ROUNDING * np.sum(np.abs(w) * (np.abs(y) + np.abs(z)))
+    return miss / (2 * step), noise / (2 * step)
 
 
 # ------------------------------------------------------------------------ memory layouts

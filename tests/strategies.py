@@ -238,7 +238,10 @@ def reduced(
 def varied(draw, lengths=SOME, never_empty=False):
     """As `reduced`, with `correction`; with `never_empty` over two elements or more."""
     call = draw(reduced(lengths, least=never_empty, kinds=("none", "int")))
-    return Call(call.inputs, call.params | {"correction": draw(st.sampled_from([0, 1]))})
+    (x,), axis = call.inputs, call.params.get("axis")
+    count = x.size if axis is None else x.shape[axis]
+    corrections = [0, 1] if count > 1 else [0]  # with 1, the variance of one element is NaN
+    return Call(call.inputs, call.params | {"correction": draw(st.sampled_from(corrections))})
 
 
 @st.composite

@@ -72,6 +72,28 @@ def test_what_is_right_passes():
     check_gradients(lambda x: mg.sum(x**3), X)
 
 
+FLAT = np.zeros(3)
+
+
+@pytest.mark.parametrize(
+    ("function", "x"),
+    [
+        pytest.param(lambda x: x**3, FLAT, id="flat"),
+        pytest.param(lambda x: 1e4 * x**3, FLAT, id="flat, then steep"),
+        pytest.param(mg.log, np.array([0.01, 1.0, 1e4]), id="curved"),
+        pytest.param(mg.exp, np.array([-20.0, 0.0, 20.0]), id="of all sizes"),
+        pytest.param(lambda x: mg.sum(mg.softmax(x)), V, id="constant"),
+        pytest.param(mg.layer_norm, np.array([-2.132, 1.902]), id="almost constant"),
+        pytest.param(lambda x: x * x, V + 1e7, id="large"),
+        pytest.param(lambda x: mg.sin(x - 1e7), V + 1e7, id="far out"),
+        pytest.param(lambda x: x * x + np.array([1e8, 0.0, 1e-8]), V, id="offset"),
+        pytest.param(lambda x: mg.masked_fill(x * x, V > 0, -np.inf), V, id="infinite constants"),
+    ],
+)
+def test_rounding_and_the_step_raise_no_alarm(function, x):
+    check_gradients(function, x)
+
+
 def test_what_is_right_passes_for_a_primitive():
     @mg.primitive
     def cube_root(xp, x):
@@ -185,6 +207,70 @@ def test_a_function_whose_derivative_is_wrong_is_caught():
         check_gradients(lambda x: mg.sum(wrong(x)), X)
 
 
+TWICE_THE_FIRST = np.array([2.0, 1.0])
+
+
+def exponential(rule):
+    """A primitive with this rule: nothing but finite differences can tell whether it is right."""
+
+    @mg.primitive
+    def exponential(xp, x):
+        return xp.exp(x)
+
+    exponential.vjps(rule)
+    return exponential
+
+
+@pytest.mark.parametrize("x", [[0.0, 20.0], [0.0, 30.0], [-20.0, 0.0], [20.0, -3.0]])
+def test_a_wrong_slope_does_not_hide_behind_a_large_one(x):
+    assert check_op(exponential(lambda g, y, _x: g * y), np.array(x)).order == 2
+    wrong = exponential(lambda g, y, _x: g * y * TWICE_THE_FIRST)
+    with pytest.raises(AssertionError, match=r"first derivative .* by input 0 at \(0,\)"):
+        check_op(wrong, np.array(x), order=1)
+
+
+def test_a_wrong_second_slope_does_not_hide_behind_a_large_one():
+    half = np.array([0.5, 1.0])
+    op = exponential(lambda g, y, _x: g * (y * half + detached(y) * (1 - half)))
+    x = np.array([0.0, 20.0])
+    assert check_op(op, x, order=1).order == 1
+    with pytest.raises(AssertionError, match=r"second derivative .* by input 0 at \(0,\)"):
+        check_op(op, x)
+
+
+def test_a_wrong_slope_does_not_hide_behind_another_inputs():
+    def line(db):
+        @mg.primitive
+        def line(xp, a, b):
+            return a * 1e8 + b
+
+        line.vjps(lambda g, _y, _a, _b: g * 1e8, lambda g, _y, _a, _b: g * db)
+        return line
+
+    assert check_op(line(1), V, V).order == 2
+    with pytest.raises(AssertionError, match=r"first derivative .* by input 1"):
+        check_op(line(2), V, V)
+
+
+def test_a_rule_wrong_for_the_gradient_it_is_given_is_caught():
+    op = cube(lambda g, y, x: 3 * x * x * (g + 0.01 * (g - detached(g))))
+    with pytest.raises(AssertionError, match=r"second .* by the weights of output 0"):
+        check_op(op, X)
+
+
+@pytest.mark.parametrize("count", [3, 25, 40])
+@pytest.mark.parametrize("size", [1, 30])
+def test_each_of_many_inputs_is_checked(count, size):
+    def function(*xs):
+        return sum(xs[:-1]) + wrong(xs[-1])
+
+    wrong = cube(lambda g, _y, x: 6 * g * x * x)
+    xs = [np.linspace(0.5, 1.5, size)] * count
+    check_gradients(lambda *xs: sum(xs), *xs)
+    with pytest.raises(AssertionError, match=f"first derivative .* by input {count - 1}"):
+        check_gradients(function, *xs)
+
+
 @pytest.mark.parametrize(
     "rule",
     [
@@ -225,6 +311,76 @@ def test_a_rule_that_reads_what_only_another_rule_keeps_is_caught():
     mg.gradients(mg.sum(square_times(a, b)), [a, b])
     with pytest.raises(TypeError, match="Like"):
         check_op(square_times, X, V)
+
+
+def test_an_op_that_gives_more_than_it_declared_is_caught():
+    with pytest.raises(TypeError, match="outputs"):
+        check_op(cube(formula=lambda xp, x: (x * x * x, x)), X)
+
+
+# ---------------------------------------------------------------- what would not be compared
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        *(X.astype("f4"), X.astype("f2"), mg.Tensor(X), mg.tensor([1.0])),
+        *([0.5, 1.0], [[0.5], [1.0]], (0.5,), [X, X], [mg.Tensor(X)]),
+    ],
+    ids=lambda x: type(x).__name__,
+)  # fmt: skip
+@pytest.mark.parametrize("order", [1, 2])
+def test_floats_that_would_not_be_differentiated_are_refused(x, order):
+    wrong = cube(lambda g, _y, x: 6 * g * x * x)
+    for check in (check_op, check_gradients):
+        with pytest.raises(TypeError, match="give float64 arrays"):
+            check(wrong, x, order=order)
+
+
+@pytest.mark.parametrize("x", [mg.Tensor(V), list(V), [V]], ids=["Tensor", "list", "arrays"])
+def test_they_are_refused_beside_a_float64_array_too(x):
+    for check in (check_op, check_gradients):
+        with pytest.raises(TypeError, match=r"input 1 is a .* give float64 arrays"):
+            check(mg.multiply, X, x)
+
+
+def test_gradients_of_nothing_are_refused():
+    ints = np.arange(3)
+    for function, inputs in ((mg.exp, [ints]), (mg.argmax, [X]), (lambda: V, []), (mg.exp, [0.5])):
+        with pytest.raises(TypeError, match="give float64 arrays"):
+            check_gradients(function, *inputs)
+
+
+def test_values_alone_can_be_checked_of_any_dtype():
+    ints, single, odd = np.arange(3), V.astype("f4"), np.array([np.nan, np.inf, 1e12])
+    for op, *inputs in (
+        (mg.argmax, single),
+        (mg.greater, single, V),
+        (mg.isnan, odd),
+        (mg.exp, ints),
+        (mg.mean, ints),
+        (mg.add, ints, ints),
+    ):
+        assert check_op(op, *inputs).order == 0
+    assert check_op(mg.one_hot, ints, num_classes=3).order == 0
+    assert check_op(mg.exp, single, order=0).order == 0
+    assert check_op(mg.negative, odd, order=0).order == 0
+    assert check_op(mg.take, V, [0, 2], axis=0).order == 2, "a list of integers is a constant"
+
+
+@pytest.mark.parametrize("x", [np.nan, np.inf, -np.inf, 1e12])
+def test_inputs_without_a_finite_difference_are_refused(x):
+    for check in (check_op, check_gradients):
+        with pytest.raises(ValueError, match=r"finite numbers up to 1e\+08, and input 1"):
+            check(mg.multiply, V, np.array([x, 1.0, 2.0]))
+
+
+def test_a_slope_that_is_not_finite_is_caught():
+    for bad in (np.nan, np.inf):
+        with pytest.raises(AssertionError, match="by input 0: the gradient is not finite"):
+            check_gradients(exponential(lambda g, y, _x, bad=bad: g * y * bad), V)
+        with pytest.raises(AssertionError, match=r"by input 0 at \(0,\): .* not finite"):
+            check_gradients(lambda x, bad=bad: mg.where(x > 0, x, bad), FLAT)
 
 
 # ----------------------------------------------------------------------------- wrong kernels

@@ -152,9 +152,8 @@ def _array_ufunc(self, ufunc, method, *inputs, **options):
 
 
 def _array_function(self, function, types, args, kwargs):
-    if function in (np.shape, np.ndim, np.size):  # what an array is needs no derivative
-        args = [x.data if type(x) is Tensor else x for x in args]
-        return function(*args, **kwargs)
+    if function in (np.shape, np.ndim, np.size) and len(args) == 1 and not kwargs:
+        return getattr(args[0], function.__name__)  # what an array is needs no derivative
     return _op_named(function)(*args, **kwargs)
 
 
