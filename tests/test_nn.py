@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad import nn, no_grad, random
+from minigrad import nn, no_grad, optim, random
 from minigrad.autodiff import Tensor, gradients
 from minigrad.backend import is_array, to_device, to_numpy
 from minigrad.errors import DtypeError, ShapeError, StateError
@@ -142,6 +142,30 @@ def test_modules_may_refer_to_each_other_in_a_circle():
     assert names(outer) == ["inner.weight", "inner.bias"]
 
 
+def test_two_parameters_of_one_name_are_refused():
+    model = nn.Module()
+    model.by_key = {1: nn.Linear(2, 3), "1": nn.Linear(4, 5)}
+    message = r"called 'by_key.1.weight', of shapes \(3, 2\) and \(5, 4\)"
+    for read in (model.parameters, model.state_dict, model.named_parameters):
+        with pytest.raises(StateError, match=message):
+            read()
+    with pytest.raises(StateError, match=message):
+        optim.Adam(model)
+    model.by_key["1"] = model.by_key[1]  # one and the same is no other
+    assert names(model) == ["by_key.1.weight", "by_key.1.bias"]
+
+
+def test_a_tracked_tensor_that_is_no_parameter_is_refused():
+    model = nn.Linear(2, 2)
+    model.parts = [mg.ones(3), mg.ones(3, requires_grad=True)]
+    with pytest.raises(StateError, match=r"Linear: 'parts.1' requires .* with nn.Parameter\("):
+        model.parameters()
+    assert [name for name, _ in model.eval().named_modules()] == [""]
+    model.parts[1] = nn.Parameter(model.parts[1])
+    model.seen = model.weight * 2  # what was computed is no parameter, and is not meant to be one
+    assert names(model) == ["weight", "bias", "parts.1"]
+
+
 def test_modes_reach_everything_below():
     model = Nest()
     assert all(m.training for _, m in model.named_modules())
@@ -174,6 +198,34 @@ def test_a_module_turns_arrays_into_tensors():
 
     x = normal(2)
     assert host(Sum()(x, 2, extra=x)).tolist() == (3 * host(x)).tolist()
+    assert host(Sum()([1, 2], 3, extra=[[0.5, 1.0]])).tolist() == [[3.5, 7.0]]
+
+
+def test_a_module_leaves_alone_what_holds_no_numbers():
+    class Same(nn.Module):
+        def forward(self, *args, **kwargs):
+            return [*args, *kwargs.values()]
+
+    given = [[], [[]], ["a"], [1, "a"], [None], [Tensor(1.0)], [normal(2)], (1, 2), 3, None, {1: 2}]
+    assert all(x is y for x, y in zip(Same()(*given), given, strict=True))
+    assert all(type(x) is Tensor for x in Same()([1], [[True]], x=[np.float32(1), np.bool(0)]))
+
+
+def test_layers_take_lists():
+    with random.stream(1):
+        model, attention = nn.Seq2Seq(7, 4, 2, 6, 1, 1), nn.MultiheadAttention(2, 1)
+    src, tgt = [[3, 4, 0], [5, 1, 2]], [[1, 6], [1, 2]]
+    expected = host(model(device(np.array(src)), device(np.array(tgt))))
+    memory, padding = model.encode(src)
+    for logits in (model(src, tgt), model.decode(tgt, memory, padding)):
+        np.testing.assert_array_equal(host(logits), expected)
+    table = nn.Embedding(5, 3)
+    assert host(table(2)).tolist() == host(table.weight)[2].tolist()
+    assert host(table([[2]])).tolist() == [[host(table.weight)[2].tolist()]]
+    x, padding = [[[0.5, 1.0], [2.0, 3.0]]], [[False, True]]
+    array = device(np.array(x, np.float32))
+    expected = attention(array, array, array, device(np.array(padding)))
+    assert host(attention(x, x, x, padding)).tolist() == host(expected).tolist()
 
 
 def test_a_module_without_forward_says_so():
@@ -243,6 +295,81 @@ def test_loading_without_strict_passes_names_over_but_not_shapes():
     np.testing.assert_array_equal(host(model.weight), before["weight"])
     with pytest.raises(StateError, match=r"1 entries .*\n  shape: bias must be \(2,\) float32"):
         model.load_state_dict({"bias": np.ones(1, np.float32)}, strict=False)
+
+
+@pytest.mark.parametrize("wrong", [None, [("weight", 1)], "model.safetensors"])
+def test_a_state_must_be_a_mapping(wrong):
+    with pytest.raises(StateError, match=f"expected a mapping .* got {type(wrong).__name__}"):
+        nn.Linear(1, 1).load_state_dict(wrong)
+
+
+class Tied(nn.Module):
+    """A weight, a layer and an attention under two names each; `deep` leads back to the top."""
+
+    def __init__(self):
+        self.table, self.out = nn.Embedding(5, 4), nn.Linear(4, 5)
+        self.out.weight = self.table.weight
+        self.first = self.second = nn.MultiheadAttention(4, 2)
+        self.deep = {"owner": self, "out": self.out}
+
+
+def as_pytorch_writes(model):
+    """The state of a `Tied`, with every name of every parameter."""
+    state = model.state_dict(layout="torch")
+    state |= {k.replace("first.", "second."): v for k, v in state.items() if k[:6] == "first."}
+    for prefix in ("out", "deep.out"):
+        state |= {f"{prefix}.weight": state["table.weight"], f"{prefix}.bias": state["out.bias"]}
+    return {k: v.copy() for k, v in state.items()}
+
+
+def test_tied_parameters_may_stand_under_all_their_names():
+    a, b = Tied(), Tied()
+    state = as_pytorch_writes(a)
+    state["table.weight"][0, 0] = state["out.weight"][0, 0] = np.nan
+    state["deep.out.weight"][0, 0] = np.nan
+    assert len(state) == 1 + 2 * 2 + 2 * 4
+    b.load_state_dict(state)
+    a.table.weight.data[0, 0] = np.nan
+    assert_same_bits(state_of(b), state_of(a))
+
+
+def test_a_tied_parameter_may_stand_under_its_second_name():
+    a, b = Tied(), Tied()
+    state = a.state_dict()
+    state["out.weight"] = state.pop("table.weight")
+    b.load_state_dict(state)
+    assert_same_bits(state_of(b), state_of(a))
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_names_of_a_tied_parameter_must_agree(strict):
+    model = Tied()
+    before = state_of(model)
+    state = as_pytorch_writes(model)
+    state["table.weight"] = state["table.weight"] + 1
+    state["second.in_proj_bias"][0] = 3
+    state["deep.out.weight"] = np.zeros((4, 5), np.float32)
+    with pytest.raises(StateError) as caught:
+        model.load_state_dict(state, strict)
+    assert str(caught.value).splitlines()[1:] == [
+        "  conflict: out.weight is tied to table.weight, and its values differ",
+        "  conflict: second.q_proj.bias is tied to first.q_proj.bias, and its values differ",
+        "  shape: deep.out.weight must be (5, 4) float32, got (4, 5) float32",
+    ]
+    assert_same_bits(state_of(model), before)
+
+
+def test_a_name_belongs_to_the_parameter_that_is_listed_under_it():
+    def make():
+        model = nn.Module()
+        model.layer, other = nn.Linear(2, 2), nn.Linear(2, 2)
+        model.by_key = {1: model.layer, "1": other}
+        return model
+
+    a, b = make(), make()
+    assert names(a) == ["layer.weight", "layer.bias", "by_key.1.weight", "by_key.1.bias"]
+    b.load_state_dict(a.state_dict())
+    assert_same_bits(state_of(b), state_of(a))
 
 
 def test_an_unknown_layout_is_refused():
@@ -323,6 +450,35 @@ def test_layouts_may_be_mixed_and_what_cannot_be_unpacked_is_reported():
     assert "  missing: k_proj.weight (4, 4) float32" in lines
 
 
+@pytest.mark.parametrize(
+    ("options", "packed"),
+    [
+        ({}, ["in_proj_weight (12, 4)", "in_proj_bias (12,)"]),
+        ({"kdim": 3}, ["k_proj_weight (4, 3)"]),
+    ],
+)
+def test_a_projection_in_both_layouts_is_reported(options, packed):
+    layer = nn.MultiheadAttention(4, 2, **options)
+    before = state_of(layer)
+    ours = {k: v + 1 for k, v in layer.state_dict().items()}
+    theirs = layer.state_dict(layout="torch")
+    both = ours | {k: v for k, v in theirs.items() if any(k in line for line in packed)}
+    with pytest.raises(StateError) as caught:
+        layer.load_state_dict(both)
+    assert str(caught.value).splitlines()[1:] == sorted(
+        f"  unexpected: {line} float32" for line in packed
+    )
+    assert_same_bits(state_of(layer), before)
+    if not options:  # and so is a packed one with a part of itself
+        with pytest.raises(StateError) as caught:
+            layer.load_state_dict(theirs | {"k_proj.bias": ours["k_proj.bias"]})
+        assert str(caught.value).splitlines()[1:] == [
+            "  missing: q_proj.bias (4,) float32",
+            "  missing: v_proj.bias (4,) float32",
+            "  unexpected: in_proj_bias (12,) float32",
+        ]
+
+
 def test_tied_projections_cannot_be_packed():
     layer = nn.MultiheadAttention(4, 2)
     layer.k_proj.bias = layer.q_proj.bias
@@ -367,6 +523,20 @@ def test_a_representation_shows_the_tree():
         "  (tables.1): Embedding(5, 4)",
         "  (norms.last): LayerNorm((4,), eps=1e-05)",
         "  (norms.drop): Dropout(p=0.25)",
+        ")",
+    ]
+
+
+def test_a_module_that_holds_itself_has_a_representation():
+    outer, inner = nn.Module(), nn.Dropout()
+    outer.inner, inner.owner, inner.me = inner, outer, [inner]
+    assert repr(outer).splitlines() == [
+        "Module(",
+        "  (inner): Dropout(",
+        "    p=0.5",
+        "    (owner): ...",
+        "    (me.0): ...",
+        "  )",
         ")",
     ]
 
@@ -436,6 +606,32 @@ def test_a_seq2seq_is_an_encoder_and_a_decoder():
     expected |= {f"decoder.{k}": v for k, v in norm.items()}
     expected |= {"decoder.output_projection.weight": (7, 4), "decoder.output_projection.bias": (7,)}
     assert [(k, p.shape) for k, p in model.named_parameters()] == list(expected.items())
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.int32, np.uint8])
+def test_sizes_may_be_integers_of_numpy(kind):
+    def made(*sizes):
+        a, b, c, d = sizes
+        with random.stream(1):
+            return [
+                nn.Linear(a, b),
+                nn.Embedding(a, b, padding_idx=c),
+                nn.LayerNorm(a),
+                nn.LayerNorm((a, b)),
+                nn.MultiheadAttention(a, d, kdim=b, vdim=a),
+                nn.MultiheadAttention(a, d),
+                nn.Seq2Seq(b, a, d, b, c, c),
+            ]
+
+    sizes = 150, 110, 1, 2
+    for layer, expected in zip(made(*map(kind, sizes)), made(*sizes), strict=True):
+        assert repr(layer) == repr(expected)
+        assert_same_bits(state_of(layer), state_of(expected))
+    x, ids = normal(1, 2, 150, dtype="float32"), device(np.array([[3, 1]]))
+    *_, norm, _, _, attention, model = made(*map(kind, sizes))
+    assert norm(x).shape == nn.functional.layer_norm(x, kind(150)).shape == (1, 2, 150)
+    assert attention(x, x, x).shape == (1, 2, 150)
+    assert model(ids, ids).shape == (1, 2, 110)
 
 
 def check_uniform(x, bound):
@@ -517,6 +713,16 @@ def test_layer_norm_without_weights_only_normalises():
     y = host(nn.LayerNorm(64, elementwise_affine=False)(normal(3, 64)))
     np.testing.assert_allclose(y.mean(axis=-1), 0, atol=1e-12)
     np.testing.assert_allclose(y.std(axis=-1), 1, rtol=1e-4)
+
+
+def test_layer_norm_takes_no_rows():
+    for shape in (4, (3, 4)):
+        layer, x = nn.LayerNorm(shape), Tensor(normal(0, 3, 4, dtype="float32"), True)
+        y = layer(x)
+        assert (y.shape, y.dtype) == ((0, 3, 4), np.float32)
+        y.sum().backward()
+        assert x.grad.shape == (0, 3, 4)
+        assert not host(layer.weight.grad).any()
 
 
 def slow_attention(layer, query, key, value, seen=None, causal=False):
@@ -929,6 +1135,19 @@ ERRORS = [
     (lambda: nn.MultiheadAttention(4, 3), ShapeError, "a multiple of num_heads, got 4 and 3"),
     (lambda: nn.MultiheadAttention(4, 0), ShapeError, "got 4 and 0"),
     (lambda: nn.Dropout(1.5), ValueError, r"p must be in \[0, 1\], got 1.5"),
+    (
+        lambda: nn.MultiheadAttention(4, 2, dropout=2.0),
+        ValueError,
+        r"MultiheadAttention: dropout must be in \[0, 1\], got 2.0",
+    ),
+    (
+        lambda: nn.MultiheadAttention(4, 2, dropout=math.nan),
+        ValueError,
+        r"dropout must be in \[0, 1\], got nan",
+    ),
+    (lambda: nn.TransformerEncoderLayer(4, 2, dropout=-0.1), ValueError, "got -0.1"),
+    (lambda: nn.TransformerDecoderLayer(4, 2, dropout=2.0), ValueError, "got 2.0"),
+    (lambda: nn.Seq2Seq(5, 4, 2, 6, 0, 0, dropout=2.0), ValueError, "got 2.0"),
     (lambda: nn.Embedding(3, 2, padding_idx=3), ShapeError, r"must be in \[0, 3\), got 3"),
     (
         lambda: nn.TransformerEncoderLayer(4, 2, activation="elu"),
@@ -960,6 +1179,15 @@ ERRORS = [
     ),
     (lambda: attend(attn_mask=device(np.zeros(3, bool))), ShapeError, r"got \(3,\)"),
     (lambda: attend(attn_mask=device(np.zeros((3, 3), int))), DtypeError, "got int64"),
+    (lambda: nn.Embedding(3, 2)([]), DtypeError, "must be integers, got float32"),
+    (lambda: nn.Embedding(3, 2)(1.5), DtypeError, "must be integers, got float32"),
+    (lambda: nn.Embedding(3, 2)(None), DtypeError, "numbers only"),
+    (lambda: nn.Embedding(3, 2)(["日本"]), DtypeError, "numbers only"),
+    (
+        lambda: nn.Seq2Seq(5, 4, 2, 6, 1, 1)([], [1, 2]),
+        ShapeError,
+        r"src must be \(B, S\) and tgt \(B, T\), got \(0,\) and \(2,\)",
+    ),
     (
         lambda: nn.Seq2Seq(5, 4, 2, 6, 1, 1)(device(IDS[0]), device(IDS)),
         ShapeError,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from minigrad import kernels, nn, optim
-from minigrad.autodiff import Tensor
+from minigrad.autodiff import Tensor, gradients
 from minigrad.backend import to_device, to_numpy
 from minigrad.errors import ShapeError, StateError
 
@@ -295,13 +295,30 @@ def test_gradients_must_have_the_names_and_shapes_of_parameters():
         optimizer.step({"p": None, "r": None})
     with pytest.raises(ShapeError, match=r"gradient of 'q' must be \(2,\), got \(3,\)"):
         optimizer.step({"p": None, "q": to_device(np.ones(3))})
+    with pytest.raises(ShapeError, match=r"gradient of 'q' must be \(2,\), got \(1,\)"):
+        optimizer.step({"p": None, "q": [1.0]})
+    with pytest.raises(StateError, match=r"expected a mapping of parameters' .* got list"):
+        optimizer.step([None, None])
 
 
-def test_parameters_may_be_a_module_a_mapping_or_a_list():
+def test_gradients_may_be_numbers(path):
+    p, q, twin = parameter(2), parameter(), parameter(2)
+    optim.Adam({"p": p, "q": q}, lr=0.1).step({"p": [1.5, 2.0], "q": 3})
+    optim.Adam({"p": twin}, lr=0.1).step({"p": to_device(np.array([1.5, 2.0]))})
+    assert host(p).tobytes() == host(twin).tobytes()
+    assert float(host(q)) == pytest.approx(float(normal()) - 0.1, rel=1e-6)
+
+
+def test_parameters_may_be_a_module_a_mapping_a_list_or_pairs():
     model = nn.Grouped({"日本": nn.Linear(1, 1), "b": nn.Linear(1, 1, bias=False)})
     names = ["models.日本.weight", "models.日本.bias", "models.b.weight"]
-    for parameters in (model, dict(model.named_parameters()), model.parameters()):
-        assert list(optim.Adam(parameters).parameters) == names
+    pairs = list(model.named_parameters())
+    for parameters in (model, dict(pairs), pairs, iter(pairs), model.parameters()):
+        assert list(optim.Adam(parameters).parameters.items()) == pairs
+    assert [name for name, _ in pairs] == names
+    alone = parameter(1, 3)
+    for parameters in (alone, [alone]):
+        assert optim.Adam(parameters).parameters == {"parameter": alone}
 
 
 def test_parameters_need_names_of_their_own():
@@ -310,9 +327,36 @@ def test_parameters_need_names_of_their_own():
         optim.Adam([*a.parameters(), *b.parameters()])
     with pytest.raises(StateError, match=r"shape \(2,\) has no name; pass the model"):
         optim.Adam([Tensor(np.ones(2), True), a.weight])
+    with pytest.raises(StateError, match=r"shape \(1,\) has no name; pass the model"):
+        optim.Adam([parameter(1), parameter(2)])
     with pytest.raises(StateError, match="'x' and 'y' are one and the same parameter"):
         optim.Adam({"x": a.weight, "y": a.weight})
+    with pytest.raises(StateError, match="'x' and 'y' are one and the same parameter"):
+        optim.Adam([("x", a.weight), ("y", a.weight)])
+    with pytest.raises(StateError, match=r"called 'x', of shapes \(2, 1\) and \(2,\)"):
+        optim.Adam([("x", a.weight), ("x", a.bias)])
     assert list(optim.Adam({"a": a.weight, "b": b.weight}).parameters) == ["a", "b"]
+
+
+@pytest.mark.parametrize("nothing", [{}, [], nn.Dropout()])
+def test_an_optimizer_needs_parameters(nothing):
+    with pytest.raises(StateError, match="there are no parameters"):
+        optim.Adam(nothing)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "kind"),
+    [
+        ([{"params": [], "lr": 1.0}], "dict"),
+        ([np.ones(2)], "ndarray"),
+        ({"w": [1.0]}, "tuple"),
+        ([parameter(1), None], "NoneType"),
+    ],
+)
+def test_what_is_not_a_parameter_is_named(wrong, kind):
+    for function in (optim.Adam, lambda parameters: optim.clip_grad_norm_(parameters, 1.0)):
+        with pytest.raises(StateError, match=rf"or pairs \(name, .* there is a {kind} among them"):
+            function(wrong)
 
 
 @pytest.mark.parametrize(
@@ -323,11 +367,17 @@ def test_parameters_need_names_of_their_own():
         {"weight_decay": -0.1},
         {"betas": (1.0, 0.9)},
         {"betas": (0.9, -0.1)},
+        {"lr": math.nan},
+        {"lr": math.inf},
+        {"eps": math.nan},
+        {"weight_decay": math.nan},
+        {"betas": (math.nan, 0.9)},
+        {"betas": (0.9, math.nan)},
     ],
 )
 def test_options_out_of_range_are_refused(options):
-    with pytest.raises(ValueError, match="must not be negative and betas must be in"):
-        optim.Adam({}, **options)
+    with pytest.raises(ValueError, match=r"must be finite and not negative, and betas in \[0, 1\)"):
+        optim.Adam({"w": parameter(1)}, **options)
 
 
 # -------------------------------------------------------------------------------- state
@@ -399,6 +449,23 @@ def test_loading_lists_everything_that_does_not_fit_and_changes_nothing():
     assert not any(v.any() for v in optimizer.state_dict().values())
 
 
+def test_a_state_with_negative_steps_is_refused():
+    optimizer = optim.Adam({"p": parameter(3), "q": parameter(2)})
+    state = optimizer.state_dict()
+    state["step.p"][...] = -3
+    state["step.q"][...] = 3
+    with pytest.raises(StateError, match=r"1 entries .*\n  step.p must not be negative, got -3$"):
+        optimizer.load_state_dict(state)
+    assert optimizer.state_dict()["step.q"] == 0
+
+
+@pytest.mark.parametrize("wrong", [None, [("step.p", 1)], "state.safetensors"])
+def test_a_state_must_be_a_mapping(wrong):
+    message = f"Adam.load_state_dict: expected a mapping .* got {type(wrong).__name__}"
+    with pytest.raises(StateError, match=message):
+        optim.Adam({"p": parameter(3)}).load_state_dict(wrong)
+
+
 # ------------------------------------------------------------------------------- clipping
 
 
@@ -453,6 +520,54 @@ def test_clipping_takes_modules_lists_and_nothing():
     nameless = list(gradients_of([6.0], [8.0]).values())
     assert optim.clip_grad_norm_(nameless, 5.0) == 10.0
     assert [host(p.grad).tolist() for p in nameless] == [[3], [4]]
-    for limit in (0, -1.0):
+    for limit in (0, -1.0, math.nan):
         with pytest.raises(ValueError, match=f"max_norm must be positive, got {limit}"):
             optim.clip_grad_norm_(model, limit)
+
+
+def test_clipping_takes_one_parameter_alone():
+    p = gradients_of([[3.0], [4.0]])["p0"]
+    assert optim.clip_grad_norm_(p, 2.5) == 5.0
+    assert host(p.grad).tolist() == [[1.5], [2.0]]
+    assert optim.clip_grad_norm_([("w", p)], 5.0) == 2.5
+
+
+SHARING = {  # pairs of gradients, all of ones, that are views or share memory
+    "read-only": lambda a, b: (a + b).sum(),
+    "one array": lambda a, b: ((a + b) * to_device(np.ones((2, 3), np.float32))).sum(),
+    "a view of the other": lambda a, b: (
+        (a.T + b.reshape((3, 2))) * to_device(np.ones((3, 2), np.float32))
+    ).sum(),
+}
+
+
+@pytest.mark.parametrize("kind", [float, np.float64])
+@pytest.mark.parametrize("case", SHARING)
+@pytest.mark.parametrize("order", [1, -1])
+def test_clipping_scales_each_gradient_once_whatever_memory_they_share(case, order, kind):
+    pair = [nn.Parameter(np.zeros((2, 3), np.float32)) for _ in range(2)]
+    for p, g in zip(pair, gradients(SHARING[case](*pair), pair), strict=True):
+        p.grad = g
+    for p in pair:
+        assert host(p.grad).tolist() == [[1.0] * 3] * 2
+    assert optim.clip_grad_norm_(pair[::order], kind(math.sqrt(12) / 2)) == math.sqrt(12)
+    for p in pair:
+        assert p.grad.dtype == np.float32
+        np.testing.assert_allclose(host(p.grad), np.full((2, 3), 0.5), rtol=1e-6)
+
+
+def test_clipping_scales_each_gradient_once_where_they_are_made_by_hand():
+    whole, frozen = normal(5), normal(2)
+    frozen.flags.writeable = False
+    wide = np.lib.stride_tricks.as_strided(whole, (3, 5), (0, whole.itemsize))
+    repeated = np.lib.stride_tricks.as_strided(normal(1), (4,), (0,))
+    grads = [Tensor(to_device(g)) for g in (whole, whole[1:3], wide, repeated, frozen, normal(3))]
+    grads.append(grads[-1])
+    parameters = [parameter(*g.shape) for g in grads]
+    for p, g in zip(parameters, grads, strict=True):
+        p.grad = g
+    before = [host(g) for g in grads]
+    norm = math.sqrt(sum((g**2).sum() for g in before))
+    assert optim.clip_grad_norm_(parameters, norm / 2) == pytest.approx(norm)
+    for p, g in zip(parameters, before, strict=True):
+        np.testing.assert_allclose(host(p.grad), g / 2, rtol=1e-12)

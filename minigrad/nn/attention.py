@@ -1,6 +1,7 @@
 """Multi-head attention."""
 
 import math
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -41,14 +42,17 @@ class MultiheadAttention(Module):
         vdim: int | None = None,
         dtype: str = "float32",
     ):
+        if not 0 <= dropout <= 1:
+            raise ValueError(f"MultiheadAttention: dropout must be in [0, 1], got {dropout}")
         if num_heads < 1 or embed_dim % num_heads:
             raise ShapeError(
                 f"MultiheadAttention: embed_dim must be a multiple of num_heads, got {embed_dim} "
                 f"and {num_heads}"
             )
+        embed_dim = index(embed_dim)  # a NumPy integer of few bits would overflow below
         kdim, vdim = kdim or embed_dim, vdim or embed_dim
         packed = kdim == vdim == embed_dim
-        self.num_heads, self.dropout = num_heads, dropout
+        self.num_heads, self.dropout = index(num_heads), dropout
         self.q_proj = _projection(embed_dim, embed_dim, packed, bias, dtype)
         self.k_proj = _projection(kdim, embed_dim, packed, bias, dtype)
         self.v_proj = _projection(vdim, embed_dim, packed, bias, dtype)
@@ -115,16 +119,19 @@ class MultiheadAttention(Module):
             state[f"{prefix}in_proj_bias"] = np.concatenate(biases)
 
     def unpack_state(self, state: dict[str, Any], prefix: str) -> None:
+        n = len(self.q_proj.weight.data)
         for kind in ("weight", "bias"):
             packed = state.get(f"{prefix}in_proj_{kind}")
-            n = len(self.q_proj.weight.data)
-            if getattr(packed, "shape", ())[:1] == (3 * n,):
+            ours = [f"{prefix}{name}_proj.{kind}" for name in "qkv"]
+            # What stands in both layouts stays as it is, to be reported.
+            if getattr(packed, "shape", ())[:1] == (3 * n,) and state.keys().isdisjoint(ours):
                 del state[f"{prefix}in_proj_{kind}"]
-                for i, name in enumerate("qkv"):
-                    state[f"{prefix}{name}_proj.{kind}"] = packed[i * n : (i + 1) * n]
+                for i, name in enumerate(ours):
+                    state[name] = packed[i * n : (i + 1) * n]
         for name in "qkv":
-            if f"{prefix}{name}_proj_weight" in state:
-                state[f"{prefix}{name}_proj.weight"] = state.pop(f"{prefix}{name}_proj_weight")
+            ours, theirs = f"{prefix}{name}_proj.weight", f"{prefix}{name}_proj_weight"
+            if theirs in state and ours not in state:
+                state[ours] = state.pop(theirs)
 
 
 def _projection(n_in: int, n_out: int, packed: bool, bias: bool, dtype: str) -> Linear:

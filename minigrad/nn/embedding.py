@@ -1,5 +1,7 @@
 """Look-up tables and positions."""
 
+from typing import Any
+
 import numpy as np
 
 from minigrad import ops
@@ -38,12 +40,17 @@ class Embedding(Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """ids: integers of any shape -> (*ids.shape, embedding_dim)."""
-        return ops.embedding(ids, self.weight, padding_idx=self.padding_idx)
+        return ops.embedding(as_ids(ids), self.weight, padding_idx=self.padding_idx)
 
     def extra_repr(self) -> str:
         n, d = self.weight.shape
         padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
         return f"{n}, {d}{padding}"
+
+
+def as_ids(ids: Any) -> Tensor:
+    """Ids as a Tensor: made from an array, a list of lists or one id alone."""
+    return ids if type(ids) is Tensor else Tensor(ids)
 
 
 def sinusoids(length: int, features: int, dtype: str = "float32") -> np.ndarray:

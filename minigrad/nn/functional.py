@@ -1,5 +1,9 @@
 """Functions with PyTorch's names, with `axis` and `keepdims` in place of dim and keepdim."""
 
+import math
+
+import numpy as np
+
 from minigrad import ops, random
 from minigrad.errors import ShapeError
 from minigrad.ops import (
@@ -33,12 +37,14 @@ def layer_norm(x, normalized_shape, weight=None, bias=None, eps: float = 1e-5):
     Raises:
         ShapeError: the last axes of `x` have other lengths.
     """
-    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    if isinstance(normalized_shape, int | np.integer):
+        normalized_shape = (normalized_shape,)
+    shape = tuple(normalized_shape)
     n = len(shape)
     if x.shape[x.ndim - n :] != shape:
         raise ShapeError(f"layer_norm: the last axes must be {shape}, got {x.shape}")
     if n == 1:
         return ops.layer_norm(x, weight, bias, eps=eps)
     weight, bias = (v if v is None else ops.reshape(v, shape=(-1,)) for v in (weight, bias))
-    flat = ops.reshape(x, shape=(*x.shape[:-n], -1))
+    flat = ops.reshape(x, shape=(*x.shape[:-n], math.prod(shape)))
     return ops.reshape(ops.layer_norm(flat, weight, bias, eps=eps), shape=x.shape)

@@ -31,7 +31,8 @@ def glorot_uniform(
 
     (Glorot and Bengio, AISTATS 2010.) `fan_out` is `n_out` unless it is part of a larger matrix.
     """
-    return uniform((n_out, n_in), math.sqrt(6 / (n_in + (fan_out or n_out))), dtype)
+    fans = int(n_in) + int(fan_out or n_out)  # NumPy's integers of few bits would overflow
+    return uniform((n_out, n_in), math.sqrt(6 / fans), dtype)
 
 
 def fan_in_bound(fan_in: int) -> float:

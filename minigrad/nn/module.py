@@ -1,5 +1,6 @@
 """Modules: parameters in named attributes, and what one does with all of them at once."""
 
+import reprlib
 import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import Any, Self
@@ -25,11 +26,12 @@ class Module:
     """A function with parameters. Subclasses set attributes and define `forward`.
 
     Whatever a module holds in its attributes is found there: parameters, other modules, and lists,
-    tuples or dictionaries of them. Nothing is registered, so there is nothing to forget; the order
-    is that in which the attributes were set. What is held twice is listed once, under its first
-    name.
+    tuples or dictionaries of them. A parameter is made with `nn.Parameter`; nothing is registered.
+    The order is that in which the attributes were set. What is held twice is listed once, under its
+    first name.
 
-    Calling a module turns arrays into Tensors, so a module always gives Tensors.
+    Calling a module turns arrays and lists of numbers into Tensors, so a module always gives
+    Tensors. (Tuples reach `forward` as they are.)
     """
 
     training = True
@@ -38,8 +40,8 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} must define forward")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        args = [wrap(x) if is_array(x) else x for x in args]
-        kwargs = {k: wrap(x) if is_array(x) else x for k, x in kwargs.items()}
+        args = [_as_input(x) for x in args]
+        kwargs = {k: _as_input(x) for k, x in kwargs.items()}
         return self.forward(*args, **kwargs)
 
     # -- what is inside
@@ -49,8 +51,28 @@ class Module:
         yield from ((name, m) for name, m in _walk(self, "", set()) if isinstance(m, Module))
 
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
-        """Pairs (full name, parameter), such as ('layers.0.weight', ...), each parameter once."""
-        yield from ((name, p) for name, p in _walk(self, "", set()) if type(p) is Tensor)
+        """Pairs (full name, parameter), such as ('layers.0.weight', ...), each parameter once.
+
+        Raises:
+            StateError: two parameters have one name (as the keys 1 and '1' give), or a tensor made
+                with `requires_grad` is no parameter, so that nothing would train it.
+        """
+        found: dict[str, Tensor] = {}
+        for name, p in _walk(self, "", set()):
+            if type(p) is not Tensor:
+                continue
+            if p.name is None:
+                raise StateError(
+                    f"{type(self).__name__}: '{name}' requires gradients but is not a parameter, "
+                    f"so it would not be trained; make it with nn.Parameter(...)"
+                )
+            if name in found:
+                raise StateError(
+                    f"{type(self).__name__}: two parameters are called '{name}', of shapes "
+                    f"{found[name].shape} and {p.shape}; rename an attribute or key"
+                )
+            found[name] = p
+        return iter(found.items())
 
     def parameters(self) -> list[Tensor]:
         """All parameters; from here on each knows its full name below this module."""
@@ -103,7 +125,8 @@ class Module:
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
         """Copy the values of `state` into the parameters of the same names.
 
-        Entries in PyTorch's packed layout are unpacked first.
+        Entries in PyTorch's packed layout are unpacked first. A tied parameter may stand under any
+        of its names, and under several if their values are the same, as PyTorch writes it.
 
         Args:
             state: NumPy arrays, device arrays or Tensors by full name.
@@ -111,32 +134,49 @@ class Module:
                 unexpected names are passed over; shapes and dtypes must fit all the same.
 
         Raises:
-            StateError: lists everything that is missing, unexpected, or of another shape or dtype.
+            StateError: `state` is not a mapping; or lists everything that is missing, unexpected,
+                of another shape or dtype, or in conflict with another name of the same parameter.
                 Nothing has been changed then.
         """
+        if not isinstance(state, Mapping):
+            raise StateError(
+                f"load_state_dict: expected a mapping of names to arrays, got "
+                f"{type(state).__name__}"
+            )
         state = {k: v.data if type(v) is Tensor else v for k, v in state.items()}
-        for prefix, module in self.named_modules():
-            module.unpack_state(state, f"{prefix}." if prefix else "")
         wanted = dict(self.named_parameters())
+        names: dict[int, list[str]] = {}  # of each parameter: every path that leads to it
+        for name, inside in _walk(self, "", set(), every_path=True):
+            if isinstance(inside, Module):
+                inside.unpack_state(state, f"{name}." if name else "")
+            elif wanted.get(name, inside) is inside:
+                names.setdefault(id(inside), []).append(name)
         problems = []
         if strict:
-            problems += [f"missing: {k} {_kind(p)}" for k, p in wanted.items() if k not in state]
-            problems += [f"unexpected: {k} {_kind(v)}" for k, v in state.items() if k not in wanted]
-        for name in wanted.keys() & state.keys():
-            ours, theirs = wanted[name], state[name]
-            if not hasattr(theirs, "dtype") or tuple(theirs.shape) != ours.shape:
-                problems.append(f"shape: {name} must be {_kind(ours)}, got {_kind(theirs)}")
-            elif theirs.dtype != ours.dtype:
-                problems.append(f"dtype: {name} must be {_kind(ours)}, got {_kind(theirs)}")
+            known = {name for several in names.values() for name in several}
+            problems += [f"unexpected: {k} {_kind(v)}" for k, v in state.items() if k not in known]
+        values: dict[str, Any] = {}
+        for first, p in wanted.items():
+            given = [name for name in names[id(p)] if name in state]
+            if strict and not given:
+                problems.append(f"missing: {first} {_kind(p)}")
+            for name in given:
+                theirs = state[name]
+                if not hasattr(theirs, "dtype") or tuple(theirs.shape) != p.shape:
+                    problems.append(f"shape: {name} must be {_kind(p)}, got {_kind(theirs)}")
+                elif theirs.dtype != p.dtype:
+                    problems.append(f"dtype: {name} must be {_kind(p)}, got {_kind(theirs)}")
+                elif not _same(values.setdefault(first, theirs), theirs):
+                    problems.append(f"conflict: {name} is tied to {first}, and its values differ")
         if problems:
             listing = "\n  ".join(sorted(problems))
             raise StateError(
                 f"load_state_dict: {len(problems)} entries do not fit {type(self).__name__}; "
                 f"nothing was loaded:\n  {listing}"
             )
-        for name in wanted.keys() & state.keys():
+        for name, value in values.items():
             p = wanted[name]
-            p.data[...] = array_module(p.data).asarray(state[name])
+            p.data[...] = array_module(p.data).asarray(value)
 
     def pack_state(self, state: dict[str, np.ndarray], prefix: str) -> None:
         """Rewrite this module's own entries of `state` to PyTorch's layout; for subclasses."""
@@ -170,6 +210,7 @@ class Module:
         """What stands in the parentheses of this module's line in `repr`; for subclasses."""
         return ""
 
+    @reprlib.recursive_repr()  # '...' for a module that holds itself
     def __repr__(self) -> str:
         lines = [
             f"  ({name}): " + repr(child).replace("\n", "\n  ") for name, child in _children(self)
@@ -180,6 +221,23 @@ class Module:
         return "\n".join([f"{name}(", *([f"  {extra}"] if extra else []), *lines, ")"])
 
 
+def _as_input(x: Any) -> Any:
+    """An array or a list of numbers as a Tensor, anything else as it is."""
+    if is_array(x):
+        return wrap(x)
+    return Tensor(x) if isinstance(x, list) and _holds_numbers(x) else x
+
+
+def _holds_numbers(values: list) -> bool:
+    """Whether lists, at any depth, hold numbers and nothing else; an empty one holds none."""
+    return bool(values) and all(
+        _holds_numbers(v)
+        if isinstance(v, list)
+        else isinstance(v, int | float | np.number | np.bool)
+        for v in values
+    )
+
+
 def _columns(text: str) -> int:
     """How many columns of a terminal `text` takes: two for each wide character, as in 日本."""
     return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
@@ -187,6 +245,11 @@ def _columns(text: str) -> int:
 
 def _kind(x: Any) -> str:
     return f"{tuple(x.shape)} {x.dtype}" if hasattr(x, "dtype") else type(x).__name__
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether two arrays of one shape and dtype have the same values; NaN is like NaN."""
+    return a is b or np.array_equal(to_numpy(a), to_numpy(b), equal_nan=True)
 
 
 def _items(value: Any) -> Iterator[tuple[str, Any]]:
@@ -199,9 +262,17 @@ def _items(value: Any) -> Iterator[tuple[str, Any]]:
         yield from ((str(i), v) for i, v in enumerate(value))
 
 
-def _walk(value: Any, name: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
-    """Modules and parameters in and below `value`, each once, in order, with full names."""
-    is_parameter = type(value) is Tensor and value.name is not None
+def _walk(
+    value: Any, name: str, seen: set[int], every_path: bool = False
+) -> Iterator[tuple[str, Any]]:
+    """Modules and parameters in and below `value`, in order, with full names.
+
+    Each once, under its first name; or with `every_path` under each name that leads to it. Among
+    the parameters are nameless tensors made with `requires_grad`, which ought to be parameters.
+    """
+    is_parameter = type(value) is Tensor and (
+        value.name is not None or (value.requires_grad and value.is_leaf)
+    )
     if is_parameter or isinstance(value, Module | Mapping | list | tuple):
         if id(value) in seen:
             return
@@ -209,7 +280,9 @@ def _walk(value: Any, name: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
         if is_parameter or isinstance(value, Module):
             yield name, value
         for part, inside in _items(value):
-            yield from _walk(inside, f"{name}.{part}" if name else part, seen)
+            yield from _walk(inside, f"{name}.{part}" if name else part, seen, every_path)
+        if every_path:
+            seen.remove(id(value))  # met again it is another path, unless inside itself
 
 
 def _children(module: Module) -> Iterator[tuple[str, Module]]:

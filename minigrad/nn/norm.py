@@ -1,5 +1,9 @@
 """Normalising layers."""
 
+from operator import index
+
+import numpy as np
+
 from minigrad.autodiff import Tensor
 from minigrad.nn import init
 from minigrad.nn.functional import layer_norm
@@ -25,8 +29,9 @@ class LayerNorm(Module):
         bias: bool = True,
         dtype: str = "float32",
     ):
-        shape = (normalized_shape,) if isinstance(normalized_shape, int) else normalized_shape
-        self.normalized_shape, self.eps = tuple(shape), eps
+        if isinstance(normalized_shape, int | np.integer):
+            normalized_shape = (normalized_shape,)
+        self.normalized_shape, self.eps = tuple(map(index, normalized_shape)), eps
         self.weight = (
             init.constant(self.normalized_shape, 1.0, dtype) if elementwise_affine else None
         )

@@ -11,7 +11,7 @@ from minigrad.errors import ShapeError
 from minigrad.nn import init
 from minigrad.nn.attention import MultiheadAttention
 from minigrad.nn.dropout import Dropout
-from minigrad.nn.embedding import Embedding, SinusoidalPositions
+from minigrad.nn.embedding import Embedding, SinusoidalPositions, as_ids
 from minigrad.nn.linear import Linear
 from minigrad.nn.module import Module
 from minigrad.nn.norm import LayerNorm
@@ -211,6 +211,7 @@ class Seq2Seq(Module):
 
     def encode(self, src: Tensor) -> tuple[Tensor, Tensor]:
         """src: (B, S) ids -> memory (B, S, D) and the mask of its padding (B, S)."""
+        src = as_ids(src)
         padding = src == self.padding_idx
         return self.encoder(src, padding), padding
 
@@ -220,6 +221,7 @@ class Seq2Seq(Module):
 
     def forward(self, src: Tensor, tgt: Tensor) -> Tensor:
         """src: (B, S) ids, tgt: (B, T) ids, shifted right by the start symbol -> (B, T, V)."""
+        src, tgt = as_ids(src), as_ids(tgt)
         if src.ndim != 2 or tgt.ndim != 2 or len(src) != len(tgt):
             raise ShapeError(
                 f"Seq2Seq: src must be (B, S) and tgt (B, T), got {src.shape} and {tgt.shape}"

@@ -15,7 +15,7 @@ class Adam(Optimizer):
     own step count, so one that sat out does not have its bias corrected too little.
 
     Args:
-        parameters: a Module, a mapping of names, or `model.parameters()`.
+        parameters: a Module, a mapping of names, `model.parameters()`, or pairs (name, parameter).
         lr: the learning rate; may be changed between steps.
         betas: how much of the two running means stays at each step.
         eps: added to the denominator.
@@ -32,10 +32,11 @@ class Adam(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ):
-        if lr < 0 or eps < 0 or weight_decay < 0 or not all(0 <= b < 1 for b in betas):
+        rates = (lr, eps, weight_decay)
+        if not (all(0 <= r < math.inf for r in rates) and all(0 <= b < 1 for b in betas)):
             raise ValueError(
-                f"Adam: lr, eps and weight_decay must not be negative and betas must be in [0, 1); "
-                f"got {lr=}, {eps=}, {weight_decay=}, {betas=}"
+                f"Adam: lr, eps and weight_decay must be finite and not negative, and betas in "
+                f"[0, 1); got {lr=}, {eps=}, {weight_decay=}, {betas=}"
             )
         super().__init__(parameters)
         self.lr, self.betas, self.eps, self.weight_decay = lr, betas, eps, weight_decay

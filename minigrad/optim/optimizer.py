@@ -1,16 +1,19 @@
 """What optimizers share: named parameters in flat buffers, and state under the same names."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from minigrad.autodiff import Tensor
+from minigrad.autodiff import Tensor, as_array
 from minigrad.backend import array_module, sample, to_numpy
 from minigrad.errors import ShapeError, StateError
 from minigrad.nn import Module
+
+Parameters = Module | Mapping[str, Tensor] | Iterable[Tensor | tuple[str, Tensor]] | Tensor
 
 
 class Flat:
@@ -64,7 +67,7 @@ class Flat:
         for i, (name, p) in enumerate(self.parameters.items()):
             g = gradients[name]
             if g is not None:
-                g = g.data if type(g) is Tensor else g
+                g = as_array(g)
                 if g.shape != p.shape:
                     raise ShapeError(f"the gradient of '{name}' must be {p.shape}, got {g.shape}")
                 self.gradients[self.starts[i] : self.stops[i]] = g.reshape(-1)
@@ -79,15 +82,16 @@ class Optimizer:
     count stay as they are, to the bit. A gradient of zeros is not absent.
 
     Args:
-        parameters: a Module, a mapping of name to parameter, or the list from `parameters()`.
+        parameters: a Module, a mapping of name to parameter, the list from `parameters()`, or pairs
+            (name, parameter).
 
     Raises:
-        StateError: a parameter has no name, or two have the same one.
+        StateError: there are no parameters, one has no name, or two have the same one.
     """
 
     moments: tuple[str, ...] = ()
 
-    def __init__(self, parameters: Module | Mapping[str, Tensor] | Iterable[Tensor]):
+    def __init__(self, parameters: Parameters):
         self.parameters = _named(parameters)
         kinds: dict[Any, dict[str, Tensor]] = {}
         for name, p in self.parameters.items():
@@ -102,6 +106,11 @@ class Optimizer:
         """
         if gradients is None:
             gradients = {name: p.grad for name, p in self.parameters.items()}
+        elif not isinstance(gradients, Mapping):
+            raise StateError(
+                f"step: expected a mapping of parameters' names to gradients, got "
+                f"{type(gradients).__name__}"
+            )
         elif gradients.keys() != self.parameters.keys():
             raise StateError(
                 f"step: gradients must have exactly the parameters' names; they differ in "
@@ -131,9 +140,14 @@ class Optimizer:
         """Take over a state saved from an optimizer over parameters of the same names.
 
         Raises:
-            StateError: lists everything missing, unexpected, or of another shape or dtype; nothing
-                has been changed then.
+            StateError: `state` is not a mapping; or lists everything missing, unexpected, of
+                another shape or dtype, or a negative step. Nothing has been changed then.
         """
+        if not isinstance(state, Mapping):
+            raise StateError(
+                f"{type(self).__name__}.load_state_dict: expected a mapping of names to arrays, "
+                f"got {type(state).__name__}"
+            )
         ours = dict(self._entries())
         problems = [f"missing: {k}" for k in ours.keys() - state.keys()]
         problems += [f"unexpected: {k}" for k in state.keys() - ours.keys()]
@@ -141,6 +155,8 @@ class Optimizer:
             a, b = sample(ours[key]), sample(state[key])
             if a != b:
                 problems.append(f"{key} must be {a}, got {b}")
+            elif key.startswith("step.") and (step := int(to_numpy(state[key]))) < 0:
+                problems.append(f"{key} must not be negative, got {step}")
         if problems:
             listing = "\n  ".join(sorted(problems))
             raise StateError(
@@ -159,32 +175,53 @@ class Optimizer:
                 yield f"step.{name}", flat.steps[i : i + 1].reshape(())
 
 
-def _named(parameters) -> dict[str, Tensor]:
+def _pairs(parameters: Parameters) -> list[tuple[str | None, Tensor]]:
+    """All parameters with their names, None where nobody gave one."""
     if isinstance(parameters, Module):
-        return dict(parameters.named_parameters())
-    if isinstance(parameters, Mapping):
-        names: dict[int, str] = {}
-        for name, p in parameters.items():
-            if names.setdefault(id(p), name) != name:
+        parameters = parameters.named_parameters()
+    elif isinstance(parameters, Mapping):
+        parameters = parameters.items()
+    elif type(parameters) is Tensor:
+        parameters = [parameters]
+    found = []
+    for x in parameters:
+        match x:
+            case Tensor():
+                found.append((None if x.name == "parameter" else x.name, x))
+            case (str(), Tensor()):
+                found.append(x)
+            case _:
                 raise StateError(
-                    f"optimizer: '{names[id(p)]}' and '{name}' are one and the same parameter; "
-                    f"list it once"
+                    f"optimizer: expected a Module, a mapping of names, parameters, or pairs "
+                    f"(name, parameter); there is a {type(x).__name__} among them"
                 )
-        return dict(parameters)
+    return found
+
+
+def _named(parameters: Parameters) -> dict[str, Tensor]:
+    """Parameters by name, each once."""
+    pairs = _pairs(parameters)
+    if not pairs:
+        raise StateError("optimizer: there are no parameters; give a model or a list that has some")
     found: dict[str, Tensor] = {}
-    tensors = list(parameters)
-    for p in tensors:
-        if p.name in (None, "parameter") and len(tensors) > 1:
+    names: dict[int, str] = {}
+    for name, p in pairs:
+        if name is None and len(pairs) > 1:
             raise StateError(
                 f"optimizer: a parameter of shape {p.shape} has no name; pass the model, "
                 f"model.parameters(), or a dictionary of names"
             )
-        if p.name in found:
+        name = name or "parameter"
+        if name in found:
             raise StateError(
-                f"optimizer: two parameters are called '{p.name}', of shapes "
-                f"{found[p.name].shape} and {p.shape}; pass a dictionary of names"
+                f"optimizer: two parameters are called '{name}', of shapes "
+                f"{found[name].shape} and {p.shape}; pass a dictionary of names"
             )
-        found[p.name] = p
+        if (first := names.setdefault(id(p), name)) != name:
+            raise StateError(
+                f"optimizer: '{first}' and '{name}' are one and the same parameter; list it once"
+            )
+        found[name] = p
     return found
 
 
@@ -199,25 +236,41 @@ def runs(flat: Flat, present: np.ndarray) -> Iterator[tuple[slice, int]]:
         yield slice(int(flat.starts[a]), int(flat.stops[b])), int(flat.steps[a])
 
 
-def clip_grad_norm_(
-    parameters: Module | Mapping[str, Tensor] | Iterable[Tensor], max_norm: float
-) -> float:
-    """Scale all gradients in place so that their common 2-norm is at most `max_norm`.
+def clip_grad_norm_(parameters: Parameters, max_norm: float) -> float:
+    """Scale all gradients so that their common 2-norm is at most `max_norm`.
+
+    In place, where a gradient has its array for itself. Gradients that are views or share an array,
+    as those from `minigrad.gradients` may, get arrays of their own.
+
+    Args:
+        parameters: as for an optimizer, or without names, or one parameter alone.
 
     Returns:
         The norm before. Absent gradients stay absent; a norm that is not finite scales nothing.
     """
-    if max_norm <= 0:
+    if not max_norm > 0:
         raise ValueError(f"clip_grad_norm_: max_norm must be positive, got {max_norm}")
-    if isinstance(parameters, Module | Mapping):
-        parameters = _named(parameters).values()
-    grads = [p.grad.data for p in parameters if p.grad is not None]
-    if not grads:
+    grads = [p.grad for _, p in _pairs(parameters) if p.grad is not None]
+    arrays = [g.data for g in grads]
+    if not arrays:
         return 0.0
     # In float64, where the square of no float32 overflows.
-    wide = (g.astype("float64").reshape(-1) for g in grads)
+    wide = (g.astype("float64").reshape(-1) for g in arrays)
     norm = math.sqrt(float(sum(g @ g for g in wide)))
     if max_norm < norm < float("inf"):
-        for g in grads:
-            g *= max_norm / norm
+        scale = float(max_norm / norm)  # a NumPy scalar would lift float32
+        uses = Counter(id(_owner(array)) for array in arrays)
+        for g, array in zip(grads, arrays, strict=True):
+            own = _owner(array) is array and uses[id(array)] == 1
+            if own and getattr(array.flags, "writeable", True):  # CuPy's arrays always are
+                array *= scale
+            else:
+                g.data = array_module(array).asarray(array * scale)
     return norm
+
+
+def _owner(array: Any) -> Any:
+    """The array whose memory `array` shows: itself, unless it is a view."""
+    while getattr(array, "base", None) is not None:
+        array = array.base
+    return array
