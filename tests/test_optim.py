@@ -557,12 +557,12 @@ def test_clipping_scales_each_gradient_once_whatever_memory_they_share(case, ord
 
 
 def test_clipping_scales_each_gradient_once_where_they_are_made_by_hand():
-    whole, frozen = normal(5), normal(2)
+    whole, row, frozen, others = normal(5), normal(3), normal(2), to_device(normal(4))
+    wide = np.lib.stride_tricks.as_strided(row, (3, 3), (0, row.itemsize))
     frozen.flags.writeable = False
-    wide = np.lib.stride_tricks.as_strided(whole, (3, 5), (0, whole.itemsize))
-    repeated = np.lib.stride_tricks.as_strided(normal(1), (4,), (0,))
-    grads = [Tensor(to_device(g)) for g in (whole, whole[1:3], wide, repeated, frozen, normal(3))]
-    grads.append(grads[-1])
+    arrays = [*map(to_device, (whole, whole[1:3], row, wide, frozen, normal(3))), others[1:3]]
+    grads = [Tensor(g) for g in arrays]
+    grads.append(grads[-2])  # one Tensor twice
     parameters = [parameter(*g.shape) for g in grads]
     for p, g in zip(parameters, grads, strict=True):
         p.grad = g
@@ -571,3 +571,4 @@ def test_clipping_scales_each_gradient_once_where_they_are_made_by_hand():
     assert optim.clip_grad_norm_(parameters, norm / 2) == pytest.approx(norm)
     for p, g in zip(parameters, before, strict=True):
         np.testing.assert_allclose(host(p.grad), g / 2, rtol=1e-12)
+    assert host(others).tolist() == normal(4).tolist()
