@@ -493,11 +493,13 @@ class Op:
         (`_x`) it gets only the shape and dtype, and the array is not kept alive.
         """
         self.joint_rule = rule
+        self._keeps.clear()  # what is kept was decided by the rule before
         return rule
 
     def vjps(self, *rules: Callable) -> "Op":
         """One rule per input, each giving one gradient; run only for tracked inputs."""
         self.rules = rules
+        self._keeps.clear()
         return self
 
     def no_gradient(self) -> "Op":
