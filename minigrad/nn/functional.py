@@ -7,7 +7,6 @@ import numpy as np
 from minigrad import ops, random
 from minigrad.errors import ShapeError
 from minigrad.ops import (
-    cross_entropy,
     embedding,
     gelu,
     linear,
@@ -19,11 +18,10 @@ from minigrad.ops import (
     softmax,
     tanh,
 )
-
-__all__ = [
-    "cross_entropy", "dropout", "embedding", "gelu", "layer_norm", "linear", "log_softmax",
-    "one_hot", "relu", "scaled_dot_product_attention", "sigmoid", "softmax", "tanh",
-]  # fmt: skip
+from minigrad.ops.activations import *
+from minigrad.ops.convs import *
+from minigrad.ops.losses import *
+from minigrad.ops.pools import *
 
 
 def dropout(x, p: float = 0.5, training: bool = True):
@@ -48,3 +46,9 @@ def layer_norm(x, normalized_shape, weight=None, bias=None, eps: float = 1e-5):
     weight, bias = (v if v is None else ops.reshape(v, shape=(-1,)) for v in (weight, bias))
     flat = ops.reshape(x, shape=(*x.shape[:-n], math.prod(shape)))
     return ops.reshape(ops.layer_norm(flat, weight, bias, eps=eps), shape=x.shape)
+
+
+__all__ = sorted(
+    name for name, value in globals().items()
+    if callable(value) and not name.startswith("_") and value is not ShapeError
+)  # fmt: skip

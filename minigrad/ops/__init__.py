@@ -2,118 +2,29 @@
 formulas get when they are to be differentiated, so it has NumPy's names.
 """
 
-from minigrad.autodiff import REGISTRY, Op
-from minigrad.ops.attentions import (
-    attention,
-    attention_grad,
-    attention_mask_grad,
-    scaled_dot_product_attention,
-)
-from minigrad.ops.creation import arange, from_numpy, full, ones, rand, randn, tensor, zeros
-from minigrad.ops.elementwise import (
-    absolute,
-    add,
-    astype,
-    bitwise_and,
-    bitwise_or,
-    bitwise_xor,
-    clip,
-    cos,
-    divide,
-    equal,
-    erf,
-    exp,
-    expm1,
-    gelu,
-    greater,
-    greater_equal,
-    invert,
-    isfinite,
-    isnan,
-    less,
-    less_equal,
-    log,
-    log1p,
-    logical_and,
-    logical_not,
-    logical_or,
-    masked_fill,
-    maximum,
-    minimum,
-    multiply,
-    negative,
-    not_equal,
-    ones_like,
-    power,
-    reciprocal,
-    relu,
-    sigmoid,
-    sign,
-    sin,
-    sqrt,
-    square,
-    stop_gradient,
-    subtract,
-    tanh,
-    where,
-    zeros_like,
-)
-from minigrad.ops.indexing import (
-    embedding,
-    embedding_grad,
-    gather,
-    getitem,
-    index_add,
-    index_select,
-    index_set,
-    one_hot,
-    scatter,
-    scatter_add,
-    take,
-    take_along_axis,
-)
-from minigrad.ops.losses import cross_entropy, cross_entropy_rows, cross_entropy_rows_grad
-from minigrad.ops.noise import dropout
-from minigrad.ops.norms import layer_norm, layer_norm_grad
-from minigrad.ops.products import einsum, linear, matmul
-from minigrad.ops.reductions import (
-    all,
-    any,
-    argmax,
-    argmin,
-    logsumexp,
-    max,
-    mean,
-    min,
-    std,
-    sum,
-    var,
-)
-from minigrad.ops.shaping import (
-    broadcast_to,
-    concatenate,
-    expand_dims,
-    moveaxis,
-    ravel,
-    reshape,
-    split,
-    squeeze,
-    stack,
-    swapaxes,
-    transpose,
-    tril,
-    triu,
-)
-from minigrad.ops.softmaxes import log_softmax, log_softmax_grad, softmax, softmax_grad
-
-abs = absolute
+from minigrad.autodiff import REGISTRY
+from minigrad.ops import linalg
+from minigrad.ops.activations import *
+from minigrad.ops.attentions import *
+from minigrad.ops.convs import *
+from minigrad.ops.creation import *
+from minigrad.ops.elementwise import *
+from minigrad.ops.indexing import *
+from minigrad.ops.losses import *
+from minigrad.ops.noise import *
+from minigrad.ops.norms import *
+from minigrad.ops.pools import *
+from minigrad.ops.products import *
+from minigrad.ops.reductions import *
+from minigrad.ops.shaping import *
+from minigrad.ops.softmaxes import *
 
 __all__ = sorted(
     name for name, value in globals().items()
-    if not name.startswith("_") and callable(value) and value is not Op
+    if not name.startswith("_") and (callable(value) or value is linalg)
 )  # fmt: skip
 
-from minigrad.ops import methods as _methods  # noqa: E402  (teaches Tensor the ops above)
+from minigrad.ops import methods as _methods
 
 for _op in REGISTRY.values():
     if _op.primitive and _op.differentiable and not _op.has_rule:

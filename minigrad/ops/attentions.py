@@ -15,6 +15,10 @@ from minigrad.ops.reductions import sum
 from minigrad.ops.shaping import broadcast_to, reshape, swapaxes, transpose
 from minigrad.ops.softmaxes import shifted_exp
 
+__all__ = [
+    "attention", "attention_grad", "attention_mask_grad", "scaled_dot_product_attention",
+]  # fmt: skip
+
 
 def _split(x, heads):
     """(B, T, H*D) -> (B, H, T, D)."""

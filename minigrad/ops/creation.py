@@ -6,6 +6,10 @@ from minigrad import random
 from minigrad.autodiff import Tensor, as_array
 from minigrad.backend import to_device, xp
 
+__all__ = [
+    "arange", "from_numpy", "full", "ones", "rand", "randn", "tensor", "zeros",
+]  # fmt: skip
+
 
 def tensor(data, dtype=None, requires_grad: bool = False) -> Tensor:
     """A new tensor with a copy of `data`: numbers, (nested) lists, an array or a Tensor.

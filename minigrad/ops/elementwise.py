@@ -12,6 +12,15 @@ from minigrad.autodiff import Tensor, op, primitive
 from minigrad.backend import is_array
 from minigrad.errors import DtypeError
 
+__all__ = [
+    "abs", "absolute", "add", "astype", "bitwise_and", "bitwise_or", "bitwise_xor", "clip", "cos",
+    "divide", "equal", "erf", "exp", "expm1", "gelu", "greater", "greater_equal", "invert",
+    "isfinite", "isnan", "less", "less_equal", "log", "log1p", "logical_and", "logical_not",
+    "logical_or", "masked_fill", "maximum", "minimum", "multiply", "negative", "not_equal",
+    "ones_like", "power", "reciprocal", "relu", "sigmoid", "sign", "sin", "sqrt", "square",
+    "stop_gradient", "subtract", "tanh", "where", "zeros_like",
+]  # fmt: skip
+
 
 def _match(*operands):
     """Operands with integer and boolean arrays in the dtype of the floating-point ones."""
@@ -157,6 +166,7 @@ def absolute(xp, x):
 
 
 absolute.vjps(lambda g, _y, x: g * sign(x))
+abs = absolute
 
 
 @primitive

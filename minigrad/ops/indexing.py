@@ -17,6 +17,11 @@ from minigrad.errors import DtypeError, OutOfRangeError, ShapeError
 from minigrad.ops.elementwise import _match, where, zeros_like
 from minigrad.ops.shaping import moveaxis, reshape
 
+__all__ = [
+    "embedding", "embedding_grad", "gather", "getitem", "index_add", "index_select", "index_set",
+    "one_hot", "scatter", "scatter_add", "take", "take_along_axis",
+]  # fmt: skip
+
 
 class _Slice(NamedTuple):
     """A slice that can be hashed, so that it may be a static parameter."""

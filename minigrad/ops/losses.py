@@ -8,6 +8,10 @@ from minigrad.ops.reductions import sum
 from minigrad.ops.shaping import expand_dims, moveaxis, reshape
 from minigrad.ops.softmaxes import log_softmax, softmax
 
+__all__ = [
+    "cross_entropy", "cross_entropy_rows", "cross_entropy_rows_grad",
+]  # fmt: skip
+
 REDUCTIONS = ("mean", "sum", "none")
 
 

@@ -3,6 +3,10 @@
 from minigrad import random
 from minigrad.autodiff import _PLAIN, primitive
 
+__all__ = [
+    "dropout",
+]  # fmt: skip
+
 _PLAIN.add(random.Key)  # a key enters a formula as it is
 
 

@@ -5,6 +5,10 @@ from minigrad.errors import ShapeError
 from minigrad.ops.elementwise import astype
 from minigrad.ops.reductions import mean, sum
 
+__all__ = [
+    "layer_norm", "layer_norm_grad",
+]  # fmt: skip
+
 
 @op(kernel=True)
 def layer_norm(xp, x, weight=None, bias=None, *, eps=1e-5):

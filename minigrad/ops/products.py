@@ -7,6 +7,10 @@ from minigrad.errors import ShapeError
 from minigrad.ops.elementwise import _match, astype
 from minigrad.ops.shaping import broadcast_to, expand_dims, reshape, transpose
 
+__all__ = [
+    "einsum", "linear", "matmul",
+]  # fmt: skip
+
 
 @primitive
 def matmul(xp, a, b):

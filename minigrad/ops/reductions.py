@@ -8,6 +8,10 @@ from minigrad.autodiff import op, primitive
 from minigrad.ops.elementwise import astype, stop_gradient, where
 from minigrad.ops.shaping import broadcast_to, reshape
 
+__all__ = [
+    "all", "any", "argmax", "argmin", "logsumexp", "max", "mean", "min", "std", "sum", "var",
+]  # fmt: skip
+
 
 def axes_of(axis, ndim: int) -> tuple[int, ...]:
     """The axes that `axis` means, as a tuple of non-negative numbers."""

@@ -10,6 +10,11 @@ from minigrad.autodiff import op, primitive
 from minigrad.errors import ShapeError
 from minigrad.ops.elementwise import _match
 
+__all__ = [
+    "broadcast_to", "concatenate", "expand_dims", "moveaxis", "ravel", "reshape", "split",
+    "squeeze", "stack", "swapaxes", "transpose", "tril", "triu",
+]  # fmt: skip
+
 
 @primitive
 def reshape(xp, x, *, shape):

@@ -6,6 +6,10 @@ from minigrad.autodiff import op
 from minigrad.ops.elementwise import stop_gradient
 from minigrad.ops.reductions import sum
 
+__all__ = [
+    "log_softmax", "log_softmax_grad", "softmax", "softmax_grad",
+]  # fmt: skip
+
 
 def shifted_exp(xp, x, axis):
     """`exp(x - max(x))` along `axis`, all zeros where all of `x` is minus infinity."""

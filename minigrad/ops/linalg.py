@@ -1,0 +1,3 @@
+"""Linear algebra, under NumPy's names: `minigrad.linalg`."""
+
+__all__: list[str] = []

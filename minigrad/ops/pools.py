@@ -1,0 +1,3 @@
+"""Pooling, interpolation, and what rearranges pixels."""
+
+__all__: list[str] = []

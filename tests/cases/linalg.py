@@ -1,0 +1,8 @@
+"""Linear algebra."""
+
+from cases.case import Case
+
+CASES: list[Case] = []
+
+# What the table names under another name.
+ALIASES: dict[str, str] = {}

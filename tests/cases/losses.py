@@ -1,0 +1,8 @@
+"""Losses."""
+
+from cases.case import Case
+
+CASES: list[Case] = []
+
+# What the table names under another name.
+ALIASES: dict[str, str] = {}
