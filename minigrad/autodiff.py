@@ -15,30 +15,33 @@ rule serves at two speeds: the ordinary walk hands it arrays and records nothing
 import functools
 import heapq
 import inspect
-import itertools
+import operator
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec
 
 import numpy as np
 
-from minigrad import kernels
+from minigrad import kernels, writes
+from minigrad.arguments import PLAIN, STATIC, Like, Signature, like, plain, reads
 from minigrad.backend import array_module, is_array, modes, sample, switched, to_numpy, xp
-from minigrad.errors import (
-    DtypeError,
-    GradientError,
-    MinigradError,
-    OutOfRangeError,
-    ShapeError,
-)
+from minigrad.errors import DtypeError, GradientError, MinigradError, OutOfRangeError, ShapeError
+
+if TYPE_CHECKING:
+    from minigrad.ops.methods import Manners  # what Tensor learns there
+else:
+    Manners = object
+
+ndarray = np.ndarray
 
 # ---------------------------------------------------------------------------------- Tensor
 
 
-class Tensor:
+class Tensor(Manners):
     """An array with a history.
 
     Args:
@@ -50,71 +53,51 @@ class Tensor:
     Attributes:
         data: the array, always an array (0-d, never a scalar).
         grad: the gradient that `backward` has summed up here, a Tensor; None while absent.
-        edge: (node, slot): this is output `slot` of `node`; None for a tensor made by hand.
+        edge: the node that made this tensor, or its slot there; None for a tensor made by hand.
 
     Its manners (operators, NumPy's methods, `len`, `repr` and so on) are taught to it by
     `minigrad.ops.methods`.
     """
 
-    __slots__ = ("__weakref__", "data", "edge", "grad", "name", "requires_grad")
+    __slots__ = ("__weakref__", "_data", "_hooks", "edge", "grad", "name", "requires_grad")
 
     # NumPy arrays leave `array * tensor` to us.
     __array_priority__ = 1000
 
     def __init__(self, data: Any, requires_grad: bool = False, name: str | None = None):
-        self.data = as_array(data)
+        self._data = as_array(data)
         self.grad: Tensor | None = None
-        self.edge: tuple[Node, int] | None = None
+        self.edge: Node | Slot | None = None
         self.name = name
         self.requires_grad = False
         self.requires_grad_(requires_grad)
 
-    shape = property(lambda self: self.data.shape)
-    dtype = property(lambda self: self.data.dtype)
-    ndim = property(lambda self: self.data.ndim)
-    size = property(lambda self: self.data.size)
+    def _set_data(self, array: Any) -> None:
+        if array is self._data:  # `x.data += 1` ends here
+            writes.wrote(array)
+        else:
+            self._data = as_array(array)
 
-    @property
-    def is_leaf(self) -> bool:
-        """Whether it was made by hand and not by a recorded op: only leaves get a `.grad`."""
-        return self.edge is None
+    data = property(operator.attrgetter("_data"), _set_data)
+    shape = property(operator.attrgetter("_data.shape"))
+    dtype = property(operator.attrgetter("_data.dtype"))
+    ndim = property(operator.attrgetter("_data.ndim"))
+    size = property(operator.attrgetter("_data.size"))
 
     def requires_grad_(self, requires_grad: bool = True) -> "Tensor":
         """Switch the wish for gradients on or off, in place; returns itself."""
-        if requires_grad and self.data.dtype.kind not in "fV":
+        if requires_grad and self._data.dtype.kind not in "fV":
             raise DtypeError(
                 f"Tensor: only floating-point tensors have gradients, this one is {self.dtype}; "
                 f"make it with dtype float32, or leave requires_grad off"
             )
         if not requires_grad and self.edge is not None:
             raise GradientError(
-                f"requires_grad_(False): this tensor was computed by '{self.edge[0].op.__name__}'; "
-                f"use .detach() for a tensor without its history"
+                f"requires_grad_(False): this tensor was computed by '{self.edge.node.op.__name__}'"
+                f"; use .detach() for a tensor without its history"
             )
         self.requires_grad = bool(requires_grad)
         return self
-
-    def detach(self) -> "Tensor":
-        """The same array without the history."""
-        return Tensor(self.data)
-
-    def numpy(self) -> np.ndarray:
-        """The values as a NumPy array, shared if they are on the host.
-
-        Raises:
-            GradientError: the tensor is tracked, so a change to the array would go unnoticed.
-        """
-        if self.requires_grad:
-            raise GradientError(
-                "numpy(): the tensor is tracked for gradients; write x.detach().numpy()"
-            )
-        return to_numpy(self.data)
-
-    def item(self) -> float | int | bool:
-        """The only element as a Python number; ShapeError unless there is exactly one."""
-        if self.size != 1:
-            raise ShapeError(f"item(): the tensor has {self.size} elements, shape {self.shape}")
-        return self.data.item()
 
     def backward(
         self,
@@ -133,10 +116,11 @@ class Tensor:
             create_graph: make the gradients themselves differentiable.
 
         Raises:
-            GradientError: nothing here is tracked, or the graph was freed by an earlier walk.
+            GradientError: nothing here is tracked, the graph was freed by an earlier walk, or an
+                array that it needs has been overwritten.
         """
-        sums = walk([self], [gradient], None, create_graph, retain_graph)
-        for leaf, (total, owned) in sums.items():
+        sums, mine = walk([self], [gradient], None, create_graph, retain_graph)
+        for leaf, total in sums.items():
             if leaf.grad is not None:
                 if create_graph or leaf.grad.requires_grad:
                     leaf.grad = leaf.grad + total
@@ -147,14 +131,14 @@ class Tensor:
             else:
                 # A leaf's gradient is its own: contributions may be views or serve elsewhere too.
                 total = as_array(total)
-                own = owned and total.flags.c_contiguous
+                own = leaf in mine and total.flags.c_contiguous
                 leaf.grad = wrap(total if own else total.copy(order="C"))
 
 
 def as_array(data: Any) -> Any:
     """The array behind `data`: shared if it is an array or a Tensor, made if it is numbers."""
     if type(data) is Tensor:
-        return data.data
+        return data._data
     if not is_array(data):
         numbers = np.asarray(data)
         if numbers.dtype == np.float64 and not isinstance(data, np.generic):
@@ -169,16 +153,15 @@ def as_array(data: Any) -> Any:
 
 def beside(inputs: Iterable, numbers: Any) -> Any:
     """`numbers`, which are not on a device yet, as an array where the arrays of `inputs` are."""
-    return array_module(*(x.data if type(x) is Tensor else x for x in inputs)).asarray(numbers)
+    return array_module(*(x._data if type(x) is Tensor else x for x in inputs)).asarray(numbers)
 
 
-def wrap(data: Any, edge: tuple["Node", int] | None = None) -> Tensor:
+def wrap(data: Any, edge: "Node | Slot | None" = None) -> Tensor:
     """A Tensor around an array that is known to be one, without the checks of the constructor."""
     x = Tensor.__new__(Tensor)
-    x.data = data
-    x.grad = None
+    x._data = data
+    x.grad = x.name = None
     x.edge = edge
-    x.name = None
     x.requires_grad = edge is not None
     return x
 
@@ -196,25 +179,6 @@ def enable_grad() -> AbstractContextManager[None]:
 # ------------------------------------------------------------------------------------ Node
 
 
-class Like:
-    """What a rule gets for an input whose values it does not need, so that they are not kept."""
-
-    __slots__ = ("dtype", "shape")
-
-    __array_ufunc__ = None  # arithmetic with it, by a rule that reads it all the same, is an error
-
-    def __init__(self, shape: tuple[int, ...], dtype: np.dtype):
-        self.shape, self.dtype = shape, dtype
-
-    ndim = property(lambda self: len(self.shape))
-
-
-like = functools.lru_cache(maxsize=1024)(Like)  # few are ever different, so they are shared
-
-
-_next_serial = itertools.count().__next__
-
-
 class Node:
     """One recorded call of an op.
 
@@ -224,59 +188,98 @@ class Node:
     It keeps output *arrays*, never output Tensors: those point here, and would be a cycle.
 
     Attributes:
-        parents: for each input, where gradients go: a leaf Tensor, the edge (node, slot) that made
-            the input, or None if it is not tracked.
+        parents: for each input, where gradients go: a leaf Tensor, the edge that made the input, or
+            None if it is not tracked.
         saved: for each input, its array or scalar if a rule needs it, else a `Like`.
-        output: the output array (a tuple of them) if a rule needs it, else its `Like`.
+        output: the output array if a rule needs it, else None, as the gradient is like it; with
+            several outputs a tuple of them or of their `Like`s.
+        serial: the tick of `minigrad.writes` at which it was recorded.
+        hooks: functions to call with the gradient of output `slot`: {slot: [function, ...]}.
         freed_by: where the walk was asked for that has used up this node.
     """
 
-    __slots__ = ("freed_by", "op", "output", "params", "parents", "saved", "serial")
+    __slots__ = ("freed_by", "hooks", "op", "output", "params", "parents", "saved", "serial")
 
     def __init__(self, op, parents, saved, output, params):
         self.op, self.parents, self.saved = op, parents, saved
         self.output, self.params = output, params
-        self.serial = _next_serial()
-        self.freed_by: str | None = None
+        self.serial = writes.tick()
+        self.hooks = self.freed_by = None
+
+    node = property(lambda self: self)
 
     def free(self, line: str) -> None:
         """Forget everything but who did it."""
-        self.parents = self.saved = self.output = self.params = None
+        self.parents = self.saved = self.output = self.params = self.hooks = None
         self.freed_by = line
 
-    def pull_back(self, g: Any, useful: Callable[[Any], bool], as_tensors: bool) -> list:
+    def pull_back(self, g: Any, useful: Callable[[Any], bool] | None, as_tensors: bool) -> list:
         """Pairs (parent, gradient of that input), for the parents that are `useful`.
 
         Arrays in, arrays out; or Tensors in, Tensors out.
         """
-        found = []
-        op, inputs, output = self.op, self.saved, self.output
+        op, parents, saved, output = self.op, self.parents, self.saved, self.output
+        if writes.latest > self.serial:
+            self.check_unwritten()
+        if output is None:
+            output = _like(g._data if as_tensors else g)
+        inputs = saved
         if as_tensors:
-            inputs = tuple(map(_as_tensor, inputs, self.parents))
+            inputs = tuple(map(_as_tensor, saved, parents))
             if isinstance(output, tuple):
-                output = tuple(_as_tensor(y, (self, i)) for i, y in enumerate(output))
+                output = tuple(_as_tensor(y, Slot(self, i)) for i, y in enumerate(output))
             else:
-                output = _as_tensor(output, (self, 0))
-        if op.joint_rule is not None:
-            results = op.joint_rule(g, output, *inputs, **self.params)
-            if not isinstance(results, tuple | list):
-                results = (results,)
-            if len(results) != len(self.parents):
-                raise GradientError(
-                    f"the rule of '{op.__name__}' gave {len(results)} gradients for "
-                    f"{len(self.parents)} inputs"
-                )
-            for parent, like, result in zip(self.parents, self.saved, results, strict=True):
-                if result is not None and parent is not None and useful(parent):
-                    result = result() if callable(result) else result
-                    found.append((parent, _fit(op, result, like)))
-        else:
-            for i, parent in enumerate(self.parents):
-                if parent is not None and useful(parent):
-                    result = op.rule_of(i)(g, output, *inputs, **self.params)
+                output = _as_tensor(output, self)
+        found = []
+        if op.joint_rule is None:
+            rules, last = op.rules, len(op.rules) - 1
+            for i, parent in enumerate(parents):
+                if parent is not None and (useful is None or useful(parent)):
+                    rule = rules[i if i < last else last]
+                    result = rule(g, output, *inputs, **self.params)
                     if result is not None:
-                        found.append((parent, _fit(op, result, self.saved[i])))
+                        found.append((parent, _fit(op, result, saved[i])))
+            return found
+        results = op.joint_rule(g, output, *inputs, **self.params)
+        if not isinstance(results, tuple | list):
+            results = (results,)
+        if len(results) != len(parents):
+            raise GradientError(
+                f"the rule of '{op.__name__}' gave {len(results)} gradients for {len(parents)} "
+                f"inputs"
+            )
+        for parent, x, result in zip(parents, saved, results, strict=True):
+            if parent is not None and result is not None and (useful is None or useful(parent)):
+                result = result() if callable(result) else result
+                found.append((parent, _fit(op, result, x)))
         return found
+
+    def check_unwritten(self) -> None:
+        """Raise if an array that was kept here has been overwritten since."""
+        outputs = self.output if isinstance(self.output, tuple) else (self.output,)
+        for what, kept in (("input", self.saved), ("output", outputs)):
+            for i, x in enumerate(kept):
+                if is_array(x) and writes.overwritten(x, self.serial):
+                    raise GradientError(
+                        f"{what} {i} of '{self.op.__name__}', {sample(x)}, has been overwritten "
+                        f"since it was used, and its gradient needs the old values; walk back "
+                        f"before you write, or write to a copy"
+                    )
+
+
+class Slot:
+    """The edge of one output of a node that has several."""
+
+    __slots__ = ("index", "node")
+
+    def __init__(self, node: Node, index: int):
+        self.node, self.index = node, index
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is Slot and self.node is other.node and self.index == other.index
+
+    def __hash__(self) -> int:
+        return hash((self.node.serial, self.index))
 
 
 def _as_tensor(x: Any, parent: Any) -> Any:
@@ -285,7 +288,7 @@ def _as_tensor(x: Any, parent: Any) -> Any:
         return x
     if type(parent) is not Tensor:
         return wrap(x, parent)
-    if parent.data is not x:
+    if parent._data is not x:
         raise GradientError(
             f"the leaf {parent.name or 'tensor'} of shape {parent.shape} was given another array "
             f"after it was used; differentiate before you replace .data"
@@ -299,17 +302,17 @@ def _fit(op: "Op", g: Any, like: Any) -> Any:
     Broadcasting copied the input along its missing axes and along its axes of length 1, so the
     gradient is summed along those. (Only methods are used, which arrays and Tensors share.)
     """
-    if type(g) is not Tensor and not is_array(g):
+    if type(g) is not ndarray and type(g) is not Tensor and not is_array(g):
         g = np.asarray(g)  # arithmetic on 0-d arrays gives NumPy scalars
+    if type(like) is not ndarray or type(g) is not ndarray:
+        g = _fit_levels(g, like)
     shape, given = like.shape, g.shape
     if given != shape:
-        lead = g.ndim - len(shape)
-        grown = tuple(
-            i for i, n in enumerate(g.shape) if i < lead or (shape[i - lead] == 1 and n != 1)
-        )
+        lead = len(given) - len(shape)
+        grown = tuple(i for i, n in enumerate(given) if i < lead or (shape[i - lead] == 1 and n != 1))
         if lead >= 0:
             g = g.sum(axis=grown, keepdims=True).reshape(
-                tuple(1 if i in grown else n for i, n in enumerate(g.shape))[lead:]
+                tuple(1 if i in grown else n for i, n in enumerate(given))[lead:]
             )
         if g.shape != shape:
             raise GradientError(
@@ -319,16 +322,22 @@ def _fit(op: "Op", g: Any, like: Any) -> Any:
     return g if g.dtype == like.dtype else g.astype(like.dtype)
 
 
+def _fit_levels(g: Any, like: Any) -> Any:
+    """`g` with the hidden batch axes of `like`: under `vmap` they broadcast as the visible do."""
+    wanted = getattr(like, "levels", ())
+    if getattr(g._data if type(g) is Tensor else g, "levels", ()) == wanted:
+        return g
+    return _ops().relevel(g, levels=wanted)
+
+
 # -------------------------------------------------------------------------------------- Op
 
-REGISTRY: dict[str, "Op"] = {}
+REGISTRY: dict[str, "Op"] = {}  # a user's op stands there as 'module.name'
 
-# Types that enter a formula as they are. A NumPy float64 is a Python float, and stays as weak.
-_PLAIN = {np.ndarray, int, float, bool, type(None)}
-_STATIC = {int, float, bool, str, tuple, type(None)}
+P = ParamSpec("P")
 
 
-class Op:
+class Op(Generic[P]):
     """One formula; perhaps a rule; perhaps a kernel.
 
     A formula is a function `f(xp, *inputs, **params)` of an array module. With `xp` numpy or cupy
@@ -344,141 +353,147 @@ class Op:
     nothing.
     """
 
-    def __init__(self, formula: Callable, *, primitive: bool, kernel: bool, outputs: int):
+    def __init__(self, formula: Callable, *, primitive: bool, kernel: Any, outputs: int):
         functools.update_wrapper(self, formula)  # the formula's docstring is the op's
-        first, *rest = inspect.signature(formula).parameters.values()
-        if first.name != "xp":
-            raise TypeError(f"the formula of '{self.__name__}' must take 'xp' first")
-        self.__signature__ = inspect.Signature(rest)
-        self.variadic = any(p.kind is p.VAR_POSITIONAL for p in rest)
-        self.static = {p.name: p.default for p in rest if p.kind is p.KEYWORD_ONLY}
-        self.inputs = {p.name: p.default for p in rest if p.kind is p.POSITIONAL_OR_KEYWORD}
-        self.arity = None if self.variadic else len(self.inputs)
-        self.formula, self.primitive, self.kernel, self.outputs = (
-            formula,
-            primitive,
-            kernel,
-            outputs,
-        )
+        signature = Signature(self.__name__, formula)
+        self.bind, self.arity, self.static = signature.bind, signature.arity, signature.static
+        self.__signature__ = signature.signature.replace(return_annotation=Tensor)
+        self.formula, self.primitive, self.outputs = formula, primitive, outputs
+        self.kernel = {"numpy": kernel} if callable(kernel) else (kernel or None)
         self.joint_rule: Callable | None = None
         self.rules: tuple[Callable, ...] | None = None
         self.differentiable = True
-        self._keeps: dict[tuple[int, int], tuple[bool, tuple[bool, ...]]] = {}
-        if self.__name__ in REGISTRY and REGISTRY[self.__name__].__module__ != self.__module__:
-            raise ValueError(f"there is an op '{self.__name__}' in another module already")
-        REGISTRY[self.__name__] = self
+        self._keeps: dict[int, tuple[bool, tuple[bool, ...] | None]] = {}
+        ours = self.__module__.startswith("minigrad.")
+        REGISTRY[self.__name__ if ours else f"{self.__module__}.{self.__name__}"] = self
 
-    def __call__(self, *inputs: Any, **params: Any) -> Any:
+    def __get__(self, x: Any, owner: Any = None) -> Any:
+        """An op in a class body becomes a method; and `help(op)` shows it as a function."""
+        return self if x is None else functools.partial(self, x)
+
+    def __call__(self, *inputs: P.args, **params: P.kwargs) -> Tensor:
         if len(inputs) != self.arity or (params and not params.keys() <= self.static.keys()):
             inputs, params = self.bind(inputs, params)
-        arrays, tracked, tensors, bit = [], 0, False, 1
+        arrays, parents, tracked, tensors, module, bit = [], [], 0, False, np, 1
         for x in inputs:
-            kind = type(x)
-            if kind is Tensor:
+            parent = None
+            if type(x) is Tensor:
                 tensors = True
                 if x.requires_grad:
                     tracked |= bit
-                x = x.data
-            elif kind not in _PLAIN:
-                x = _plain(x, inputs)
+                    parent = x.edge or x
+                x = x._data
+            if type(x) not in PLAIN:
+                module = None
             arrays.append(x)
+            parents.append(parent)
             bit += bit
+        if module is None:
+            arrays = plain(arrays)
+            module = array_module(*arrays)
+        if params:
+            self.check_static(params)
+        mode = modes.get()
+        if tracked:
+            if not mode.recording or not self.differentiable:
+                tracked = 0
+            elif self.joint_rule is None and self.rules is None:
+                return self.inline(inputs, arrays, params)
+        if mode.observers:
+            began = time.perf_counter()
+        try:
+            y = NotImplemented
+            if self.kernel is not None:
+                y = self.compute_by_kernel(module, arrays, params)
+            if y is NotImplemented:
+                y = self.formula(module, *arrays, **params)
+        except (ValueError, IndexError) as error:
+            raise self.explained(error, arrays) from error
+        if type(y) is not ndarray or self.outputs != 1:
+            y = self.checked(module, y)
+        if tracked:
+            y = self.record(arrays, parents, params, tracked, bit, y)
+        elif tensors:
+            y = wrap(y) if self.outputs == 1 else tuple(map(wrap, y))
+        if mode.observers:
+            for observer in mode.observers:
+                observer.called(self, arrays, params, y, time.perf_counter() - began)
+        return y
+
+    def check_static(self, params: dict[str, Any]) -> None:
+        """Raise if a static parameter is an array."""
         for name, value in params.items():
-            if type(value) not in _STATIC and (type(value) is Tensor or is_array(value)):
+            if type(value) not in STATIC and (type(value) is Tensor or is_array(value)):
                 raise TypeError(
                     f"{self.__name__}: '{name}' is a static parameter and cannot be an array"
                 )
-        if tracked and self.differentiable and modes.get().recording:
-            if self.joint_rule is None and self.rules is None:
-                if self.primitive:
-                    raise GradientError(
-                        f"the primitive '{self.__name__}' has no rule: give it one with @"
-                        f"{self.__name__}.vjp, or declare .no_gradient()"
-                    )
-                return self.formula(_ops(), *inputs, **params)  # record the ops it is made of
-            return self.record(inputs, arrays, params, tracked, self.compute(arrays, params))
-        y = self.compute(arrays, params)
-        if not tensors:
-            return y
-        return wrap(y) if self.outputs == 1 else tuple(map(wrap, y))
 
-    def bind(self, inputs: tuple, params: dict) -> tuple[tuple, dict]:
-        """Inputs in their places and static parameters by name, as NumPy lets one mix them.
-
-        `sum(x, 0)`, `sum(x, axis=0)` and `layer_norm(x, weight=w)` all work.
-        """
-        if not self.variadic:
-            inputs, extra = inputs[: self.arity], inputs[self.arity :]
-            if len(extra) > len(self.static):
-                raise TypeError(f"{self.__name__}{self.__signature__}: too many arguments")
-            for name, value in zip(self.static, extra, strict=False):
-                if name in params:
-                    raise TypeError(f"{self.__name__}: two values for '{name}'")
-                params[name] = value
-            for name, default in list(self.inputs.items())[len(inputs) :]:
-                value = params.pop(name, default)
-                if value is inspect.Parameter.empty:
-                    raise TypeError(f"{self.__name__}{self.__signature__}: '{name}' is missing")
-                inputs += (value,)
-        for name in params:
-            if name not in self.static:
-                raise TypeError(
-                    f"{self.__name__}{self.__signature__}: there is no argument '{name}'"
-                )
-        return inputs, params
-
-    def compute(self, arrays: Sequence, params: dict[str, Any]) -> Any:
-        """The value for plain arrays: from the kernel, or where it declines from the formula."""
-        module = array_module(*arrays)
-        y = NotImplemented
-        if self.kernel and module is np:
-            y = self.compute_by_kernel(*arrays, **params)
-        if y is NotImplemented:
-            try:
-                y = self.formula(module, *arrays, **params)
-            except MinigradError:
-                raise
-            except (ValueError, IndexError) as error:
-                came = ", ".join(map(sample, arrays))
-                kind = OutOfRangeError if isinstance(error, IndexError) else ShapeError
-                name = self.__name__.removeprefix("_")
-                raise kind(f"{name}: {error} (inputs: {came})") from error
-        if type(y) is np.ndarray and self.outputs == 1:
-            return y
-        if (len(y) if type(y) is tuple else 1) != self.outputs:
-            raise TypeError(
-                f"the formula of '{self.__name__}' gave {len(y) if type(y) is tuple else 1} "
-                f"outputs, it was declared with outputs={self.outputs}"
+    def inline(self, inputs: tuple, arrays: list, params: dict) -> Any:
+        """Record, in place of a call without a rule, the ops that its formula is made of."""
+        if self.primitive:
+            raise GradientError(
+                f"the primitive '{self.__name__}' has no rule: give it one with @{self.__name__}"
+                f".vjp, or declare .no_gradient()"
             )
-        if type(y) is tuple:
-            return tuple(v if is_array(v) else np.asarray(v) for v in y)
-        return y if is_array(y) else np.asarray(y)  # np.sum gives scalars, not 0-d arrays
+        try:
+            return self.formula(_ops(), *inputs, **params)
+        except (ValueError, IndexError) as error:
+            raise self.explained(error, arrays) from error
 
-    def compute_by_kernel(self, *arrays: Any, **params: Any) -> Any:
-        """The kernel's value for NumPy arrays; `NotImplemented` if there is none or it declines."""
-        kernel = kernels.find(self.__name__)
+    def checked(self, module: Any, y: Any) -> Any:
+        """What a formula gave, as an array or as the tuple of arrays that was declared."""
+        many = type(y) is tuple
+        if (len(y) if many else 1) != self.outputs:
+            raise TypeError(
+                f"the formula of '{self.__name__}' gave {len(y) if many else 1} outputs, it was "
+                f"declared with outputs={self.outputs}"
+            )
+        settle = getattr(module, "settle", as_array)
+        return tuple(map(settle, y)) if many else settle(y)  # np.sum gives scalars, not arrays
+
+    def compute_by_kernel(self, module: Any, arrays: Sequence, params: dict[str, Any]) -> Any:
+        """The kernel's value; `NotImplemented` if there is none for `module` or it declines."""
+        if self.kernel is True:
+            kernel = kernels.find(self.__name__) if module is np else None
+        else:
+            kernel = self.kernel.get(module.__name__) if kernels.prefer(True) else None
         if kernel is None:
             return NotImplemented
-        return kernel(*arrays, **{**self.static, **params})
+        return kernel(*arrays, **(self.static | params))
 
-    def record(self, inputs: tuple, arrays: list, params: dict, tracked: int, y: Any) -> Any:
-        """The output as Tensors that know this call."""
-        keep_output, keep_inputs = self._keeps.get((tracked, len(inputs))) or self.keeps(
-            tracked, len(inputs)
-        )
-        parents, saved = [], []
-        for x, a, keep in zip(inputs, arrays, keep_inputs, strict=True):
-            parents.append((x.edge or x) if tracked & 1 else None)
-            saved.append(a if keep or not is_array(a) else like(a.shape, a.dtype))
-            tracked >>= 1
-        if self.outputs == 1:
-            if y.dtype.kind in "iub":
-                return wrap(y)  # a cast to integers or booleans: the history ends
-            output = y if keep_output else like(y.shape, y.dtype)
-            return wrap(y, (Node(self, parents, saved, output, params), 0))
-        output = y if keep_output else tuple(like(v.shape, v.dtype) for v in y)
-        node = Node(self, parents, saved, output, params)
-        return tuple(wrap(v, (node, i)) for i, v in enumerate(y))
+    def explained(self, error: Exception, arrays: Sequence) -> Exception:
+        """An error of the formula as one that names the op and what came."""
+        if isinstance(error, MinigradError):
+            return error
+        kind = OutOfRangeError if isinstance(error, IndexError) else ShapeError
+        if isinstance(error, np.linalg.LinAlgError):
+            kind = np.linalg.LinAlgError
+        came = ", ".join(map(sample, arrays))
+        return kind(f"{self.__name__.removeprefix('_')}: {error} (inputs: {came})")
+
+    def record(
+        self, arrays: list, parents: list, params: dict, tracked: int, bit: int, y: Any
+    ) -> Any:
+        """The output as Tensors that know this call.
+
+        The bits of `tracked` say which inputs are; `bit` is the one above, and so tells how many
+        inputs there are.
+        """
+        keeps = self._keeps.get(tracked | bit)
+        if keeps is None:
+            keeps = self._keeps[tracked | bit] = self.keeps(tracked, len(arrays))
+        keep_output, keep_inputs = keeps
+        saved = arrays
+        if keep_inputs is not None:
+            saved = []
+            for a, keep in zip(arrays, keep_inputs):  # noqa: B905 (time counts here)
+                saved.append(a if keep else _like(a))  # noqa: PERF401
+        if self.outputs > 1:
+            node = Node(self, parents, saved, y if keep_output else tuple(map(_like, y)), params)
+            return tuple(wrap(v, Slot(node, i)) for i, v in enumerate(y))
+        if y.dtype.kind in "iub":
+            return wrap(y)  # a cast to integers or booleans: the history ends
+        return wrap(y, Node(self, parents, saved, y if keep_output else None, params))
 
     # -- rules
 
@@ -497,7 +512,10 @@ class Op:
         return rule
 
     def vjps(self, *rules: Callable) -> "Op":
-        """One rule per input, each giving one gradient; run only for tracked inputs."""
+        """One rule per input, each giving one gradient; run only for tracked inputs.
+
+        The last one serves all further inputs of a variadic op.
+        """
         self.rules = rules
         self._keeps.clear()
         return self
@@ -511,61 +529,25 @@ class Op:
     def has_rule(self) -> bool:
         return self.joint_rule is not None or self.rules is not None
 
-    def rule_of(self, i: int) -> Callable:
-        """The rule of input `i`; the last one serves all further inputs of a variadic op."""
-        return self.rules[min(i, len(self.rules) - 1)]
-
-    def keeps(self, tracked: int, count: int) -> tuple[bool, tuple[bool, ...]]:
-        """Whether the rules for the tracked inputs need the output, and which inputs."""
-        key = (tracked, count)
-        if key not in self._keeps:
-            rules = (
-                [self.joint_rule]
-                if self.joint_rule is not None
-                else [self.rule_of(i) for i in range(count) if tracked >> i & 1]
-            )
-            needs = [_needs(rule, count) for rule in rules]
-            self._keeps[key] = (
-                any(output for output, _ in needs),
-                tuple(any(inputs[i] for _, inputs in needs) for i in range(count)),
-            )
-        return self._keeps[key]
+    def keeps(self, tracked: int, count: int) -> tuple[bool, tuple[bool, ...] | None]:
+        """Whether the rules for the tracked inputs need the output, and which inputs: None for all."""
+        rules = (self.joint_rule,)
+        if self.joint_rule is None:
+            last = len(self.rules) - 1
+            rules = [self.rules[min(i, last)] for i in range(count) if tracked >> i & 1]
+        needs = [reads(rule, count) for rule in rules]
+        inputs = tuple(any(wanted[i] for _, wanted in needs) for i in range(count))
+        return any(output for output, _ in needs), None if all(inputs) else inputs
 
     def __repr__(self) -> str:
-        return f"<op {self.__name__}{self.__signature__}>"
+        return f"<op {self.__name__}{self.__signature__.replace(return_annotation=inspect.Signature.empty)}>"
 
 
-def _needs(rule: Callable, count: int) -> tuple[bool, list[bool]]:
-    """Whether a rule reads the output, and which of `count` inputs it reads."""
-    _, output, *inputs = inspect.signature(rule).parameters.values()
-    reads: list[bool] = []
-    for p in inputs:
-        if p.kind is p.VAR_POSITIONAL:
-            reads += [not p.name.startswith("_")] * (count - len(reads))
-        elif p.kind is not p.KEYWORD_ONLY and p.kind is not p.VAR_KEYWORD:
-            reads.append(not p.name.startswith("_"))
-    return not output.name.startswith("_"), reads + [True] * (count - len(reads))
-
-
-def _plain(x: Any, inputs: tuple) -> Any:
-    """The input `x`, one of `inputs` and not a Tensor, as a formula takes it."""
-    if isinstance(x, float) and any(_narrow(v) for v in inputs):
-        return float(x)  # np.float64 is a float: it must not lift float32 arrays
-    if isinstance(x, np.generic):
-        return beside(inputs, x)
-    if isinstance(x, list):
-        numbers = np.asarray(x)
-        numbers = numbers.astype(np.float32) if numbers.dtype == np.float64 else numbers
-        return beside(inputs, numbers)
-    if isinstance(x, complex) or (is_array(x) and x.dtype.kind == "c"):
-        raise DtypeError("complex numbers are not supported; keep real and imaginary part apart")
-    return x
-
-
-def _narrow(x: Any) -> bool:
-    """Whether `x` has a floating-point dtype below float64."""
-    dtype = getattr(x, "dtype", None)
-    return dtype is not None and dtype.itemsize < 8 and dtype.kind in "fV"
+def _like(a: Any) -> Any:
+    """What is kept of an array that no rule reads."""
+    if type(a) is ndarray:
+        return like(a.shape, a.dtype)
+    return Like(a.shape, a.dtype, getattr(a, "levels", ())) if is_array(a) else a
 
 
 @functools.cache
@@ -575,18 +557,30 @@ def _ops() -> Any:
     return minigrad.ops
 
 
-def op(formula: Callable | None = None, *, kernel: bool = False, outputs: int = 1) -> Any:
+def op(
+    formula: Callable[Concatenate[Any, P], Any] | None = None,
+    *,
+    kernel: Any = None,
+    outputs: int = 1,
+) -> Op[P]:
     """Decorator: a composite op from a formula in `xp` whose functions `minigrad.ops` has too.
 
     Args:
-        kernel: whether `minigrad.kernels.cpu` has a fast version under the same name.
+        kernel: a faster version for NumPy arrays, called with the inputs and all static parameters,
+            which returns NotImplemented where it declines; or a mapping of such functions by
+            'numpy' and 'cupy'; or True for the one in `minigrad.kernels.cpu` of the same name.
         outputs: how many arrays the formula gives, as a tuple if more than one.
     """
     make = functools.partial(Op, primitive=False, kernel=kernel, outputs=outputs)
     return make if formula is None else make(formula)
 
 
-def primitive(formula: Callable | None = None, *, kernel: bool = False, outputs: int = 1) -> Any:
+def primitive(
+    formula: Callable[Concatenate[Any, P], Any] | None = None,
+    *,
+    kernel: Any = None,
+    outputs: int = 1,
+) -> Op[P]:
     """Decorator: an op whose formula calls the array module itself; it must be given a rule."""
     make = functools.partial(Op, primitive=True, kernel=kernel, outputs=outputs)
     return make if formula is None else make(formula)
@@ -607,8 +601,7 @@ def gradients(
 
     Args:
         outputs: one tensor or several.
-        inputs: one tensor, a sequence, or a mapping of names; leaves or tensors on the way. They
-            need not be leaves.
+        inputs: one tensor, a sequence, or a mapping of names; leaves or tensors on the way.
         grad_outputs: for each output, the gradient of something further with respect to it; may be
             left out for outputs with one element.
         create_graph: make the result differentiable.
@@ -619,13 +612,12 @@ def gradients(
         that took no part has None, which is not zero: an optimizer leaves it as it is. The
         gradients may share memory with each other.
     """
+    options = {"create_graph": create_graph, "retain_graph": retain_graph}
     if isinstance(inputs, Mapping):
-        found = gradients(outputs, list(inputs.values()), grad_outputs,
-                          create_graph=create_graph, retain_graph=retain_graph)  # fmt: skip
+        found = gradients(outputs, list(inputs.values()), grad_outputs, **options)
         return dict(zip(inputs, found, strict=True))
     if type(inputs) is Tensor:
-        return gradients(outputs, [inputs], grad_outputs,
-                         create_graph=create_graph, retain_graph=retain_graph)[0]  # fmt: skip
+        return gradients(outputs, [inputs], grad_outputs, **options)[0]
     inputs = list(inputs)
     if not isinstance(outputs, Sequence):
         outputs, grad_outputs = [outputs], [grad_outputs]
@@ -641,12 +633,9 @@ def gradients(
                 "gradients: an input is not tracked; make it with requires_grad=True before it is "
                 "used"
             )
-    sums = walk(outputs, grad_outputs, inputs, create_graph, retain_graph)
-    found = [sums.get(x.edge or x, (None,))[0] for x in inputs]
-    return [wrap(g) if is_array(g) else g for g in found]
-
-
-_ABSENT = (None, False)
+    sums, _ = walk(outputs, grad_outputs, inputs, create_graph, retain_graph)
+    found = [sums.get(x.edge or x) for x in inputs]
+    return [g if g is None or type(g) is Tensor else wrap(g) for g in found]
 
 
 def walk(
@@ -655,62 +644,99 @@ def walk(
     inputs: Sequence[Tensor] | None,
     create_graph: bool,
     retain_graph: bool | None,
-) -> dict[Any, tuple[Any, bool]]:
+) -> tuple[dict[Any, Any], set[Any]]:
     """Walk back from `outputs` and sum the gradients that arrive at `inputs` (None: at all leaves).
 
     Returns:
-        {leaf or edge: (gradient, owned)}: arrays, or Tensors with `create_graph`. `owned` says that
-        the array was allocated here and is known to nobody else.
+        {leaf or edge: gradient}, of arrays, or of Tensors with `create_graph`; and the set of those
+        whose gradient was allocated here and is known to nobody else.
     """
-    seeds = [_seed(y, g, create_graph) for y, g in zip(outputs, grad_outputs, strict=True)]
+    found = [
+        (y.edge or y, _seed(y, g, create_graph)) for y, g in zip(outputs, grad_outputs, strict=True)
+    ]
     retain = create_graph if retain_graph is None else retain_graph
-    line = "" if retain else _caller()
+    line = "" if retain else caller()
     wanted = None if inputs is None else {x.edge or x for x in inputs}
     useful, leads = _usefulness(outputs, wanted)
+    observers = modes.get().observers
 
-    sums: dict[Any, tuple[Any, bool]] = {}  # of leaves, and of edges whose node is still to come
-    nodes: dict[int, Node] = {}
-    heap: list[int] = []  # negative serial numbers: the smallest is the newest node
-
-    def add(target: Any, g: Any) -> None:
-        total, owned = sums.get(target, _ABSENT)
-        if total is None:
-            sums[target] = (g, False)
-        elif owned:
-            total += g
-        elif create_graph:
-            sums[target] = (total + g, False)
-        else:
-            total = total + g
-            sums[target] = (total, True) if is_array(total) else (np.asarray(total), False)
-        if type(target) is not tuple or (serial := target[0].serial) in nodes:
-            return
-        if leads is None or serial in leads:
-            nodes[serial] = target[0]
-            heapq.heappush(heap, -serial)
+    sums: dict[Any, Any] = {}  # of leaves, and of edges whose node is still to come
+    mine: set[Any] = set()
+    heap: list[tuple[int, Node]] = []  # by negative serial number: the smallest is the newest node
+    queued: set[int] = set()  # nodes with several outputs that are in the heap
 
     with switched(recording=create_graph):
-        for y, g in zip(outputs, seeds, strict=True):
-            if useful(target := y.edge or y):
-                add(target, g)
-        while heap:
-            node = nodes.pop(-heapq.heappop(heap))
-            g = []
-            for slot in range(node.op.outputs):
-                edge = (node, slot)
-                take = sums.get if wanted is not None and edge in wanted else sums.pop
-                g.append(take(edge, _ABSENT)[0])
+        if wanted is not None:
+            found = [(target, g) for target, g in found if useful(target)]
+        while True:
+            for target, g in found:
+                total = sums.get(target)
+                if total is not None:
+                    if target in mine:
+                        total += g
+                    else:
+                        total = total + g
+                        if not create_graph:
+                            mine.add(target)
+                        sums[target] = total if type(total) is Tensor else as_array(total)
+                    continue
+                sums[target] = g
+                if type(target) is Tensor:
+                    continue
+                node = target.node
+                if leads is not None and node.serial not in leads:
+                    continue
+                if type(target) is Slot:
+                    if node.serial in queued:
+                        continue
+                    queued.add(node.serial)
+                heapq.heappush(heap, (-node.serial, node))
+            if not heap:
+                break
+            node = heapq.heappop(heap)[1]
             if node.freed_by is not None:
                 raise GradientError(
                     f"the graph was freed by the walk at {node.freed_by}; pass retain_graph=True "
                     f"there to walk it again (at op '{node.op.__name__}')"
                 )
-            g = g[0] if node.op.outputs == 1 else tuple(g)
-            for parent, contribution in node.pull_back(g, useful, create_graph):
-                add(parent, contribution)
+            if node.hooks is not None:
+                for slot, hooks in node.hooks.items():
+                    _hooked(sums, node if node.op.outputs == 1 else Slot(node, slot), hooks)
+            if node.op.outputs == 1:
+                g = sums.pop(node) if wanted is None or node not in wanted else sums[node]
+            else:
+                edges = [Slot(node, i) for i in range(node.op.outputs)]
+                g = tuple(
+                    sums.get(e) if wanted is not None and e in wanted else sums.pop(e, None)
+                    for e in edges
+                )
+            began = time.perf_counter() if observers else 0.0
+            found = node.pull_back(g, useful, create_graph)
+            for observer in observers:
+                observer.pulled_back(node, g, found, time.perf_counter() - began)
             if not retain:
                 node.free(line)
-    return sums
+        for target in sums:
+            if type(target) is Tensor and (hooks := getattr(target, "_hooks", None)):
+                _hooked(sums, target, hooks)
+                mine.discard(target)
+    return sums, mine
+
+
+def _hooked(sums: dict[Any, Any], target: Any, hooks: list[Callable]) -> None:
+    """Show the gradient of `target` to its hooks; what one returns takes its place."""
+    for hook in hooks:
+        if (g := sums.get(target)) is None:
+            return
+        shown = g if type(g) is Tensor else wrap(g)
+        if (new := hook(shown)) is not None:
+            new = new if type(g) is Tensor else as_array(new)
+            if new.shape != g.shape:
+                raise ShapeError(
+                    f"register_hook: the hook gave a gradient of shape {new.shape} for one of "
+                    f"shape {g.shape}"
+                )
+            sums[target] = new if new.dtype == g.dtype else new.astype(g.dtype)
 
 
 def _seed(y: Tensor, g: Any, create_graph: bool) -> Any:
@@ -726,37 +752,38 @@ def _seed(y: Tensor, g: Any, create_graph: bool) -> Any:
                 f"the output has shape {y.shape}; give its gradient, or reduce it to one element "
                 f"first (for example with .sum())"
             )
-        g = array_module(y.data).ones_like(y.data)
+        g = array_module(y._data).ones_like(y._data)
     elif not (create_graph and type(g) is Tensor):
         g = as_array(g)
-        if type(g) is not type(y.data):
-            g = to_numpy(g) if isinstance(y.data, np.ndarray) else beside([y], g)
+        if type(g) is not type(y._data):
+            g = to_numpy(g) if isinstance(y._data, ndarray) else beside([y], g)
     if g.shape != y.shape:
         raise ShapeError(f"the gradient has shape {g.shape}, the output has shape {y.shape}")
     if g.dtype != y.dtype:
         g = g.astype(y.dtype)
+    g = _fit_levels(g, y._data)
     return wrap(g) if create_graph and type(g) is not Tensor else g
 
 
 def _usefulness(
     outputs: Sequence[Tensor], wanted: set | None
-) -> tuple[Callable[[Any], bool], set[int] | None]:
+) -> tuple[Callable[[Any], bool] | None, set[int] | None]:
     """A test whether a parent is or leads to one of the `wanted` leaves or edges.
 
-    And the serial numbers of the nodes that lead further to one, None for all.
+    And the serial numbers of the nodes that lead further to one. None for all, twice.
     """
     if wanted is None:
-        return lambda parent: True, None
-    nodes, stack = {}, [y.edge[0] for y in outputs if y.edge is not None]
+        return None, None
+    nodes, stack = {}, [y.edge.node for y in outputs if y.edge is not None]
     while stack:
         node = stack.pop()
         if node.serial not in nodes:
             nodes[node.serial] = node
-            stack += [p[0] for p in node.parents or () if type(p) is tuple]
+            stack += [p.node for p in node.parents or () if type(p) is Node or type(p) is Slot]
     useful: set[int] = set()
 
     def test(parent: Any) -> bool:
-        return parent in wanted or (type(parent) is tuple and parent[0].serial in useful)
+        return parent in wanted or (type(parent) is not Tensor and parent.node.serial in useful)
 
     for serial in sorted(nodes):  # oldest first: parents before children
         # A freed node is called useful, so that the walk reaches it and says who freed it.
@@ -770,7 +797,7 @@ def _usefulness(
 _PACKAGE = str(Path(__file__).parent) + os.sep
 
 
-def _caller() -> str:
+def caller() -> str:
     """'file.py:12' of the innermost line outside this package."""
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):

@@ -33,6 +33,8 @@ class Modes(NamedTuple):
 
     recording: bool = True
     backend: str | None = None  # None: not set here, ask the environment
+    observers: tuple = ()  # who is told of every op (`minigrad.observers`)
+    levels: tuple = ()  # the hidden batch axes of the `vmap`s in progress: ((level, length), ...)
 
 
 modes: ContextVar[Modes] = ContextVar("minigrad_modes", default=Modes())  # noqa: B039 (immutable)

@@ -1,55 +1,53 @@
 """The only place where Tensor learns its operators, its methods, and to answer NumPy itself."""
 
+import weakref
+from collections.abc import Callable
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 
-from minigrad import ops
-from minigrad.autodiff import Op, Tensor
-from minigrad.backend import to_numpy
+from minigrad import ops, writes
+from minigrad.autodiff import Op, Tensor, as_array
+from minigrad.backend import array_module, modes, to_numpy
+from minigrad.errors import GradientError, ShapeError
+
+__all__: list[str] = []
 
 
-def _flexible(function):
+def _lengths(lengths: tuple) -> tuple[int, ...]:
     """`x.reshape(2, 3)` as well as `x.reshape((2, 3))`."""
-
-    def method(x, *lengths):
-        if len(lengths) == 1 and not isinstance(lengths[0], Integral):
-            lengths = lengths[0]
-        return function(x, tuple(map(int, lengths)))
-
-    method.__doc__ = function.__doc__
-    return method
+    if len(lengths) == 1 and not isinstance(lengths[0], Integral):
+        lengths = lengths[0]
+    return tuple(map(int, lengths))
 
 
-def _method(function):
-    """`x.sum(axis=0)` for `sum(x, axis=0)`: an op is no function that binds to an instance."""
-    return lambda x, *args, **params: function(x, *args, **params)
+class Manners:
+    """What Python and NumPy expect of an array; copied onto Tensor below."""
 
+    # -- what it is
 
-def _reflected(function):
-    return lambda x, other: function(other, x)
-
-
-def _refuse_assignment(x, index, value):
-    raise TypeError(
-        "a tensor is not changed in place, as its history would no longer be true; use "
-        "index_set(x, ids, values), index_add(x, ids, values) or where(mask, values, x)"
+    is_leaf = property(
+        lambda x: x.edge is None,
+        doc="Whether it was made by hand and not by a recorded op: only leaves get a `.grad`.",
     )
+    T = property(lambda x: ops.transpose(x), doc="The axes in reverse.")
+    mT = property(lambda x: ops.swapaxes(x, axis1=-1, axis2=-2), doc="The last two axes exchanged.")
 
-
-class _Manners:
-    """What Python and NumPy expect of a number-like container; copied onto Tensor below."""
+    @property
+    def device(self) -> str:
+        """'cpu' or 'cuda'."""
+        return "cpu" if array_module(self.data) is not _cupy() else "cuda"
 
     def __repr__(self) -> str:
         text = np.array2string(to_numpy(self.data), separator=", ", prefix="tensor(")
         parts = [text]
         if self.dtype not in (np.float32, np.int64, np.bool_):
             parts.append(f"dtype={self.dtype}")
-        if not isinstance(self.data, np.ndarray):
-            parts.append("device='cuda'")
+        if self.device != "cpu":
+            parts.append(f"device='{self.device}'")
         if self.edge is not None:
-            parts.append(f"op={self.edge[0].op.__name__}")
+            parts.append(f"op={self.edge.node.op.__name__}")
         elif self.requires_grad:
             parts.append("requires_grad=True")
         return f"tensor({', '.join(parts)})"
@@ -60,7 +58,24 @@ class _Manners:
         return self.shape[0]
 
     def __iter__(self):
+        if self.ndim == 0:
+            raise TypeError("a 0-d tensor has nothing to iterate over; x.item() is its number")
         return (self[i] for i in range(len(self)))
+
+    def __contains__(self, value: Any) -> bool:
+        return bool(ops.any(self == value))
+
+    # -- as a number
+
+    def item(self) -> float | int | bool:
+        """The only element as a Python number; ShapeError unless there is exactly one."""
+        if self.size != 1:
+            raise ShapeError(f"item(): the tensor has {self.size} elements, shape {self.shape}")
+        return self.data.item()
+
+    def tolist(self) -> Any:
+        """The elements as (nested) lists of Python numbers."""
+        return to_numpy(self.data).tolist()
 
     def __bool__(self) -> bool:
         if self.size != 1:
@@ -77,86 +92,254 @@ class _Manners:
         return int(self.item())
 
     def __index__(self) -> int:
-        if self.dtype.kind not in "iu":
-            raise TypeError(f"only integer tensors can be an index, this one is {self.dtype}")
-        return int(self.item())
+        if self.dtype.kind not in "iu" or self.ndim:
+            raise TypeError(
+                f"only 0-d integer tensors can be an index, this one is {self.dtype} {self.shape}"
+            )
+        return int(self.data.item())
 
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec else str(self)
+
+    # -- arithmetic
+
+    def __add__(self, other): return ops.add(self, other)
+    def __radd__(self, other): return ops.add(other, self)
+    def __sub__(self, other): return ops.subtract(self, other)
+    def __rsub__(self, other): return ops.subtract(other, self)
+    def __mul__(self, other): return ops.multiply(self, other)
+    def __rmul__(self, other): return ops.multiply(other, self)
+    def __truediv__(self, other): return ops.divide(self, other)
+    def __rtruediv__(self, other): return ops.divide(other, self)
+    def __floordiv__(self, other): return ops.floor_divide(self, other)
+    def __rfloordiv__(self, other): return ops.floor_divide(other, self)
+    def __mod__(self, other): return ops.mod(self, other)
+    def __rmod__(self, other): return ops.mod(other, self)
+    def __divmod__(self, other): return ops.floor_divide(self, other), ops.mod(self, other)
+    def __rdivmod__(self, other): return ops.floor_divide(other, self), ops.mod(other, self)
+    def __pow__(self, other): return ops.power(self, other)
+    def __rpow__(self, other): return ops.power(other, self)
+    def __matmul__(self, other): return ops.matmul(self, other)
+    def __rmatmul__(self, other): return ops.matmul(other, self)
+    def __and__(self, other): return ops.bitwise_and(self, other)
+    def __rand__(self, other): return ops.bitwise_and(other, self)
+    def __or__(self, other): return ops.bitwise_or(self, other)
+    def __ror__(self, other): return ops.bitwise_or(other, self)
+    def __xor__(self, other): return ops.bitwise_xor(self, other)
+    def __rxor__(self, other): return ops.bitwise_xor(other, self)
+    def __neg__(self): return ops.negative(self)
+    def __pos__(self): return self
+    def __abs__(self): return ops.absolute(self)
+    def __invert__(self): return ops.invert(self)
+    def __round__(self, decimals=0): return ops.round(self, decimals=decimals)
+
+    # -- comparisons: booleans without history; a tensor is hashed by identity all the same
+
+    def __eq__(self, other): return ops.equal(self, other)
+    def __ne__(self, other): return ops.not_equal(self, other)
+    def __lt__(self, other): return ops.less(self, other)
+    def __le__(self, other): return ops.less_equal(self, other)
+    def __gt__(self, other): return ops.greater(self, other)
+    def __ge__(self, other): return ops.greater_equal(self, other)
+    __hash__ = object.__hash__
+
+    # -- indices
+
+    def __getitem__(self, index): return ops.getitem(self, index)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        """Write into an untracked tensor, or into a leaf under `no_grad`.
+
+        Raises:
+            TypeError: the tensor or the value is tracked, so its history would no longer be true.
+        """
+        _refuse_write(self, value)
+        if isinstance(index, tuple):
+            index = tuple(i.data if type(i) is Tensor else i for i in index)
+        elif type(index) is Tensor:
+            index = index.data
+        self.data[index] = value.data if type(value) is Tensor else value
+        writes.wrote(self.data)
+
+    def copy_(self, source: Any) -> "Tensor":
+        """Overwrite with the values of `source`, which broadcast; returns itself. As `x[...] =`."""
+        self[...] = source if type(source) is Tensor else as_array(source)
+        return self
+
+    # -- NumPy's methods, which are ops
+
+    def reshape(self, *shape): return ops.reshape(self, shape=_lengths(shape))
+    def transpose(self, *axes): return ops.transpose(self, axes=_lengths(axes) or None)
+    permute = transpose
+    def astype(self, dtype): return ops.astype(self, dtype=dtype)
+    def flatten(self): return ops.ravel(self)
+
+    def copy(self) -> "Tensor":
+        """The same values in an array of its own, without the history."""
+        return Tensor(self.data.copy())
+
+    # -- history
+
+    def detach(self) -> "Tensor":
+        """The same array without the history."""
+        return Tensor(self.data)
+
+    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Callable[[], None]:
+        """Have `hook(gradient)` called when the gradient of this tensor is complete.
+
+        What it returns, unless None, takes the gradient's place on the way back. In a backward pass
+        that ends at a leaf, before the gradient is added to `.grad`.
+
+        Returns:
+            A function that removes the hook.
+
+        Raises:
+            GradientError: the tensor is not tracked.
+        """
+        if not self.requires_grad:
+            raise GradientError("register_hook: the tensor is not tracked, so it has no gradient")
+        if self.edge is None:
+            hooks = getattr(self, "_hooks", None)
+            if hooks is None:
+                hooks = self._hooks = []
+        else:
+            node = self.edge.node
+            node.hooks = node.hooks or {}
+            hooks = node.hooks.setdefault(getattr(self.edge, "index", 0), [])
+        hooks.append(hook)
+        return lambda: hooks.remove(hook)
+
+    def retain_grad(self) -> None:
+        """Keep the gradient in `.grad` after a backward pass, although this is no leaf."""
+        if self.edge is None:
+            return
+        ref = weakref.ref(self)  # the node must not hold the tensor: that would be a cycle
+
+        def keep(g: Tensor) -> None:
+            if (x := ref()) is not None:
+                x.grad = g if x.grad is None else x.grad + g
+
+        self.register_hook(keep)
+
+    # -- copies and exchange
+
+    def __copy__(self) -> Tensor:
+        if self.edge is not None:
+            return self.detach()
+        x = Tensor(self.data, self.requires_grad, self.name)
+        x.grad = self.grad
+        return x
+
+    def __deepcopy__(self, memo: dict) -> Tensor:
+        """A leaf with an array and a gradient of its own; a model is copied with all it holds.
+
+        Raises:
+            GradientError: the tensor was computed; a copy of it would be without its history.
+        """
+        if self.edge is not None:
+            raise GradientError(
+                f"deepcopy: this tensor was computed by '{self.edge.node.op.__name__}', and a copy "
+                f"would lose that; copy x.detach()"
+            )
+        x = memo[id(self)] = Tensor(self.data.copy(), self.requires_grad, self.name)
+        x.grad = None if self.grad is None else Tensor(self.grad.data.copy())
+        return x
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError("tensors are not pickled; save them with minigrad.runs.save_arrays")
+
+    def numpy(self) -> np.ndarray:
+        """The values as a NumPy array, shared if they are on the host.
+
+        Raises:
+            GradientError: the tensor is tracked, so a change to the array would go unnoticed.
+        """
+        if self.requires_grad:
+            raise GradientError(
+                "numpy(): the tensor is tracked for gradients; write x.detach().numpy()"
+            )
+        return to_numpy(self.data)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if not isinstance(self.data, np.ndarray):
             raise TypeError("the tensor is on a device; write x.detach().numpy()")
         return np.array(self.numpy(), dtype=dtype, copy=copy)
 
+    def __dlpack__(self, **options: Any) -> Any:
+        """Shared with whoever takes it (NumPy, PyTorch, CuPy), without a copy.
 
-for _name, _manner in vars(_Manners).items():
-    if callable(_manner):
-        setattr(Tensor, _name, _manner)
+        Raises:
+            GradientError: the tensor is tracked; a consumer would not see its history.
+        """
+        if self.requires_grad:
+            raise GradientError("__dlpack__: the tensor is tracked; hand over x.detach()")
+        return self.data.__dlpack__(**options)
 
-OPERATORS = {
-    "add": ops.add, "sub": ops.subtract, "mul": ops.multiply, "truediv": ops.divide,
-    "pow": ops.power, "matmul": ops.matmul, "and": ops.bitwise_and, "or": ops.bitwise_or,
-    "xor": ops.bitwise_xor,
-}  # fmt: skip
-for _name, _function in OPERATORS.items():
-    setattr(Tensor, f"__{_name}__", lambda a, b, f=_function: f(a, b))
-    setattr(Tensor, f"__r{_name}__", _reflected(_function))
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self.data.__dlpack_device__()
 
-COMPARISONS = {
-    "eq": ops.equal, "ne": ops.not_equal, "lt": ops.less, "le": ops.less_equal,
-    "gt": ops.greater, "ge": ops.greater_equal,
-}  # fmt: skip
-for _name, _function in COMPARISONS.items():
-    setattr(Tensor, f"__{_name}__", lambda a, b, f=_function: f(a, b))
+    # np.exp(tensor) and the like go through the op of that name: nothing is detached in silence.
 
-Tensor.__neg__ = lambda x: ops.negative(x)
-Tensor.__abs__ = lambda x: ops.absolute(x)
-Tensor.__invert__ = lambda x: ops.invert(x)
-Tensor.__getitem__ = lambda x, index: ops.getitem(x, index)
-Tensor.__setitem__ = _refuse_assignment
+    def __array_ufunc__(self, ufunc, method, *inputs, **options):
+        if method != "__call__" or options:
+            raise TypeError(
+                f"np.{ufunc.__name__}: on tensors only the plain call works, without "
+                f"{', '.join(options) or method}; use minigrad's ops"
+            )
+        return _op_named(ufunc)(*inputs)
 
-METHODS = (
-    "all", "any", "argmax", "argmin", "clip", "exp", "log", "max", "mean", "min", "ravel",
-    "sigmoid", "softmax", "sqrt", "squeeze", "std", "sum", "swapaxes", "take", "tanh", "tril",
-    "triu", "var",
-)  # fmt: skip
-for _name in METHODS:
-    setattr(Tensor, _name, _method(getattr(ops, _name)))
-Tensor.abs = Tensor.__abs__
-Tensor.astype = lambda x, dtype: ops.astype(x, dtype=dtype)
-Tensor.reshape = _flexible(lambda x, shape: ops.reshape(x, shape=shape))
-Tensor.transpose = _flexible(lambda x, axes: ops.transpose(x, axes=axes or None))
-Tensor.permute = Tensor.transpose
-Tensor.T = property(lambda x: ops.transpose(x))
+    def __array_function__(self, function, types, args, kwargs):
+        if function in (np.shape, np.ndim, np.size) and len(args) == 1 and not kwargs:
+            return getattr(args[0], function.__name__)  # what an array is needs no derivative
+        return _op_named(function)(*args, **kwargs)
+
+
+def _refuse_write(x: Tensor, value: Any) -> None:
+    """Raise unless writing `value` into `x` leaves every history true."""
+    tracked = x.edge is not None or (x.requires_grad and modes.get().recording)
+    if tracked or (type(value) is Tensor and value.requires_grad):
+        raise TypeError(
+            "a tracked tensor is not changed in place, as its history would no longer be true; use "
+            "index_set(x, ids, values), index_add(x, ids, values) or where(mask, values, x); or "
+            "write under no_grad() into a leaf"
+        )
 
 
 def _op_named(function) -> Op:
-    name = {"true_divide": "divide", "abs": "absolute"}.get(function.__name__, function.__name__)
-    found = getattr(ops, name, None)
-    if found is None:
+    """Our op for a function of NumPy."""
+    name = _RENAMED.get(function.__name__, function.__name__)
+    home = ops.linalg if function.__module__ == "numpy.linalg" else ops
+    if name not in home.__all__:
         raise TypeError(
             f"minigrad has no op for np.{function.__name__}; use the ops there are, or "
             f"x.detach().numpy() to leave the graph on purpose"
         )
-    return found
+    return getattr(home, name)
 
 
-def _array_ufunc(self, ufunc, method, *inputs, **options):
-    if method != "__call__" or options:
-        raise TypeError(
-            f"np.{ufunc.__name__}: on tensors only the plain call works, without "
-            f"{', '.join(options) or method}; use minigrad's ops"
-        )
-    return _op_named(ufunc)(*inputs)
+_RENAMED = {"true_divide": "divide", "abs": "absolute", "remainder": "mod"}
 
 
-def _array_function(self, function, types, args, kwargs):
-    if function in (np.shape, np.ndim, np.size) and len(args) == 1 and not kwargs:
-        return getattr(args[0], function.__name__)  # what an array is needs no derivative
-    return _op_named(function)(*args, **kwargs)
+def _cupy() -> Any:
+    """CuPy if anybody has imported it."""
+    import sys
+
+    return sys.modules.get("cupy")
 
 
-# np.exp(tensor) and the like go through the op of that name: nothing is detached in silence.
-Tensor.__array_ufunc__ = _array_ufunc
-Tensor.__array_function__ = _array_function
+for _name, _manner in vars(Manners).items():
+    if _name not in ("__module__", "__doc__", "__dict__", "__weakref__", "__qualname__"):
+        setattr(Tensor, _name, _manner)
+
+# Methods that are functions of the same name; PyTorch's activations among them, as users expect.
+METHODS = (
+    "all", "any", "argmax", "argmin", "argsort", "clip", "cumprod", "cumsum", "diagonal", "dot",
+    "erf", "exp", "log", "log1p", "log_softmax", "masked_fill", "max", "mean", "min", "nonzero",
+    "norm", "prod", "ravel", "reciprocal", "relu", "repeat", "round", "rsqrt", "searchsorted",
+    "sigmoid", "softmax", "sort", "split", "sqrt", "square", "squeeze", "std", "sum", "swapaxes",
+    "take", "tanh", "trace", "tril", "triu", "var",
+)  # fmt: skip
+for _name in METHODS:
+    if hasattr(ops, _name):
+        setattr(Tensor, _name, getattr(ops, _name))
+Tensor.abs = Tensor.__abs__

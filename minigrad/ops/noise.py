@@ -1,27 +1,35 @@
 """Ops that draw random numbers: from a key, so that the same call draws the same again."""
 
 from minigrad import random
-from minigrad.autodiff import _PLAIN, primitive
+from minigrad.arguments import PLAIN
+from minigrad.autodiff import primitive
 
 __all__ = [
     "dropout",
 ]  # fmt: skip
 
-_PLAIN.add(random.Key)  # a key enters a formula as it is
+PLAIN.add(random.Key)  # a key enters a formula as it is
 
 
 @primitive
-def dropout(xp, x, key, *, p):
+def dropout(xp, x, key, *, p, shared=()):
     """`x` with each element set to 0 with probability `p`, and the others scaled by 1 / (1 - p).
 
     Args:
         key: a `minigrad.random.Key`; the gradient draws the same mask from it again.
-    (Srivastava et al., JMLR 15, 2014.)
+        shared: axes along which one draw decides for all elements.
+    (Srivastava et al., JMLR 15, 2014; for shared axes Tompson et al., arXiv 1411.4280.)
     """
     if not 0 <= p <= 1:
         raise ValueError(f"dropout: p must be in [0, 1], got {p}")
-    keep = random.bernoulli(key, 1 - p, x.shape, xp=xp)
-    return xp.where(keep, x * (1 / (1 - p)), x.dtype.type(0)) if p < 1 else xp.zeros_like(x)
+    if p == 1:
+        return xp.zeros_like(x)
+    shared = [a % x.ndim for a in shared]
+    shape = tuple(1 if a in shared else n for a, n in enumerate(x.shape))
+    keep = random.bernoulli(key, 1 - p, shape, xp=xp)
+    return xp.where(keep, x * (1 / (1 - p)), x.dtype.type(0))
 
 
-dropout.vjps(lambda g, _y, _x, key, *, p: dropout(g, key, p=p), lambda *_, **__: None)
+@dropout.vjp
+def _(g, _y, _x, key, *, p, shared=()):
+    return dropout(g, key, p=p, shared=shared), None

@@ -143,6 +143,7 @@ class ndarray:
 
     shape = property(lambda self: self._host.shape)
     strides = property(lambda self: self._host.strides)
+    data = property(lambda self: SimpleNamespace(ptr=self._host.__array_interface__["data"][0]))
     dtype = property(lambda self: self._host.dtype)
     ndim = property(lambda self: self._host.ndim)
     size = property(lambda self: self._host.size)

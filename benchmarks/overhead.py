@@ -1,0 +1,121 @@
+"""What one op costs on small arrays, forward and backward, beside PyTorch eager in the same run.
+
+    python -m benchmarks.overhead [--rounds N] [--threads N] [--save]
+
+Chains of 100 calls on float32 (80, 16): at that size the engine is what one pays for, not the
+arithmetic. Values and gradients are compared before anything is timed.
+"""
+
+import argparse
+import os
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+LENGTH = 100
+
+
+class Chain(NamedTuple):
+    """One op applied over and over: `ours(x, w)` and `theirs(x, w)`."""
+
+    name: str
+    ours: Callable
+    theirs: Callable
+    ops: int = 1  # how many ops a link of the chain has
+
+
+def chains(mg, torch) -> list[Chain]:
+    F = torch.nn.functional
+    return [
+        Chain("tanh(x @ w)", lambda x, w: mg.tanh(x @ w), lambda x, w: torch.tanh(x @ w), 2),
+        Chain("x @ w", lambda x, w: x @ w, lambda x, w: x @ w),
+        Chain("tanh(x)", lambda x, w: mg.tanh(x), lambda x, w: torch.tanh(x)),
+        Chain("relu(x)", lambda x, w: mg.relu(x), lambda x, w: torch.relu(x)),
+        Chain("x + w[0]", lambda x, w: x + w[0], lambda x, w: x + w[0], 2),
+        Chain("x * 0.5", lambda x, w: x * 0.5, lambda x, w: x * 0.5),
+        Chain("x + x", lambda x, w: x + x, lambda x, w: x + x),
+        Chain("linear(x, w)", lambda x, w: mg.linear(x, w), lambda x, w: F.linear(x, w)),
+        Chain("softmax(x)", lambda x, w: mg.softmax(x), lambda x, w: torch.softmax(x, -1)),
+    ]
+
+
+def prepare(link, x, w, count: int = LENGTH):
+    """The chain's forward pass, and forward with backward, as functions without arguments."""
+
+    def forward():
+        y = x
+        for _ in range(count):
+            y = link(y, w)
+        return y
+
+    def both():
+        x.grad = w.grad = None
+        forward().sum().backward()
+
+    return forward, both
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=25)
+    parser.add_argument("--threads", type=int, default=2, help="for both (default 2)")
+    parser.add_argument("--save", action="store_true", help="write results/ and the README's table")
+    options = parser.parse_args()
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = str(options.threads)  # before NumPy loads its BLAS
+
+    import torch
+
+    import minigrad as mg
+    from benchmarks.harness import measure, table, write
+
+    torch.set_num_threads(options.threads)
+    generator = np.random.default_rng(0)
+    start = generator.standard_normal((80, 16), np.float32)
+    weight = generator.standard_normal((16, 16), np.float32) / 4
+    rows = []
+    for chain in chains(mg, torch):
+        x, w = (mg.Tensor(v.copy(), requires_grad=True) for v in (start, weight))
+        tx, tw = (torch.tensor(v, requires_grad=True) for v in (start, weight))
+        forward, both = prepare(chain.ours, x, w)
+        their_forward, their_both = prepare(chain.theirs, tx, tw)
+        verify(chain, (x, w), (tx, tw))
+        found = measure(
+            {"ours": forward, "theirs": their_forward, "ours both": both, "theirs both": their_both},
+            rounds=options.rounds,
+            seconds=0.03,
+        )
+        per_op = 1e6 / (LENGTH * chain.ops)
+        rows.append(
+            {
+                "chain of": chain.name,
+                "forward, us an op": found["ours"].median * per_op,
+                "PyTorch": found["theirs"].median * per_op,
+                "ratio": found["ours"].ratio(found["theirs"]),
+                "with backward, us an op": found["ours both"].median * per_op,
+                "PyTorch ": found["theirs both"].median * per_op,
+                "ratio ": found["ours both"].ratio(found["theirs both"]),
+            }
+        )
+    print(table(rows))
+    if options.save:
+        print(f"\nwritten: {write('overhead', rows, threads=options.threads)}")
+
+
+def verify(chain: Chain, ours, theirs) -> None:
+    """Raise unless a short chain gives the same value and gradients here and there."""
+    forward, both = prepare(chain.ours, *ours, count=5)
+    their_forward, their_both = prepare(chain.theirs, *theirs, count=5)
+    np.testing.assert_allclose(
+        forward().detach().numpy(), their_forward().detach().numpy(), rtol=1e-4, atol=1e-6
+    )
+    both()
+    their_both()
+    for a, b in zip(ours, theirs, strict=True):
+        if b.grad is not None:
+            np.testing.assert_allclose(a.grad.numpy(), b.grad.numpy(), rtol=1e-3, atol=1e-5)
+
+
+if __name__ == "__main__":
+    main()

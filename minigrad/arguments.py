@@ -1,0 +1,137 @@
+"""The arguments of an op: which are inputs and which static, what may be mixed, what a rule reads.
+
+Nothing here knows of tensors or gradients; `minigrad.autodiff` is read more easily without it.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from minigrad.backend import array_module, is_array
+from minigrad.errors import DtypeError
+
+# Types that enter a formula as they are. A NumPy float64 is a Python float, and stays as weak.
+PLAIN = {np.ndarray, int, float, bool, type(None)}
+STATIC = {int, float, bool, str, tuple, type(None)}  # types that static parameters mostly have
+
+_FORMULA = "the formula of"
+
+
+class Signature:
+    """The parameters of a formula `f(xp, *inputs, **params)`.
+
+    Attributes:
+        inputs: names and defaults of what may be an array.
+        static: names and defaults of the keyword parameters.
+        arity: how many inputs there are; None for any number.
+    """
+
+    def __init__(self, name: str, formula: Callable):
+        first, *rest = inspect.signature(formula).parameters.values()
+        if first.name != "xp":
+            raise TypeError(f"{_FORMULA} '{name}' must take 'xp' first")
+        self.name, self.signature = name, inspect.Signature(rest)
+        self.static = {p.name: p.default for p in rest if p.kind is p.KEYWORD_ONLY}
+        self.inputs = {p.name: p.default for p in rest if p.kind is p.POSITIONAL_OR_KEYWORD}
+        variadic = any(p.kind is p.VAR_POSITIONAL for p in rest)
+        self.arity = None if variadic else len(self.inputs)
+
+    def bind(self, inputs: tuple, params: dict) -> tuple[tuple, dict]:
+        """Inputs in their places and static parameters by name, as NumPy lets one mix them.
+
+        `sum(x, 0)`, `sum(x, axis=0)` and `layer_norm(x, weight=w)` all work.
+        """
+        call = f"{self.name}{self.signature}"
+        if self.arity is not None:
+            inputs, extra = inputs[: self.arity], inputs[self.arity :]
+            if len(extra) > len(self.static):
+                raise TypeError(f"{call}: too many arguments")
+            for name, value in zip(self.static, extra, strict=False):
+                if name in params:
+                    raise TypeError(f"{self.name}: two values for '{name}'")
+                params[name] = value
+            for name in list(self.inputs)[: len(inputs)]:
+                if name in params:
+                    raise TypeError(f"{self.name}: two values for '{name}'")
+            for name, default in list(self.inputs.items())[len(inputs) :]:
+                value = params.pop(name, default)
+                if value is inspect.Parameter.empty:
+                    raise TypeError(f"{call}: '{name}' is missing")
+                inputs += (value,)
+        for name in params:
+            if name not in self.static:
+                raise TypeError(f"{call}: there is no argument '{name}'")
+        for name, default in self.static.items():
+            if default is inspect.Parameter.empty and name not in params:
+                raise TypeError(f"{call}: '{name}' is missing")
+        return inputs, params
+
+
+def plain(arrays: Sequence[Any]) -> list[Any]:
+    """Inputs as formulas take them: scalars that lift nothing, lists as arrays where the others are.
+
+    Raises:
+        DtypeError: something is complex.
+    """
+    return [x if type(x) in PLAIN else _plain(x, arrays) for x in arrays]
+
+
+def _plain(x: Any, arrays: Sequence[Any]) -> Any:
+    if isinstance(x, float) and any(_narrow(v) for v in arrays):
+        return float(x)  # np.float64 is a float: it must not lift float32 arrays
+    if isinstance(x, np.generic):
+        x = array_module(*arrays).asarray(x)
+    elif isinstance(x, list):
+        numbers = np.asarray(x)
+        numbers = numbers.astype(np.float32) if numbers.dtype == np.float64 else numbers
+        x = array_module(*arrays).asarray(numbers)
+    if isinstance(x, complex) or (is_array(x) and x.dtype.kind == "c"):
+        raise DtypeError("complex numbers are not supported; keep real and imaginary part apart")
+    return x
+
+
+def _narrow(x: Any) -> bool:
+    """Whether `x` has a floating-point dtype below float64."""
+    dtype = getattr(x, "dtype", None)
+    return dtype is not None and dtype.itemsize < 8 and dtype.kind in "fV"
+
+
+# ---------------------------------------------------------------------------- what rules read
+
+
+class Like:
+    """What a rule gets for an input whose values it does not need, so that they are not kept.
+
+    Attributes:
+        levels: the hidden batch axes of `minigrad.batched`, as (level, length); mostly none.
+    """
+
+    __slots__ = ("dtype", "levels", "shape")
+
+    __array_ufunc__ = None  # arithmetic with it, by a rule that reads it all the same, is an error
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype, levels: tuple = ()):
+        self.shape, self.dtype, self.levels = shape, dtype, levels
+
+    ndim = property(lambda self: len(self.shape))
+
+
+like = functools.lru_cache(maxsize=1024)(Like)  # few are ever different, so they are shared
+
+
+def reads(rule: Callable, count: int) -> tuple[bool, list[bool]]:
+    """Whether a rule reads the output, and which of `count` inputs it reads.
+
+    It does not read what has a leading underscore in its name.
+    """
+    _, output, *inputs = inspect.signature(rule).parameters.values()
+    found: list[bool] = []
+    for p in inputs:
+        if p.kind is p.VAR_POSITIONAL:
+            found += [not p.name.startswith("_")] * (count - len(found))
+        elif p.kind is not p.KEYWORD_ONLY and p.kind is not p.VAR_KEYWORD:
+            found.append(not p.name.startswith("_"))
+    return not output.name.startswith("_"), found + [True] * (count - len(found))

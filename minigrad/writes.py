@@ -1,0 +1,60 @@
+"""Which memory was written, and when: so that a walk back notices what it can no longer trust.
+
+An op keeps arrays for its rule. If one is overwritten before the walk back, the gradient would be
+wrong in silence. So nodes and writes share one clock: every node has the tick at which it was
+recorded, every write through a Tensor, an optimizer or `load_state_dict` is noted here with its
+tick and its range of addresses, and a walk compares the two. Nothing is stored with an array, so
+views, and tensors that share memory, are covered; and a training loop, in which every node is
+younger than the last write, pays for one comparison of integers an op.
+
+What NumPy writes on its own (`x.data[...] = 0`, an array that a tensor shares) is not seen here;
+`minigrad.detect_anomaly` compares checksums for that.
+"""
+
+import itertools
+import math
+from typing import Any
+
+tick = itertools.count(1).__next__  # the clock: every call is later than the one before
+
+latest = 0  # the tick of the last write
+
+# (first address, last address): tick. Addresses that were freed and used again do no harm: what is
+# kept there now was kept later than the write. The oldest go first when there are too many.
+_ranges: dict[tuple[int, int], int] = {}
+_MOST = 4096
+
+
+def wrote(array: Any) -> None:
+    """Note that `array` has been written just now."""
+    global latest
+    latest = tick()
+    where = _extent(array)
+    _ranges.pop(where, None)  # so that the order is that of the last writes
+    _ranges[where] = latest
+    if len(_ranges) > _MOST:
+        for old in list(_ranges)[: _MOST // 2]:
+            del _ranges[old]
+
+
+def overwritten(array: Any, since: int) -> bool:
+    """Whether memory of `array` has been written after the tick `since`."""
+    low, high = _extent(array)
+    return any(
+        when > since and low < end and start < high for (start, end), when in _ranges.items()
+    )
+
+
+def _extent(array: Any) -> tuple[int, int]:
+    """The addresses of the first byte of `array` and of the one behind its last."""
+    while getattr(array, "hides_a_batch_axis", False):
+        array = array.value
+    if not math.prod(array.shape):
+        return 0, 0
+    if hasattr(array, "__array_interface__"):
+        low = array.__array_interface__["data"][0]
+    else:
+        low = array.data.ptr  # CuPy
+    steps = [(n - 1) * s for n, s in zip(array.shape, array.strides, strict=True)]
+    high = low + sum(s for s in steps if s > 0) + array.dtype.itemsize
+    return low + sum(s for s in steps if s < 0), high
