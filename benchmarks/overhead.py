@@ -82,7 +82,12 @@ def main() -> None:
         their_forward, their_both = prepare(chain.theirs, tx, tw)
         verify(chain, (x, w), (tx, tw))
         found = measure(
-            {"ours": forward, "theirs": their_forward, "ours both": both, "theirs both": their_both},
+            {
+                "ours": forward,
+                "theirs": their_forward,
+                "ours both": both,
+                "theirs both": their_both,
+            },
             rounds=options.rounds,
             seconds=0.03,
         )

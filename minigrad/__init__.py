@@ -3,22 +3,52 @@
 Floors; a file imports only from the floors below its own.
 
     5  jsl           the application
-    3  nn  optim  testing          layers, optimizers, the checker of ops
+    3  nn  optim  transforms  observers  testing
+                                   layers, optimizers, grad and vmap, profiles, the checker of ops
     2  ops                         one formula an op
     1  autodiff                    Tensor, Op, gradients: the heart
-    0  backend  kernels  random  runs  errors
+    0  arguments  backend  batched  errors  kernels  random  runs  trees  writes
 """
 
 __version__ = "0.1.0"
 
-from minigrad import autodiff, backend, errors, kernels, random, runs
+from minigrad import autodiff, backend, errors, kernels, observers, ops, random, runs
 from minigrad.autodiff import Op, Tensor, enable_grad, gradients, no_grad, op, primitive
-from minigrad.ops import *  # noqa: F403
-from minigrad.ops import __all__ as _ops
+from minigrad.observers import detect_anomaly, explain, explain_grad, profile
+from minigrad.ops import linalg
+from minigrad.ops.activations import *
+from minigrad.ops.attentions import *
+from minigrad.ops.convs import *
+from minigrad.ops.creation import *
+from minigrad.ops.elementwise import *
+from minigrad.ops.indexing import *
+from minigrad.ops.losses import *
+from minigrad.ops.noise import *
+from minigrad.ops.norms import *
+from minigrad.ops.pools import *
+from minigrad.ops.products import *
+from minigrad.ops.reductions import *
+from minigrad.ops.shaping import *
+from minigrad.ops.softmaxes import *
+from minigrad.ops.sorting import *
 
-from minigrad import nn, optim, testing  # isort: skip  (they stand on the ops)
+from minigrad import nn, optim, transforms  # isort: skip  (they stand on the ops)
+from minigrad.transforms import (  # isort: skip
+    checkpoint, custom_vjp, grad, hessian, hvp, jacfwd, jacrev, jvp, value_and_grad, vjp, vmap,
+)  # fmt: skip
 
 __all__ = [
-    "Op", "Tensor", "autodiff", "backend", "enable_grad", "errors", "gradients", "kernels", "nn",
-    "no_grad", "op", "optim", "primitive", "random", "runs", "testing", *_ops,
+    "Op", "Tensor", "autodiff", "backend", "checkpoint", "custom_vjp", "detect_anomaly",
+    "enable_grad", "errors", "explain", "explain_grad", "grad", "gradients", "hessian", "hvp",
+    "jacfwd", "jacrev", "jvp", "kernels", "nn", "no_grad", "observers", "op", "ops", "optim",
+    "primitive", "profile", "random", "runs", "transforms", "value_and_grad", "vjp", "vmap",
 ]  # fmt: skip
+__all__ += ops.__all__
+
+
+def __getattr__(name: str):
+    if name in ("reference", "testing"):  # for people who add ops: loaded when asked for
+        import importlib
+
+        return importlib.import_module(f"minigrad.{name}")
+    raise AttributeError(f"module 'minigrad' has no attribute '{name}'")

@@ -17,7 +17,7 @@ from minigrad.errors import DtypeError
 PLAIN = {np.ndarray, int, float, bool, type(None)}
 STATIC = {int, float, bool, str, tuple, type(None)}  # types that static parameters mostly have
 
-_FORMULA = "the formula of"
+_EMPTY = inspect.Parameter.empty
 
 
 class Signature:
@@ -32,46 +32,58 @@ class Signature:
     def __init__(self, name: str, formula: Callable):
         first, *rest = inspect.signature(formula).parameters.values()
         if first.name != "xp":
-            raise TypeError(f"{_FORMULA} '{name}' must take 'xp' first")
+            raise TypeError(f"the formula of '{name}' must take 'xp' first")
         self.name, self.signature = name, inspect.Signature(rest)
         self.static = {p.name: p.default for p in rest if p.kind is p.KEYWORD_ONLY}
         self.inputs = {p.name: p.default for p in rest if p.kind is p.POSITIONAL_OR_KEYWORD}
         variadic = any(p.kind is p.VAR_POSITIONAL for p in rest)
         self.arity = None if variadic else len(self.inputs)
+        self.names = tuple(self.inputs)
+        defaults = tuple(self.inputs.values())
+        self.tails = {  # by the number of inputs that are given: the defaults of the others
+            n: defaults[n:] for n in range(len(defaults)) if _EMPTY not in defaults[n:]
+        }
+        self.required = [name for name, default in self.static.items() if default is _EMPTY]
 
     def bind(self, inputs: tuple, params: dict) -> tuple[tuple, dict]:
         """Inputs in their places and static parameters by name, as NumPy lets one mix them.
 
         `sum(x, 0)`, `sum(x, axis=0)` and `layer_norm(x, weight=w)` all work.
         """
-        call = f"{self.name}{self.signature}"
+        tail = self.tails.get(len(inputs))
+        if tail is not None and not params and not self.required:
+            return inputs + tail, params  # the common case, quickly
         if self.arity is not None:
             inputs, extra = inputs[: self.arity], inputs[self.arity :]
             if len(extra) > len(self.static):
-                raise TypeError(f"{call}: too many arguments")
+                raise TypeError(f"{self.name}{self.signature}: too many arguments")
             for name, value in zip(self.static, extra, strict=False):
                 if name in params:
                     raise TypeError(f"{self.name}: two values for '{name}'")
                 params[name] = value
-            for name in list(self.inputs)[: len(inputs)]:
+            for name in self.names[: len(inputs)]:
                 if name in params:
                     raise TypeError(f"{self.name}: two values for '{name}'")
-            for name, default in list(self.inputs.items())[len(inputs) :]:
-                value = params.pop(name, default)
-                if value is inspect.Parameter.empty:
-                    raise TypeError(f"{call}: '{name}' is missing")
-                inputs += (value,)
+            for name in self.names[len(inputs) :]:
+                inputs += (params.pop(name, self.inputs[name]),)
+            for name, value in zip(self.names, inputs, strict=True):
+                if value is _EMPTY:
+                    raise self.missing(name)
         for name in params:
             if name not in self.static:
-                raise TypeError(f"{call}: there is no argument '{name}'")
-        for name, default in self.static.items():
-            if default is inspect.Parameter.empty and name not in params:
-                raise TypeError(f"{call}: '{name}' is missing")
+                raise TypeError(f"{self.name}{self.signature}: there is no argument '{name}'")
+        for name in self.required:
+            if name not in params:
+                raise self.missing(name)
         return inputs, params
+
+    def missing(self, name: str) -> TypeError:
+        """The error for an argument that was not given."""
+        return TypeError(f"{self.name}{self.signature}: '{name}' is missing")
 
 
 def plain(arrays: Sequence[Any]) -> list[Any]:
-    """Inputs as formulas take them: scalars that lift nothing, lists as arrays where the others are.
+    """Inputs as formulas take them: scalars that lift nothing, lists as arrays beside the others.
 
     Raises:
         DtypeError: something is complex.

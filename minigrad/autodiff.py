@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, overload
 
 import numpy as np
 
@@ -302,14 +302,18 @@ def _fit(op: "Op", g: Any, like: Any) -> Any:
     Broadcasting copied the input along its missing axes and along its axes of length 1, so the
     gradient is summed along those. (Only methods are used, which arrays and Tensors share.)
     """
-    if type(g) is not ndarray and type(g) is not Tensor and not is_array(g):
-        g = np.asarray(g)  # arithmetic on 0-d arrays gives NumPy scalars
-    if type(like) is not ndarray or type(g) is not ndarray:
+    if type(g) is not ndarray:
+        if type(g) is not Tensor and not is_array(g):
+            g = np.asarray(g)  # arithmetic on 0-d arrays gives NumPy scalars
+        g = _fit_levels(g, like)
+    elif type(like) is not ndarray:
         g = _fit_levels(g, like)
     shape, given = like.shape, g.shape
     if given != shape:
         lead = len(given) - len(shape)
-        grown = tuple(i for i, n in enumerate(given) if i < lead or (shape[i - lead] == 1 and n != 1))
+        grown = tuple(
+            i for i, n in enumerate(given) if i < lead or (shape[i - lead] == 1 and n != 1)
+        )
         if lead >= 0:
             g = g.sum(axis=grown, keepdims=True).reshape(
                 tuple(1 if i in grown else n for i, n in enumerate(given))[lead:]
@@ -323,11 +327,18 @@ def _fit(op: "Op", g: Any, like: Any) -> Any:
 
 
 def _fit_levels(g: Any, like: Any) -> Any:
-    """`g` with the hidden batch axes of `like`: under `vmap` they broadcast as the visible do."""
+    """`g` with the hidden batch axes of `like`: under `vmap` they broadcast as the visible do.
+
+    Those of a `vmap` in progress stay: inside it, a gradient is that of one example.
+    """
     wanted = getattr(like, "levels", ())
-    if getattr(g._data if type(g) is Tensor else g, "levels", ()) == wanted:
-        return g
-    return _ops().relevel(g, levels=wanted)
+    given = getattr(g._data if type(g) is Tensor else g, "levels", ())
+    if given != wanted:
+        active = modes.get().levels
+        wanted = tuple(sorted({*wanted, *(v for v in given if v[0] in active)}))
+        if given != wanted:
+            return _ops().batching._relevel(g, levels=wanted)
+    return g
 
 
 # -------------------------------------------------------------------------------------- Op
@@ -335,6 +346,7 @@ def _fit_levels(g: Any, like: Any) -> Any:
 REGISTRY: dict[str, "Op"] = {}  # a user's op stands there as 'module.name'
 
 P = ParamSpec("P")
+Q = ParamSpec("Q")
 
 
 class Op(Generic[P]):
@@ -353,6 +365,8 @@ class Op(Generic[P]):
     nothing.
     """
 
+    __name__: str
+
     def __init__(self, formula: Callable, *, primitive: bool, kernel: Any, outputs: int):
         functools.update_wrapper(self, formula)  # the formula's docstring is the op's
         signature = Signature(self.__name__, formula)
@@ -367,6 +381,12 @@ class Op(Generic[P]):
         ours = self.__module__.startswith("minigrad.")
         REGISTRY[self.__name__ if ours else f"{self.__module__}.{self.__name__}"] = self
 
+    @overload
+    def __get__(self, x: None, owner: Any = None) -> "Op[P]": ...
+    @overload
+    def __get__(
+        self: "Op[Concatenate[Any, Q]]", x: object, owner: Any = None
+    ) -> Callable[Q, Tensor]: ...
     def __get__(self, x: Any, owner: Any = None) -> Any:
         """An op in a class body becomes a method; and `help(op)` shows it as a function."""
         return self if x is None else functools.partial(self, x)
@@ -406,7 +426,11 @@ class Op(Generic[P]):
             if self.kernel is not None:
                 y = self.compute_by_kernel(module, arrays, params)
             if y is NotImplemented:
-                y = self.formula(module, *arrays, **params)
+                y = (
+                    self.formula(module, *arrays, **params)
+                    if params
+                    else self.formula(module, *arrays)
+                )
         except (ValueError, IndexError) as error:
             raise self.explained(error, arrays) from error
         if type(y) is not ndarray or self.outputs != 1:
@@ -448,8 +472,18 @@ class Op(Generic[P]):
                 f"the formula of '{self.__name__}' gave {len(y) if many else 1} outputs, it was "
                 f"declared with outputs={self.outputs}"
             )
-        settle = getattr(module, "settle", as_array)
-        return tuple(map(settle, y)) if many else settle(y)  # np.sum gives scalars, not arrays
+        if many:
+            return tuple(self.checked_array(module, v) for v in y)
+        return self.checked_array(module, y)
+
+    def checked_array(self, module: Any, y: Any) -> Any:
+        """An output as an array: np.sum gives scalars."""
+        if hasattr(module, "settle"):
+            return module.settle(y)
+        y = y if is_array(y) else module.asarray(y)
+        if y.dtype.kind not in "fiubV":
+            raise DtypeError(f"{self.__name__} gave {y.dtype}; only real numbers are supported")
+        return y
 
     def compute_by_kernel(self, module: Any, arrays: Sequence, params: dict[str, Any]) -> Any:
         """The kernel's value; `NotImplemented` if there is none for `module` or it declines."""
@@ -466,10 +500,8 @@ class Op(Generic[P]):
         if isinstance(error, MinigradError):
             return error
         kind = OutOfRangeError if isinstance(error, IndexError) else ShapeError
-        if isinstance(error, np.linalg.LinAlgError):
-            kind = np.linalg.LinAlgError
-        came = ", ".join(map(sample, arrays))
-        return kind(f"{self.__name__.removeprefix('_')}: {error} (inputs: {came})")
+        came, name = ", ".join(map(sample, arrays)), self.__name__.removeprefix("_")
+        return kind(f"{name}: {str(error).removeprefix(f'{name}: ')} (inputs: {came})")
 
     def record(
         self, arrays: list, parents: list, params: dict, tracked: int, bit: int, y: Any
@@ -486,8 +518,12 @@ class Op(Generic[P]):
         saved = arrays
         if keep_inputs is not None:
             saved = []
-            for a, keep in zip(arrays, keep_inputs):  # noqa: B905 (time counts here)
-                saved.append(a if keep else _like(a))  # noqa: PERF401
+            for a, keep in zip(arrays, keep_inputs, strict=False):  # `strict` takes time
+                if not keep and type(a) is ndarray:
+                    a = like(a.shape, a.dtype)
+                elif not keep:
+                    a = _like(a)
+                saved.append(a)
         if self.outputs > 1:
             node = Node(self, parents, saved, y if keep_output else tuple(map(_like, y)), params)
             return tuple(wrap(v, Slot(node, i)) for i, v in enumerate(y))
@@ -530,7 +566,7 @@ class Op(Generic[P]):
         return self.joint_rule is not None or self.rules is not None
 
     def keeps(self, tracked: int, count: int) -> tuple[bool, tuple[bool, ...] | None]:
-        """Whether the rules for the tracked inputs need the output, and which inputs: None for all."""
+        """Whether the rules for the tracked inputs read the output, and which inputs (None: all)."""
         rules = (self.joint_rule,)
         if self.joint_rule is None:
             last = len(self.rules) - 1
@@ -540,7 +576,8 @@ class Op(Generic[P]):
         return any(output for output, _ in needs), None if all(inputs) else inputs
 
     def __repr__(self) -> str:
-        return f"<op {self.__name__}{self.__signature__.replace(return_annotation=inspect.Signature.empty)}>"
+        shown = self.__signature__.replace(return_annotation=inspect.Signature.empty)
+        return f"<op {self.__name__}{shown}>"
 
 
 def _like(a: Any) -> Any:
@@ -557,12 +594,14 @@ def _ops() -> Any:
     return minigrad.ops
 
 
-def op(
-    formula: Callable[Concatenate[Any, P], Any] | None = None,
-    *,
-    kernel: Any = None,
-    outputs: int = 1,
-) -> Op[P]:
+Formula = Callable[Concatenate[Any, P], Any]
+
+
+@overload
+def op(formula: Formula[P], /) -> Op[P]: ...
+@overload
+def op(*, kernel: Any = None, outputs: int = 1) -> Callable[[Formula[P]], Op[P]]: ...
+def op(formula: Any = None, *, kernel: Any = None, outputs: int = 1) -> Any:
     """Decorator: a composite op from a formula in `xp` whose functions `minigrad.ops` has too.
 
     Args:
@@ -575,12 +614,11 @@ def op(
     return make if formula is None else make(formula)
 
 
-def primitive(
-    formula: Callable[Concatenate[Any, P], Any] | None = None,
-    *,
-    kernel: Any = None,
-    outputs: int = 1,
-) -> Op[P]:
+@overload
+def primitive(formula: Formula[P], /) -> Op[P]: ...
+@overload
+def primitive(*, kernel: Any = None, outputs: int = 1) -> Callable[[Formula[P]], Op[P]]: ...
+def primitive(formula: Any = None, *, kernel: Any = None, outputs: int = 1) -> Any:
     """Decorator: an op whose formula calls the array module itself; it must be given a rule."""
     make = functools.partial(Op, primitive=True, kernel=kernel, outputs=outputs)
     return make if formula is None else make(formula)
@@ -635,6 +673,11 @@ def gradients(
             )
     sums, _ = walk(outputs, grad_outputs, inputs, create_graph, retain_graph)
     found = [sums.get(x.edge or x) for x in inputs]
+    if create_graph:  # a gradient that is constant, as that of relu, has the derivative 0
+        return [
+            g if g is None or g.requires_grad else _ops().batching._constant(g, x)
+            for g, x in zip(found, inputs, strict=True)
+        ]
     return [g if g is None or type(g) is Tensor else wrap(g) for g in found]
 
 
@@ -644,8 +687,11 @@ def walk(
     inputs: Sequence[Tensor] | None,
     create_graph: bool,
     retain_graph: bool | None,
+    since: int = 0,
 ) -> tuple[dict[Any, Any], set[Any]]:
     """Walk back from `outputs` and sum the gradients that arrive at `inputs` (None: at all leaves).
+
+    Nodes recorded up to the tick `since` are not walked: edges that lead there count as leaves.
 
     Returns:
         {leaf or edge: gradient}, of arrays, or of Tensors with `create_graph`; and the set of those
@@ -684,7 +730,7 @@ def walk(
                 if type(target) is Tensor:
                     continue
                 node = target.node
-                if leads is not None and node.serial not in leads:
+                if node.serial <= since or (leads is not None and node.serial not in leads):
                     continue
                 if type(target) is Slot:
                     if node.serial in queued:
@@ -716,7 +762,7 @@ def walk(
                 observer.pulled_back(node, g, found, time.perf_counter() - began)
             if not retain:
                 node.free(line)
-        for target in sums:
+        for target in () if since else sums:
             if type(target) is Tensor and (hooks := getattr(target, "_hooks", None)):
                 _hooked(sums, target, hooks)
                 mine.discard(target)
@@ -755,7 +801,8 @@ def _seed(y: Tensor, g: Any, create_graph: bool) -> Any:
         g = array_module(y._data).ones_like(y._data)
     elif not (create_graph and type(g) is Tensor):
         g = as_array(g)
-        if type(g) is not type(y._data):
+        modules = array_module(g), array_module(y._data)
+        if modules[0] is not modules[1] and not any(hasattr(m, "settle") for m in modules):
             g = to_numpy(g) if isinstance(y._data, ndarray) else beside([y], g)
     if g.shape != y.shape:
         raise ShapeError(f"the gradient has shape {g.shape}, the output has shape {y.shape}")

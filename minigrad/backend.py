@@ -34,7 +34,8 @@ class Modes(NamedTuple):
     recording: bool = True
     backend: str | None = None  # None: not set here, ask the environment
     observers: tuple = ()  # who is told of every op (`minigrad.observers`)
-    levels: tuple = ()  # the hidden batch axes of the `vmap`s in progress: ((level, length), ...)
+    levels: tuple[int, ...] = ()  # the hidden batch axes of the `vmap`s in progress
+    differentiating: int = 0  # how many transforms of `minigrad.transforms` are in progress
 
 
 modes: ContextVar[Modes] = ContextVar("minigrad_modes", default=Modes())  # noqa: B039 (immutable)
@@ -138,6 +139,14 @@ def explain() -> str:
     return f"backend numpy ({source}: auto); cupy was rejected: {reason}"
 
 
+_kinds: dict[type, str] = {}  # kinds of arrays beside NumPy's and CuPy's: who computes with them
+
+
+def register(kind: type, module: str) -> None:
+    """Make arrays of the class `kind` known, which the imported `module` computes with."""
+    _kinds[kind] = module
+
+
 def array_module(*arrays: Any) -> ModuleType:
     """The module that the arrays among `arrays` belong to: numpy or cupy.
 
@@ -145,6 +154,10 @@ def array_module(*arrays: Any) -> ModuleType:
         BackendError: NumPy and CuPy arrays were mixed; nothing is copied between host and device
             behind the caller's back.
     """
+    if _kinds:
+        for x in arrays:
+            if type(x) in _kinds:
+                return sys.modules[_kinds[type(x)]]
     cupy = sys.modules.get("cupy")  # an array of a module that nobody imported cannot exist
     if cupy is None:
         return np
@@ -164,7 +177,7 @@ def array_module(*arrays: Any) -> ModuleType:
 
 def is_array(x: Any) -> bool:
     """Whether `x` is an array of NumPy or CuPy (a Tensor or a scalar is not)."""
-    if isinstance(x, np.ndarray):
+    if isinstance(x, np.ndarray) or type(x) in _kinds:
         return True
     cupy = sys.modules.get("cupy")
     return cupy is not None and isinstance(x, cupy.ndarray)
@@ -174,6 +187,8 @@ def to_numpy(x: Any) -> np.ndarray:
     """`x` as a NumPy array; copied from the device if it is there, shared if it is on the host."""
     if isinstance(x, np.ndarray):
         return x
+    if type(x) in _kinds:
+        return x.item()  # which says why there is no such array
     return x.get() if is_array(x) else np.asarray(x)
 
 

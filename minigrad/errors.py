@@ -5,6 +5,8 @@
     │   └── OutOfRangeError   an index beyond the end of its axis            (an IndexError too)
     ├── DtypeError            a dtype that an op cannot take                 (a TypeError)
     ├── GradientError         what cannot be differentiated, or no longer    (a RuntimeError)
+    │   └── AnomalyError      a bad number, under `detect_anomaly`           (an ArithmeticError)
+    ├── LinAlgError           a matrix without an inverse or a root          (NumPy's as well)
     ├── BackendError          an array module that is absent or mixed        (a RuntimeError)
     ├── StateError            a state dictionary that does not fit a model   (a ValueError)
     ├── GroupError            unknown groups, sub-models that differ         (a ValueError)
@@ -13,6 +15,8 @@
 Each message names the function, what it expects, what came, and the way out. Every class also
 inherits from the built-in error that a NumPy user would expect, so `except ValueError` works.
 """
+
+import numpy as np
 
 
 class MinigradError(Exception):
@@ -33,6 +37,14 @@ class DtypeError(MinigradError, TypeError):
 
 class GradientError(MinigradError, RuntimeError):
     """A derivative that does not exist, or a graph that is gone."""
+
+
+class AnomalyError(GradientError, ArithmeticError):
+    """An op made a number that is not finite, or an array changed that a rule needs."""
+
+
+class LinAlgError(MinigradError, np.linalg.LinAlgError):
+    """A matrix for which the function is not defined, as a singular one for `inv`."""
 
 
 class BackendError(MinigradError, RuntimeError):

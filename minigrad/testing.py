@@ -8,6 +8,7 @@ For one call it compares
     first derivatives   with finite differences
     second derivatives  with finite differences of the first
     float32             with float64: it stays float32 and is close
+    vmap                with a loop over the examples, values and first derivatives
 
 and raises AssertionError naming the op, the check and the worst element. It is public, for people
 who add ops; draw the inputs with Hypothesis to cover shapes, axes and broadcasting.
@@ -22,6 +23,8 @@ import numpy as np
 from minigrad import kernels, ops
 from minigrad.autodiff import Op, Tensor, gradients
 from minigrad.backend import array_module, is_array, sample, to_device, to_numpy
+from minigrad.errors import MinigradError, ShapeError
+from minigrad.transforms import vmap
 
 # Central differences over two steps are extrapolated to a step of none. For functions that are
 # smooth over a step what is left is rounding, which each move estimates from its own outputs; a
@@ -42,10 +45,17 @@ class Report:
     Attributes:
         kernel: 'ran', 'declined', or 'none' if the op has no kernel or kernels are off.
         order: the highest order of derivatives that was compared.
+        takes_floats: whether an input is an array of floats.
+        dtypes: the floating-point dtypes that were taken and given back.
+        vmap: 'batched'; 'refused' if the shape of the result depends on values, 'floats only' if
+            it does on those of ids or lengths; 'none' if no input is an array.
     """
 
     kernel: str
     order: int
+    takes_floats: bool = False
+    dtypes: tuple[str, ...] = ()
+    vmap: str = "none"
 
 
 def check_op(
@@ -86,7 +96,8 @@ def check_op(
         check.each_input_alone()
     if order >= 2:
         check.second_order()
-    return Report(kernel, order)
+    takes_floats = any(map(_is_float, check.inputs))
+    return Report(kernel, order, takes_floats, check.dtypes(), check.vmapped(order > 0))
 
 
 def check_gradients(function: Callable, *inputs: Any, order: int = 2) -> None:
@@ -266,6 +277,99 @@ class _Check:
                     assert g.dtype == np.float32, f"{self.name}: the gradient became {g.dtype}"
                     self.compare("float32 gradient", g.data.astype(np.float64), h, 1e-2, 1e-4)
 
+    def dtypes(self) -> tuple[str, ...]:
+        """The floating-point dtypes that come out as they went in."""
+        if not any(_is_float(x) for x in self.inputs):
+            return ()
+        found = []
+        for dtype in _float_dtypes():
+            try:
+                with np.errstate(all="ignore"):
+                    ys = self.values([x.astype(dtype) if _is_float(x) else x for x in self.inputs])
+            except (TypeError, MinigradError):
+                continue
+            if all(y.dtype == dtype for y, z in zip(ys, self.outputs, strict=True) if _is_float(z)):
+                found.append(dtype.name)
+        return tuple(found)
+
+    def vmapped(self, derivatives: bool) -> str:
+        """`vmap` against a loop over three examples: all inputs batched, and some of them."""
+        arrays = [i for i, x in enumerate(self.inputs) if is_array(x)]
+        if not arrays:
+            return "none"
+        floats = [i for i in arrays if i in self.tracked]
+        some = {tuple(arrays), tuple(floats[:1]), tuple(i for i in arrays if i not in floats[:1])}
+        refused = set()
+        for which in sorted(filter(None, some)):
+            try:
+                self._vmapped(which, derivatives)
+            except ShapeError as error:
+                if "depends on values" not in str(error):
+                    raise
+                refused.add(which)
+        if not refused:
+            return "batched"
+        return "refused" if len(refused) == len(some - {()}) else "floats only"
+
+    def _vmapped(self, which: tuple[int, ...], derivatives: bool) -> None:
+        examples = [self._variant(which, scale) for scale in (1.0, 0.9995, 0.999)]
+        outputs = [self.values(xs) for xs in examples]
+        axes = tuple(0 if i in which else None for i in range(len(self.inputs)))
+        xs = [
+            _stacked([e[i] for e in examples]) if i in which else x
+            for i, x in enumerate(self.inputs)
+        ]
+        what = f"vmap over inputs {which}"
+        with np.errstate(all="ignore"):
+            found = vmap(self.op_of_tensors, axes)(*xs)
+        found = list(found) if isinstance(found, tuple | list) else [found]
+        for y, zs in zip(found, zip(*outputs, strict=True), strict=True):
+            self.compare(what, y, _stacked(zs), 1e-9, 1e-11)
+            assert y.dtype == zs[0].dtype, f"{self.name}: {what} gave {y.dtype}"
+        tracked = [i for i in which if i in self.tracked]
+        if not derivatives or not tracked:
+            return
+        tensors = [Tensor(x, requires_grad=True) if i in tracked else x for i, x in enumerate(xs)]
+        ys = vmap(self.op_of_tensors, axes)(*tensors)
+        ys = list(ys) if isinstance(ys, tuple | list) else [ys]
+        pairs = [
+            (ys[i], _stacked([to_device(w)] * 3))
+            for i, w in zip(self.floating, self.weights, strict=True)
+            if type(ys[i]) is Tensor and ys[i].requires_grad
+        ]
+        wanted = [tensors[i] for i in tracked]
+        together = [None] * len(wanted)
+        if pairs:
+            together = gradients([y for y, _ in pairs], wanted, [w for _, w in pairs])
+        for i, g in zip(tracked, together, strict=True):
+            each = [self._first(e, which=[i])[0] for e in examples]
+            g = np.zeros(xs[i].shape) if g is None else g
+            self.compare(f"gradient of input {i} through {what}", g, np.stack(each), 1e-8, 1e-10)
+
+    def op_of_tensors(self, *inputs):
+        found = self.op(*inputs, **self.params)
+        return tuple(found) if isinstance(found, list) else found
+
+    def _variant(self, which: tuple[int, ...], scale: float) -> list:
+        """The inputs a little changed: floats scaled, others in reverse where that is allowed."""
+        scaled = [
+            _array(x * scale, x) if i in which and _is_float(x) else x
+            for i, x in enumerate(self.inputs)
+        ]
+        turned = [
+            x[::-1] if i in which and is_array(x) and x.ndim and not _is_float(x) else x
+            for i, x in enumerate(scaled)
+        ]
+        if scale == 1.0:
+            return scaled
+        try:
+            same = all(
+                y.shape == z.shape for y, z in zip(self.values(turned), self.outputs, strict=True)
+            )
+        except (ValueError, IndexError):
+            return scaled
+        return turned if same else scaled
+
     def rule_against_formula(self) -> None:
         if not isinstance(self.op, Op) or self.op.primitive or not self.op.has_rule:
             return
@@ -385,6 +489,30 @@ def _spread_out(shape, seed: int) -> np.ndarray:
     return (generator.permutation(size) * generator.choice([-1.0, 1.0], n)).reshape(shape)
 
 
+def _is_float(x) -> bool:
+    return is_array(x) and x.dtype.kind in "fV"
+
+
+def _float_dtypes() -> list[np.dtype]:
+    """The floating-point dtypes there are; bfloat16 where ml_dtypes is installed."""
+    found = [np.dtype("float16"), np.dtype("float32"), np.dtype("float64")]
+    try:
+        import ml_dtypes
+    except ImportError:
+        return found
+    return [np.dtype(ml_dtypes.bfloat16), *found]
+
+
+def _array(x, like):
+    """`x` as an array where `like` is: arithmetic with 0-d arrays gives NumPy scalars."""
+    return array_module(like).asarray(x)
+
+
+def _stacked(examples):
+    """Arrays of one shape along a new first axis."""
+    return array_module(examples[0]).stack(list(examples))
+
+
 def _unit(shape, at) -> np.ndarray:
     x = np.zeros(shape)
     x[at] = 1.0
@@ -452,3 +580,24 @@ def _read_only(x):
         x = x.copy()
         x.flags.writeable = False
     return x
+
+
+def main() -> None:
+    """Print the table of ops, or write the reference page; see `minigrad.reference`."""
+    import argparse
+
+    from minigrad import reference
+
+    parser = argparse.ArgumentParser(
+        prog="python -m minigrad.testing", description="A table of all ops: what is tested of each."
+    )
+    parser.add_argument("--docs", metavar="DIR", help="write a reference page into DIR instead")
+    options = parser.parse_args()
+    if options.docs is None:
+        print(reference.table())
+    else:
+        print(reference.write_docs(options.docs))
+
+
+if __name__ == "__main__":
+    main()

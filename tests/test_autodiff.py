@@ -1,17 +1,21 @@
 """The engine: what is recorded, how gradients are summed, what is kept, and what is refused."""
 
+import copy
 import gc
 import math
 import operator
+import pickle
+import pydoc
 import runpy
 import threading
+import tracemalloc
 import weakref
 
 import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad import autodiff, ops
+from minigrad import autodiff, nn, ops
 from minigrad.arguments import Like
 from minigrad.autodiff import REGISTRY, Tensor, gradients
 from minigrad.backend import is_array
@@ -225,12 +229,11 @@ def test_third_derivatives(function, third):
     assert y.item() == pytest.approx(third(0.7), rel=1e-12)
 
 
-def test_the_second_derivative_of_what_was_linear_is_absent():
+def test_the_second_derivative_of_what_was_linear_is_zero():
     x = tracked(1.0)
-    g = gradients(x * 3, x, create_graph=True)
-    assert not g.requires_grad
-    with pytest.raises(GradientError, match="does not depend on any tracked tensor"):
-        gradients(g, x)
+    for function in (lambda x: x * 3, mg.relu):
+        g = gradients(function(x), x, create_graph=True)
+        assert numbers(gradients(g, x)) == 0
 
 
 def test_a_gradient_penalty_trains():
@@ -645,12 +648,12 @@ def test_integer_results_are_not_tracked():
         (lambda x: operator.index(x[0]), TypeError, "integer.*float64"),
         (lambda x: len(x[0]), TypeError, "0-d"),
         (lambda x: operator.setitem(x, 0, 1.0), TypeError, "index_set.*index_add.*where"),
-        (lambda x: np.cbrt(x), TypeError, r"np\.cbrt.*x\.detach\(\)\.numpy\(\)"),
-        (lambda x: np.linalg.norm(x), TypeError, r"np\.norm.*x\.detach\(\)\.numpy\(\)"),
+        (lambda x: np.spacing(x), TypeError, r"np\.spacing.*x\.detach\(\)\.numpy\(\)"),
+        (lambda x: np.unwrap(x), TypeError, r"np\.unwrap.*x\.detach\(\)\.numpy\(\)"),
         (lambda x: np.add.reduce(x), TypeError, r"np\.add.*reduce"),
         (lambda x: np.add(x, 1, out=np.ones(2)), TypeError, r"np\.add.*out"),
         (lambda x: operator.iadd(np.ones(2), x), TypeError, r"np\.add.*out"),
-        (lambda x: np.std(x, ddof=1), TypeError, r"std.*'ddof'"),
+        (lambda x: np.std(x, where=True), TypeError, r"std.*'where'"),
     ],
 )  # fmt: skip
 def test_refusals_name_the_way_out(call, error, message):
@@ -804,7 +807,9 @@ def test_arrays_in_arrays_out():
 def test_the_ops_are_the_array_module_of_formulas():
     for name, op in REGISTRY.items():
         if not name.startswith("_"):
-            assert getattr(ops, name) is op
+            assert (
+                getattr(ops.linalg if op.__module__ == "minigrad.ops.linalg" else ops, name) is op
+            )
     assert autodiff._ops() is ops
 
 
@@ -821,9 +826,9 @@ def test_a_primitive_without_a_rule_says_so():
 def test_a_formula_that_calls_what_is_no_op_says_so(new_op):
     @new_op
     def f(xp, x):
-        return xp.sinh(x)
+        return xp.spacing(x)
 
-    with pytest.raises(AttributeError, match=r"no op 'sinh'.*primitive"):
+    with pytest.raises(AttributeError, match=r"no op 'spacing'.*primitive"):
         f(mg.tensor([1.0], requires_grad=True))
 
 
@@ -873,3 +878,216 @@ def test_a_new_rule_gets_what_it_reads(new_op):
     assert mg.gradients(twice(x), x).item() == 2
     twice.vjps(lambda g, _y, x: g * x)  # wrong, but it needs the values
     assert mg.gradients(twice(x), x).item() == 3
+
+
+# --------------------------------------------------------------------------- writes, hooks
+
+
+def write_data(x):
+    x.data += 1
+
+
+def write_item(x):
+    with mg.no_grad():
+        x[0] = 7.0
+
+
+def write_copy(x):
+    with mg.no_grad():
+        x.copy_(mg.zeros_like(x))
+
+
+def write_view(x):
+    x.detach()[1:].copy_(5.0)
+
+
+def write_by_optimizer(x):
+    from minigrad import optim
+
+    (x * 1.0).sum().backward()
+    optim.Adam({"x": x}, lr=0.1).step()
+
+
+@pytest.mark.parametrize("write", [write_data, write_item, write_copy, write_view])
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_a_write_between_forward_and_backward_is_noticed(write, create_graph):
+    x = tracked(1.0, 2.0, 3.0)
+    y = (x * x).sum()
+    write(x)
+    with pytest.raises(
+        GradientError, match=r"input 0 of 'multiply', float64 \(3,\), has been overw"
+    ):
+        gradients(y, x, create_graph=create_graph)
+
+
+def test_an_optimizer_step_between_forward_and_backward_is_noticed():
+    from minigrad import optim
+
+    x = tracked(1.0, 2.0)
+    adam = optim.Adam({"x": x}, lr=0.1)
+    y = (x * x).sum()
+    (x * 1.0).sum().backward()
+    adam.step()
+    with pytest.raises(GradientError, match="has been overwritten since it was used"):
+        y.backward()
+
+
+def test_an_optimizer_step_on_other_parameters_harms_nothing():
+    from minigrad import optim
+
+    x, z = tracked(1.0, 2.0), tracked(3.0)
+    adam = optim.Adam({"x": x, "z": z}, lr=0.1)
+    y = (x * x).sum()
+    (z * z).backward()
+    adam.step()  # x had no gradient, and is in one buffer with z
+    y.backward()
+    assert numbers(x.grad) == [2, 4]
+
+
+def test_a_state_that_is_loaded_between_is_noticed():
+    model = nn.Linear(2, 2)
+    y = mg.sum(model(mg.ones((1, 2), requires_grad=True)))
+    model.load_state_dict(model.state_dict())
+    with pytest.raises(GradientError, match="input 1 of 'linear'"):
+        y.backward()
+
+
+def test_a_write_that_no_rule_reads_is_allowed():
+    x = tracked(1.0, 2.0)
+    y = (x + x).sum()
+    x.data += 1
+    y.backward()
+    assert numbers(x.grad) == [2, 2]
+
+
+def test_a_new_array_is_no_write():
+    x = tracked(1.0, 2.0)
+    y = (x * x).sum()
+    x.data = x.data + 1
+    y.backward()
+    assert numbers(x.grad) == [2, 4]
+
+
+def test_assignment_to_an_untracked_tensor_writes():
+    x = mg.zeros((2, 3))
+    x[0, 1:] = mg.ones((2,))
+    x[mg.tensor([1])] = 4.0
+    assert x.numpy().tolist() == [[0, 1, 1], [4, 4, 4]]
+
+
+def test_hooks_see_and_replace_gradients():
+    x = tracked(1.0, 2.0)
+    h = x * 3.0
+    seen = []
+    h.register_hook(lambda g: seen.append(g.numpy().tolist()))
+    remove = h.register_hook(lambda g: g * 10)
+    x.register_hook(lambda g: g + 1)
+    (h * h).sum().backward()
+    assert seen == [[6, 12]]
+    assert numbers(x.grad) == [6 * 30 + 1, 12 * 30 + 1]
+    x.grad = None
+    h = x * 3.0
+    remove = h.register_hook(lambda g: g * 10)
+    remove()
+    h.sum().backward()
+    assert numbers(x.grad) == [4, 4]
+    loss = (h := x * 1.0).sum()
+    h.register_hook(lambda g: g.sum())
+    with pytest.raises(ShapeError, match="hook gave a gradient of shape"):
+        loss.backward()
+    with pytest.raises(GradientError, match="not tracked"):
+        x.detach().register_hook(print)
+
+
+def test_hooks_see_graphs_of_graphs():
+    x = tracked(2.0)
+    h = x * x
+    remove = h.register_hook(lambda g: g * g)
+    (g,) = gradients(h * h, [x], create_graph=True)  # (2 h)^2 * 2 x = 8 x^5
+    assert numbers(g) == 8 * 32
+    remove()
+    assert numbers(gradients(g, x)) == 40 * 16
+
+
+@pytest.mark.usefixtures("no_collector")
+def test_retain_grad():
+    x = tracked(1.0, 2.0)
+    h = x * x
+    h.retain_grad()
+    (h * 3).sum().backward()
+    assert numbers(h.grad) == [3, 3]
+    kept = weakref.ref(h)
+    del h
+    assert kept() is None, "no cycle"
+
+
+# ---------------------------------------------------------------------------- copies, memory
+
+
+def test_models_are_copied():
+    model = nn.Linear(2, 2)
+    model.tied = model.weight
+    model(mg.ones((1, 2))).sum().backward()
+    other = copy.deepcopy(model)
+    assert other.tied is other.weight
+    assert numbers(other.weight.grad) == numbers(model.weight.grad)
+    other.weight.data += 1
+    assert (other.weight != model.weight).all()
+    assert [name for name, _ in other.named_parameters()] == ["weight", "bias"]
+    assert copy.copy(model).weight is model.weight
+    x = tracked(1.0)
+    with pytest.raises(GradientError, match="computed by 'multiply'"):
+        copy.deepcopy(x * 2)
+    assert copy.copy(x).data is x.data
+
+
+def test_tensors_are_not_pickled():
+    with pytest.raises(TypeError, match="not pickled"):
+        pickle.dumps(mg.ones(2))
+
+
+@pytest.mark.usefixtures("no_collector")
+def test_a_deep_network_keeps_the_outputs_of_relu_and_little_else():
+    batch, width, depth = 1024, 64, 50
+    weights = [mg.randn(width, width) * 0.2 for _ in range(depth)]
+    for w in weights:
+        w.requires_grad_()
+    x = mg.randn(batch, width)
+    least = depth * batch * width * 4
+
+    def step():
+        h = x
+        for w in weights:
+            h = mg.relu(mg.linear(h, w))
+            w.grad = None
+        loss = h.sum()
+        loss.backward()
+        return loss
+
+    step()
+    tracemalloc.start()
+    try:
+        for _ in range(5):
+            loss = step()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert loss.item() >= 0
+    assert peak <= 1.3 * least
+
+
+def test_dlpack_shares_memory():
+    x = mg.arange(4, dtype="float32")
+    other = np.from_dlpack(x)
+    assert np.shares_memory(other, x.numpy())
+    back = mg.from_dlpack(np.arange(3.0))
+    assert back.dtype == np.float64
+    with pytest.raises(GradientError, match=r"hand over x\.detach"):
+        np.from_dlpack(mg.ones(2, requires_grad=True))
+
+
+def test_help_shows_a_function():
+    text = pydoc.plain(pydoc.render_doc(mg.softmax))
+    assert "softmax(x, *, axis=-1) ->" in text
+    assert "Tensor" in text
+    assert "scaled to sum to one" in text

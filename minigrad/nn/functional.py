@@ -5,17 +5,20 @@ import math
 import numpy as np
 
 from minigrad import ops, random
+from minigrad.autodiff import Tensor
+from minigrad.backend import array_module
 from minigrad.errors import ShapeError
 from minigrad.ops import (
     embedding,
     gelu,
     linear,
     log_softmax,
-    one_hot,
+    normalize,
     relu,
     scaled_dot_product_attention,
     sigmoid,
     softmax,
+    softmin,
     tanh,
 )
 from minigrad.ops.activations import *
@@ -23,10 +26,85 @@ from minigrad.ops.convs import *
 from minigrad.ops.losses import *
 from minigrad.ops.pools import *
 
+# -------------------------------------------------------------------------------- dropout
 
-def dropout(x, p: float = 0.5, training: bool = True):
-    """`minigrad.dropout` with the next key of the current stream; `x` itself outside training."""
-    return ops.dropout(x, random.next_key(), p=p) if training and p else x
+
+def dropout(x, p: float = 0.5, training: bool = True, *, key=None, shared=()):
+    """`x` with each element set to 0 with probability `p`, and the others scaled by 1 / (1 - p).
+
+    Args:
+        training: outside of it `x` itself is returned.
+        key: where the mask is drawn from; the next key of the current stream by default.
+        shared: axes along which one draw decides for all elements.
+    """
+    if not 0 <= p <= 1:
+        raise ValueError(f"dropout: p must be in [0, 1], got {p}")
+    if not training or p == 0:
+        return x
+    return ops.dropout(x, key or random.next_key(), p=p, shared=shared)
+
+
+def dropout1d(x, p: float = 0.5, training: bool = True, *, key=None):
+    """`dropout` of whole channels of `x`: (N, C, L) or (C, L)."""
+    return _channel_dropout("dropout1d", x, p, training, key, {2: (1,), 3: (2,)})
+
+
+def dropout2d(x, p: float = 0.5, training: bool = True, *, key=None):
+    """`dropout` of whole channels of `x`: (N, C, H, W) or, as in PyTorch, (N, C, L)."""
+    return _channel_dropout("dropout2d", x, p, training, key, {3: (2,), 4: (2, 3)})
+
+
+def dropout3d(x, p: float = 0.5, training: bool = True, *, key=None):
+    """`dropout` of whole channels of `x`: (N, C, D, H, W) or (C, D, H, W)."""
+    return _channel_dropout("dropout3d", x, p, training, key, {4: (1, 2, 3), 5: (2, 3, 4)})
+
+
+def _channel_dropout(name, x, p, training, key, shared):
+    if x.ndim not in shared:
+        expected = " or ".join(map(str, shared))
+        raise ShapeError(f"{name}: x must have {expected} axes, got {x.shape}")
+    return dropout(x, p, training, key=key, shared=shared[x.ndim])
+
+
+def alpha_dropout(x, p: float = 0.5, training: bool = False, *, key=None):
+    """Dropout that keeps mean 0 and variance 1, for networks of `selu`.
+
+    What is dropped is set to the limit of `selu` at minus infinity. (Klambauer et al.,
+    "Self-normalizing neural networks", arXiv 1706.02515.)
+    """
+    if not training or p in (0, 1):
+        return dropout(x, p, training, key=key)
+    low = -1.0507009873554805 * 1.6732632423543772
+    kept = dropout(ops.ones_like(x), p, key=key) > 0
+    a = 1 / math.sqrt((low * low * p + 1) * (1 - p))
+    return ops.where(kept, x, low) * a - low * a * p
+
+
+def gumbel_softmax(logits, tau: float = 1.0, hard: bool = False, *, axis=-1, key=None):
+    """A sample from the classes along `axis`, as weights; nearly one-hot for small `tau`.
+
+    (Jang, Gu and Poole, "Categorical reparameterization with Gumbel-softmax", arXiv 1611.01144.)
+
+    Args:
+        logits: unnormalised log-probabilities.
+        hard: whether to give a one-hot vector, with the gradient of the weights.
+        key: for the draw; the next key of the current stream by default.
+    """
+    if not tau > 0:
+        raise ValueError(f"gumbel_softmax: tau must be positive, got {tau}")
+    data = logits.data if type(logits) is Tensor else logits
+    xp = array_module(data)
+    u = random.uniform(key or random.next_key(), data.shape, 1e-300, 1.0, "float64", xp)
+    noise = -xp.log(-xp.log(u))
+    y = softmax((logits + noise.astype(data.dtype)) / tau, axis=axis)
+    if not hard:
+        return y
+    hit = ops.one_hot(ops.argmax(y, axis=axis), num_classes=y.shape[axis])
+    hit = ops.astype(ops.moveaxis(hit, -1, axis), dtype=y.dtype)
+    return hit - ops.stop_gradient(y) + y
+
+
+# -------------------------------------------------------------------------- normalisation
 
 
 def layer_norm(x, normalized_shape, weight=None, bias=None, eps: float = 1e-5):
@@ -35,20 +113,237 @@ def layer_norm(x, normalized_shape, weight=None, bias=None, eps: float = 1e-5):
     Raises:
         ShapeError: the last axes of `x` have other lengths.
     """
+    x, (weight, bias), shape = _features("layer_norm", x, normalized_shape, weight, bias)
+    return ops.reshape(ops.layer_norm(x, weight, bias, eps=eps), shape=shape)
+
+
+def rms_norm(x, normalized_shape, weight=None, eps: float | None = None):
+    """RMS norm over the last axes, whose lengths `normalized_shape` states (an int for one).
+
+    Raises:
+        ShapeError: the last axes of `x` have other lengths.
+    """
+    x, (weight,), shape = _features("rms_norm", x, normalized_shape, weight)
+    return ops.reshape(ops.rms_norm(x, weight, eps=eps), shape=shape)
+
+
+def _features(name, x, normalized_shape, *parameters):
+    """`x` and the parameters with the last axes in one, and the shape that `x` had."""
     if isinstance(normalized_shape, int | np.integer):
         normalized_shape = (normalized_shape,)
     shape = tuple(normalized_shape)
     n = len(shape)
-    if x.shape[x.ndim - n :] != shape:
-        raise ShapeError(f"layer_norm: the last axes must be {shape}, got {x.shape}")
+    if not n or x.shape[max(x.ndim - n, 0) :] != shape:
+        raise ShapeError(f"{name}: the last axes must be {shape}, got {x.shape}")
+    for v in parameters:
+        if v is not None and v.shape != shape:
+            raise ShapeError(f"{name}: weight and bias must be {shape}, got {v.shape}")
     if n == 1:
-        return ops.layer_norm(x, weight, bias, eps=eps)
-    weight, bias = (v if v is None else ops.reshape(v, shape=(-1,)) for v in (weight, bias))
-    flat = ops.reshape(x, shape=(*x.shape[:-n], math.prod(shape)))
-    return ops.reshape(ops.layer_norm(flat, weight, bias, eps=eps), shape=x.shape)
+        return x, parameters, x.shape
+    flat = [v if v is None else ops.reshape(v, shape=(math.prod(shape),)) for v in parameters]
+    return ops.reshape(x, shape=(*x.shape[:-n], math.prod(shape))), flat, x.shape
 
 
+def batch_norm(
+    x,
+    running_mean,
+    running_var,
+    weight=None,
+    bias=None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+):
+    """Batch norm of `x`: (N, C, ...).
+
+    Args:
+        running_mean, running_var: (C,), used outside of training, and *written* in training, as
+            in PyTorch: by `batch_norm_stats`, which only returns the new ones. None is allowed in
+            training.
+        training: whether the statistics of `x` are used.
+        momentum: the weight of the new statistics.
+
+    Raises:
+        ShapeError: shapes do not fit; or in training there is one value per channel.
+    """
+    if not training:
+        _check_running("batch_norm", running_mean, running_var)
+        return ops.batch_norm(x, running_mean, running_var, weight, bias, eps=eps)
+    y = ops.batch_norm(x, None, None, weight, bias, eps=eps)
+    if running_mean is not None:
+        new = ops.batch_norm_stats(x, running_mean, running_var, momentum=momentum)
+        _write(running_mean, new[0])
+        _write(running_var, new[1])
+    return y
+
+
+def _check_running(name, running_mean, running_var):
+    if running_mean is None or running_var is None:
+        raise ValueError(f"{name}: give running_mean and running_var, or use those of x")
+
+
+def _write(target, new):
+    """Put new numbers into the array that `target` has."""
+    array = target.data if type(target) is Tensor else target
+    array[...] = new.data if type(new) is Tensor else new
+    if type(target) is Tensor:
+        target.data = array  # so that the write is noticed
+
+
+def group_norm(x, num_groups: int, weight=None, bias=None, eps: float = 1e-5):
+    """Mean 0 and variance 1 over each group of channels of each example; see `mg.group_norm`."""
+    return ops.group_norm(x, num_groups, weight, bias, eps)
+
+
+def instance_norm(
+    x,
+    running_mean=None,
+    running_var=None,
+    weight=None,
+    bias=None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+):
+    """Mean 0 and variance 1 over each channel of each example of `x`: (N, C, ...).
+
+    (Ulyanov, Vedaldi and Lempitsky, "Instance normalization", arXiv 1607.08022.)
+
+    Args:
+        running_mean, running_var: (C,) or None; used without `use_input_stats`, else *written*:
+            with the means over the examples of the mean and of the unbiased variance.
+
+    Raises:
+        ShapeError: shapes do not fit; or there is one value per channel of an example.
+    """
+    if not use_input_stats:
+        _check_running("instance_norm", running_mean, running_var)
+        return ops.batch_norm(x, running_mean, running_var, weight, bias, eps=eps)
+    if math.prod(x.shape[2:]) == 1:
+        raise ShapeError(
+            f"instance_norm: expected more than 1 value per channel of an example, got x of shape "
+            f"{x.shape}"
+        )
+    y = ops.group_norm(x, x.shape[1], weight, bias, eps)
+    if running_mean is not None:
+        plain, axis = ops.stop_gradient(x), tuple(range(2, x.ndim))
+        means = ops.mean(plain, axis=axis), ops.var(plain, axis=axis, correction=1)
+        for old, new in zip((running_mean, running_var), means, strict=True):
+            _write(old, ops.stop_gradient(old) * (1 - momentum) + ops.mean(new, axis=0) * momentum)
+    return y
+
+
+def local_response_norm(x, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0):
+    """`x` over `(k + alpha mean(x^2))^beta`, the mean over `size` neighbouring channels.
+
+    Beyond the first and the last channel (axis 1) there are zeros. (Krizhevsky, Sutskever and
+    Hinton, "ImageNet classification with deep convolutional neural networks", 2012.)
+    """
+    if x.ndim < 3 or size < 1:
+        raise ShapeError(f"local_response_norm: needs (N, C, ...) and size > 0, got {x.shape}")
+    C, before = x.shape[1], size // 2
+    squares = x * x
+    total = ops.zeros_like(x)
+    for shift in range(-before, size - before):  # channel c + shift is a neighbour of channel c
+        if abs(shift) < C:
+            inside = squares[:, max(shift, 0) : C + min(shift, 0)]
+            gap = ops.zeros_like(squares[:, : abs(shift)])
+            parts = [inside, gap] if shift > 0 else [gap, inside]
+            total = total + ops.concatenate(parts, axis=1)
+    return x / (total * (alpha / size) + k) ** beta
+
+
+# ---------------------------------------------------------------------------------- losses
+
+
+def cross_entropy(
+    x,
+    target,
+    weight=None,
+    *,
+    axis=None,
+    ignore_index: int = -100,
+    label_smoothing: float = 0.0,
+    reduction: str = "mean",
+):
+    """`mg.cross_entropy`, where the axis of the classes is found by what fits.
+
+    For target classes it is the last axis if `target` has the shape of the others, as in
+    (B, T, C) and (B, T); or else axis 1, PyTorch's layout, as in (N, C, H, W) and (N, H, W).
+    Where both fit, as in (4, 4, 4) and (4, 4), and for probabilities as targets, it is the last:
+    say `axis=1` for PyTorch's.
+    """
+    return ops.cross_entropy(
+        x,
+        target,
+        weight,
+        axis=axis,
+        ignore_index=ignore_index,
+        label_smoothing=label_smoothing,
+        reduction=reduction,
+    )
+
+
+# ----------------------------------------------------------------------------- other shapes
+
+_PAD_MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+
+
+def pad(x, pad, mode: str = "constant", value: float | None = None):
+    """`x` with more at the ends of its last axes, or with less where a number is negative.
+
+    Args:
+        pad: (left, right, top, bottom, ...): two numbers an axis, from the last axis on.
+        mode: 'constant', with `value` (0 by default); 'reflect', without repeating the edge;
+            'replicate', the edge; or 'circular'.
+
+    Raises:
+        ShapeError: `pad` does not fit `x`; or reflects or goes round more than there is.
+    """
+    if mode not in _PAD_MODES:
+        raise ValueError(f"pad: mode must be one of {tuple(_PAD_MODES)}, got {mode!r}")
+    if value and mode != "constant":
+        raise ValueError(f"pad: mode {mode!r} takes no value, got {value}")
+    pad = tuple(map(int, pad))
+    if len(pad) % 2 or len(pad) > 2 * x.ndim:
+        raise ShapeError(f"pad: expected two numbers for up to {x.ndim} axes, got {pad}")
+    widths = [(0, 0)] * (x.ndim - len(pad) // 2)
+    widths += [(pad[i], pad[i + 1]) for i in range(len(pad) - 2, -1, -2)]
+    for (before, after), n in zip(widths, x.shape, strict=True):
+        most = {"reflect": n - 1, "circular": n}.get(mode, math.inf)
+        if max(before, after) > max(most, 0) or before + after + n < 0:
+            raise ShapeError(f"pad: {pad} does not fit x of shape {x.shape} in mode {mode!r}")
+    crop = tuple(
+        slice(max(-before, 0), n - max(-after, 0))
+        for (before, after), n in zip(widths, x.shape, strict=True)
+    )
+    if any(min(pair) < 0 for pair in widths):
+        x = x[crop]
+        widths = [(max(before, 0), max(after, 0)) for before, after in widths]
+    options = {"constant_values": 0 if value is None else value} if mode == "constant" else {}
+    return ops.pad(x, tuple(widths), mode=_PAD_MODES[mode], **options)
+
+
+def one_hot(ids, num_classes: int = -1):
+    """(*ids.shape, num_classes) int64: 1 at the place that `ids` names, 0 elsewhere.
+
+    Args:
+        num_classes: one more than the largest of `ids` by default.
+    """
+    if num_classes == -1:
+        if not ids.size:
+            raise ShapeError("one_hot: state num_classes, there are no ids to tell")
+        num_classes = int(ops.max(ids)) + 1
+    return ops.one_hot(ids, num_classes=num_classes)
+
+
+def bilinear(x1, x2, weight, bias=None):
+    """`sum over i, j of x1[i] weight[o, i, j] x2[j]`, plus `bias[o]`; see `mg.bilinear`."""
+    return ops.bilinear(x1, x2, weight, bias)
+
+
+_OURS = ("minigrad.ops", "minigrad.nn.functional")
 __all__ = sorted(
     name for name, value in globals().items()
-    if callable(value) and not name.startswith("_") and value is not ShapeError
+    if not name.startswith("_") and callable(value) and value.__module__.startswith(_OURS)
 )  # fmt: skip

@@ -10,6 +10,7 @@ import numpy as np
 from minigrad.autodiff import Tensor, wrap
 from minigrad.backend import array_module, is_array, to_numpy, xp
 from minigrad.errors import StateError
+from minigrad.writes import wrote
 
 
 def Parameter(data: Any, requires_grad: bool = True) -> Tensor:
@@ -177,6 +178,7 @@ class Module:
         for name, value in values.items():
             p = wanted[name]
             p.data[...] = array_module(p.data).asarray(value)
+            wrote(p.data)
 
     def pack_state(self, state: dict[str, np.ndarray], prefix: str) -> None:
         """Rewrite this module's own entries of `state` to PyTorch's layout; for subclasses."""

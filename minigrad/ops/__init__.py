@@ -3,7 +3,25 @@ formulas get when they are to be differentiated, so it has NumPy's names.
 """
 
 from minigrad.autodiff import REGISTRY
-from minigrad.ops import linalg
+from minigrad.ops import (
+    activations,
+    attentions,
+    batching,
+    convs,
+    creation,
+    elementwise,
+    indexing,
+    linalg,
+    losses,
+    noise,
+    norms,
+    pools,
+    products,
+    reductions,
+    shaping,
+    softmaxes,
+    sorting,
+)
 from minigrad.ops.activations import *
 from minigrad.ops.attentions import *
 from minigrad.ops.convs import *
@@ -18,13 +36,27 @@ from minigrad.ops.products import *
 from minigrad.ops.reductions import *
 from minigrad.ops.shaping import *
 from minigrad.ops.softmaxes import *
+from minigrad.ops.sorting import *
 
-__all__ = sorted(
-    name for name, value in globals().items()
-    if not name.startswith("_") and (callable(value) or value is linalg)
-)  # fmt: skip
+# Spelled out, so that editors and type checkers can follow it.
+__all__ = ["linalg"]
+__all__ += activations.__all__
+__all__ += attentions.__all__
+__all__ += convs.__all__
+__all__ += creation.__all__
+__all__ += elementwise.__all__
+__all__ += indexing.__all__
+__all__ += losses.__all__
+__all__ += noise.__all__
+__all__ += norms.__all__
+__all__ += pools.__all__
+__all__ += products.__all__
+__all__ += reductions.__all__
+__all__ += shaping.__all__
+__all__ += softmaxes.__all__
+__all__ += sorting.__all__
 
-from minigrad.ops import methods as _methods
+from minigrad.ops import methods as _methods  # noqa: E402  (teaches Tensor the ops above)
 
 for _op in REGISTRY.values():
     if _op.primitive and _op.differentiable and not _op.has_rule:

@@ -5,10 +5,13 @@ Letters: B batch, T queries, S keys, H heads, D features of a head.
 
 import math
 
+import numpy as np
+
 from minigrad import random
 from minigrad.autodiff import Tensor, op
 from minigrad.backend import array_module
 from minigrad.errors import DtypeError, ShapeError
+from minigrad.ops.elementwise import astype
 from minigrad.ops.noise import dropout as drop
 from minigrad.ops.products import matmul
 from minigrad.ops.reductions import sum
@@ -154,37 +157,67 @@ def _checked_scale(q, k, v, mask, heads, scale):
 
 
 def scaled_dot_product_attention(
-    q, k, v, attn_mask=None, *, dropout_p=0.0, is_causal=False, scale=None
+    q, k, v, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, *, key=None
 ):
     """Attention with PyTorch's interface: q (..., T, D), k (..., S, D), v (..., S, Dv).
 
     Args:
+        q, k, v: their leading axes broadcast.
         attn_mask: broadcastable to (..., T, S); booleans (True: take part) or floats to add.
-        dropout_p: the probability that a weight is dropped; the key comes from
-            `minigrad.random.next_key()`.
-        is_causal: query i sees the keys 0..i only.
+        dropout_p: the probability that a weight is dropped.
+        is_causal: query i sees the keys 0..i only, together with what `attn_mask` allows.
         scale: of the scores, 1/sqrt(D) by default.
+        key: for dropout; by default the next one of the current stream, see `minigrad.random`.
 
     Returns:
         (..., T, Dv); zeros for a query that may see no key.
     """
-    batch = q.shape[:-2]
-    if k.shape[:-2] != batch or v.shape[:-2] != batch:
+    name = "scaled_dot_product_attention"
+    if not 0 <= dropout_p <= 1:
+        raise ValueError(f"{name}: dropout_p must be in [0, 1], got {dropout_p}")
+    batch = _leading(q, k, v)
+    if batch is None or q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2]:
         raise ShapeError(
-            f"scaled_dot_product_attention: the leading axes of q, k and v must be the same, got "
-            f"{q.shape}, {k.shape}, {v.shape}"
+            f"{name}: q must be (..., T, D), k (..., S, D) and v (..., S, Dv), the leading axes "
+            f"broadcasting; got {q.shape}, {k.shape}, {v.shape}"
         )
     if attn_mask is not None:
-        T, S = q.shape[-2], k.shape[-2]
-        if attn_mask.ndim < 2:
-            attn_mask = reshape(attn_mask, shape=(1,) * (2 - attn_mask.ndim) + attn_mask.shape)
-        wide = broadcast_to(attn_mask, shape=(*batch, *attn_mask.shape[-2:]))
-        attn_mask = reshape(wide, shape=(math.prod(batch), 1, *attn_mask.shape[-2:]))
-        if attn_mask.shape[-2] not in (1, T) or attn_mask.shape[-1] not in (1, S):
-            raise ShapeError(
-                f"scaled_dot_product_attention: attn_mask must broadcast to {(*batch, T, S)}"
-            )
-    q3, k3, v3 = (reshape(x, shape=(math.prod(batch), *x.shape[-2:])) for x in (q, k, v))
-    key = random.next_key() if dropout_p else None
-    y = attention(q3, k3, v3, attn_mask, key, causal=is_causal, scale=scale, dropout=dropout_p)
+        attn_mask = _mask_of_one_head(attn_mask, (*batch, q.shape[-2], k.shape[-2]))
+        if attn_mask.dtype.kind in "fV" and attn_mask.dtype != q.dtype:
+            attn_mask = astype(attn_mask, dtype=q.dtype)
+    q, k, v = (_one_head(x, batch) for x in (q, k, v))
+    key = (key or random.next_key()) if dropout_p else None
+    y = attention(q, k, v, attn_mask, key, causal=is_causal, scale=scale, dropout=dropout_p)
     return reshape(y, shape=(*batch, *y.shape[-2:]))
+
+
+def _leading(*xs):
+    """What the axes before the last two broadcast to; None if they do not."""
+    if any(x.ndim < 2 for x in xs):
+        return None
+    try:
+        return np.broadcast_shapes(*(x.shape[:-2] for x in xs))
+    except ValueError:
+        return None
+
+
+def _one_head(x, batch):
+    """(..., T, D) -> (B, T, D)."""
+    matrix = x.shape[-2:]
+    x = x if x.shape[:-2] == batch else broadcast_to(x, shape=(*batch, *matrix))
+    return reshape(x, shape=(math.prod(batch), *matrix))
+
+
+def _mask_of_one_head(mask, full):
+    """The mask as (B or 1, 1, T or 1, S or 1)."""
+    lengths = zip(mask.shape[::-1], full[::-1], strict=False)
+    if mask.ndim > len(full) or any(n not in (1, m) for n, m in lengths):
+        raise ShapeError(
+            f"scaled_dot_product_attention: attn_mask must broadcast to {full}, got {mask.shape}"
+        )
+    mask = reshape(mask, shape=(1,) * (2 - mask.ndim) + mask.shape)
+    batch, matrix = full[:-2], mask.shape[-2:]
+    if math.prod(mask.shape[:-2]) == 1:
+        return reshape(mask, shape=(1, 1, *matrix))
+    mask = broadcast_to(mask, shape=(*batch, *matrix))
+    return reshape(mask, shape=(math.prod(batch), 1, *matrix))

@@ -1,13 +1,28 @@
-"""Tensors from nothing or from numbers, made by the array module in force (`backend.xp`)."""
+"""Tensors from nothing or from numbers, made by the array module in force (`backend.xp`).
+
+    tensor      always copies
+    asarray     shares the memory of an array that is on the right device and has the right dtype,
+                and gives a Tensor back as it is, with its history
+    Tensor      (the class) always shares the memory of an array, wherever that is
+    from_dlpack always shares the memory of an array of another library
+    from_numpy  always shares the memory of a NumPy array
+    the others  have memory of their own
+
+Where memory is shared, a change to the array shows in the tensor, and the other way round.
+"""
+
+from numbers import Integral
 
 import numpy as np
 
 from minigrad import random
-from minigrad.autodiff import Tensor, as_array
-from minigrad.backend import to_device, xp
+from minigrad.autodiff import Tensor, as_array, primitive
+from minigrad.backend import array_module, to_device, using, xp
 
 __all__ = [
-    "arange", "from_numpy", "full", "ones", "rand", "randn", "tensor", "zeros",
+    "arange", "asarray", "empty", "empty_like", "eye", "from_dlpack", "from_numpy", "full",
+    "full_like", "identity", "linspace", "ones", "rand", "randint", "randn", "tensor", "tri",
+    "zeros",
 ]  # fmt: skip
 
 
@@ -20,11 +35,38 @@ def tensor(data, dtype=None, requires_grad: bool = False) -> Tensor:
     return Tensor(array.astype(dtype or array.dtype, copy=True), requires_grad)
 
 
+def asarray(data, dtype=None) -> Tensor:
+    """`data` as a tensor, without a copy where none is needed; numbers as for `tensor`."""
+    if type(data) is Tensor:
+        return data if dtype is None or data.dtype == np.dtype(dtype) else data.astype(dtype)
+    array = to_device(as_array(data))
+    return Tensor(array.astype(dtype or array.dtype, copy=False))
+
+
 def from_numpy(array: np.ndarray) -> Tensor:
     """A tensor that shares its memory with a NumPy array: a change to one shows in the other."""
     if not isinstance(array, np.ndarray):
         raise TypeError(f"from_numpy: expected a NumPy array, got {type(array).__name__}")
     return Tensor(array)
+
+
+def from_dlpack(source) -> Tensor:
+    """A tensor that shares the memory of any array with DLPack: NumPy's, PyTorch's, CuPy's.
+
+    It stays on its device. (https://dmlc.github.io/dlpack)
+
+    Raises:
+        TypeError: `source` does not speak DLPack.
+        BackendError: it is on a device, and CuPy cannot be used.
+    """
+    if not hasattr(source, "__dlpack_device__"):
+        raise TypeError(f"from_dlpack: {type(source).__name__} has no __dlpack__ method")
+    on_host = int(source.__dlpack_device__()[0]) == 1  # kDLCPU
+    with using("numpy" if on_host else "cupy") as module:
+        return Tensor(module.from_dlpack(source))
+
+
+# ----------------------------------------------------------------------- one number for all
 
 
 def zeros(shape, dtype="float32", requires_grad: bool = False) -> Tensor:
@@ -37,24 +79,90 @@ def ones(shape, dtype="float32", requires_grad: bool = False) -> Tensor:
     return Tensor(xp().ones(shape, dtype), requires_grad)
 
 
-def full(shape, value, dtype="float32", requires_grad: bool = False) -> Tensor:
+def full(shape, fill_value, dtype="float32", requires_grad: bool = False) -> Tensor:
     """`shape` filled with one value."""
-    return Tensor(xp().full(shape, value, dtype), requires_grad)
+    return Tensor(xp().full(shape, fill_value, dtype), requires_grad)
 
 
-def arange(start, stop=None, step=1, dtype=None) -> Tensor:
+def empty(shape, dtype="float32", requires_grad: bool = False) -> Tensor:
+    """`shape` with whatever is in the memory."""
+    return Tensor(xp().empty(shape, dtype), requires_grad)
+
+
+@primitive
+def full_like(xp, x, *, fill_value, dtype=None):
+    """One value in the shape of `x`, and in its dtype unless another is given."""
+    return xp.full_like(x, fill_value, dtype=dtype)
+
+
+full_like.no_gradient()
+
+
+def empty_like(x, dtype=None):
+    """The shape of `x`, an array or a Tensor, with whatever is in the memory."""
+    data = x.data if type(x) is Tensor else x
+    made = array_module(data).empty_like(data, dtype=dtype)
+    return Tensor(made) if type(x) is Tensor else made
+
+
+# -------------------------------------------------------------------------------- patterns
+
+
+def eye(N: int, M: int | None = None, k: int = 0, dtype="float32", requires_grad=False) -> Tensor:
+    """(N, M) with ones on diagonal `k` and zeros elsewhere; M is N by default."""
+    return Tensor(xp().eye(N, M, k, dtype=dtype), requires_grad)
+
+
+def identity(n: int, dtype="float32") -> Tensor:
+    """The identity matrix (n, n)."""
+    return eye(n, dtype=dtype)
+
+
+def tri(N: int, M: int | None = None, k: int = 0, dtype="float32") -> Tensor:
+    """(N, M) with ones on diagonal `k` and below it, and zeros above; M is N by default."""
+    return Tensor(xp().tri(N, M, k, dtype=dtype))
+
+
+def arange(start, stop=None, step=1, dtype=None, requires_grad: bool = False) -> Tensor:
     """Evenly spaced numbers from `start` (0 if only one is given) up to and without `stop`."""
     start, stop = (0, start) if stop is None else (start, stop)
     if dtype is None and any(isinstance(v, float) for v in (start, stop, step)):
         dtype = "float32"
-    return Tensor(xp().arange(start, stop, step, dtype=dtype))
+    return Tensor(xp().arange(start, stop, step, dtype=dtype), requires_grad)
 
 
-def randn(*shape: int, dtype="float32", key: random.Key | None = None) -> Tensor:
+def linspace(
+    start, stop, num: int = 50, endpoint: bool = True, dtype="float32", requires_grad: bool = False
+) -> Tensor:
+    """`num` evenly spaced numbers from `start` up to `stop`, that included if `endpoint`."""
+    return Tensor(xp().linspace(start, stop, num, endpoint, dtype=dtype), requires_grad)
+
+
+# ---------------------------------------------------------------------------- at random
+
+
+def _lengths(shape: tuple) -> tuple:
+    """`randn((2, 3))` as well as `randn(2, 3)`."""
+    return shape if len(shape) != 1 or isinstance(shape[0], Integral) else tuple(shape[0])
+
+
+def randn(
+    *shape: int, dtype="float32", requires_grad: bool = False, key: random.Key | None = None
+) -> Tensor:
     """Standard normal numbers, from `key` or else from the current stream of keys."""
-    return Tensor(random.normal(key or random.next_key(), shape, dtype=dtype, xp=xp()))
+    drawn = random.normal(key or random.next_key(), _lengths(shape), dtype=dtype, xp=xp())
+    return Tensor(drawn, requires_grad)
 
 
-def rand(*shape: int, dtype="float32", key: random.Key | None = None) -> Tensor:
+def rand(
+    *shape: int, dtype="float32", requires_grad: bool = False, key: random.Key | None = None
+) -> Tensor:
     """Numbers uniform in [0, 1), from `key` or else from the current stream of keys."""
-    return Tensor(random.uniform(key or random.next_key(), shape, dtype=dtype, xp=xp()))
+    drawn = random.uniform(key or random.next_key(), _lengths(shape), dtype=dtype, xp=xp())
+    return Tensor(drawn, requires_grad)
+
+
+def randint(low: int, high: int | None = None, shape=(), key: random.Key | None = None) -> Tensor:
+    """Integers from `low` (0 if only one limit is given) up to and without `high`, int64."""
+    low, high = (0, low) if high is None else (low, high)
+    return Tensor(random.integers(key or random.next_key(), low, high, shape, xp=xp()))

@@ -1,7 +1,11 @@
 """Functions of one element at a time. Shapes broadcast; gradients are summed back by the engine.
 
-Dtypes: Python scalars never change the dtype of an array, and integers and booleans take the dtype
-of the floating-point operand that they meet, so float32 stays float32.
+Dtypes: Python scalars never change the dtype of a floating-point array, and integers and booleans
+take the dtype of the floating-point operand that they meet, so float32 stays float32. Where floats
+come of integers or booleans alone, as in `exp(ids)`, `ids / 2` or `ids * 0.5`, they are float32 as
+in PyTorch; sums, products, powers and roundings of integers stay integers.
+
+What NumPy warns of (a division by 0, the logarithm of -1) it warns of here; CuPy is silent.
 """
 
 import math
@@ -9,40 +13,102 @@ import math
 import numpy as np
 
 from minigrad.autodiff import Tensor, op, primitive
-from minigrad.backend import is_array
+from minigrad.backend import array_module, is_array
+from minigrad.batched import Batched
 from minigrad.errors import DtypeError
 
 __all__ = [
-    "abs", "absolute", "add", "astype", "bitwise_and", "bitwise_or", "bitwise_xor", "clip", "cos",
-    "divide", "equal", "erf", "exp", "expm1", "gelu", "greater", "greater_equal", "invert",
-    "isfinite", "isnan", "less", "less_equal", "log", "log1p", "logical_and", "logical_not",
-    "logical_or", "masked_fill", "maximum", "minimum", "multiply", "negative", "not_equal",
-    "ones_like", "power", "reciprocal", "relu", "sigmoid", "sign", "sin", "sqrt", "square",
-    "stop_gradient", "subtract", "tanh", "where", "zeros_like",
+    "abs", "absolute", "add", "allclose", "arccos", "arccosh", "arcsin", "arcsinh", "arctan",
+    "arctan2", "arctanh", "array_equal", "astype", "bitwise_and", "bitwise_not", "bitwise_or",
+    "bitwise_xor", "cbrt", "ceil", "clip", "copysign", "cos", "cosh", "deg2rad", "divide", "equal",
+    "erf", "erfc", "exp", "exp2", "expm1", "floor", "floor_divide", "fmax", "fmin", "fmod",
+    "greater", "greater_equal", "hypot", "invert", "isclose", "isfinite", "isinf", "isnan",
+    "left_shift", "lerp", "less", "less_equal", "log", "log1p", "log2", "log10", "logaddexp",
+    "logical_and", "logical_not", "logical_or", "logical_xor", "logit", "masked_fill", "maximum",
+    "minimum", "mod", "multiply", "nan_to_num", "negative", "not_equal", "ones_like", "positive",
+    "power", "rad2deg", "reciprocal", "remainder", "right_shift", "rint", "round", "rsqrt",
+    "sigmoid", "sign", "sin", "sinc", "sinh", "sqrt", "square", "stop_gradient", "subtract", "tan",
+    "tanh", "true_divide", "trunc", "where", "xlogy", "zeros_like",
 ]  # fmt: skip
 
 
 def _match(*operands):
     """Operands with integer and boolean arrays in the dtype of the floating-point ones."""
-    first, *others = operands
-    dtype = getattr(first, "dtype", None)
-    for x in others:  # the common case, quickly: scalars beside an array, or one dtype for all
-        if type(x) is not float and type(x) is not int and getattr(x, "dtype", None) is not dtype:
+    dtype = None
+    for x in operands:  # the common case, quickly: one dtype for all, and perhaps scalars
+        if type(x) is float or type(x) is int:
+            continue
+        own = getattr(x, "dtype", None)
+        if dtype is None:
+            dtype = own
+        elif own is not dtype:
             break
     else:
-        if dtype is None or dtype.kind != "c":
+        if dtype is not None and dtype.kind in "fV":
             return operands
     dtypes = {x.dtype for x in operands if is_array(x)}
-    if len(dtypes) > 1:
-        if any(d.kind == "c" for d in dtypes):
-            raise DtypeError(f"an operand is {np.result_type(*dtypes)}; complex is not supported")
-        floats = [d for d in dtypes if d.kind not in "iub"]
-        if floats and len(floats) < len(dtypes):
-            target = np.result_type(*floats) if len(floats) > 1 else floats[0]
-            return [
-                x.astype(target) if is_array(x) and x.dtype.kind in "iub" else x for x in operands
-            ]
-    return operands
+    if any(d.kind == "c" for d in dtypes):
+        raise DtypeError(f"an operand is {np.result_type(*dtypes)}; complex is not supported")
+    floats = [d for d in dtypes if d.kind not in "iub"]
+    if floats and len(floats) == len(dtypes):
+        return operands
+    if floats:
+        target = np.result_type(*floats) if len(floats) > 1 else floats[0]
+    elif any(isinstance(x, float) for x in operands):
+        target = np.dtype(np.float32)
+    else:
+        return operands
+    if not dtypes:
+        return [target.type(x) if isinstance(x, float) else x for x in operands]
+    return [x.astype(target) if is_array(x) and x.dtype.kind in "iub" else x for x in operands]
+
+
+def _array(xp, x):
+    """`x` as an array, a Python float as float32."""
+    if hasattr(x, "dtype"):
+        return x
+    return xp.asarray(x, dtype="float32" if isinstance(x, float) else None)
+
+
+def _floating(xp, x):
+    """`x` as an array of floats: integers, booleans and Python's numbers as float32."""
+    if not hasattr(x, "dtype"):
+        return xp.asarray(x, dtype="float32")
+    if x.dtype.kind == "c":
+        raise DtypeError(f"an operand is {x.dtype}; complex is not supported")
+    return x.astype("float32") if x.dtype.kind in "iub" else x
+
+
+def _floats(xp, a, b):
+    """Two operands matched, at least one of them in floating point."""
+    a, b = _match(a, b)
+    for x in (a, b):
+        if hasattr(x, "dtype") and x.dtype.kind in "fV":
+            return a, b
+    return _floating(xp, a), _floating(xp, b)
+
+
+def _smooth(name: str, doc: str, rule):
+    """An op from the array module's function of that name, for floats, with a rule."""
+
+    def formula(xp, x):
+        return getattr(xp, name)(_floating(xp, x))
+
+    formula.__name__ = formula.__qualname__ = name
+    formula.__doc__ = doc
+    return primitive(formula).vjps(rule)
+
+
+def _step(name: str, doc: str):
+    """An op from the array module's function of that name, which is flat between its jumps."""
+
+    def formula(xp, x):
+        x = _array(xp, x)
+        return x.copy() if x.dtype.kind in "iub" else getattr(xp, name)(x)
+
+    formula.__name__ = formula.__qualname__ = name
+    formula.__doc__ = doc
+    return primitive(formula).vjps(lambda g, _y, _x: zeros_like(g))
 
 
 # ---------------------------------------------------------------------------- arithmetic
@@ -78,16 +144,53 @@ multiply.vjps(lambda g, _y, _a, b: g * b, lambda g, _y, a, _b: g * a)
 @primitive
 def divide(xp, a, b):
     """`a / b`, element by element."""
-    return xp.divide(*_match(a, b))
+    return xp.divide(*_floats(xp, a, b))
 
 
 divide.vjps(lambda g, _y, _a, b: g / b, lambda g, y, _a, b: -g * y / b)
+true_divide = divide
+
+
+@primitive
+def floor_divide(xp, a, b):
+    """The largest whole number up to `a / b`; its derivatives are 0."""
+    return xp.floor_divide(*_match(a, b))
+
+
+floor_divide.vjps(lambda g, _y, _a, _b: zeros_like(g))
+
+
+@primitive
+def mod(xp, a, b):
+    """What is left of `a` when whole `b`s are taken away, with the sign of `b`: Python's `a % b`.
+
+    At its jumps the derivatives are those of the side that the value belongs to.
+    """
+    return xp.remainder(*_match(a, b))
+
+
+mod.vjps(lambda g, _y, _a, _b: g, lambda g, _y, a, b: -g * floor_divide(a, b))
+remainder = mod
+
+
+@primitive
+def fmod(xp, a, b):
+    """What is left of `a` when whole `b`s are taken away, with the sign of `a`, as in C."""
+    return xp.fmod(*_match(a, b))
+
+
+fmod.vjps(lambda g, _y, _a, _b: g, lambda g, y, a, b: -g * rint((a - y) / b))
 
 
 @primitive
 def power(xp, a, b):
-    """`a` to the power `b`. At `a = 0` the gradient by `b` is 0, at `b = 0` that by `a` is 0."""
-    return xp.power(*_match(a, b))
+    """`a` to the power `b`; `0 ** 0` is 1.
+
+    At `a = 0` the derivative by `b` is 0 (minus infinity for a negative `b`), at `b = 0` that by
+    `a` is 0. For a negative `a` the derivative by `b` is NaN.
+    """
+    a, b = _match(a, b)
+    return a**b
 
 
 def _power_a(g, _y, a, b):
@@ -96,18 +199,27 @@ def _power_a(g, _y, a, b):
     return g * b * power(a, where(logical_and(a == 0, b == 0), 1, b - 1))
 
 
-def _power_b(g, y, a, _b):
-    a = a if not isinstance(a, int | float) else astype(y * 0 + a, dtype=y.dtype)
-    return g * y * log(where(a == 0, 1, a))
+def _power_b(g, y, a, b):
+    flat = logical_and(equal(a, 0), b >= 0)
+    return g * y * log(where(flat, ones_like(g), a))
 
 
 power.vjps(_power_a, _power_b)
 
 
 @primitive
+def positive(xp, x):
+    """`+x`: a copy."""
+    return xp.positive(_array(xp, x))
+
+
+positive.vjps(lambda g, _y, _x: g)
+
+
+@primitive
 def negative(xp, x):
     """`-x`."""
-    return xp.negative(x)
+    return xp.negative(_array(xp, x))
 
 
 negative.vjps(lambda g, _y, _x: -g)
@@ -116,13 +228,27 @@ negative.vjps(lambda g, _y, _x: -g)
 @op
 def reciprocal(xp, x):
     """`1 / x`."""
-    return 1 / x
+    return divide(1, x)
+
+
+@reciprocal.vjp
+def _(g, y, _x):
+    return -g * y * y
 
 
 @op
 def square(xp, x):
     """`x * x`."""
-    return x * x
+    return multiply(x, x)
+
+
+@op
+def lerp(xp, start, end, weight):
+    """From `start` (weight 0) to `end` (weight 1) on a straight line; both are met exactly.
+
+    `start` and `end` are arrays, `weight` is an array or a number.
+    """
+    return add(multiply(1 - weight, start), multiply(weight, end))
 
 
 @primitive
@@ -142,7 +268,7 @@ astype.vjps(lambda g, _y, _x, *, dtype: g)  # the engine casts it back
 @primitive
 def zeros_like(xp, x):
     """Zeros of the shape and dtype of `x`."""
-    return xp.zeros_like(x)
+    return xp.zeros_like(_array(xp, x))
 
 
 zeros_like.no_gradient()
@@ -151,7 +277,7 @@ zeros_like.no_gradient()
 @primitive
 def ones_like(xp, x):
     """Ones of the shape and dtype of `x`."""
-    return xp.ones_like(x)
+    return xp.ones_like(_array(xp, x))
 
 
 ones_like.no_gradient()
@@ -162,7 +288,7 @@ ones_like.no_gradient()
 @primitive
 def absolute(xp, x):
     """`|x|`; the derivative at 0 is 0."""
-    return xp.absolute(x)
+    return xp.absolute(_array(xp, x))
 
 
 absolute.vjps(lambda g, _y, x: g * sign(x))
@@ -172,31 +298,85 @@ abs = absolute
 @primitive
 def sign(xp, x):
     """-1, 0 or 1; its derivative is 0 everywhere."""
-    return xp.sign(x)
+    return xp.sign(_array(xp, x))
 
 
 sign.vjps(lambda g, _y, _x: zeros_like(g))
 
 
 @primitive
+def copysign(xp, a, b):
+    """The size of `a` with the sign of `b`; the derivative by `a` is 0 at 0, that by `b` is 0."""
+    return xp.copysign(*_floats(xp, a, b))
+
+
+copysign.vjps(
+    lambda g, y, a, _b: g * sign(a) * sign(y),
+    lambda g, _y, _a, _b: zeros_like(g),
+)
+
+floor = _step("floor", "The largest whole number up to `x`; its derivative is 0.")
+ceil = _step("ceil", "The smallest whole number from `x` on; its derivative is 0.")
+trunc = _step("trunc", "`x` without what is behind the point; its derivative is 0.")
+rint = _step("rint", "The nearest whole number, the even one of two; its derivative is 0.")
+
+
+@primitive
+def round(xp, x, *, decimals=0):
+    """`x` to that many decimals, a tie to the even digit; its derivative is 0."""
+    return xp.round(_array(xp, x), decimals)
+
+
+round.vjps(lambda g, _y, _x, *, decimals=0: zeros_like(g))
+
+
+@primitive
 def maximum(xp, a, b):
-    """The larger of `a` and `b`; where they are equal, each gets half of the gradient."""
+    """The larger of `a` and `b`; where they are equal, each gets half of the gradient.
+
+    NaN wins, and then both get the gradient.
+    """
     return xp.maximum(*_match(a, b))
 
 
 @primitive
 def minimum(xp, a, b):
-    """The smaller of `a` and `b`; where they are equal, each gets half of the gradient."""
+    """The smaller of `a` and `b`; ties and NaN are as for `maximum`."""
     return xp.minimum(*_match(a, b))
 
 
-def _share(g, first, second):
-    """`g` where `first` is ahead, half of it where they are level."""
-    return where(first > second, g, where(first == second, g * 0.5, 0.0))
+@primitive
+def fmax(xp, a, b):
+    """The larger of `a` and `b`, or the one that is not NaN; ties are as for `maximum`."""
+    return xp.fmax(*_match(a, b))
+
+
+@primitive
+def fmin(xp, a, b):
+    """The smaller of `a` and `b`, or the one that is not NaN; ties are as for `maximum`."""
+    return xp.fmin(*_match(a, b))
+
+
+def _share(g, ahead, behind):
+    """`g` unless `ahead` is behind, half of it where they are level."""
+    return where(ahead < behind, 0.0, where(ahead == behind, g * 0.5, g))
+
+
+def _share_among_numbers(g, mine, ahead, behind):
+    """As `_share`, but nothing where `mine` is NaN."""
+    return where(isnan(mine), 0.0, _share(g, ahead, behind))
 
 
 maximum.vjps(lambda g, _y, a, b: _share(g, a, b), lambda g, _y, a, b: _share(g, b, a))
 minimum.vjps(lambda g, _y, a, b: _share(g, b, a), lambda g, _y, a, b: _share(g, a, b))
+fmax.vjps(
+    lambda g, _y, a, b: _share_among_numbers(g, a, a, b),
+    lambda g, _y, a, b: _share_among_numbers(g, b, b, a),
+)
+fmin.vjps(
+    lambda g, _y, a, b: _share_among_numbers(g, a, b, a),
+    lambda g, _y, a, b: _share_among_numbers(g, b, a, b),
+)
 
 
 @primitive
@@ -213,11 +393,38 @@ where.vjps(
 )
 
 
-def clip(x, min=None, max=None):  # NumPy's names
-    """`x` limited to `min` and `max`, either of which may be None."""
-    if min is not None:
-        x = maximum(x, min)
-    return x if max is None else minimum(x, max)
+def clip(x, min=None, max=None, *, a_min=None, a_max=None):  # NumPy's names, new and old
+    """`x` limited to `min` and `max`, either of which may be None, a number or an array.
+
+    Where `min` exceeds `max`, the result is `max`. On a bound, `x` gets the gradient; beyond, the
+    bound does. NaN stays NaN.
+
+    Raises:
+        TypeError: a bound is given by both of its names, `min` and `a_min`.
+    """
+    if (min is not None and a_min is not None) or (max is not None and a_max is not None):
+        raise TypeError("clip: give `min` or `a_min`, and `max` or `a_max`, not both")
+    low, high = (min if a_min is None else a_min), (max if a_max is None else a_max)
+    y = x if low is None else where(less(x, low), low, x)
+    return y if high is None else where(greater(y, high), high, y)
+
+
+@op
+def nan_to_num(xp, x, *, nan=0.0, posinf=None, neginf=None):
+    """`x` with numbers in place of NaN and of the infinities, whose places get no gradient.
+
+    Args:
+        nan: in place of NaN.
+        posinf, neginf: in place of the infinities; None for the largest and the smallest number
+            of the dtype.
+    """
+    x = _array(xp, x)
+    if x.dtype.kind in "iub":
+        return x.copy()
+    most = float(np.finfo(x.dtype).max)
+    y = where(x == math.inf, most if posinf is None else posinf, x)
+    y = where(x == -math.inf, -most if neginf is None else neginf, y)
+    return where(isnan(x), nan, y)
 
 
 def masked_fill(x, mask, value):
@@ -227,83 +434,80 @@ def masked_fill(x, mask, value):
 
 # ------------------------------------------------------------ exponentials and the like
 
+LN2, LN10 = math.log(2), math.log(10)
 
-@primitive
-def exp(xp, x):
-    """The exponential function."""
-    return xp.exp(x)
-
-
-exp.vjps(lambda g, y, _x: g * y)
-
-
-@primitive
-def expm1(xp, x):
-    """`exp(x) - 1`, precise near 0."""
-    return xp.expm1(x)
-
-
-expm1.vjps(lambda g, y, _x: g * (y + 1))
+exp = _smooth("exp", "The exponential function.", lambda g, y, _x: g * y)
+exp2 = _smooth("exp2", "2 to the power `x`.", lambda g, y, _x: g * y * LN2)
+expm1 = _smooth("expm1", "`exp(x) - 1`, precise near 0.", lambda g, y, _x: g * (y + 1))
+log = _smooth("log", "The natural logarithm.", lambda g, _y, x: g / x)
+log2 = _smooth("log2", "The logarithm to base 2.", lambda g, _y, x: g / (x * LN2))
+log10 = _smooth("log10", "The logarithm to base 10.", lambda g, _y, x: g / (x * LN10))
+log1p = _smooth("log1p", "`log(1 + x)`, precise near 0.", lambda g, _y, x: g / (x + 1))
+sqrt = _smooth(
+    "sqrt", "The square root; its derivative at 0 is infinite.", lambda g, y, _x: g * 0.5 / y
+)
+cbrt = _smooth(
+    "cbrt", "The cube root; its derivative at 0 is infinite.", lambda g, y, _x: g / (3 * y * y)
+)
 
 
-@primitive
-def log(xp, x):
-    """The natural logarithm."""
-    return xp.log(x)
+@op
+def rsqrt(xp, x):
+    """`1 / sqrt(x)`."""
+    return 1 / sqrt(x)
 
 
-log.vjps(lambda g, _y, x: g / x)
-
-
-@primitive
-def log1p(xp, x):
-    """`log(1 + x)`, precise near 0."""
-    return xp.log1p(x)
-
-
-log1p.vjps(lambda g, _y, x: g / (x + 1))
+@rsqrt.vjp
+def _(g, y, _x):
+    return g * -0.5 * y * y * y
 
 
 @primitive
-def sqrt(xp, x):
-    """The square root; its derivative at 0 is infinite."""
-    return xp.sqrt(x)
+def logaddexp(xp, a, b):
+    """`log(exp(a) + exp(b))` without overflow; equal infinities each get half of the gradient."""
+    return xp.logaddexp(*_floats(xp, a, b))
 
 
-sqrt.vjps(lambda g, y, _x: g * 0.5 / y)
+def _softmax_of_two(g, a, b):
+    """The part of `g` that `a` gets: exp(a) / (exp(a) + exp(b))."""
+    tie = logical_and(isinf(a), equal(a, b))  # inf - inf would be NaN
+    zero = zeros_like(g)
+    return g * sigmoid(where(tie, zero, a) - where(tie, zero, b))
 
 
-@primitive
-def sin(xp, x):
-    """The sine of `x` radians."""
-    return xp.sin(x)
+logaddexp.vjps(
+    lambda g, _y, a, b: _softmax_of_two(g, a, b),
+    lambda g, _y, a, b: _softmax_of_two(g, b, a),
+)
 
 
-sin.vjps(lambda g, _y, x: g * cos(x))
+@op
+def xlogy(xp, a, b):
+    """`a * log(b)`, but 0 where `a` is 0, unless `b` is NaN.
+
+    Where `a` is 0 and `log(b)` is not finite, the derivatives are 0.
+    """
+    a, b = _floats(xp, a, b)
+    return multiply(a, log(_where_it_counts(b if hasattr(b, "dtype") else a, a, b)))
 
 
-@primitive
-def cos(xp, x):
-    """The cosine of `x` radians."""
-    return xp.cos(x)
+def _where_it_counts(like, a, b):
+    """`b`, and 1 where `a` is 0 and `log(b)` is not finite; in the dtype of `like`."""
+    endless = logical_or(less_equal(b, 0), equal(b, math.inf))
+    return where(logical_and(equal(a, 0), endless), ones_like(like), b)
 
 
-cos.vjps(lambda g, _y, x: -g * sin(x))
-
-
-@primitive
-def tanh(xp, x):
-    """The hyperbolic tangent."""
-    return xp.tanh(x)
-
-
-tanh.vjps(lambda g, y, _x: g * (1 - y * y))
+xlogy.vjps(
+    lambda g, _y, a, b: g * log(_where_it_counts(g, a, b)),
+    lambda g, _y, a, b: g * (a / _where_it_counts(g, a, b)),
+)
 
 
 @op
 def sigmoid(xp, x):
-    """`1 / (1 + exp(-x))`, which cannot overflow in this form."""
-    return 0.5 * xp.tanh(0.5 * x) + 0.5
+    """`1 / (1 + exp(-x))`; it cannot overflow, and small values are as precise as large ones."""
+    x = _floating(xp, x)
+    return xp.exp(xp.minimum(x, 0)) / (1 + xp.exp(-xp.absolute(x)))
 
 
 @sigmoid.vjp
@@ -311,43 +515,128 @@ def _(g, y, _x):
     return g * y * (1 - y)
 
 
+@op
+def logit(xp, x, *, eps=None):
+    """`log(x / (1 - x))`, the inverse of `sigmoid`; `eps` first limits `x` to [eps, 1 - eps]."""
+    if eps is not None:
+        x = clip(x, eps, 1 - eps)
+    return log(x) - log1p(negative(x))
+
+
+def _special(xp, name, x):
+    """SciPy's special function of that name, in the dtype of `x`."""
+    if type(x) is Batched:
+        return Batched(_special(array_module(x.value), name, x.value), x.level)
+    if xp is np:
+        from scipy import special  # not at import: SciPy is slow to start
+    else:
+        from cupyx.scipy import special
+    return getattr(special, name)(x).astype(x.dtype, copy=False)
+
+
 @primitive
 def erf(xp, x):
     """The error function, 2/sqrt(pi) times the integral of exp(-t^2) from 0 to `x`."""
-    if xp is np:
-        from scipy.special import erf  # not at import: SciPy is slow to start
-    else:
-        from cupyx.scipy.special import erf
-    return erf(x)
-
-
-erf.vjps(lambda g, _y, x: g * exp(-x * x) * (2 / math.sqrt(math.pi)))
-
-# ----------------------------------------------------------------------- activations
+    x = _floating(xp, x)
+    return _special(xp, "erf", x)
 
 
 @primitive
-def relu(xp, x):
-    """`max(x, 0)`; the derivative at 0 is 0. NaN stays NaN."""
-    return xp.maximum(x, 0)
+def erfc(xp, x):
+    """`1 - erf(x)`, precise where `erf(x)` is close to 1."""
+    x = _floating(xp, x)
+    return _special(xp, "erfc", x)
 
 
-relu.vjps(lambda g, y, _x: g * (y > 0))
+erf.vjps(lambda g, _y, x: g * exp(-x * x) * (2 / math.sqrt(math.pi)))
+erfc.vjps(lambda g, _y, x: g * exp(-x * x) * (-2 / math.sqrt(math.pi)))
+
+# --------------------------------------------------------------------- angles and triangles
+
+sin = _smooth("sin", "The sine of `x` radians.", lambda g, _y, x: g * cos(x))
+cos = _smooth("cos", "The cosine of `x` radians.", lambda g, _y, x: -g * sin(x))
+tan = _smooth("tan", "The tangent of `x` radians.", lambda g, y, _x: g * (1 + y * y))
+arcsin = _smooth(
+    "arcsin",
+    "The angle in [-pi/2, pi/2] whose sine is `x`; its derivative at -1 and 1 is infinite.",
+    lambda g, _y, x: g / sqrt((1 - x) * (1 + x)),
+)
+arccos = _smooth(
+    "arccos",
+    "The angle in [0, pi] whose cosine is `x`; its derivative at -1 and 1 is infinite.",
+    lambda g, _y, x: -g / sqrt((1 - x) * (1 + x)),
+)
+arctan = _smooth(
+    "arctan",
+    "The angle in [-pi/2, pi/2] whose tangent is `x`.",
+    lambda g, _y, x: g / (1 + x * x),
+)
+sinh = _smooth("sinh", "The hyperbolic sine.", lambda g, _y, x: g * cosh(x))
+cosh = _smooth("cosh", "The hyperbolic cosine.", lambda g, _y, x: g * sinh(x))
+tanh = _smooth("tanh", "The hyperbolic tangent.", lambda g, y, _x: g * (1 - y * y))
+arcsinh = _smooth("arcsinh", "The inverse of `sinh`.", lambda g, _y, x: g / sqrt(x * x + 1))
+arccosh = _smooth(
+    "arccosh",
+    "The inverse of `cosh` from 1 on; its derivative at 1 is infinite.",
+    lambda g, _y, x: g / sqrt((x - 1) * (x + 1)),
+)
+arctanh = _smooth("arctanh", "The inverse of `tanh`.", lambda g, _y, x: g / ((1 - x) * (1 + x)))
+
+
+@primitive
+def hypot(xp, a, b):
+    """`sqrt(a^2 + b^2)` without overflow on the way; at (0, 0) the derivatives are 0."""
+    return xp.hypot(*_floats(xp, a, b))
+
+
+hypot.vjps(
+    lambda g, y, a, _b: g * (a / where(y == 0, 1.0, y)),
+    lambda g, y, _a, b: g * (b / where(y == 0, 1.0, y)),
+)
+
+
+@primitive
+def arctan2(xp, a, b):
+    """The angle of the point (b, a) in [-pi, pi]; at (0, 0) the derivatives are 0."""
+    return xp.arctan2(*_floats(xp, a, b))
+
+
+def _over_square(g, x, a, b):
+    """`g * x / (a^2 + b^2)`, where `x` is one of the two; 0 where both are."""
+    radius = hypot(a, b)
+    radius = where(radius == 0, 1.0, radius)
+    return g * (x / radius) / radius
+
+
+arctan2.vjps(
+    lambda g, _y, a, b: _over_square(g, b, a, b),
+    lambda g, _y, a, b: _over_square(-g, a, a, b),
+)
 
 
 @op
-def gelu(xp, x, *, approximate="none"):
-    """`x` times the normal distribution function at `x` (Hendrycks and Gimpel, arXiv 1606.08415).
+def sinc(xp, x):
+    """`sin(pi x) / (pi x)`, and 1 at 0 (NumPy's `sinc`)."""
+    x = multiply(x, math.pi)
+    near = absolute(x) < 1
+    # There a series: as a quotient, the derivatives would lose all digits towards 0.
+    xx, series = where(near, x * x, 0.0), 1.0
+    for n in range(18, 0, -2):
+        series = 1.0 - xx * (1 / (n * (n + 1))) * series
+    far = where(near, 1.0, x)
+    return where(near, series, sin(far) / far)
 
-    Args:
-        approximate: 'none' for the exact function, 'tanh' for the paper's approximation.
-    """
-    if approximate == "none":
-        return 0.5 * x * (1 + erf(x * (1 / math.sqrt(2))))
-    if approximate == "tanh":
-        inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)
-        return 0.5 * x * (1 + xp.tanh(inner))
-    raise ValueError(f"approximate must be 'none' or 'tanh', got {approximate!r}")
+
+@op
+def deg2rad(xp, x):
+    """Degrees as radians."""
+    return multiply(x, math.pi / 180)
+
+
+@op
+def rad2deg(xp, x):
+    """Radians as degrees."""
+    return multiply(x, 180 / math.pi)
 
 
 # -------------------------------------------------------------- comparisons and logic
@@ -380,9 +669,42 @@ bitwise_and = _untracked("bitwise_and", "The bits that both integers have; of bo
 bitwise_or = _untracked("bitwise_or", "The bits that either integer has; of booleans: either.")
 bitwise_xor = _untracked("bitwise_xor", "The bits that one of two integers has, not both.")
 invert = _untracked("invert", "All bits of an integer changed; of a boolean: not.", operands=1)
+logical_xor = _untracked("logical_xor", "Where one of the two is true, not both.")
 logical_not = _untracked("logical_not", "Where `x` is false.", operands=1)
+left_shift = _untracked("left_shift", "`a * 2**b`, of integers.")
+right_shift = _untracked("right_shift", "The largest whole number up to `a / 2**b`, of integers.")
+bitwise_not = invert
 isnan = _untracked("isnan", "Where `x` is not a number.", operands=1)
+isinf = _untracked("isinf", "Where `x` is infinite.", operands=1)
 isfinite = _untracked("isfinite", "Where `x` is neither infinite nor NaN.", operands=1)
+
+
+@primitive
+def isclose(xp, a, b, *, rtol=1e-5, atol=1e-8, equal_nan=False):
+    """Where `|a - b| <= atol + rtol * |b|`, as booleans without history."""
+    return xp.isclose(a, b, rtol=rtol, atol=atol, equal_nan=equal_nan)
+
+
+@primitive
+def allclose(xp, a, b, *, rtol=1e-5, atol=1e-8, equal_nan=False):
+    """Whether `isclose` holds everywhere: one boolean, 0-d and without history."""
+    return xp.all(xp.isclose(a, b, rtol=rtol, atol=atol, equal_nan=equal_nan))
+
+
+@primitive
+def array_equal(xp, a, b, *, equal_nan=False):
+    """Whether shape and elements are the same: one boolean, 0-d and without history."""
+    a, b = xp.asarray(a), xp.asarray(b)
+    if a.shape != b.shape:
+        return xp.asarray(False)
+    same = a == b
+    if equal_nan:
+        same = same | (xp.isnan(a) & xp.isnan(b))
+    return xp.all(same)
+
+
+for _op in (isclose, allclose, array_equal):
+    _op.no_gradient()
 
 
 def stop_gradient(x):

@@ -12,14 +12,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minigrad.autodiff import Tensor, beside, op, primitive
+from minigrad.autodiff import Tensor, as_array, beside, op, primitive, wrap
+from minigrad.backend import array_module
 from minigrad.errors import DtypeError, OutOfRangeError, ShapeError
 from minigrad.ops.elementwise import _match, where, zeros_like
-from minigrad.ops.shaping import moveaxis, reshape
+from minigrad.ops.shaping import broadcast_to, moveaxis, ravel, reshape
 
 __all__ = [
-    "embedding", "embedding_grad", "gather", "getitem", "index_add", "index_select", "index_set",
-    "one_hot", "scatter", "scatter_add", "take", "take_along_axis",
+    "argwhere", "bincount", "embedding", "embedding_grad", "flatnonzero", "gather", "getitem",
+    "index_add", "index_select", "index_set", "masked_select", "nonzero", "one_hot",
+    "put_along_axis", "scatter", "scatter_add", "take", "take_along_axis", "unique",
 ]  # fmt: skip
 
 
@@ -48,6 +50,8 @@ def getitem(x, index):
             template.append(_Slice(*(None if v is None else operator.index(v) for v in bounds)))
         elif part is None or part is Ellipsis or type(part) is int:
             template.append(part)
+        elif isinstance(part, np.integer):
+            template.append(int(part))
         else:
             if isinstance(part, list | tuple | range | bool):
                 part = np.asarray(part)
@@ -83,7 +87,7 @@ def _spread(xp, g, *arrays, template, shape):
     y = xp.zeros(shape, g.dtype)
     index = _index(template, arrays)
     if arrays and any(a.dtype != bool for a in arrays):
-        xp.add.at(y, index, g)
+        _add_at(xp, y, index, g)
     else:
         y[index] = g  # slices and masks name no element twice
     return y
@@ -145,7 +149,7 @@ def embedding_grad(xp, g, ids, *, rows):
         ids: integers of any shape.
     """
     y = xp.zeros((rows, *g.shape[ids.ndim :]), g.dtype)
-    xp.add.at(y, ids, g)
+    _add_at(xp, y, ids, g)
     return y
 
 
@@ -188,7 +192,22 @@ def index_select(x, ids, axis: int = 0):
 def _writable(xp, x, values):
     """A copy of `x` that may be written, and `values`, both in the dtype that they share."""
     x, values = _match(x, values)
-    return x.astype(xp.result_type(x, values), copy=True), values
+    y = xp.empty(x.shape, xp.result_type(x, values))
+    y[...] = x
+    return y, values
+
+
+def _add_at(xp, y, index, values):
+    """`y[index] += values`, where an index that is repeated counts each time."""
+    if y.dtype == "int64" and not isinstance(y, np.ndarray) and hasattr(y, "view"):
+        # A device adds atomically to unsigned numbers only; the bits of the sum are the same.
+        y, values = y.view("uint64"), values.astype("uint64")
+    xp.add.at(y, index, values)
+
+
+def _along(axis, ids, x):
+    """The index of `ids` along `axis` of `x`."""
+    return (*(slice(None),) * (axis % x.ndim), ids)
 
 
 @primitive
@@ -202,7 +221,7 @@ def index_add(xp, x, ids, values, *, axis=0):
     """
     ids = checked_ids("index_add", ids, x.shape[axis])
     y, values = _writable(xp, x, values)
-    xp.add.at(y.swapaxes(0, axis), ids, values.swapaxes(0, axis))
+    _add_at(xp, y, _along(axis, ids, x), values)
     return y
 
 
@@ -227,7 +246,7 @@ def index_set(xp, x, ids, values, *, axis=0):
             "to sum"
         )
     y, values = _writable(xp, x, values)
-    y.swapaxes(0, axis)[ids] = values.swapaxes(0, axis)
+    y[_along(axis, ids, x)] = values
     return y
 
 
@@ -243,18 +262,24 @@ index_set.vjps(
 
 
 @primitive
-def take_along_axis(xp, x, ids, *, axis):
+def take_along_axis(xp, x, ids, *, axis=-1):
     """`y[i, j] = x[i, ids[i, j]]` for the last of two axes: one look-up for each element of `ids`.
 
-    PyTorch calls it `gather`. `ids` has as many axes as `x`; the others broadcast.
+    PyTorch calls it `gather`. `ids` has as many axes as `x`; the others broadcast. With `axis` None
+    both are flattened.
     """
+    if axis is None:
+        x, axis = x.reshape(-1), 0
     ids = checked_ids("take_along_axis", ids, x.shape[axis])
     return xp.take_along_axis(x, ids, axis=axis)
 
 
 @take_along_axis.vjp
-def _(g, _y, _x, ids, *, axis):
-    return scatter_add(g, ids, axis=axis, shape=_x.shape), None
+def _(g, _y, _x, ids, *, axis=-1):
+    if axis is None:
+        flat = _scatter_add(g, ids, axis=0, shape=(math.prod(_x.shape),))
+        return reshape(flat, shape=_x.shape), None
+    return _scatter_add(g, ids, axis=axis, shape=_x.shape), None
 
 
 def _places(xp, ids, axis: int, shape):
@@ -269,14 +294,14 @@ def _places(xp, ids, axis: int, shape):
 
 
 @primitive
-def scatter_add(xp, g, ids, *, axis, shape):
+def _scatter_add(xp, g, ids, *, axis, shape):
     """Zeros of `shape` with the elements of `g` added at `ids` along `axis`: adjoint to gather."""
     y = xp.zeros(shape, g.dtype)
-    xp.add.at(y, _places(xp, ids, axis, shape), g)
+    _add_at(xp, y, _places(xp, ids, axis, shape), g)
     return y
 
 
-@scatter_add.vjp
+@_scatter_add.vjp
 def _(gg, _y, _g, ids, *, axis, shape):
     return take_along_axis(gg, ids, axis=axis), None
 
@@ -303,6 +328,25 @@ scatter.vjps(
 )
 
 
+@primitive
+def scatter_add(xp, x, ids, values, *, axis):
+    """`x` with `values` added at `ids` along `axis` (PyTorch's `scatter_add`), as for `scatter`.
+
+    Where an id is repeated, all its values are added.
+    """
+    ids = checked_ids("scatter_add", ids, x.shape[axis])
+    y, values = _writable(xp, x, values)
+    _add_at(xp, y, _places(xp, ids, axis, ids.shape), values)
+    return y
+
+
+scatter_add.vjps(
+    lambda g, _y, _x, _ids, _values, *, axis: g,
+    lambda *_, **__: None,
+    lambda g, _y, _x, ids, _values, *, axis: gather(g, ids, axis),
+)
+
+
 def gather(x, ids, axis: int):
     """`y[i, j] = x[i, ids[i, j]]` along `axis` (PyTorch's `gather`); shapes as for `scatter`."""
     corner = tuple(
@@ -311,9 +355,75 @@ def gather(x, ids, axis: int):
     return take_along_axis(x[corner], ids, axis=axis)
 
 
+def put_along_axis(x, ids, values, axis: int):
+    """`x` with `values` put at `ids` along `axis`; unlike NumPy's it gives a new array."""
+    return scatter(x, ids, values, axis=axis)
+
+
+# ------------------------------------------------------------- shapes that depend on values
+
+
+def masked_select(x, mask):
+    """The elements of `x` where `mask` is True, in one axis (PyTorch's `masked_select`)."""
+    shape = np.broadcast_shapes(x.shape, mask.shape)
+    return ravel(broadcast_to(x, shape=shape))[ravel(broadcast_to(mask, shape=shape))]
+
+
+def nonzero(x) -> tuple:
+    """For each axis of `x` the indices of its elements that are not zero, in C order."""
+    return _on_arrays(lambda xp, x: tuple(xp.nonzero(x)), x)
+
+
+def argwhere(x):
+    """(n, x.ndim): the index of each of the `n` elements that are not zero, in C order."""
+    return _on_arrays(lambda xp, x: xp.argwhere(x), x)
+
+
+def flatnonzero(x):
+    """The indices, in the flattened `x`, of its elements that are not zero."""
+    return _on_arrays(lambda xp, x: xp.flatnonzero(x), x)
+
+
+def unique(x, return_index=False, return_inverse=False, return_counts=False):
+    """The different elements of `x` in rising order, differentiable; as NumPy's `unique`.
+
+    Returns:
+        The elements; then, as asked for, where each stands first in the flattened `x`, for each
+        element of `x` its place among them, and how often each is there.
+    """
+
+    def find(xp, x):
+        return xp.unique(x, return_index=True, return_inverse=True, return_counts=True)[1:]
+
+    first, inverse, counts = _on_arrays(find, x)
+    found = [take(x, first), first, reshape(inverse, shape=x.shape), counts]
+    wanted = (True, return_index, return_inverse, return_counts)
+    found = [v for v, want in zip(found, wanted, strict=True) if want]
+    return found[0] if len(found) == 1 else tuple(found)
+
+
+def bincount(x, minlength=0):
+    """How often each of 0, 1, ... is among the integers `x` (one axis)."""
+    return _on_arrays(lambda xp, x: xp.bincount(x, minlength=minlength), x)
+
+
+def _on_arrays(function, x):
+    """`function(xp, array)`, whose results have no history, in the kind of `x`."""
+    array = x.data if type(x) is Tensor else as_array(x)
+    found = function(array_module(array), array)
+    if type(x) is not Tensor:
+        return found
+    return tuple(map(wrap, found)) if isinstance(found, tuple) else wrap(found)
+
+
 @primitive
-def one_hot(xp, ids, *, num_classes):
-    """(*ids.shape, num_classes) int64: 1 at the place that `ids` names, 0 elsewhere."""
+def one_hot(xp, ids, *, num_classes=-1):
+    """(*ids.shape, num_classes) int64: 1 at the place that `ids` names, 0 elsewhere.
+
+    Without `num_classes` there are as many as the largest id needs, which waits for a device.
+    """
+    if num_classes == -1:
+        num_classes = int(ids.max()) + 1 if ids.size else 0
     ids = checked_ids("one_hot", ids, num_classes)
     return (ids[..., None] % num_classes == xp.arange(num_classes)).astype("int64")
 

@@ -1,3 +1,717 @@
-"""Linear algebra, under NumPy's names: `minigrad.linalg`."""
+"""Linear algebra, under NumPy's names: `minigrad.linalg`.
 
-__all__: list[str] = []
+All functions work on the last two axes and are batched over the others. 16-bit floats are computed
+in float32 and cast back; integers become float64, as in NumPy.
+
+`cholesky`, `eigh` and `eigvalsh` read one triangle of what must be symmetric. Their gradients are
+symmetric, as in PyTorch: they say what a symmetric change of the matrix does.
+
+Where eigenvalues or singular values coincide, single vectors are not determined and have no
+derivative. There the terms that would be infinite are left out. So gradients of what *is*
+determined, as sums of eigenvalues or a matrix put together again, are finite and right.
+
+A matrix that cannot be inverted, or is not positive definite, raises `LinAlgError` on the host. On
+a device nothing is looked at, as that would wait for it: the result has NaN or infinities.
+"""
+
+import builtins
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minigrad.autodiff import op, primitive
+from minigrad.errors import DtypeError, GradientError, LinAlgError, ShapeError
+from minigrad.ops import reductions, shaping
+from minigrad.ops.elementwise import absolute, astype, stop_gradient, where, zeros_like
+from minigrad.ops.products import (
+    _arrays,
+    cross,
+    matmul,
+    matvec,
+    outer,
+    tensordot,
+    vecdot,
+    vecmat,
+)
+from minigrad.ops.reductions import any, max, norm, prod, sum
+from minigrad.ops.shaping import broadcast_to, concatenate, expand_dims, ravel, reshape, tril, triu
+
+__all__ = [
+    "LinAlgError", "cholesky", "cond", "cross", "det", "diagonal", "eigh", "eigvalsh", "inv",
+    "lstsq", "matmul", "matrix_norm", "matrix_power", "matrix_rank", "matrix_transpose", "matvec",
+    "multi_dot", "norm", "outer", "pinv", "qr", "slogdet", "solve", "svd", "svdvals", "tensordot",
+    "trace", "vecdot", "vecmat", "vector_norm",
+]  # fmt: skip
+
+
+class SlogdetResult(NamedTuple):
+    sign: Any
+    logabsdet: Any
+
+
+class QRResult(NamedTuple):
+    Q: Any
+    R: Any
+
+
+class SVDResult(NamedTuple):
+    U: Any
+    S: Any
+    Vh: Any
+
+
+class EighResult(NamedTuple):
+    eigenvalues: Any
+    eigenvectors: Any
+
+
+# ----------------------------------------------------------------------------- what all need
+
+
+def _call(name: str, function, *xs, **options):
+    """What `function`, of `xp.linalg`, gives; its error says which matrix it was."""
+    try:
+        return function(*xs, **options)
+    except np.linalg.LinAlgError as error:
+        batch, which = xs[0].shape[:-2], ""
+        for at in np.ndindex(*batch):
+            try:
+                function(*(x[at] for x in xs), **options)
+            except np.linalg.LinAlgError:
+                which = f" at index {at} of the batch" if batch else ""
+                break
+        raise LinAlgError(f"{name}: {error}{which} (shape {xs[0].shape})") from None
+
+
+def _matrices(name: str, *xs, square: bool = False) -> list:
+    """`xs` as arrays of at least two axes."""
+    xs = _arrays(*xs)
+    for x in xs:
+        if x.ndim < 2 or (square and x.shape[-1] != x.shape[-2]):
+            kind = "a square matrix" if square else "a matrix"
+            raise ShapeError(f"{name}: expected {kind}, or a batch of them, got shape {x.shape}")
+        if x.dtype.kind not in "fiubV":
+            raise DtypeError(f"{name}: expected real numbers, got {x.dtype}")
+    return xs
+
+
+def _single(function, *xs, **params):
+    """`function` in float32 if `xs` are 16-bit floats, with the result cast back."""
+    dtype = xs[0].dtype
+    if dtype.itemsize != 2 or dtype.kind in "iu":
+        return function(*xs, **params)
+    y = function(*(astype(x, dtype="float32") for x in xs), **params)
+    return tuple(_back(v, dtype) for v in y) if isinstance(y, tuple) else _back(y, dtype)
+
+
+def _back(y, dtype):
+    return astype(y, dtype=dtype) if y.dtype == np.float32 else y
+
+
+def matrix_transpose(x):
+    """`x` with its last two axes exchanged."""
+    (x,) = _matrices("matrix_transpose", x)
+    return _T(x)
+
+
+def _T(x):
+    return x.swapaxes(-1, -2)
+
+
+def _eye(x):
+    """Identity matrices of the shape and dtype of `x`."""
+    return tril(triu(zeros_like(x) + 1))
+
+
+def _over(d):
+    """`1 / d`, and 0 where `d` is 0."""
+    return where(d == 0, 0.0, 1 / where(d == 0, 1.0, d))
+
+
+def _columns(w):
+    """`w` (..., n) as (..., 1, n): to scale the columns of a matrix with."""
+    return expand_dims(w, axis=-2)
+
+
+def _over_differences(w):
+    """`1 / (w[j] - w[i])` at i, j, and 0 where that is only rounding."""
+    d = _columns(w) - expand_dims(w, axis=-1)
+    if not w.shape[-1]:
+        return d
+    size = expand_dims(max(absolute(w), axis=-1, keepdims=True), axis=-1)
+    return _over(where(absolute(d) > w.shape[-1] * float(np.finfo(w.dtype).eps) * size, d, 0.0))
+
+
+# --------------------------------------------------------------------------- inverse, solve
+
+
+def inv(a):
+    """The inverse of each matrix.
+
+    Raises:
+        LinAlgError: a matrix is singular.
+    """
+    return _single(_inv, *_matrices("inv", a, square=True))
+
+
+@primitive
+def _inv(xp, x, *, name="inv"):
+    """`inv`; `name` is what an error says."""
+    return _call(name, xp.linalg.inv, x)
+
+
+@_inv.vjp
+def _(g, y, _x, *, name="inv"):
+    return -matmul(_T(y), matmul(g, _T(y)))
+
+
+def solve(a, b):
+    """The `x` with `a @ x = b`.
+
+    Args:
+        a: (..., n, n).
+        b: (n,), or matrices (..., n, k). As in NumPy 2 only an array of one axis is a vector.
+
+    Raises:
+        LinAlgError: a matrix is singular.
+        ShapeError: the shapes do not fit.
+    """
+    a, b = _arrays(a, b)
+    (a,) = _matrices("solve", a, square=True)
+    if not b.ndim or b.shape[-1 if b.ndim == 1 else -2] != a.shape[-1]:
+        raise ShapeError(
+            f"solve: b must be (n,) or (..., n, k) for a of shape (..., n, n), got {b.shape} for "
+            f"{a.shape}"
+        )
+    return _single(_solve_any, *_promoted(a, b))
+
+
+def _promoted(a, b):
+    """`a` and `b` in one dtype, where integers take that of the floats."""
+    if a.dtype == b.dtype:
+        return a, b
+    floats = [x.dtype for x in (a, b) if x.dtype.kind not in "iub"]
+    dtype = np.result_type(*floats) if floats else np.dtype("float64")
+    return tuple(x if x.dtype == dtype else astype(x, dtype=dtype) for x in (a, b))
+
+
+def _solve_any(a, b):
+    if b.ndim == 1:
+        return _solve_any(a, expand_dims(b, axis=-1))[..., 0]
+    batch = _batch("solve", a, b)
+    return _solve(*(broadcast_to(x, shape=(*batch, *x.shape[-2:])) for x in (a, b)))
+
+
+def _batch(name: str, a, b) -> tuple[int, ...]:
+    try:
+        return np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    except ValueError:
+        raise ShapeError(f"{name}: the batches of {a.shape} and {b.shape} differ") from None
+
+
+@primitive
+def _solve(xp, a, b, *, name="solve"):
+    """`solve` for matrices `b` with the batch of `a`; `name` is what an error says."""
+    return _call(name, xp.linalg.solve, a, b)
+
+
+@_solve.vjp
+def _(g, y, a, _b, *, name="solve"):
+    gb = _solve(_T(a), g, name=name)
+    return lambda: -matmul(gb, _T(y)), gb
+
+
+def matrix_power(a, n: int):
+    """`a @ a @ ...`, n times; the identity for n = 0, and powers of the inverse below.
+
+    Raises:
+        LinAlgError: n is negative and a matrix is singular.
+    """
+    (a,) = _matrices("matrix_power", a, square=True)
+    if not isinstance(n, int | np.integer):
+        raise TypeError(f"matrix_power: the exponent must be an integer, got {n!r}")
+    return _single(_matrix_power, a, n=int(n))
+
+
+def _matrix_power(a, n):
+    if n < 0:
+        return _matrix_power(_inv(a, name="matrix_power"), -n)
+    if n == 0:
+        return where(zeros_like(a) != 0, a, _eye(a))  # so that it has a gradient, of zeros
+    y, square = None, a
+    while True:
+        if n & 1:
+            y = square if y is None else matmul(y, square)
+        n >>= 1
+        if not n:
+            return y
+        square = matmul(square, square)
+
+
+def multi_dot(arrays):
+    """The product of matrices in the order that takes the fewest multiplications.
+
+    The first and the last may be vectors: a row and a column.
+    """
+    arrays = _arrays(*arrays)
+    if len(arrays) < 2:
+        raise ShapeError(f"multi_dot: expected at least two arrays, got {len(arrays)}")
+    first, *_, last = arrays
+    xs = [expand_dims(first, axis=0) if first.ndim == 1 else first, *arrays[1:]]
+    xs[-1] = expand_dims(xs[-1], axis=1) if last.ndim == 1 else xs[-1]
+    for x, y in zip(xs, [*xs[1:], None], strict=True):
+        if x.ndim != 2 or (y is not None and x.shape[1:] != y.shape[:1]):
+            raise ShapeError(f"multi_dot: shapes {[x.shape for x in arrays]} do not chain")
+    lengths = [x.shape[0] for x in xs] + [xs[-1].shape[1]]
+    y = _chain(xs, _best_cuts(lengths), 0, len(xs))
+    return reshape(y, shape=first.shape[:-1] + last.shape[1:])
+
+
+def _best_cuts(lengths: list[int]) -> dict[tuple[int, int], int]:
+    """Where to cut the product of matrices i to j, for all i < j."""
+    n = len(lengths) - 1
+    cost, cut = {(i, i + 1): 0 for i in range(n)}, {}
+    for width in range(2, n + 1):
+        for i in range(n - width + 1):
+            j = i + width
+            costs = {
+                k: cost[i, k] + cost[k, j] + lengths[i] * lengths[k] * lengths[j]
+                for k in range(i + 1, j)
+            }
+            cut[i, j] = min(costs, key=costs.get)
+            cost[i, j] = costs[cut[i, j]]
+    return cut
+
+
+def _chain(xs, cut, i, j):
+    if j == i + 1:
+        return xs[i]
+    return matmul(_chain(xs, cut, i, cut[i, j]), _chain(xs, cut, cut[i, j], j))
+
+
+# ------------------------------------------------------------------------------ determinants
+
+
+def det(a):
+    """The determinant of each matrix. Its gradient is right for singular matrices as well."""
+    return _single(_det, *_matrices("det", a, square=True))
+
+
+@primitive
+def _det(xp, x):
+    """`det`."""
+    return _call("det", xp.linalg.det, x)
+
+
+_det.vjps(lambda g, _y, x: g[..., None, None] * _cofactors(x))
+
+
+# The cofactors of u @ diag(s) @ vh are det(u) det(vh) times u @ diag(products of the other s) @ vh,
+# which no division disturbs where an s is 0.
+
+
+@primitive
+def _cofactors(xp, x):
+    """The derivative of the determinant by each element of the matrix."""
+    u, s, vh = _call("det's gradient", xp.linalg.svd, x, full_matrices=False)
+    others = xp.where(xp.eye(s.shape[-1], dtype=bool), 1, s[..., None, :]).prod(axis=-1)
+    sign = xp.linalg.det(xp.matmul(u, vh))
+    return xp.matmul(u * (sign[..., None] * others)[..., None, :], vh).astype(x.dtype)
+
+
+@_cofactors.vjp
+def _(g, _y, x):
+    """Of a diagonal matrix with elements s the cofactors j, j and j, i move with the elements i, i
+    and i, j by the product of all other s."""
+    u, s, vh = _svd(x)
+    h = matmul(_T(u), matmul(g, _T(vh)))
+    eye = _eye(h)
+    either = expand_dims(eye, axis=-2) + expand_dims(eye, axis=-3)  # i, j, k: whether k is i or j
+    others = prod(where(either > 0, 1.0, _columns(_columns(s))), axis=-1) * (1 - eye)
+    diagonal = matvec(others, sum(h * eye, axis=-1))
+    core = eye * expand_dims(diagonal, axis=-1) - others * _T(h)
+    sign = _det(stop_gradient(matmul(u, vh)))
+    return sign[..., None, None] * matmul(u, matmul(core, vh))
+
+
+def slogdet(a):
+    """The sign of each determinant and the logarithm of its size, which does not overflow.
+
+    The determinant of a singular matrix has sign 0 and logarithm minus infinity, and no gradient:
+    to ask for it raises LinAlgError.
+    """
+    return SlogdetResult(*_single(_slogdet, *_matrices("slogdet", a, square=True)))
+
+
+@primitive(outputs=2)
+def _slogdet(xp, x):
+    """`slogdet`."""
+    return tuple(_call("slogdet", xp.linalg.slogdet, x))
+
+
+@_slogdet.vjp
+def _(g, _y, x):
+    return None if g[1] is None else g[1][..., None, None] * _T(_inv(x, name="slogdet's gradient"))
+
+
+# ---------------------------------------------------------------------------- decompositions
+
+
+def cholesky(a, upper: bool = False):
+    """The lower triangular `l` with `l @ l.T = a`, of symmetric positive definite matrices.
+
+    Of `a` the lower triangle is read, and the gradient is symmetric.
+
+    Args:
+        upper: give `l.T`; then the upper triangle is read.
+
+    Raises:
+        LinAlgError: a matrix is not positive definite.
+    """
+    (a,) = _matrices("cholesky", a, square=True)
+    return _T(_single(_cholesky, _T(a))) if upper else _single(_cholesky, a)
+
+
+@primitive
+def _cholesky(xp, x):
+    """`cholesky`."""
+    return _call("cholesky", xp.linalg.cholesky, x)
+
+
+@_cholesky.vjp
+def _(g, y, _x):
+    """Murray, "Differentiation of the Cholesky decomposition" (arXiv 1602.07527)."""
+    inverse, p = _inv(y), tril(matmul(_T(y), g))
+    return _symmetric(matmul(_T(inverse), matmul(p - 0.5 * _eye(p) * p, inverse)))
+
+
+def _symmetric(x):
+    return 0.5 * (x + _T(x))
+
+
+def qr(a, mode: str = "reduced"):
+    """`q @ r = a` with orthonormal columns in `q` and an upper triangle `r`.
+
+    Differentiable where the first min(m, n) columns of the (m, n) matrices are independent, and for
+    mode 'complete' only if m <= n.
+
+    Args:
+        mode: 'reduced', for `q` (..., m, k) and `r` (..., k, n) with k = min(m, n); 'complete', for
+            (..., m, m) and (..., m, n); 'r', for `r` of 'reduced' alone.
+    """
+    (a,) = _matrices("qr", a)
+    if mode not in ("reduced", "complete", "r"):
+        raise ValueError(f"qr: mode must be 'reduced', 'complete' or 'r', got {mode!r}")
+    tall = a.shape[-2] > a.shape[-1]
+    q, r = _single(_qr, a, mode="complete") if tall and mode == "complete" else _single(_qr_of, a)
+    return r if mode == "r" else QRResult(q, r)
+
+
+def _qr_of(a):
+    m, n = a.shape[-2:]
+    if m >= n:
+        return _qr(a)
+    q, r = _qr(a[..., :m])  # which determine the rest
+    return q, concatenate([r, matmul(_T(q), a[..., m:])], -1)
+
+
+@primitive(outputs=2)
+def _qr(xp, x, *, mode="reduced"):
+    """`qr` of matrices with at least as many rows as columns."""
+    return tuple(_call("qr", xp.linalg.qr, x, mode=mode))
+
+
+@_qr.vjp
+def _(g, y, _x, *, mode="reduced"):
+    """Walter and Lehmann, "Algorithmic differentiation of linear algebra functions" (2010)."""
+    (gq, gr), (q, r) = g, y
+    if mode == "complete":
+        raise GradientError(
+            f"qr: with mode 'complete', matrices with more rows than columns, shape {_x.shape}, "
+            f"have no derivative, as the last columns of q are not determined; use mode 'reduced'"
+        )
+    m = 0.0 if gr is None else matmul(r, _T(gr))
+    m = m if gq is None else m - matmul(_T(gq), q)
+    below = tril(m, k=-1)
+    x = matmul(q, below + _T(below) + _eye(m) * m)
+    x = x if gq is None else x + gq
+    return _T(_solve(r, _T(x), name="qr's gradient"))
+
+
+def svd(a, full_matrices: bool = True, compute_uv: bool = True):
+    """`u @ diag(s) @ vh = a` with orthonormal columns in `u`, orthonormal rows in `vh`, and the
+    singular values `s`, of which the largest comes first.
+
+    Single columns of `u` and rows of `vh` are determined up to their sign, and only where no
+    singular values coincide.
+
+    Args:
+        a: (..., m, n); let k be min(m, n).
+        full_matrices: for `u` (..., m, m) and `vh` (..., n, n); else (..., m, k) and (..., k, n).
+        compute_uv: whether `u` and `vh` are wanted; else `s` is given alone.
+
+    Raises:
+        GradientError: the gradient through `u` or `vh` is wanted with `full_matrices`, and m is not
+            n: what was added to make them square is not determined.
+    """
+    (a,) = _matrices("svd", a)
+    if not compute_uv:
+        return svdvals(a)
+    fill = full_matrices and a.shape[-1] != a.shape[-2]
+    return SVDResult(*_single(_svd_filled if fill else _svd, a))
+
+
+@primitive(outputs=3)
+def _svd(xp, x):
+    """`svd` without `full_matrices`."""
+    return tuple(_call("svd", xp.linalg.svd, x, full_matrices=False))
+
+
+@_svd.vjp
+def _(g, y, _x):
+    """Townsend, "Differentiating the singular value decomposition" (2016)."""
+    (gu, gs, gvh), (u, s, vh) = g, y
+    m, n, k = *_x.shape[-2:], s.shape[-1]
+    columns, rows = _columns(s), expand_dims(s, axis=-1)
+    between = _over_differences(s) * _over(columns + rows)  # 1 / (s[j]^2 - s[i]^2)
+    core, around = 0.0, 0.0
+    if gs is not None:
+        core = _columns(gs) * _eye(between)
+    if gu is not None:
+        h = matmul(_T(u), gu)
+        core = core + (h - _T(h)) * between * columns
+        if m > k:
+            around = around + matmul((gu - matmul(u, h)) * _over(columns), vh)
+    if gvh is not None:
+        h = matmul(vh, _T(gvh))
+        core = core + (h - _T(h)) * between * rows
+        if n > k:
+            around = around + matmul(u, (gvh - matmul(_T(h), vh)) * _over(rows))
+    return matmul(u, matmul(core, vh)) + around
+
+
+@primitive(outputs=3)
+def _svd_filled(xp, x):
+    """`svd` with `full_matrices`."""
+    return tuple(_call("svd", xp.linalg.svd, x, full_matrices=True))
+
+
+@_svd_filled.vjp
+def _(g, _y, x):
+    gu, gs, gvh = g
+    if gu is not None or gvh is not None:
+        raise GradientError(
+            f"svd: with full_matrices=True, u and vh of matrices that are not square, shape "
+            f"{x.shape}, have no derivative; use full_matrices=False"
+        )
+    u, _, vh = _svd(x)
+    return matmul(u * _columns(gs), vh)
+
+
+def svdvals(a):
+    """The singular values of each matrix, the largest first: `svd(a, compute_uv=False)`."""
+    return _single(_svdvals, *_matrices("svdvals", a))
+
+
+@primitive
+def _svdvals(xp, x):
+    """`svdvals`."""
+    return _call("svdvals", xp.linalg.svd, x, compute_uv=False)
+
+
+@_svdvals.vjp
+def _(g, _y, x):
+    u, _, vh = _svd(x)
+    return matmul(u * _columns(g), vh)
+
+
+def eigh(a, UPLO: str = "L"):
+    """Eigenvalues of symmetric matrices, the smallest first, and eigenvectors, in columns.
+
+    Single eigenvectors are determined up to their sign, and only where no eigenvalues coincide.
+    The gradient is symmetric.
+
+    Args:
+        UPLO: which triangle is read: 'L', the lower, or 'U', the upper.
+    """
+    return EighResult(*_single(_eigh, *_matrices("eigh", a, square=True), UPLO=_triangle(UPLO)))
+
+
+def eigvalsh(a, UPLO: str = "L"):
+    """The eigenvalues that `eigh` gives."""
+    (a,) = _matrices("eigvalsh", a, square=True)
+    return _single(_eigvalsh, a, UPLO=_triangle(UPLO))
+
+
+def _triangle(UPLO: str) -> str:
+    if UPLO not in ("L", "U", "l", "u"):
+        raise ValueError(f"UPLO must be 'L' or 'U', got {UPLO!r}")
+    return UPLO.upper()
+
+
+@primitive(outputs=2)
+def _eigh(xp, x, *, UPLO):
+    """`eigh`."""
+    return tuple(_call("eigh", xp.linalg.eigh, x, UPLO=UPLO))
+
+
+@_eigh.vjp
+def _(g, y, _x, *, UPLO):
+    (gw, gv), (w, v) = g, y
+    core = 0.0 if gw is None else _columns(gw) * _eye(v)
+    core = core if gv is None else core + matmul(_T(v), gv) * _over_differences(w)
+    return _symmetric(matmul(v, matmul(core, _T(v))))
+
+
+@primitive
+def _eigvalsh(xp, x, *, UPLO):
+    """`eigvalsh`."""
+    return _call("eigvalsh", xp.linalg.eigvalsh, x, UPLO=UPLO)
+
+
+@_eigvalsh.vjp
+def _(g, _y, x, *, UPLO):
+    _, v = _eigh(x, UPLO=UPLO)
+    return matmul(v * _columns(g), _T(v))
+
+
+# ------------------------------------------------------------------- without a unique inverse
+
+
+def pinv(a, rcond: float | None = None):
+    """The Moore-Penrose inverse (..., n, m) of the matrices `a` (..., m, n).
+
+    Its gradient is that for a rank that does not change (Golub and Pereyra, 1973).
+
+    Args:
+        rcond: singular values up to `rcond` times the largest count as 0. None: max(m, n) times the
+            precision of the dtype; NumPy has 1e-15, which is below that of float32.
+    """
+    (a,) = _matrices("pinv", a)
+    return _single(_pinv_of, a, rcond=rcond)
+
+
+def _pinv_of(a, rcond):
+    return _pinv(a, rcond=_least(a) if rcond is None else float(rcond))
+
+
+def _least(a) -> float:
+    """What counts as 0, beside the largest singular value."""
+    dtype = a.dtype if a.dtype.kind == "f" else np.dtype("float64")
+    return builtins.max(a.shape[-2:]) * float(np.finfo(dtype).eps)
+
+
+@primitive
+def _pinv(xp, x, *, rcond):
+    """`pinv`."""
+    u, s, vh = _call("pinv", xp.linalg.svd, x, full_matrices=False)
+    large = s > rcond * s[..., :1]
+    inverse = xp.where(large, 1 / xp.where(large, s, 1), 0)
+    return xp.matmul(_T(vh) * inverse[..., None, :], _T(u))
+
+
+@_pinv.vjp
+def _(g, y, x, *, rcond):
+    pt, gt = _T(y), _T(g)
+    left = matmul(matmul(gt, y), pt)
+    right = matmul(matmul(pt, y), gt)
+    found = left - matmul(x, matmul(y, left)) + right - matmul(matmul(right, y), x)
+    return found - matmul(pt, matmul(g, pt))
+
+
+def lstsq(a, b, rcond: float | None = None):
+    """The `x` for which the norm of `b - a @ x` is least; of several such the shortest.
+
+    The gradient is that for a rank that does not change.
+
+    Args:
+        a: (m, n).
+        b: (m,) or (m, k).
+        rcond: as for `pinv`.
+
+    Returns:
+        As NumPy, x: (n,) or (n, k); the sums of squares of `b - a @ x`, (1,) or (k,), or (0,)
+        unless the rank is n and m is larger; the rank of `a`; the singular values of `a`.
+    """
+    a, b = _arrays(a, b)
+    if a.ndim != 2 or b.ndim not in (1, 2) or len(a) != len(b):
+        raise ShapeError(
+            f"lstsq: expected a (m, n) and b (m,) or (m, k), got shapes {a.shape} and {b.shape}"
+        )
+    return _single(_lstsq, *_promoted(a, b), rcond=rcond)
+
+
+def _lstsq(a, b, rcond):
+    s, rcond = _svdvals(a), _least(a) if rcond is None else float(rcond)
+    x = matmul(_pinv(a, rcond=rcond), b)
+    rank = _count(s, rcond)
+    miss = reshape(b - matmul(a, x), shape=(b.shape[0], math.prod(b.shape[1:])))
+    exact = int(rank) < a.shape[1] or a.shape[0] <= a.shape[1]
+    return x, sum(miss[:, :0] if exact else miss * miss, axis=0), rank, s
+
+
+def _count(s, rcond):
+    """How many singular values `s` are not 0 beside the largest."""
+    return sum(s > rcond * s[..., :1], axis=-1)
+
+
+def matrix_rank(a, tol=None, *, rtol: float | None = None):
+    """How many singular values of each matrix are not 0, as integers.
+
+    Of a number or a vector: whether there is anything but zeros.
+
+    Args:
+        tol: singular values up to it count as 0.
+        rtol: or those up to `rtol` times the largest; max(m, n) times the precision by default.
+    """
+    (a,) = _arrays(a)
+    if a.ndim < 2:
+        return astype(any(a != 0), dtype="int64")
+    s = stop_gradient(_single(_svdvals, a))
+    if tol is not None:
+        return sum(s > (tol if isinstance(tol, int | float) else tol[..., None]), axis=-1)
+    return _count(s, _least(a) if rtol is None else rtol)
+
+
+@op
+def cond(xp, x, *, p=None):
+    """The condition number: `norm(x, p) * norm(inv(x), p)`.
+
+    Args:
+        p: an order of `norm` for matrices. None and 2, for any matrices: the largest singular value
+            over the smallest; -2: the inverse of that.
+    """
+    _matrices("cond", x)
+    if p in (None, 2, -2):
+        s = svdvals(x)
+        return s[..., -1] / s[..., 0] if p == -2 else s[..., 0] / s[..., -1]
+    return norm(x, p, axis=(-2, -1)) * norm(inv(x), p, axis=(-2, -1))
+
+
+# ------------------------------------------------------------------------- norms, diagonals
+
+
+def matrix_norm(x, keepdims: bool = False, ord="fro"):
+    """The norm of each matrix, of the order `ord`: see `norm`."""
+    return norm(x, ord, axis=(-2, -1), keepdims=keepdims)
+
+
+def vector_norm(x, axis: int | None = None, keepdims: bool = False, ord=2):
+    """The norm of the vectors along `axis`, or of all elements, of the order `ord`: see `norm`."""
+    if axis is not None:
+        return norm(x, ord, axis=axis, keepdims=keepdims)
+    y = norm(ravel(x), ord)
+    return reshape(y, shape=(1,) * x.ndim) if keepdims else y
+
+
+def trace(x, offset: int = 0):
+    """The sum of a diagonal of each matrix (`minigrad.trace` has the first two axes)."""
+    (x,) = _matrices("trace", x)
+    return reductions.trace(x, offset, -2, -1)
+
+
+def diagonal(x, offset: int = 0):
+    """A diagonal of each matrix, as the last axis (`minigrad.diagonal` has the first two axes)."""
+    (x,) = _matrices("diagonal", x)
+    return shaping.diagonal(x, offset, -2, -1)

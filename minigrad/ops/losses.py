@@ -1,18 +1,306 @@
-"""Loss functions."""
+"""Loss functions, with PyTorch's names and conventions.
+
+`reduction` is 'mean', 'sum' or 'none'. An array of targets has the shape of `x` unless it says
+otherwise: losses do not broadcast, where that would hide a mistake.
+"""
+
+import math
+
+import numpy as np
 
 from minigrad.autodiff import Tensor, beside, op
-from minigrad.errors import ShapeError
-from minigrad.ops.elementwise import astype, divide, maximum
-from minigrad.ops.indexing import checked_ids, one_hot, take_along_axis
-from minigrad.ops.reductions import sum
-from minigrad.ops.shaping import expand_dims, moveaxis, reshape
+from minigrad.backend import to_numpy
+from minigrad.errors import DtypeError, OutOfRangeError, ShapeError
+from minigrad.ops.elementwise import (
+    absolute,
+    add,
+    astype,
+    divide,
+    exp,
+    log,
+    maximum,
+    minimum,
+    multiply,
+    ones_like,
+    sigmoid,
+    sqrt,
+    stop_gradient,
+    subtract,
+    where,
+)
+from minigrad.ops.indexing import checked_ids, one_hot, take, take_along_axis
+from minigrad.ops.norms import _wide, p_norm
+from minigrad.ops.reductions import logsumexp, mean, sum
+from minigrad.ops.shaping import broadcast_to, concatenate, expand_dims, moveaxis, reshape, stack
 from minigrad.ops.softmaxes import log_softmax, softmax
 
 __all__ = [
-    "cross_entropy", "cross_entropy_rows", "cross_entropy_rows_grad",
+    "binary_cross_entropy", "binary_cross_entropy_with_logits", "cosine_embedding_loss",
+    "cosine_similarity", "cross_entropy", "cross_entropy_rows", "cross_entropy_rows_grad",
+    "ctc_loss", "gaussian_nll_loss", "hinge_embedding_loss", "huber_loss", "kl_div", "l1_loss",
+    "margin_ranking_loss", "mse_loss", "multi_margin_loss", "multilabel_soft_margin_loss",
+    "nll_loss", "pairwise_distance", "poisson_nll_loss", "smooth_l1_loss", "soft_margin_loss",
+    "triplet_margin_loss",
 ]  # fmt: skip
 
 REDUCTIONS = ("mean", "sum", "none")
+
+
+def _check_reduction(name, reduction, known=REDUCTIONS):
+    if reduction not in known:
+        raise ValueError(f"{name}: reduction must be one of {known}, got {reduction!r}")
+
+
+def _reduced(name, loss, reduction):
+    """The losses of all elements, their sum or their mean."""
+    _check_reduction(name, reduction)
+    return loss if reduction == "none" else (mean if reduction == "mean" else sum)(loss)
+
+
+def _shape(x):
+    return getattr(x, "shape", ())  # of a number
+
+
+def _check_same(name, **arrays):
+    shapes = {label: _shape(x) for label, x in arrays.items()}
+    if len(set(shapes.values())) != 1:
+        came = ", ".join(f"{label} {shape}" for label, shape in shapes.items())
+        raise ShapeError(f"{name}: the shapes must be the same, got {came}")
+
+
+def _at_least_zero(x):
+    """`max(x, 0)` with derivative 1 at 0, as PyTorch's losses have it."""
+    return where(x < 0, 0.0, x)
+
+
+@op
+def _softplus(xp, x):
+    """`log(1 + exp(x))` without overflow."""
+    return maximum(x, 0.0) + xp.log1p(xp.exp(-absolute(x)))
+
+
+@_softplus.vjp
+def _(g, _y, x):
+    return g * sigmoid(x)
+
+
+# ----------------------------------------------------------------------------- regression
+
+
+@op
+def mse_loss(xp, x, target, *, reduction="mean"):
+    """The squared differences of `x` and `target`."""
+    _check_same("mse_loss", x=x, target=target)
+    d = subtract(x, target)
+    return _reduced("mse_loss", d * d, reduction)
+
+
+@op
+def l1_loss(xp, x, target, *, reduction="mean"):
+    """The sizes of the differences of `x` and `target`; where they are equal the gradient is 0."""
+    _check_same("l1_loss", x=x, target=target)
+    return _reduced("l1_loss", absolute(subtract(x, target)), reduction)
+
+
+@op
+def huber_loss(xp, x, target, *, reduction="mean", delta=1.0):
+    """`d^2 / 2` for differences up to `delta`, further out `delta (|d| - delta / 2)`.
+
+    (Huber, "Robust estimation of a location parameter", 1964.)
+
+    Raises:
+        ValueError: `delta` is not positive.
+    """
+    _check_same("huber_loss", x=x, target=target)
+    if not delta > 0:
+        raise ValueError(f"huber_loss: delta must be positive, got {delta}")
+    d = subtract(x, target)
+    size = absolute(d)
+    loss = where(size <= delta, 0.5 * d * d, delta * (size - 0.5 * delta))
+    return _reduced("huber_loss", loss, reduction)
+
+
+@op
+def smooth_l1_loss(xp, x, target, *, reduction="mean", beta=1.0):
+    """The Huber loss divided by `beta`: slope 1 beyond `beta`; with `beta=0` it is `l1_loss`.
+
+    (Girshick, "Fast R-CNN", arXiv 1504.08083.)
+    """
+    _check_same("smooth_l1_loss", x=x, target=target)
+    if not beta >= 0:
+        raise ValueError(f"smooth_l1_loss: beta must not be negative, got {beta}")
+    if beta == 0:
+        return l1_loss(x, target, reduction=reduction)
+    d = subtract(x, target)
+    size = absolute(d)
+    loss = where(size < beta, d * d * (0.5 / beta), size - 0.5 * beta)
+    return _reduced("smooth_l1_loss", loss, reduction)
+
+
+@op
+def gaussian_nll_loss(xp, x, target, var, *, full=False, eps=1e-6, reduction="mean"):
+    """`(log(var) + (x - target)^2 / var) / 2`: for `target` from a normal distribution.
+
+    (Nix and Weigend, "Estimating the mean and variance of the target probability distribution",
+    1994.)
+
+    Args:
+        var: a number; the shape of `x`; or that without the last axis, or with 1 for it.
+        full: whether to add the constant `log(2 pi) / 2`.
+        eps: the least variance; a smaller one counts as `eps`, but gets its gradient all the same.
+
+    Raises:
+        ValueError: a variance is negative (looked at on the host only), or `eps` not positive.
+    """
+    name = "gaussian_nll_loss"
+    _check_same(name, x=x, target=target)
+    if not eps > 0:
+        raise ValueError(f"{name}: eps must be positive, got {eps}")
+    if _shape(var) == x.shape[:-1] != x.shape:
+        var = var if x.ndim == 1 else expand_dims(var, axis=-1)
+    elif _shape(var) not in ((), x.shape, (*x.shape[:-1], 1)):
+        raise ShapeError(f"{name}: var of shape {_shape(var)} does not fit x of shape {x.shape}")
+    on_host = var.data if type(var) is Tensor else var
+    if isinstance(on_host, np.ndarray | int | float) and np.any(on_host < 0):
+        raise ValueError(f"{name}: var must not be negative")
+    if isinstance(var, int | float):
+        var = max(float(var), eps)
+        logarithm = math.log(var)
+    else:
+        var = var + stop_gradient(maximum(var, eps) - var)
+        logarithm = log(var)
+    d = subtract(x, target)
+    loss = 0.5 * add(divide(d * d, var), logarithm)
+    loss = loss + 0.5 * math.log(2 * math.pi) if full else loss
+    return _reduced(name, loss, reduction)
+
+
+@op
+def poisson_nll_loss(xp, x, target, *, log_input=True, full=False, eps=1e-8, reduction="mean"):
+    """For `target` from a Poisson distribution: `exp(x) - target x`, or `x - target log(x + eps)`.
+
+    Args:
+        log_input: whether `x` is the logarithm of the mean: the first form.
+        full: whether to add Stirling's approximation of `log(target!)` where `target > 1`.
+        eps: against the logarithm of 0.
+    """
+    _check_same("poisson_nll_loss", x=x, target=target)
+    if log_input:
+        loss = subtract(exp(x), multiply(target, x))
+    else:
+        loss = subtract(x, multiply(target, log(x + eps)))
+    if full:
+        t = where(target > 1, target, ones_like(x))
+        stirling = t * log(t) - t + 0.5 * log(2 * math.pi * t)
+        loss = loss + where(target > 1, stirling, 0.0)
+    return _reduced("poisson_nll_loss", loss, reduction)
+
+
+# -------------------------------------------------------------------------- probabilities
+
+
+@op
+def _bce(xp, x, target):
+    """`-target log(x) - (1 - target) log(1 - x)`, each logarithm at least -100."""
+    one = 1 - x
+    at0, at1 = x <= 0, one <= 0
+    log_x = xp.where(at0, -100.0, maximum(xp.log(xp.where(at0, 1.0, x)), -100.0))
+    log_one = xp.where(at1, -100.0, maximum(xp.log(xp.where(at1, 1.0, one)), -100.0))
+    return -(multiply(target, log_x) + multiply(1 - target, log_one))
+
+
+def _bce_x(g, _y, x, target):
+    return g * subtract(x, target) / maximum(x * (1 - x), 1e-12)
+
+
+def _bce_target(g, _y, x, _target):
+    zeros = x * 0.0  # -log(x) + log(1 - x): the loss is linear in the target
+    return g * (_bce(x, zeros + 1.0) - _bce(x, zeros))
+
+
+_bce.vjps(_bce_x, _bce_target)
+
+
+@op
+def binary_cross_entropy(xp, x, target, weight=None, *, reduction="mean"):
+    """`-target log(x) - (1 - target) log(1 - x)` for probabilities `x`.
+
+    Each logarithm counts as at least -100, and the gradient divides by at least 1e-12, so that
+    both stay finite at 0 and 1.
+
+    Args:
+        target: in [0, 1], the shape of `x`.
+        weight: of each element, broadcastable to `x`; or None.
+
+    Raises:
+        ValueError: an `x` is outside [0, 1] (looked at on the host only).
+    """
+    name = "binary_cross_entropy"
+    _check_same(name, x=x, target=target)
+    on_host = x.data if type(x) is Tensor else x
+    if isinstance(on_host, np.ndarray) and np.any((on_host < 0) | (on_host > 1)):
+        raise ValueError(
+            f"{name}: x must be in [0, 1]; for logits there is binary_cross_entropy_with_logits"
+        )
+    loss = _bce(x, target)
+    return _reduced(name, _weighted(name, loss, weight), reduction)
+
+
+def _weighted(name, loss, weight):
+    if weight is None:
+        return loss
+    y = multiply(loss, weight)
+    if y.shape != loss.shape:
+        raise ShapeError(f"{name}: weight {weight.shape} does not broadcast to {loss.shape}")
+    return y
+
+
+@op
+def binary_cross_entropy_with_logits(
+    xp, x, target, weight=None, pos_weight=None, *, reduction="mean"
+):
+    """`binary_cross_entropy(sigmoid(x), target)`, computed without forming the sigmoid.
+
+    Args:
+        target: in [0, 1], the shape of `x`.
+        weight: of each element, broadcastable to `x`; or None.
+        pos_weight: of the part `-target log(sigmoid(x))`, broadcastable to `x`; or None.
+    """
+    name = "binary_cross_entropy_with_logits"
+    _check_same(name, x=x, target=target)
+    if pos_weight is None:
+        loss = subtract(_softplus(x), multiply(target, x))
+    else:
+        positive = _weighted(name, multiply(target, _softplus(-x)), pos_weight)
+        loss = positive + multiply(subtract(1, target), _softplus(x))
+    return _reduced(name, _weighted(name, loss, weight), reduction)
+
+
+@op
+def kl_div(xp, x, target, *, reduction="mean", log_target=False):
+    """`target (log(target) - x)`: the Kullback-Leibler divergence of `target` from `exp(x)`.
+
+    Args:
+        x: logarithms of probabilities.
+        target: probabilities; 0 log(0) counts as 0, with derivative 0.
+        reduction: also 'batchmean', the sum over the number of rows: the divergence itself.
+        log_target: whether `target` holds logarithms.
+    """
+    _check_same("kl_div", x=x, target=target)
+    _check_reduction("kl_div", reduction, (*REDUCTIONS, "batchmean"))
+    if target.dtype.kind in "iub":
+        target = astype(target, dtype=x.dtype)
+    if log_target:
+        loss = multiply(exp(target), subtract(target, x))
+    else:
+        logarithm = log(where(target == 0, 1.0, target))
+        loss = subtract(multiply(target, logarithm), multiply(target, x))
+    if reduction == "batchmean":
+        return sum(loss) / ((x.shape[0] if x.ndim else 1) or math.nan)
+    return _reduced("kl_div", loss, reduction)
+
+
+# -------------------------------------------------------------------------------- classes
 
 
 @op(kernel=True)
@@ -57,46 +345,384 @@ def cross_entropy_rows_grad(xp, g, x, target, *, ignore_index=-100, label_smooth
     """The gradient of the logits: softmax minus (smoothed) one-hot target, times `g` (N,)."""
     counted, safe = _counted(xp, x, target, ignore_index)
     C = x.shape[1]
-    hit = one_hot(safe, num_classes=C) * (1 - label_smoothing) + label_smoothing / max(C, 1)
+    hit = astype(one_hot(safe, num_classes=C), dtype=x.dtype)
+    hit = hit * (1 - label_smoothing) + label_smoothing / max(C, 1)
     g = xp.where(counted, g, 0.0)
-    return (softmax(x, axis=-1) - astype(hit, dtype=x.dtype)) * expand_dims(g, axis=-1)
+    return (softmax(x, axis=-1) - hit) * expand_dims(g, axis=-1)
 
 
-def cross_entropy(x, target, *, axis=-1, ignore_index=-100, label_smoothing=0.0, reduction="mean"):
-    """The cross entropy of the softmax of `x` along `axis` with target classes.
+@op
+def cross_entropy(
+    xp, x, target, weight=None, *, axis=-1, ignore_index=-100, label_smoothing=0.0, reduction="mean"
+):
+    """The cross entropy of the softmax of `x` along `axis` with targets.
 
     Args:
-        x: logits of any shape, classes along `axis` (PyTorch has them along axis 1).
-        target: integers, the shape of `x` without `axis`.
-        ignore_index: a target that does not count.
+        x: logits of any shape, classes along `axis`.
+        target: integers, the shape of `x` without `axis`: classes. Or floats, the shape of `x`:
+            the probabilities of all classes.
+        weight: (C,), of each class; or None.
+        axis: of the classes. None decides by what fits: the last axis, or else axis 1, where
+            PyTorch has them; for probabilities the last.
+        ignore_index: a target class that does not count.
         label_smoothing: weight that is spread evenly over all classes, in [0, 1].
-        reduction: 'mean' over the targets that count (0 if none does), 'sum' or 'none'.
+        reduction: 'mean' over the targets that count, in terms of their classes' weights (0 if
+            none does); for probabilities over all. 'sum' or 'none'.
 
     Raises:
         ShapeError: shapes do not fit, or a target is out of range.
     """
-    if reduction not in REDUCTIONS:
-        raise ValueError(f"cross_entropy: reduction must be one of {REDUCTIONS}, got {reduction!r}")
+    name = "cross_entropy"
+    _check_reduction(name, reduction)
     if not 0 <= label_smoothing <= 1:
-        raise ValueError(f"cross_entropy: label_smoothing must be in [0, 1], got {label_smoothing}")
+        raise ValueError(f"{name}: label_smoothing must be in [0, 1], got {label_smoothing}")
     if not hasattr(target, "shape"):
         target = beside([x], target)
-    if axis % x.ndim != x.ndim - 1:
+    if x.ndim and target.shape == x.shape and target.dtype.kind in "fV":
+        if ignore_index >= 0:
+            raise ValueError(f"{name}: ignore_index does not apply to probabilities as targets")
+        x, target = (moveaxis(v, -1 if axis is None else axis, -1) for v in (x, target))
+        _check_class_weight(name, weight, x)
+        if label_smoothing:
+            target = target * (1 - label_smoothing) + label_smoothing / max(x.shape[-1], 1)
+        logp = log_softmax(x, axis=-1)
+        logp = logp if weight is None else multiply(logp, weight)
+        return _reduced(name, -sum(multiply(logp, target), axis=-1), reduction)
+    x, rows, ids = _rows_of_classes(name, x, target, weight, axis)
+    options = {"ignore_index": ignore_index}
+    if weight is None:
+        loss = cross_entropy_rows(rows, ids, label_smoothing=label_smoothing, **options)
+        return _mean_of_classes(loss, target, reduction, _plain(ids) != ignore_index)
+    own = _weights_of(name, weight, ids, ignore_index)
+    loss = multiply(cross_entropy_rows(rows, ids, **options), own)
+    if label_smoothing:
+        each = -sum(multiply(log_softmax(rows, axis=-1), weight), axis=-1)
+        each = where(ids != ignore_index, each, 0.0) / max(rows.shape[1], 1)
+        loss = loss * (1 - label_smoothing) + each * label_smoothing
+    return _mean_of_classes(loss, target, reduction, own)
+
+
+@op
+def nll_loss(xp, x, target, weight=None, *, axis=None, ignore_index=-100, reduction="mean"):
+    """`-x` at the target classes, for logarithms `x` of the probabilities of all classes.
+
+    Arguments, and what the mean is taken over, are those of `cross_entropy`.
+    """
+    name = "nll_loss"
+    _check_reduction(name, reduction)
+    if not hasattr(target, "shape"):
+        target = beside([x], target)
+    x, rows, ids = _rows_of_classes(name, x, target, weight, axis)
+    counts = ids != ignore_index
+    safe = checked_ids(name, _plain(ids * counts), rows.shape[1], low=0)
+    loss = -take_along_axis(rows, expand_dims(safe, axis=-1), axis=-1)[:, 0]
+    loss = where(counts, loss, 0.0)
+    if weight is None:
+        return _mean_of_classes(loss, target, reduction, _plain(counts))
+    own = _weights_of(name, weight, ids, ignore_index)
+    return _mean_of_classes(multiply(loss, own), target, reduction, own)
+
+
+def _plain(ids):
+    return ids.data if type(ids) is Tensor else ids
+
+
+def _rows_of_classes(name, x, target, weight, axis):
+    """`x` with the classes last, that as rows (n, C), and the target classes (n,)."""
+    if axis is None:
+        last = target.shape == x.shape[:-1] or target.shape != x.shape[:1] + x.shape[2:]
+        axis = -1 if last else 1
+    if x.ndim and axis % x.ndim != x.ndim - 1:
         x = moveaxis(x, axis, -1)
-    if target.shape != x.shape[:-1]:
+    if not x.ndim or target.shape != x.shape[:-1]:
         raise ShapeError(
-            f"cross_entropy: with classes along axis {axis}, target must have shape "
-            f"{x.shape[:-1]}; got {target.shape}"
+            f"{name}: with classes along axis {axis}, target must have shape {x.shape[:-1]}, or be "
+            f"floats in the shape of x; got {target.dtype} {target.shape}"
         )
-    rows = cross_entropy_rows(
-        reshape(x, shape=(target.size, x.shape[-1])),
-        reshape(target, shape=(target.size,)),
-        ignore_index=ignore_index,
-        label_smoothing=label_smoothing,
-    )
+    if target.dtype.kind not in "iu":
+        raise DtypeError(f"{name}: target classes must be integers, got {target.dtype}")
+    _check_class_weight(name, weight, x)
+    n = math.prod(target.shape)
+    return x, reshape(x, shape=(n, x.shape[-1])), reshape(target, shape=(n,))
+
+
+def _check_class_weight(name, weight, x):
+    if weight is not None and weight.shape != x.shape[-1:]:
+        raise ShapeError(f"{name}: weight must be {x.shape[-1:]}, one a class; got {weight.shape}")
+
+
+def _weights_of(name, weight, ids, ignore_index):
+    """(n,) weights of the target classes, 0 for a target that does not count."""
+    counts = ids != ignore_index
+    safe = checked_ids(name, _plain(ids * counts), weight.shape[0], low=0)
+    return where(counts, take(weight, safe, axis=0), 0.0)
+
+
+def _mean_of_classes(loss, target, reduction, weights):
+    """(n,) losses, already weighted, in the shape of `target`; or their sum or weighted mean."""
     if reduction == "none":
-        return reshape(rows, shape=target.shape)
+        return reshape(loss, shape=target.shape)
     if reduction == "sum":
-        return sum(rows)
-    ids = target.data if type(target) is Tensor else target
-    return divide(sum(rows), astype(maximum(sum(ids != ignore_index), 1), dtype=x.dtype))
+        return sum(loss)
+    total = sum(weights)
+    return divide(sum(loss), astype(where(total == 0, 1, total), dtype=loss.dtype))
+
+
+@op
+def multi_margin_loss(xp, x, target, weight=None, *, p=1, margin=1.0, reduction="mean"):
+    """The mean over all classes i but the target y of `max(0, margin - x[y] + x[i])^p`, times w[y].
+
+    The mean divides by the number of all classes.
+
+    Args:
+        x: (N, C) or (C,) scores.
+        target: (N,) or () integers in [0, C).
+        p: 1 or 2.
+        weight: (C,), of each class; or None.
+    """
+    name = "multi_margin_loss"
+    if p not in (1, 2):
+        raise ValueError(f"{name}: p must be 1 or 2, got {p}")
+    x, rows, ids = _rows_of_classes(name, x, target, weight, -1)
+    C = rows.shape[1]
+    safe = checked_ids(name, _plain(ids), C, low=0)
+    own = take_along_axis(rows, expand_dims(safe, axis=-1), axis=-1)
+    over = margin - own + rows
+    over = where((over <= 0) | (one_hot(safe, num_classes=C) == 1), 0.0, over)
+    over = over if p == 1 else over * over
+    loss = sum(over, axis=-1) / max(C, 1)
+    loss = loss if weight is None else multiply(loss, take(weight, safe, axis=0))
+    return _reduced(name, reshape(loss, shape=target.shape), reduction)
+
+
+# -------------------------------------------------------------------------- targets 1 and -1
+
+
+@op
+def soft_margin_loss(xp, x, target, *, reduction="mean"):
+    """`log(1 + exp(-target x))` for targets 1 and -1."""
+    _check_same("soft_margin_loss", x=x, target=target)
+    return _reduced("soft_margin_loss", _softplus(-multiply(target, x)), reduction)
+
+
+@op
+def multilabel_soft_margin_loss(xp, x, target, weight=None, *, reduction="mean"):
+    """The mean over the last axis of `binary_cross_entropy_with_logits(x, target, weight)`."""
+    loss = binary_cross_entropy_with_logits(x, target, weight, reduction="none")
+    return _reduced("multilabel_soft_margin_loss", mean(loss, axis=-1), reduction)
+
+
+@op
+def hinge_embedding_loss(xp, x, target, *, margin=1.0, reduction="mean"):
+    """`x` where `target` is 1, `max(0, margin - x)` where it is -1; derivative -1 at the margin."""
+    _check_same("hinge_embedding_loss", x=x, target=target)
+    loss = where(target != -1, x, 0.0) + where(target != 1, _at_least_zero(margin - x), 0.0)
+    return _reduced("hinge_embedding_loss", loss, reduction)
+
+
+@op
+def margin_ranking_loss(xp, x1, x2, target, *, margin=0.0, reduction="mean"):
+    """`max(0, margin - target (x1 - x2))`: with target 1 `x1` shall be larger, with -1 `x2`.
+
+    Where both are at the margin the derivative is that of the side with a loss.
+    """
+    _check_same("margin_ranking_loss", x1=x1, x2=x2, target=target)
+    loss = _at_least_zero(margin - multiply(target, subtract(x1, x2)))
+    return _reduced("margin_ranking_loss", loss, reduction)
+
+
+# ------------------------------------------------------------------------------- distances
+
+
+@op
+def cosine_similarity(xp, x1, x2, *, axis=1, eps=1e-8):
+    """`<x1, x2> / (max(|x1|, eps) max(|x2|, eps))` along `axis`; the shapes broadcast."""
+    shape = _common_shape("cosine_similarity", x1, x2)
+    x1, x2 = (broadcast_to(x, shape=shape) for x in (x1, x2))
+    n1, n2 = (maximum(p_norm(x, 2, axis, keepdims=True), eps) for x in (x1, x2))
+    return sum(multiply(divide(x1, n1), divide(x2, n2)), axis=axis)
+
+
+def _common_shape(name, x1, x2):
+    try:
+        return np.broadcast_shapes(x1.shape, x2.shape)
+    except ValueError:
+        raise ShapeError(f"{name}: {x1.shape} and {x2.shape} do not broadcast") from None
+
+
+@op
+def pairwise_distance(xp, x1, x2, *, p=2.0, eps=1e-6, keepdims=False):
+    """The p-norm of `x1 - x2 + eps` along the last axis; the shapes broadcast.
+
+    `eps` keeps the derivative away from the kink at 0.
+    """
+    return p_norm(subtract(x1, x2) + eps, p, -1, keepdims)
+
+
+@op
+def cosine_embedding_loss(xp, x1, x2, target, *, margin=0.0, reduction="mean"):
+    """`1 - cos(x1, x2)` where `target` is 1, `max(0, cos(x1, x2) - margin)` where it is -1.
+
+    Args:
+        x1, x2: (N, D) or (D,).
+        target: (N,) or ().
+    """
+    name = "cosine_embedding_loss"
+    _check_same(name, x1=x1, x2=x2)
+    if x1.ndim not in (1, 2) or _shape(target) != x1.shape[:-1]:
+        raise ShapeError(
+            f"{name}: x1 and x2 must be (N, D) and target (N,), or without N; got {x1.shape} and "
+            f"{_shape(target)}"
+        )
+    dot, square1, square2 = (
+        sum(multiply(a, b), axis=-1) for a, b in ((x1, x2), (x1, x1), (x2, x2))
+    )
+    cosine = dot / sqrt((square1 + 1e-12) * (square2 + 1e-12))
+    far = _at_least_zero(cosine - margin)
+    loss = where(target == 1, 1 - cosine, 0.0) + where(target == -1, far, 0.0)
+    return _reduced(name, loss, reduction)
+
+
+@op
+def triplet_margin_loss(
+    xp, anchor, positive, negative, *, margin=1.0, p=2.0, eps=1e-6, swap=False, reduction="mean"
+):
+    """`max(0, margin + d(anchor, positive) - d(anchor, negative))`, d the `pairwise_distance`.
+
+    Args:
+        anchor, positive, negative: (N, D) or (D,).
+        swap: whether the negative's distance is that from the positive where that is smaller
+            (Balntas et al., "Learning local feature descriptors with triplets", 2016).
+
+    Raises:
+        ValueError: `margin` is not positive.
+    """
+    name = "triplet_margin_loss"
+    _check_same(name, anchor=anchor, positive=positive, negative=negative)
+    if not margin > 0:
+        raise ValueError(f"{name}: margin must be positive, got {margin}")
+    near, far = (pairwise_distance(anchor, x, p, eps) for x in (positive, negative))
+    if swap:
+        far = minimum(far, pairwise_distance(positive, negative, p, eps))
+    return _reduced(name, _at_least_zero(near - far + margin), reduction)
+
+
+# ------------------------------------------------------------------------------ sequences
+
+
+@op
+def ctc_loss(
+    xp,
+    log_probs,
+    targets,
+    input_lengths,
+    target_lengths,
+    *,
+    blank=0,
+    reduction="mean",
+    zero_infinity=False,
+):
+    """Minus the logarithm of the probability of all ways to say `targets` in `log_probs`.
+
+    A way names a class at each time; repeated classes are said once, blanks are silent. (Graves et
+    al., "Connectionist temporal classification", ICML 2006.)
+
+    Args:
+        log_probs: (T, N, C) logarithms of probabilities, or (T, C).
+        targets: (N, S) integers, of which the first `target_lengths` count; or all that count, one
+            after the other, in one axis. (S,) for (T, C).
+        input_lengths, target_lengths: (N,) integers, or one for (T, C); read on the host.
+        blank: the class that stands for nothing.
+        reduction: 'mean' over the examples of the loss divided by the length of the target.
+        zero_infinity: whether 0 is given in place of infinity, where there is no way because the
+            input is too short. In both cases the gradient is 0.
+
+    Raises:
+        ShapeError: shapes or lengths do not fit, or a target is out of range.
+    """
+    name = "ctc_loss"
+    _check_reduction(name, reduction)
+    if log_probs.ndim not in (2, 3):
+        raise ShapeError(f"{name}: log_probs must be (T, N, C) or (T, C), got {log_probs.shape}")
+    one = log_probs.ndim == 2
+    x = _wide(expand_dims(log_probs, axis=1) if one else log_probs)
+    T, N, C = x.shape
+    if not 0 <= blank < C:
+        raise OutOfRangeError(f"{name}: blank {blank} is out of range [0, {C})")
+    inputs, said = (
+        _lengths(name, label, lengths, N)
+        for label, lengths in (("input", input_lengths), ("target", target_lengths))
+    )
+    if inputs.size and inputs.max() > T:
+        raise ShapeError(f"{name}: an input length is {inputs.max()}, log_probs has T = {T}")
+    targets = _plain(targets) if hasattr(targets, "shape") else beside([x], targets)
+    labels = _padded(name, targets, said, one)
+    S = labels.shape[1]
+    counts = np.arange(S) < said[:, None]
+    labels = checked_ids(name, where(beside([x], counts), labels, blank), C, low=0)
+
+    # Around and between the labels stand blanks: position 2 i + 1 is label i. A way moves on by 0
+    # or 1 position a time; by 2 over a blank between different labels.
+    between = labels * 0 + blank
+    line = reshape(stack([between, labels], axis=-1), shape=(N, 2 * S))
+    line = concatenate([line, beside([x], np.full((N, 1), blank))], axis=1)
+    before = concatenate([beside([x], np.full((N, 2), blank)), line[:, :-2]], axis=1)
+    leap = (line != blank) & (line != before[:, : line.shape[1]])
+    heard = take_along_axis(x, expand_dims(line, axis=0), axis=2)
+
+    # ways[:, 2 + s]: the logarithm of the probability of all ways up to position s. All begin at
+    # position -1; before that and after the first step nobody is there.
+    nobody = beside([x], np.full((N, 2), -math.inf, x.dtype))
+    ways = beside([x], np.full((N, line.shape[1] + 2), -math.inf, x.dtype))
+    start = beside([x], np.arange(line.shape[1] + 2) == 1)
+    ways = where(start, 0.0, ways)
+    for t in range(int(inputs.max(initial=0))):
+        leapt = where(leap, ways[:, :-2], -math.inf)
+        after = logsumexp(stack([ways[:, 2:], ways[:, 1:-1], leapt]), axis=0) + heard[t]
+        after = concatenate([nobody, after], axis=1)
+        ways = where(beside([x], (t < inputs)[:, None]), after, ways)
+    place = np.arange(-2, line.shape[1])
+    ends = (place == 2 * said[:, None]) | (place == 2 * said[:, None] - 1)
+    loss = -logsumexp(where(beside([x], ends), ways, -math.inf), axis=1)
+    if zero_infinity:
+        loss = where(loss == math.inf, 0.0, loss)
+    loss = loss if x.dtype == log_probs.dtype else astype(loss, dtype=log_probs.dtype)
+    if reduction == "mean":
+        loss = divide(loss, beside([x], np.maximum(said, 1)))
+    if one:
+        loss = reshape(loss, shape=())
+    return _reduced(name, loss, reduction)
+
+
+def _lengths(name, label, lengths, N):
+    """(N,) lengths on the host."""
+    lengths = np.atleast_1d(np.asarray(to_numpy(_plain(lengths))))
+    if lengths.dtype.kind not in "iu" and lengths.size:
+        raise DtypeError(f"{name}: {label}_lengths must be integers, got {lengths.dtype}")
+    if lengths.shape != (N,) or (lengths < 0).any():
+        raise ShapeError(
+            f"{name}: {label}_lengths must be {N} non-negative integers, one an example; got "
+            f"{lengths.tolist()}"
+        )
+    return lengths.astype(np.int64)
+
+
+def _padded(name, targets, said, one):
+    """(N, S) labels, of which as many count in each row as were `said`."""
+    if targets.dtype.kind not in "iu":
+        raise DtypeError(f"{name}: targets must be integers, got {targets.dtype}")
+    longest = int(said.max(initial=0))
+    if targets.ndim == 2:
+        fits = targets.shape[0] == said.size and targets.shape[1] >= longest
+    else:
+        fits = targets.ndim == 1 and (targets.size == said.sum() or (one and targets.size > said))
+    if not fits:
+        raise ShapeError(
+            f"{name}: targets must be (N, S) with N = {said.size}, S at least {longest}, or all "
+            f"{said.sum()} labels in one axis; got {targets.shape}"
+        )
+    if targets.ndim == 2:
+        return targets[:, :longest]
+    # Where each example's labels begin; a row that has fewer reads further, but within bounds.
+    places = (np.cumsum(said) - said)[:, None] + np.arange(longest)
+    return take(targets, beside([targets], np.minimum(places, targets.size - 1)), axis=0)

@@ -22,6 +22,11 @@ def _lengths(lengths: tuple) -> tuple[int, ...]:
     return tuple(map(int, lengths))
 
 
+def _operator(function: Callable) -> tuple[Callable[..., Tensor], Callable[..., Tensor]]:
+    """The methods for `x + other` and for `other + x`."""
+    return lambda x, other: function(x, other), lambda x, other: function(other, x)
+
+
 class Manners:
     """What Python and NumPy expect of an array; copied onto Tensor below."""
 
@@ -40,6 +45,8 @@ class Manners:
         return "cpu" if array_module(self.data) is not _cupy() else "cuda"
 
     def __repr__(self) -> str:
+        if hasattr(self.data, "levels"):
+            return f"tensor({self.data!r})"  # under vmap
         text = np.array2string(to_numpy(self.data), separator=", ", prefix="tensor(")
         parts = [text]
         if self.dtype not in (np.float32, np.int64, np.bool_):
@@ -103,49 +110,48 @@ class Manners:
 
     # -- arithmetic
 
-    def __add__(self, other): return ops.add(self, other)
-    def __radd__(self, other): return ops.add(other, self)
-    def __sub__(self, other): return ops.subtract(self, other)
-    def __rsub__(self, other): return ops.subtract(other, self)
-    def __mul__(self, other): return ops.multiply(self, other)
-    def __rmul__(self, other): return ops.multiply(other, self)
-    def __truediv__(self, other): return ops.divide(self, other)
-    def __rtruediv__(self, other): return ops.divide(other, self)
-    def __floordiv__(self, other): return ops.floor_divide(self, other)
-    def __rfloordiv__(self, other): return ops.floor_divide(other, self)
-    def __mod__(self, other): return ops.mod(self, other)
-    def __rmod__(self, other): return ops.mod(other, self)
-    def __divmod__(self, other): return ops.floor_divide(self, other), ops.mod(self, other)
-    def __rdivmod__(self, other): return ops.floor_divide(other, self), ops.mod(other, self)
-    def __pow__(self, other): return ops.power(self, other)
-    def __rpow__(self, other): return ops.power(other, self)
-    def __matmul__(self, other): return ops.matmul(self, other)
-    def __rmatmul__(self, other): return ops.matmul(other, self)
-    def __and__(self, other): return ops.bitwise_and(self, other)
-    def __rand__(self, other): return ops.bitwise_and(other, self)
-    def __or__(self, other): return ops.bitwise_or(self, other)
-    def __ror__(self, other): return ops.bitwise_or(other, self)
-    def __xor__(self, other): return ops.bitwise_xor(self, other)
-    def __rxor__(self, other): return ops.bitwise_xor(other, self)
-    def __neg__(self): return ops.negative(self)
-    def __pos__(self): return self
-    def __abs__(self): return ops.absolute(self)
-    def __invert__(self): return ops.invert(self)
-    def __round__(self, decimals=0): return ops.round(self, decimals=decimals)
+    __add__, __radd__ = _operator(ops.add)
+    __sub__, __rsub__ = _operator(ops.subtract)
+    __mul__, __rmul__ = _operator(ops.multiply)
+    __truediv__, __rtruediv__ = _operator(ops.divide)
+    __floordiv__, __rfloordiv__ = _operator(ops.floor_divide)
+    __mod__, __rmod__ = _operator(ops.mod)
+    __divmod__, __rdivmod__ = _operator(lambda a, b: (ops.floor_divide(a, b), ops.mod(a, b)))
+    __pow__, __rpow__ = _operator(ops.power)
+    __matmul__, __rmatmul__ = _operator(ops.matmul)
+    __and__, __rand__ = _operator(ops.bitwise_and)
+    __or__, __ror__ = _operator(ops.bitwise_or)
+    __xor__, __rxor__ = _operator(ops.bitwise_xor)
+
+    def __neg__(self) -> Tensor:
+        return ops.negative(self)
+
+    def __pos__(self) -> Tensor:
+        return self
+
+    def __abs__(self) -> Tensor:
+        return ops.absolute(self)
+
+    def __invert__(self) -> Tensor:
+        return ops.invert(self)
+
+    def __round__(self, decimals: int = 0) -> Tensor:
+        return ops.round(self, decimals=decimals)
 
     # -- comparisons: booleans without history; a tensor is hashed by identity all the same
 
-    def __eq__(self, other): return ops.equal(self, other)
-    def __ne__(self, other): return ops.not_equal(self, other)
-    def __lt__(self, other): return ops.less(self, other)
-    def __le__(self, other): return ops.less_equal(self, other)
-    def __gt__(self, other): return ops.greater(self, other)
-    def __ge__(self, other): return ops.greater_equal(self, other)
+    __eq__, _ = _operator(ops.equal)
+    __ne__, _ = _operator(ops.not_equal)
+    __lt__, _ = _operator(ops.less)
+    __le__, _ = _operator(ops.less_equal)
+    __gt__, _ = _operator(ops.greater)
+    __ge__, _ = _operator(ops.greater_equal)
     __hash__ = object.__hash__
 
     # -- indices
 
-    def __getitem__(self, index): return ops.getitem(self, index)
+    def __getitem__(self, index: Any) -> Tensor:
+        return ops.getitem(self, index)
 
     def __setitem__(self, index: Any, value: Any) -> None:
         """Write into an untracked tensor, or into a leaf under `no_grad`.
@@ -168,11 +174,69 @@ class Manners:
 
     # -- NumPy's methods, which are ops
 
-    def reshape(self, *shape): return ops.reshape(self, shape=_lengths(shape))
-    def transpose(self, *axes): return ops.transpose(self, axes=_lengths(axes) or None)
+    def reshape(self, *shape: Any) -> Tensor:
+        return ops.reshape(self, shape=_lengths(shape))
+
+    def transpose(self, *axes: Any) -> Tensor:
+        return ops.transpose(self, axes=_lengths(axes) or None)
+
     permute = transpose
-    def astype(self, dtype): return ops.astype(self, dtype=dtype)
-    def flatten(self): return ops.ravel(self)
+
+    def astype(self, dtype: Any) -> Tensor:
+        return ops.astype(self, dtype=dtype)
+
+    def flatten(self) -> Tensor:
+        return ops.ravel(self)
+
+    # ... and PyTorch's, where they are functions of the same name
+
+    all = ops.all
+    any = ops.any
+    argmax = ops.argmax
+    argmin = ops.argmin
+    argsort = ops.argsort
+    clip = ops.clip
+    count_nonzero = ops.count_nonzero
+    cumprod = ops.cumprod
+    cumsum = ops.cumsum
+    diagonal = ops.diagonal
+    dot = ops.dot
+    erf = ops.erf
+    exp = ops.exp
+    log = ops.log
+    log1p = ops.log1p
+    log_softmax = ops.log_softmax
+    logsumexp = ops.logsumexp
+    masked_fill = ops.masked_fill
+    max = ops.max
+    mean = ops.mean
+    min = ops.min
+    norm = ops.norm
+    prod = ops.prod
+    ravel = ops.ravel
+    reciprocal = ops.reciprocal
+    relu = ops.relu
+    repeat = ops.repeat
+    round = ops.round
+    rsqrt = ops.rsqrt
+    searchsorted = ops.searchsorted
+    sigmoid = ops.sigmoid
+    softmax = ops.softmax
+    sort = ops.sort
+    split = ops.split
+    sqrt = ops.sqrt
+    square = ops.square
+    squeeze = ops.squeeze
+    std = ops.std
+    sum = ops.sum
+    swapaxes = ops.swapaxes
+    take = ops.take
+    tanh = ops.tanh
+    trace = ops.trace
+    tril = ops.tril
+    triu = ops.triu
+    unstack = ops.unstack
+    var = ops.var
 
     def copy(self) -> "Tensor":
         """The same values in an array of its own, without the history."""
@@ -261,6 +325,8 @@ class Manners:
         return to_numpy(self.data)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if hasattr(self.data, "levels"):
+            return self.data.item()  # which says why there is no array
         if not isinstance(self.data, np.ndarray):
             raise TypeError("the tensor is on a device; write x.detach().numpy()")
         return np.array(self.numpy(), dtype=dtype, copy=copy)
@@ -328,18 +394,6 @@ def _cupy() -> Any:
 
 
 for _name, _manner in vars(Manners).items():
-    if _name not in ("__module__", "__doc__", "__dict__", "__weakref__", "__qualname__"):
+    if _name not in ("__module__", "__doc__", "__dict__", "__weakref__", "_"):
         setattr(Tensor, _name, _manner)
-
-# Methods that are functions of the same name; PyTorch's activations among them, as users expect.
-METHODS = (
-    "all", "any", "argmax", "argmin", "argsort", "clip", "cumprod", "cumsum", "diagonal", "dot",
-    "erf", "exp", "log", "log1p", "log_softmax", "masked_fill", "max", "mean", "min", "nonzero",
-    "norm", "prod", "ravel", "reciprocal", "relu", "repeat", "round", "rsqrt", "searchsorted",
-    "sigmoid", "softmax", "sort", "split", "sqrt", "square", "squeeze", "std", "sum", "swapaxes",
-    "take", "tanh", "trace", "tril", "triu", "var",
-)  # fmt: skip
-for _name in METHODS:
-    if hasattr(ops, _name):
-        setattr(Tensor, _name, getattr(ops, _name))
 Tensor.abs = Tensor.__abs__

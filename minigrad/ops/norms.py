@@ -1,13 +1,70 @@
-"""Normalisation."""
+"""Normalisation. Letters: N examples, C channels along axis 1, as in PyTorch."""
+
+import math
+
+import numpy as np
 
 from minigrad.autodiff import op
 from minigrad.errors import ShapeError
-from minigrad.ops.elementwise import astype
-from minigrad.ops.reductions import mean, sum
+from minigrad.ops.elementwise import absolute, astype, divide, maximum, power, sqrt, where
+from minigrad.ops.reductions import axes_of, max, mean, min, sum, var
+from minigrad.ops.shaping import reshape
 
 __all__ = [
-    "layer_norm", "layer_norm_grad",
+    "batch_norm", "batch_norm_stats", "group_norm", "layer_norm", "layer_norm_grad", "normalize",
+    "rms_norm",
 ]  # fmt: skip
+
+
+def _wide(x):
+    """Half precision as float32: 16 bits are too few for a sum of squares."""
+    return astype(x, dtype="float32") if _half(x) else x
+
+
+def _half(x):
+    return x.dtype.itemsize == 2 and x.dtype.kind not in "iu"
+
+
+def _as_came(y, x):
+    """`y` in the dtype of `x`, if that holds floats."""
+    return y if y.dtype == x.dtype or x.dtype.kind in "iub" else astype(y, dtype=x.dtype)
+
+
+def _check_features(name, where_, shape, weight, bias):
+    for label, v in (("weight", weight), ("bias", bias)):
+        if v is not None and v.shape != shape:
+            raise ShapeError(
+                f"{name}: {label} must have the shape of {where_} of x, {shape}; got {v.shape}"
+            )
+
+
+def _affine(y, weight, bias):
+    y = y if weight is None else y * weight
+    return y if bias is None else y + bias
+
+
+@op(outputs=2)
+def _standardise(xp, x, *, axis=-1, eps=1e-5):
+    """`x` with mean 0 and variance 1 along `axis`, and what it was divided by."""
+    centred = x - mean(x, axis=axis, keepdims=True)
+    std = xp.sqrt(mean(centred * centred, axis=axis, keepdims=True) + eps)
+    return centred / std, std
+
+
+@_standardise.vjp
+def _(g, y, _x, *, axis=-1, eps=1e-5):
+    (g, gstd), (h, std) = g, y
+    dx = 0.0
+    if g is not None:
+        dx = g - mean(g, axis=axis, keepdims=True) - h * mean(g * h, axis=axis, keepdims=True)
+        dx = dx / std
+    if gstd is not None:  # d std / dx = h / n
+        n = math.prod(_x.shape[a] for a in axes_of(axis, _x.ndim))
+        dx = dx + h * (gstd / (n or math.nan))
+    return (dx,)
+
+
+# ------------------------------------------------------------------------ over the features
 
 
 @op(kernel=True)
@@ -21,28 +78,8 @@ def layer_norm(xp, x, weight=None, bias=None, *, eps=1e-5):
         weight, bias: (features,) or None.
         eps: added to the (biased) variance.
     """
-    for name, v in (("weight", weight), ("bias", bias)):
-        if v is not None and v.shape != x.shape[-1:]:
-            raise ShapeError(
-                f"layer_norm: {name} must have the shape of the last axis of x, {x.shape[-1:]}; "
-                f"got {v.shape}"
-            )
-    y = _standardised(xp, _wide(x), eps)[0]
-    y = y if weight is None else y * weight
-    y = y if bias is None else y + bias
-    return y if y.dtype == x.dtype else astype(y, dtype=x.dtype)
-
-
-def _wide(x):
-    """Half precision as float32: 16 bits are too few for a sum of squares."""
-    return astype(x, dtype="float32") if x.dtype.itemsize == 2 else x
-
-
-def _standardised(xp, x, eps):
-    """`x` with mean 0 and variance 1 over the last axis, and what it was divided by."""
-    centred = x - mean(x, axis=-1, keepdims=True)
-    std = xp.sqrt(mean(centred * centred, axis=-1, keepdims=True) + eps)
-    return centred / std, std
+    _check_features("layer_norm", "the last axis", x.shape[-1:], weight, bias)
+    return _as_came(_affine(_standardise(_wide(x), eps=eps)[0], weight, bias), x)
 
 
 @layer_norm.vjp
@@ -59,10 +96,166 @@ def layer_norm_grad(xp, g, x, weight, *, eps=1e-5):
     (g' - mean(g') - h mean(g' h)) / std.
     """
     g = _wide(g)
-    h, std = _standardised(xp, _wide(x), eps)
+    h, std = _standardise(_wide(x), eps=eps)
     rows = tuple(range(x.ndim - 1))
     dbias = sum(g, axis=rows)
     dweight = sum(g * h, axis=rows)
     g = g if weight is None else g * weight
     dx = (g - mean(g, axis=-1, keepdims=True) - h * mean(g * h, axis=-1, keepdims=True)) / std
     return dx, dweight, dbias
+
+
+@op
+def rms_norm(xp, x, weight=None, *, eps=None):
+    """`x / sqrt(mean(x^2) + eps) * weight` over the last axis.
+
+    (Zhang and Sennrich, "Root mean square layer normalization", arXiv 1910.07467.)
+
+    Args:
+        x: (..., features).
+        weight: (features,) or None.
+        eps: the spacing of floats at 1 by default, of float32 for half precision.
+    """
+    _check_features("rms_norm", "the last axis", x.shape[-1:], weight, None)
+    h = _wide(x)
+    if eps is None:
+        eps = float(np.finfo(h.dtype if h.dtype.kind == "f" else "float64").eps)
+    h = h / xp.sqrt(mean(h * h, axis=-1, keepdims=True) + eps)
+    return _as_came(_affine(h, weight, None), x)
+
+
+# ------------------------------------------------------------------------- over the examples
+
+
+def _channels(name, x, *parameters):
+    """The parameters (C,) as (C, 1, ...), to meet `x` (N, C, ...)."""
+    if x.ndim < 2:
+        raise ShapeError(f"{name}: x must be (N, C, ...), got {x.shape}")
+    for v in parameters:
+        if v is not None and v.shape != x.shape[1:2]:
+            raise ShapeError(
+                f"{name}: weight, bias and statistics must have the shape of the channels of x, "
+                f"{x.shape[1:2]}; got {v.shape}"
+            )
+    column = (-1,) + (1,) * (x.ndim - 2)
+    return [v if v is None else reshape(v, shape=column) for v in parameters]
+
+
+def _all_but_channels(x):
+    return (0, *range(2, x.ndim))
+
+
+def _more_than_one(name, n, x):
+    if n == 1:
+        raise ShapeError(
+            f"{name}: expected more than 1 value per channel when training, got x of shape "
+            f"{x.shape}; use given statistics, or more examples"
+        )
+
+
+@op
+def batch_norm(xp, x, running_mean=None, running_var=None, weight=None, bias=None, *, eps=1e-5):
+    """`(x - mean) / sqrt(var + eps) * weight + bias` for each channel.
+
+    (Ioffe and Szegedy, "Batch normalization", arXiv 1502.03167.)
+
+    Args:
+        x: (N, C, ...).
+        running_mean, running_var: (C,), the statistics to use; None for those of `x` itself, with
+            the biased variance, as in training.
+        weight, bias: (C,) or None.
+        eps: added to the variance.
+
+    Raises:
+        ShapeError: shapes do not fit; or the statistics of one value per channel are asked for.
+    """
+    m, v, w, b = _channels("batch_norm", x, running_mean, running_var, weight, bias)
+    if (m is None) != (v is None):
+        raise ValueError("batch_norm: give both running_mean and running_var, or neither")
+    if m is None:
+        axis = _all_but_channels(x)
+        _more_than_one("batch_norm", math.prod(x.shape[a] for a in axis), x)
+        return _as_came(_affine(_standardise(_wide(x), axis=axis, eps=eps)[0], w, b), x)
+    scale = 1 / xp.sqrt(_wide(v) + eps)
+    return _as_came(_affine(_wide(x) - m, scale if w is None else scale * w, b), x)
+
+
+@op(outputs=2)
+def batch_norm_stats(xp, x, running_mean, running_var, *, momentum=0.1):
+    """The running mean and variance after a batch: each `(1 - momentum) * old + momentum * new`.
+
+    Nothing is written, and the results have no history. The new variance is the unbiased one, as
+    in PyTorch: divided by `n - 1` for `n` values per channel.
+
+    Args:
+        x: (N, C, ...).
+        running_mean, running_var: (C,).
+    """
+    _channels("batch_norm_stats", x, running_mean, running_var)
+    axis, wide = _all_but_channels(x), _wide(x)
+    new = mean(wide, axis=axis), var(wide, axis=axis, correction=1)
+    return tuple(
+        _as_came(old * (1 - momentum) + v * momentum, old)
+        for old, v in zip((running_mean, running_var), new, strict=True)
+    )
+
+
+batch_norm_stats.no_gradient()
+
+
+def group_norm(x, num_groups: int, weight=None, bias=None, eps: float = 1e-5):
+    """Mean 0 and variance 1 over each group of channels of each example, then scaled and shifted.
+
+    (Wu and He, "Group normalization", arXiv 1803.08494.) With one channel in each group it is an
+    instance norm (arXiv 1607.08022).
+
+    Args:
+        x: (N, C, ...).
+        num_groups: a divisor of C.
+        weight, bias: (C,) or None.
+        eps: added to the (biased) variance.
+
+    Raises:
+        ShapeError: shapes do not fit, or there is one value in all.
+    """
+    w, b = _channels("group_norm", x, weight, bias)
+    N, C, *lengths = x.shape
+    if num_groups < 1 or C % num_groups:
+        raise ShapeError(f"group_norm: {C} channels do not divide into {num_groups} groups")
+    size = C // num_groups * math.prod(lengths)
+    _more_than_one("group_norm", N * size, x)
+    groups = reshape(_wide(x), shape=(N, num_groups, size))
+    h = reshape(_standardise(groups, eps=eps)[0], shape=x.shape)
+    return _as_came(_affine(h, w, b), x)
+
+
+# ------------------------------------------------------------------------------- to length 1
+
+
+def p_norm(x, p: float = 2.0, axis=None, keepdims: bool = False):
+    """The p-norm `sum(|x|^p)^(1/p)` along `axis`; its gradient at the zero vector is 0.
+
+    Args:
+        p: any number: inf for the largest size, -inf for the smallest, 0 for how many are not 0.
+        axis: an int, a tuple, or None for all.
+    """
+    if p == 2:
+        total = sum(x * x, axis=axis, keepdims=keepdims)
+        return where(total == 0, 0.0, sqrt(where(total == 0, 1.0, total)))
+    if p == 0:
+        return astype(sum(x != 0, axis=axis, keepdims=keepdims), dtype=x.dtype)
+    size = absolute(x)
+    if p == 1:
+        return sum(size, axis=axis, keepdims=keepdims)
+    if math.isinf(p):
+        return (max if p > 0 else min)(size, axis=axis, keepdims=keepdims)
+    if p > 0:
+        size = where(x == 0, 0.0, power(where(x == 0, 1.0, size), p))
+        total = sum(size, axis=axis, keepdims=keepdims)
+        return where(total == 0, 0.0, power(where(total == 0, 1.0, total), 1 / p))
+    return power(sum(power(size, p), axis=axis, keepdims=keepdims), 1 / p)
+
+
+def normalize(x, p: float = 2.0, axis=1, eps: float = 1e-12):
+    """`x` divided by its p-norm along `axis`, or by `eps` where that is larger."""
+    return divide(x, maximum(p_norm(x, p, axis, keepdims=True), eps))

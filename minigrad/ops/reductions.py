@@ -1,15 +1,45 @@
-"""Functions that make axes disappear. `axis` is None (all), an int or a tuple, as in NumPy."""
+"""Functions that make axes disappear, and running sums and products.
+
+`axis` is None (all), an int or a tuple, as in NumPy. Half precision is summed and multiplied in
+float32, and only the result is rounded to 16 bits. Where a function of integers gives fractions
+(mean, var, norm, ...), they are float32.
+"""
 
 import math
 
+import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from minigrad.autodiff import op, primitive
-from minigrad.ops.elementwise import astype, stop_gradient, where
-from minigrad.ops.shaping import broadcast_to, reshape
+from minigrad.errors import ShapeError
+from minigrad.ops.elementwise import (
+    absolute,
+    astype,
+    isnan,
+    logical_or,
+    ones_like,
+    power,
+    sqrt,
+    stop_gradient,
+    where,
+    zeros_like,
+)  # fmt: skip
+from minigrad.ops.indexing import take_along_axis
+from minigrad.ops.shaping import (
+    broadcast_to,
+    concatenate,
+    diagonal,
+    flip,
+    moveaxis,
+    reshape,
+    stack,
+    swapaxes,
+)  # fmt: skip
 
 __all__ = [
-    "all", "any", "argmax", "argmin", "logsumexp", "max", "mean", "min", "std", "sum", "var",
+    "all", "amax", "amin", "any", "argmax", "argmin", "count_nonzero", "cumprod", "cumsum",
+    "logsumexp", "max", "mean", "median", "min", "nanmean", "nansum", "norm", "prod", "ptp",
+    "quantile", "std", "sum", "trace", "var",
 ]  # fmt: skip
 
 
@@ -31,68 +61,257 @@ def _restore(y, x, axis, keepdims):
     return reshape(y, shape=tuple(1 if i in gone else n for i, n in enumerate(x.shape)))
 
 
+def _drop(y, axis, keepdims):
+    """`y`, reduced with its axes kept, without them unless they are to be kept."""
+    if keepdims:
+        return y
+    gone = axes_of(axis, y.ndim)
+    return reshape(y, shape=tuple(n for i, n in enumerate(y.shape) if i not in gone))
+
+
+def _half(dtype) -> bool:
+    """Whether it is float16 or bfloat16."""
+    return dtype.itemsize == 2 and dtype.kind not in "iu"
+
+
+def _wide(x):
+    """`x` in a dtype to compute in: float32 for half precision, integers and booleans."""
+    return astype(x, dtype="float32") if _half(x.dtype) or x.dtype.kind in "iub" else x
+
+
+def _narrow(y, x):
+    """`y`, computed from `_wide(x)`, in half precision if `x` is."""
+    return astype(y, dtype=x.dtype) if _half(x.dtype) else y
+
+
+# -------------------------------------------------------------------------------- sums
+
+
 @primitive
-def sum(xp, x, *, axis=None, keepdims=False):
-    """The sum along `axis`. Half precision is summed in float32; booleans are counted."""
+def sum(xp, x, *, axis=None, keepdims=False, dtype=None):
+    """The sum along `axis`, in `dtype` if given; of no elements it is 0. Booleans are counted."""
     axis = axes_of(axis, x.ndim)
-    if x.dtype.itemsize == 2 and x.dtype.kind not in "iu":
-        return x.sum(axis=axis, keepdims=keepdims, dtype="float32").astype(x.dtype)
-    return x.sum(axis=axis, keepdims=keepdims)
+    own = x.dtype if dtype is None else np.dtype(dtype)
+    if _half(own):
+        return x.sum(axis=axis, keepdims=keepdims, dtype="float32").astype(own)
+    return x.sum(axis=axis, keepdims=keepdims, dtype=dtype)
 
 
 @sum.vjp
-def _(g, _y, _x, *, axis=None, keepdims=False):
+def _(g, _y, _x, *, axis=None, keepdims=False, dtype=None):
     return broadcast_to(_restore(g, _x, axis, keepdims), shape=_x.shape)
 
 
 @op
-def mean(xp, x, *, axis=None, keepdims=False):
-    """The mean along `axis`; of no elements at all it is NaN. Half precision: as for `sum`."""
-    if x.dtype.itemsize == 2 and x.dtype.kind not in "iu":
-        wide = astype(x, dtype="float32")  # the sum itself may be too large for 16 bits
-        return astype(mean(wide, axis=axis, keepdims=keepdims), dtype=x.dtype)
-    return sum(x, axis=axis, keepdims=keepdims) / (_count(x, axis) or math.nan)
+def mean(xp, x, *, axis=None, keepdims=False, dtype=None):
+    """The mean along `axis`, in `dtype` if given; of no elements at all it is NaN."""
+    n, integers = _count(x, axis), dtype is None and x.dtype.kind in "iub"
+    own = np.dtype("float32" if integers else x.dtype if dtype is None else dtype)
+    # The sum of halves may be too large for 16 bits, that of integers is to be exact.
+    total_dtype = "float64" if integers else "float32" if _half(own) else own
+    y = sum(x, axis=axis, keepdims=keepdims, dtype=total_dtype) / (n or math.nan)
+    return y if y.dtype == own else astype(y, dtype=own)
 
 
 @op
-def var(xp, x, *, axis=None, correction=0, keepdims=False):
+def var(xp, x, *, axis=None, correction=0, keepdims=False, ddof=None):
     """The variance along `axis`: the sum of squared deviations over `n - correction`.
 
     It is NaN where `n - correction` is not positive, as the variance of one element with
-    `correction=1`.
+    `correction=1`. `ddof` is NumPy's older name of `correction`.
     """
-    deviation = x - mean(x, axis=axis, keepdims=True)
-    n = _count(x, axis) - correction
-    return sum(deviation * deviation, axis=axis, keepdims=keepdims) / (n if n > 0 else math.nan)
+    if ddof is not None:
+        if correction:
+            raise ValueError(f"give correction={correction} or ddof={ddof}, not both")
+        correction = ddof
+    wide, n = _wide(x), _count(x, axis) - correction
+    deviation = wide - mean(wide, axis=axis, keepdims=True)
+    y = sum(deviation * deviation, axis=axis, keepdims=keepdims) / (n if n > 0 else math.nan)
+    return _narrow(y, x)
+
+
+def _root(x):
+    """The square root of a sum of squares; at 0 its derivatives are 0, not infinite."""
+    zero = x == 0
+    return where(zero, 0.0, sqrt(where(zero, 1.0, x)))
 
 
 @op
-def std(xp, x, *, axis=None, correction=0, keepdims=False):
-    """The standard deviation along `axis`; its derivative at 0 is infinite."""
-    return xp.sqrt(var(x, axis=axis, correction=correction, keepdims=keepdims))
+def std(xp, x, *, axis=None, correction=0, keepdims=False, ddof=None):
+    """The standard deviation along `axis`; where it is 0, so is its gradient, as in PyTorch.
+
+    For `correction` and `ddof` see `var`.
+    """
+    axis = axes_of(axis, x.ndim)  # so that an error names this function
+    v = var(_wide(x), axis=axis, correction=correction, keepdims=keepdims, ddof=ddof)
+    return _narrow(_root(v), x)
 
 
-def _share_evenly(g, y, x, *, axis=None, keepdims=False):
-    """The rule of max and min: the gradient goes to the extreme element, or evenly to all such."""
-    hit = x == _restore(y, x, axis, keepdims)
-    ties = astype(sum(hit, axis=axis, keepdims=True), dtype=g.dtype)
-    return where(hit, _restore(g, x, axis, keepdims) / ties, 0.0)
+@op
+def nansum(xp, x, *, axis=None, keepdims=False):
+    """The sum along `axis` of what is not NaN; to the NaNs no gradient flows."""
+    x = x if x.dtype.kind in "iub" else where(isnan(x), zeros_like(x), x)
+    return sum(x, axis=axes_of(axis, x.ndim), keepdims=keepdims)
+
+
+@op
+def nanmean(xp, x, *, axis=None, keepdims=False):
+    """The mean along `axis` of what is not NaN; NaN where there is nothing else."""
+    wide, axis = _wide(x), axes_of(axis, x.ndim)
+    n = sum(isnan(wide) == 0, axis=axis, keepdims=keepdims, dtype=wide.dtype)
+    y = nansum(wide, axis=axis, keepdims=keepdims) / where(n == 0, math.nan, n)
+    return _narrow(y, x)
+
+
+@op
+def trace(xp, x, *, offset=0, axis1=0, axis2=1):
+    """The sum along a diagonal, see `diagonal`."""
+    return sum(diagonal(x, offset=offset, axis1=axis1, axis2=axis2), axis=-1)
+
+
+@op
+def logsumexp(xp, x, *, axis=None, keepdims=False):
+    """`log(sum(exp(x)))` along `axis` without overflow; minus infinity where all of `x` is.
+
+    Of no elements it is minus infinity, too.
+    """
+    wide = _wide(x)
+    if not _count(x, axis):
+        return _narrow(sum(wide, axis=axis, keepdims=keepdims) - math.inf, x)
+    # Any constant may be taken out of the exponent, so the maximum counts as one.
+    top = stop_gradient(xp.max(wide, axis=axis, keepdims=True))
+    shift = xp.where(xp.isfinite(top), top, 0.0)
+    s = sum(xp.exp(wide - shift), axis=axis, keepdims=True)
+    y = xp.where(s == 0, top, xp.log(xp.where(s == 0, 1.0, s)) + shift)
+    return _narrow(_drop(y, axis, keepdims), x)
+
+
+@primitive
+def cumsum(xp, x, *, axis=None, dtype=None):
+    """The running sum along `axis` (None: of the flattened array), in `dtype` if given."""
+    own = x.dtype if dtype is None else np.dtype(dtype)
+    if _half(own):
+        return xp.cumsum(x, axis=axis, dtype="float32").astype(own)
+    return xp.cumsum(x, axis=axis, dtype=dtype)
+
+
+@cumsum.vjp
+def _(g, _y, _x, *, axis=None, dtype=None):
+    along = 0 if axis is None else axis
+    return reshape(flip(cumsum(flip(g, axis=along), axis=along), axis=along), shape=_x.shape)
+
+
+# ---------------------------------------------------------------------------- products
+
+
+@primitive
+def prod(xp, x, *, axis=None, keepdims=False, dtype=None):
+    """The product along `axis`, in `dtype` if given; of no elements it is 1.
+
+    Its derivatives divide by nothing, so they are exact where elements are 0.
+    """
+    axis = axes_of(axis, x.ndim)
+    own = x.dtype if dtype is None else np.dtype(dtype)
+    if _half(own):
+        return xp.prod(x, axis=axis, keepdims=keepdims, dtype="float32").astype(own)
+    return xp.prod(x, axis=axis, keepdims=keepdims, dtype=dtype)
+
+
+@prod.vjp
+def _(g, _y, x, *, axis=None, keepdims=False, dtype=None):
+    axes = axes_of(axis, x.ndim)
+    last = tuple(range(-len(axes), 0))
+    lines = moveaxis(x if x.dtype == g.dtype else astype(x, dtype=g.dtype), axes, last)
+    line = reshape(lines, shape=(*lines.shape[: x.ndim - len(axes)], _count(x, axis)))
+    before, after = _product_before(line, -1), _product_before(flip(line, axis=-1), -1)
+    others = reshape(before * flip(after, axis=-1), shape=lines.shape)
+    return _restore(g, x, axis, keepdims) * moveaxis(others, last, axes)
+
+
+def _product_before(x, axis: int):
+    """For each element the product of those before it along `axis`."""
+    before = (slice(None),) * (axis % x.ndim)
+    head = [ones_like(x[(*before, slice(0, 1))]), x[(*before, slice(0, -1))]]
+    return cumprod(concatenate(head, axis), axis=axis)
+
+
+@primitive
+def cumprod(xp, x, *, axis=None, dtype=None):
+    """The running product along `axis` (None: of the flattened array), in `dtype` if given.
+
+    Its derivatives divide by nothing, so they are exact where elements are 0.
+    """
+    own = x.dtype if dtype is None else np.dtype(dtype)
+    if _half(own):
+        return xp.cumprod(x, axis=axis, dtype="float32").astype(own)
+    return xp.cumprod(x, axis=axis, dtype=dtype)
+
+
+@cumprod.vjp
+def _(g, _y, x, *, axis=None, dtype=None):
+    # By x[i]: what stands before it, times the sum over k of g[k] x[i+1] ... x[k]. With the axis
+    # reversed, that sum s obeys s[i] = x[i-1] s[i-1] + g[i].
+    line = reshape(x, shape=(-1,)) if axis is None or not x.ndim else swapaxes(x, 0, axis)
+    line = line if x.dtype == g.dtype else astype(line, dtype=g.dtype)
+    g = flip(reshape(g, shape=(-1,)) if line.ndim == 1 else swapaxes(g, 0, axis), axis=0)
+    factors = flip(concatenate([line[1:], ones_like(line[:1])]), axis=0)
+    found = _product_before(line, 0) * flip(_recurrence(factors, g), axis=0)
+    return reshape(found, shape=x.shape) if line.ndim == 1 else swapaxes(found, 0, axis)
+
+
+@primitive
+def _recurrence(xp, a, b):
+    """`y[k] = a[k] * y[k - 1] + b[k]` along the first axis, from `y[0] = b[0]`."""
+    y = xp.zeros(b.shape, "float32" if _half(b.dtype) else b.dtype)
+    y[:1] = b[:1]
+    for k in range(1, b.shape[0]):
+        y[k] = a[k] * y[k - 1] + b[k]
+    return y.astype(b.dtype, copy=False)
+
+
+@_recurrence.vjp
+def _(g, y, a, _b):
+    back = flip(concatenate([a[1:], a[:1]]), axis=0)
+    gb = flip(_recurrence(back, flip(g, axis=0)), axis=0)
+    return concatenate([zeros_like(a[:1]), gb[1:] * y[:-1]]), gb
+
+
+# ---------------------------------------------------------------------------- extremes
 
 
 @primitive
 def max(xp, x, *, axis=None, keepdims=False):
-    """The largest element along `axis`; equal ones share the gradient evenly."""
+    """The largest element along `axis`; equal ones share the gradient evenly.
+
+    Where there are NaNs, it is NaN, and they share the gradient.
+    """
     return x.max(axis=axes_of(axis, x.ndim), keepdims=keepdims)
 
 
 @primitive
 def min(xp, x, *, axis=None, keepdims=False):
-    """The smallest element along `axis`; equal ones share the gradient evenly."""
+    """The smallest element along `axis`; equal ones and NaNs are treated as by `max`."""
     return x.min(axis=axes_of(axis, x.ndim), keepdims=keepdims)
+
+
+def _share_evenly(g, y, x, *, axis=None, keepdims=False):
+    """The rule of max and min: the gradient goes to the extreme element, or evenly to all such."""
+    hit = logical_or(x == _restore(y, x, axis, keepdims), x != x)
+    ties = sum(hit, axis=axis, keepdims=True, dtype=g.dtype)
+    share = _restore(g, x, axis, keepdims) / ties
+    return where(hit, share, zeros_like(share))
 
 
 max.vjp(_share_evenly)
 min.vjp(_share_evenly)
+amax, amin = max, min
+
+
+@op
+def ptp(xp, x, *, axis=None, keepdims=False):
+    """The range along `axis`: the largest element less the smallest."""
+    axis = axes_of(axis, x.ndim)
+    return max(x, axis=axis, keepdims=keepdims) - min(x, axis=axis, keepdims=keepdims)
 
 
 @primitive
@@ -119,16 +338,164 @@ def all(xp, x, *, axis=None, keepdims=False):
     return xp.all(x, axis=axes_of(axis, x.ndim), keepdims=keepdims)
 
 
-for _op in (argmax, argmin, any, all):
+@primitive
+def _order(xp, x):
+    """The indices that sort `x` along its last axis; equal elements stay in their order."""
+    return xp.argsort(x, axis=-1, kind="stable")
+
+
+for _op in (argmax, argmin, any, all, _order):
     _op.no_gradient()
 
 
 @op
-def logsumexp(xp, x, *, axis=None, keepdims=False):
-    """`log(sum(exp(x)))` along `axis` without overflow; minus infinity where all of `x` is."""
-    # Any constant may be taken out of the exponent, so the maximum counts as one.
-    top = stop_gradient(xp.max(x, axis=axis, keepdims=True))
-    shift = xp.where(xp.isfinite(top), top, 0.0)
-    s = sum(xp.exp(x - shift), axis=axis, keepdims=True)
-    y = xp.where(s == 0, top, xp.log(xp.where(s == 0, 1.0, s)) + shift)
-    return y if keepdims else sum(y, axis=axis)
+def count_nonzero(xp, x, *, axis=None, keepdims=False):
+    """How many elements along `axis` are not 0."""
+    return sum(x != 0, axis=axes_of(axis, x.ndim), keepdims=keepdims)
+
+
+# --------------------------------------------------------------------------- quantiles
+
+METHODS = ("linear", "lower", "higher", "midpoint", "nearest")
+
+
+def _between(low, high, t: float):
+    """The point at the fraction `t` of the way from `low` to `high`."""
+    if t == 0.5:
+        return low * 0.5 + high * 0.5  # their difference may be too large, or of infinities
+    return low + (high - low) * t if t < 0.5 else high - (high - low) * (1 - t)
+
+
+@op
+def quantile(xp, x, *, q, axis=None, keepdims=False, method="linear"):
+    """The quantiles `q` of the elements along `axis`; NaN where there is a NaN.
+
+    The gradient goes to the element, or the two elements, that the quantile is computed from; of
+    equal elements to those that come first.
+
+    Args:
+        q: a number from 0 to 1, or a list of them: then the result has a first axis for them.
+        method: what is taken where a quantile lies between two elements: 'linear' goes by the
+            distances, 'midpoint' takes the middle; 'lower', 'higher' and 'nearest' take an element
+            (halfway the one at an even place).
+
+    Raises:
+        ShapeError: there is no element.
+        ValueError: `q` is out of range, or the method unknown.
+    """
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+    qs = np.asarray(q, "float64")
+    if not np.all((qs >= 0) & (qs <= 1)):
+        raise ValueError(f"q must be from 0 to 1, got {q}")
+    axes, n = axes_of(axis, x.ndim), _count(x, axis)
+    if not n:
+        raise ShapeError(f"quantile: of no elements there is none (axis {axis}, shape {x.shape})")
+    wide = moveaxis(_wide(x), axes, tuple(range(-len(axes), 0)))
+    wide = reshape(wide, shape=(*wide.shape[: x.ndim - len(axes)], n))
+    order = _order(wide)
+
+    def ranked(k):
+        return take_along_axis(wide, order[..., k : k + 1], axis=-1)[..., 0]
+
+    found = []
+    for place in (qs * (n - 1)).ravel().tolist():
+        low, high = math.floor(place), math.ceil(place)
+        if low == high or method in ("lower", "higher", "nearest"):
+            found.append(ranked({"higher": high, "nearest": round(place)}.get(method, low)))
+        else:
+            t = 0.5 if method == "midpoint" else place - low
+            found.append(_between(ranked(low), ranked(high), t))
+    last = ranked(n - 1)  # NaNs are sorted to the end
+    y = stack([where(isnan(last), last, v) for v in found])
+    if keepdims:
+        kept = tuple(1 if i in axes else m for i, m in enumerate(x.shape))
+    else:
+        kept = tuple(m for i, m in enumerate(x.shape) if i not in axes)
+    return _narrow(reshape(y, shape=(*qs.shape, *kept)), x)
+
+
+@op
+def median(xp, x, *, axis=None, keepdims=False):
+    """The median along `axis`, of an even number the mean of the two in the middle (as NumPy).
+
+    The gradient goes to the one or the two in the middle. Of no elements it is NaN.
+    """
+    if not _count(x, axis):
+        return mean(x, axis=axis, keepdims=keepdims)
+    return quantile(x, q=0.5, axis=axis, keepdims=keepdims)
+
+
+# ------------------------------------------------------------------------------- norms
+
+
+@op
+def norm(xp, x, *, ord=None, axis=None, keepdims=False):
+    """The norm of vectors or matrices, as NumPy's `linalg.norm`.
+
+    Where a norm is 0, so is its gradient. Where the largest elements tie (`inf`, and 1 of a
+    matrix), they share it evenly.
+
+    Args:
+        ord: None for the square root of the sum of all squares. Of vectors: `inf`, `-inf`, 0 (how
+            many are not 0), or any number p, for the sum of |x|^p to the power 1/p. Of matrices:
+            'fro', 'nuc', 1, -1, 2, -2, inf, -inf.
+        axis: an int for vectors, a pair (rows, columns) for matrices; by default, what `x` is.
+
+    Raises:
+        ShapeError: `axis`, or `x` without one, names neither vectors nor matrices.
+        ValueError: there is no such norm.
+    """
+    axes, wide = axes_of(axis, x.ndim), _wide(x)
+    if axis is None and ord is None:
+        y = _root(sum(wide * wide, keepdims=True))
+    elif len(axes) == 1:
+        y = _vector_norm(wide, ord, axes[0])
+    elif len(axes) == 2:
+        y = _matrix_norm(wide, ord, *axes)
+    else:
+        raise ShapeError(
+            f"norm: expects one axis for vectors or two for matrices, got axis={axis} for shape "
+            f"{x.shape}"
+        )
+    return _narrow(_drop(y, axes, keepdims), x)
+
+
+def _vector_norm(x, ord, axis: int):
+    """Norms of the vectors along `axis`, which is kept."""
+    if isinstance(ord, str):
+        raise ValueError(f"vectors have no norm {ord!r}; give a number, or a pair of axes")
+    if ord is None or ord == 2:
+        return _root(sum(x * x, axis=axis, keepdims=True))
+    if ord in (math.inf, -math.inf):
+        return (max if ord > 0 else min)(absolute(x), axis=axis, keepdims=True)
+    if ord == 0:
+        return sum(x != 0, axis=axis, keepdims=True, dtype=x.dtype)
+    if ord == 1:
+        return sum(absolute(x), axis=axis, keepdims=True)
+    # Powers of 0 would have infinite derivatives, first or second.
+    p, zero = float(ord), x == 0
+    powers = where(zero, 0.0 if p > 0 else math.inf, power(where(zero, 1.0, absolute(x)), p))
+    total = sum(powers, axis=axis, keepdims=True)
+    zero = total == 0
+    return where(zero, 0.0, power(where(zero, 1.0, total), 1 / p))
+
+
+def _matrix_norm(x, ord, rows: int, columns: int):
+    """Norms of the matrices over two axes, which are kept."""
+    if ord is None or ord == "fro":
+        return _root(sum(x * x, axis=(rows, columns), keepdims=True))
+    if ord in (1, -1, math.inf, -math.inf):
+        along, across = (rows, columns) if ord in (1, -1) else (columns, rows)
+        sums = sum(absolute(x), axis=along, keepdims=True)
+        return (max if ord > 0 else min)(sums, axis=across, keepdims=True)
+    if ord not in ("nuc", 2, -2):
+        raise ValueError(
+            f"matrices have the norms 'fro', 'nuc', 1, -1, 2, -2, inf and -inf, got {ord!r}"
+        )
+    from minigrad.ops.linalg import svd  # not at the top: linalg is built on this file
+
+    s = svd(moveaxis(x, (rows, columns), (-2, -1)), compute_uv=False)
+    s = where(s == 0, 0.0, s)  # which ends the gradient there
+    y = (sum if ord == "nuc" else max if ord > 0 else min)(s, axis=-1)
+    return _restore(y, x, (rows, columns), False)

@@ -1,19 +1,34 @@
 """Functions that move elements and compute nothing. Results may be views; none is written."""
 
 import math
-from itertools import accumulate, pairwise
+import operator
+from itertools import accumulate, chain, pairwise
 from numbers import Integral
 
-from numpy.lib.array_utils import normalize_axis_tuple
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
-from minigrad.autodiff import op, primitive
-from minigrad.errors import ShapeError
+from minigrad.autodiff import beside, op, primitive
+from minigrad.errors import OutOfRangeError, ShapeError
 from minigrad.ops.elementwise import _match
 
 __all__ = [
-    "broadcast_to", "concatenate", "expand_dims", "moveaxis", "ravel", "reshape", "split",
-    "squeeze", "stack", "swapaxes", "transpose", "tril", "triu",
+    "array_split", "atleast_1d", "atleast_2d", "atleast_3d", "broadcast_arrays", "broadcast_to",
+    "chunk", "column_stack", "concatenate", "diag", "diagflat", "diagonal", "dstack", "expand_dims",
+    "flatten", "flip", "hstack", "meshgrid", "moveaxis", "pad", "permute", "permute_dims", "ravel",
+    "repeat", "reshape", "roll", "rot90", "split", "squeeze", "stack", "swapaxes", "tile",
+    "transpose", "tril", "triu", "unstack", "vstack",
 ]  # fmt: skip
+
+
+def _axis_of(name: str, axis: int, shape: tuple[int, ...]) -> int:
+    """`axis` counted from the front, for functions whose errors no op explains."""
+    try:
+        return normalize_axis_index(axis, len(shape))
+    except np.exceptions.AxisError:
+        raise OutOfRangeError(
+            f"{name}: axis {axis} is out of range for an array of shape {shape}"
+        ) from None
 
 
 @primitive
@@ -33,6 +48,18 @@ def ravel(xp, x):
     return reshape(x, shape=(-1,))
 
 
+@op
+def flatten(xp, x, *, start_axis=0, end_axis=-1):
+    """`x` with the axes from `start_axis` to `end_axis`, that included, in one."""
+    if not x.ndim:
+        return reshape(x, shape=(1,))
+    start, end = (normalize_axis_index(a, x.ndim) for a in (start_axis, end_axis))
+    if start > end:
+        raise ShapeError(f"flatten: start_axis {start_axis} comes after end_axis {end_axis}")
+    one = math.prod(x.shape[start : end + 1])
+    return reshape(x, shape=(*x.shape[:start], one, *x.shape[end + 1 :]))
+
+
 @primitive
 def transpose(xp, x, *, axes=None):
     """The axes of `x` in the order `axes`, reversed by default."""
@@ -47,6 +74,9 @@ def _(g, _y, _x, *, axes=None):
     return transpose(g, axes=tuple(order.index(i) for i in range(len(order))))
 
 
+permute_dims = permute = transpose  # the names of the array API and of PyTorch
+
+
 @primitive
 def swapaxes(xp, x, *, axis1, axis2):
     """`x` with two axes exchanged."""
@@ -58,13 +88,19 @@ def _(g, _y, _x, *, axis1, axis2):
     return swapaxes(g, axis1=axis1, axis2=axis2)
 
 
-def moveaxis(x, source, destination):
+@op
+def moveaxis(xp, x, *, source, destination):
     """`x` with the axes `source` moved to the places `destination` (ints or sequences)."""
-    source = normalize_axis_tuple(source, x.ndim)
-    destination = normalize_axis_tuple(destination, x.ndim)
-    order = [a for a in range(x.ndim) if a not in source]
-    for to, a in sorted(zip(destination, source, strict=True)):
-        order.insert(to, a)
+    from_ = normalize_axis_tuple(source, x.ndim, "source")
+    to = normalize_axis_tuple(destination, x.ndim, "destination")
+    if len(from_) != len(to):
+        raise ShapeError(
+            f"moveaxis: source and destination must name equally many axes, got {source} and "
+            f"{destination}"
+        )
+    order = [a for a in range(x.ndim) if a not in from_]
+    for place, a in sorted(zip(to, from_, strict=True)):
+        order.insert(place, a)
     return transpose(x, axes=tuple(order))
 
 
@@ -95,9 +131,49 @@ squeeze.vjp(_same_elements)
 broadcast_to.vjp(lambda g, _y, _x, *, shape: g)  # the engine sums it
 
 
+def broadcast_arrays(*xs) -> tuple:
+    """The arrays, each repeated to the shape that they broadcast to together."""
+    shapes = [x.shape for x in xs]
+    try:
+        shape = np.broadcast_shapes(*shapes)
+    except ValueError:
+        raise ShapeError(f"broadcast_arrays: the shapes do not fit each other: {shapes}") from None
+    return tuple(broadcast_to(x, shape=shape) for x in xs)
+
+
+@op
+def atleast_1d(xp, x):
+    """`x` with one axis if it had none."""
+    return reshape(x, shape=x.shape or (1,))
+
+
+@op
+def atleast_2d(xp, x):
+    """`x` with two axes at least, new ones first: (n,) becomes (1, n)."""
+    return reshape(x, shape=(1,) * (2 - x.ndim) + x.shape)
+
+
+@op
+def atleast_3d(xp, x):
+    """`x` with three axes at least: (n,) becomes (1, n, 1) and (m, n) becomes (m, n, 1)."""
+    before, after = {0: (2, 1), 1: (1, 1), 2: (0, 1)}.get(x.ndim, (0, 0))
+    return reshape(x, shape=(1,) * before + x.shape + (1,) * after)
+
+
+# --------------------------------------------------------------- joining and taking apart
+
+
 def concatenate(xs, axis: int | None = 0):
     """The arrays of a sequence, one after the other along an existing axis (None: flattened)."""
-    return _concatenate(*xs, axis=axis)
+    return _concatenate(*_some("concatenate", xs), axis=axis)
+
+
+def _some(name: str, xs) -> list:
+    """The arrays of the sequence `xs`, of which there must be one."""
+    xs = list(xs)
+    if not xs:
+        raise ShapeError(f"{name}: expects a sequence of at least one array, got an empty one")
+    return xs
 
 
 @primitive
@@ -121,10 +197,48 @@ def _ends(lengths: list[int]) -> list[int]:
 
 def stack(xs, axis: int = 0):
     """The arrays of a sequence, all of one shape, along a new axis."""
-    xs = list(xs)
+    xs = _some("stack", xs)
     if len({x.shape for x in xs}) != 1:
         raise ShapeError(f"stack: all shapes must be the same, got {[x.shape for x in xs]}")
+    axis = _axis_of("stack", axis, (len(xs), *xs[0].shape))
     return concatenate([expand_dims(x, axis=axis) for x in xs], axis)
+
+
+def vstack(xs):
+    """The arrays of a sequence below each other: along the first axis, vectors as rows."""
+    return concatenate([atleast_2d(x) for x in _some("vstack", xs)], 0)
+
+
+def hstack(xs):
+    """The arrays of a sequence beside each other: along the second axis, vectors end to end."""
+    xs = [atleast_1d(x) for x in _some("hstack", xs)]
+    return concatenate(xs, 0 if xs[0].ndim == 1 else 1)
+
+
+def dstack(xs):
+    """The arrays of a sequence behind each other: along the third axis."""
+    return concatenate([atleast_3d(x) for x in _some("dstack", xs)], 2)
+
+
+def column_stack(xs):
+    """The arrays of a sequence beside each other, vectors as columns."""
+    xs = [x if x.ndim > 1 else reshape(x, shape=(-1, 1)) for x in _some("column_stack", xs)]
+    return concatenate(xs, 1)
+
+
+def _cut(x, axis: int, places) -> list:
+    """The pieces of `x` between neighbours of `places`, indices along `axis`."""
+    before = (slice(None),) * axis
+    return [x[(*before, slice(a, b))] for a, b in pairwise(places)]
+
+
+def _cut_evenly(name: str, x, count, axis: int) -> list:
+    """`count` pieces, of which the first are one longer where it does not divide evenly."""
+    n = x.shape[axis]
+    if count < 1:
+        raise ShapeError(f"{name}: expects one piece or more, got {count}")
+    size, longer = divmod(n, count)
+    return _cut(x, axis, [i * size + min(i, longer) for i in range(count + 1)])
 
 
 def split(x, indices_or_sections, axis: int = 0) -> list:
@@ -133,31 +247,268 @@ def split(x, indices_or_sections, axis: int = 0) -> list:
     Raises:
         ShapeError: the axis does not divide into that many equal parts.
     """
-    n = x.shape[axis]
+    n, parts = x.shape[_axis_of("split", axis, x.shape)], indices_or_sections
+    if isinstance(parts, Integral) and (parts < 1 or n % parts):
+        raise ShapeError(
+            f"split: axis {axis} of length {n} does not divide into {parts} equal parts; give the "
+            f"indices to cut at, or use array_split"
+        )
+    return array_split(x, indices_or_sections, axis)
+
+
+def array_split(x, indices_or_sections, axis: int = 0) -> list:
+    """As `split`, but where the parts cannot be equal, the first ones are longer by one."""
+    axis = _axis_of("array_split", axis, x.shape)
     if isinstance(indices_or_sections, Integral):
-        if indices_or_sections < 1 or n % indices_or_sections:
-            raise ShapeError(
-                f"split: axis {axis} of length {n} does not divide into {indices_or_sections} "
-                f"equal parts; give the indices to cut at"
-            )
-        size = n // indices_or_sections
-        indices_or_sections = range(size, n, size) if size else [0] * (indices_or_sections - 1)
-    cuts = [0, *indices_or_sections, n]
-    before = (slice(None),) * (axis % x.ndim)
-    return [x[(*before, slice(a, b))] for a, b in pairwise(cuts)]
+        return _cut_evenly("array_split", x, indices_or_sections, axis)
+    return _cut(x, axis, [0, *indices_or_sections, x.shape[axis]])
+
+
+def chunk(x, chunks: int, axis: int = 0) -> tuple:
+    """At most `chunks` pieces along `axis`, all of one length but the last (PyTorch's `chunk`)."""
+    axis = _axis_of("chunk", axis, x.shape)
+    if chunks < 1:
+        raise ShapeError(f"chunk: expects one piece or more, got {chunks}")
+    n = x.shape[axis]
+    size = -(-n // chunks)
+    return tuple(_cut(x, axis, [*range(0, n, size), n] if n else [0] * (chunks + 1)))
+
+
+def unstack(x, axis: int = 0) -> tuple:
+    """The arrays that `stack` would make `x` of: one for each index along `axis`."""
+    before = (slice(None),) * _axis_of("unstack", axis, x.shape)
+    return tuple(x[(*before, i, ...)] for i in range(x.shape[axis]))  # `...`: no scalars
+
+
+# ------------------------------------------------------------------- repeating and turning
+
+
+@op
+def tile(xp, x, *, reps):
+    """`x` put together from `reps` copies along each axis (an int: along the last one).
+
+    The shorter one of `reps` and the shape is filled up with ones at the front.
+    """
+    reps = (reps,) if isinstance(reps, Integral) else tuple(reps)
+    if any(r < 0 for r in reps):
+        raise ShapeError(f"tile: reps must not be negative, got {reps}")
+    ndim = max(len(reps), x.ndim)
+    reps, shape = (1,) * (ndim - len(reps)) + reps, (1,) * (ndim - x.ndim) + x.shape
+    pairs = list(zip(reps, shape, strict=True))
+    y = reshape(x, shape=tuple(chain.from_iterable((1, n) for n in shape)))
+    y = broadcast_to(y, shape=tuple(chain.from_iterable(pairs)))
+    return reshape(y, shape=tuple(r * n for r, n in pairs))
+
+
+@op
+def repeat(xp, x, *, repeats, axis=None):
+    """Each element `repeats` times along `axis` (None: of the flattened array).
+
+    Args:
+        repeats: an int, or one for each element along `axis`.
+    """
+    if axis is None:
+        return repeat(ravel(x), repeats=repeats, axis=0)
+    axis = normalize_axis_index(axis, x.ndim)
+    n = x.shape[axis]
+    if isinstance(repeats, Integral):
+        if repeats < 0:
+            raise ShapeError(f"repeat: repeats must not be negative, got {repeats}")
+        y = expand_dims(x, axis=axis + 1)
+        y = broadcast_to(y, shape=(*x.shape[: axis + 1], repeats, *x.shape[axis + 1 :]))
+        return reshape(y, shape=(*x.shape[:axis], n * repeats, *x.shape[axis + 1 :]))
+    ids = np.repeat(np.arange(n), [operator.index(r) for r in repeats])
+    return xp.take(x, beside([x], ids), axis=axis)
+
+
+@op
+def flip(xp, x, *, axis=None):
+    """`x` with the order reversed along `axis` (None: along all)."""
+    axes = range(x.ndim) if axis is None else normalize_axis_tuple(axis, x.ndim)
+    return x[(..., *(slice(None, None, -1 if a in axes else 1) for a in range(x.ndim)))]
+
+
+@op
+def roll(xp, x, *, shift, axis=None):
+    """`x` with the elements moved on by `shift` along `axis`; what leaves at the end comes in at
+    the front.
+
+    Args:
+        shift: an int, or one for each axis of a tuple.
+        axis: None for the flattened array, which then gets its shape back.
+    """
+    if axis is None:
+        return reshape(roll(ravel(x), shift=shift, axis=0), shape=x.shape)
+    axes = normalize_axis_tuple(axis, x.ndim, allow_duplicate=True)
+    for step, a in np.broadcast(shift, axes):
+        n = x.shape[a]
+        places = [0, n - operator.index(step) % n, n] if n else [0, 0]
+        x = concatenate(_cut(x, int(a), places)[::-1], int(a))
+    return x
+
+
+@op
+def rot90(xp, x, *, k=1, axes=(0, 1)):
+    """`x` turned by 90 degrees, `k` times, from the first of `axes` towards the second."""
+    first, second = normalize_axis_tuple(axes, x.ndim)
+    if k % 4 == 2:
+        return flip(x, axis=(first, second))
+    if k % 2:
+        x = swapaxes(x, axis1=first, axis2=second)
+        return flip(x, axis=first if k % 4 == 1 else second)
+    return x
+
+
+def meshgrid(*xs, indexing: str = "xy") -> tuple:
+    """Vectors as grids: result `i` varies along axis `i` only, where it runs through vector `i`.
+
+    Args:
+        indexing: 'ij' for that; with 'xy' the first two axes are exchanged, as in a picture.
+    """
+    if indexing not in ("xy", "ij"):
+        raise ValueError(f"meshgrid: indexing must be 'xy' or 'ij', got {indexing!r}")
+    order = list(range(len(xs)))
+    if indexing == "xy":
+        order[:2] = order[1::-1]
+    lines = [ravel(x) for x in xs]
+    lines = [
+        reshape(x, shape=tuple(x.size if j == i else 1 for j in order)) for i, x in enumerate(lines)
+    ]
+    return broadcast_arrays(*lines)
+
+
+# --------------------------------------------------------------------------------- padding
+
+
+@primitive
+def _pad(xp, x, *, widths, values):
+    """`x` with `widths[a]` = (before, after) elements added along axis `a`, with those `values`."""
+    shape = tuple(before + n + after for n, (before, after) in zip(x.shape, widths, strict=True))
+    y = xp.zeros(shape, x.dtype)
+    for a, ((before, after), (first, last)) in enumerate(zip(widths, values, strict=True)):
+        y[(slice(None),) * a + (slice(0, before),)] = first
+        y[(slice(None),) * a + (slice(shape[a] - after, None),)] = last
+    y[_inside(x.shape, widths)] = x
+    return y
+
+
+def _inside(shape, widths) -> tuple:
+    """Where an array of `shape` is in a padded one."""
+    return (
+        ...,
+        *(slice(before, before + n) for n, (before, _) in zip(shape, widths, strict=True)),
+    )
+
+
+_pad.vjps(lambda g, _y, _x, *, widths, values: g[_inside(_x.shape, widths)])
+
+# Which element of `n` is at place `i` of a padded axis, counted from the first element on.
+FOLDS = {
+    "edge": lambda i, n: np.clip(i, 0, n - 1),
+    "wrap": lambda i, n: i % n,
+    "symmetric": lambda i, n: np.minimum(i % (2 * n), (-1 - i) % (2 * n)),
+    "reflect": lambda i, n: np.abs((i + n - 1) % max(2 * n - 2, 1) - (n - 1)),
+}
+
+
+@op
+def pad(xp, x, *, pad_width, mode="constant", constant_values=0):
+    """`x` with elements added at the ends of its axes; they may be more than there are.
+
+    Args:
+        pad_width: how many: an int, a pair (before, after), or one pair for each axis.
+        mode: what is added: 'constant', 'edge' (the outermost element), 'reflect' and 'symmetric'
+            (mirrored, the outermost element not doubled or doubled), 'wrap' (from the other end).
+        constant_values: for 'constant': a number, a pair, or pairs, as for `pad_width`.
+    """
+    widths = np.asarray(pad_width)
+    if widths.dtype.kind not in "iu":
+        raise TypeError(f"pad: pad_width must be of integers, got {pad_width}")
+    widths = np.broadcast_to(widths, (x.ndim, 2)).tolist()
+    if any(w < 0 for pair in widths for w in pair):
+        raise ShapeError(f"pad: pad_width must not be negative, got {pad_width}; slice instead")
+    if mode == "constant":
+        values = np.broadcast_to(np.asarray(constant_values), (x.ndim, 2)).tolist()
+        return _pad(x, widths=_tuples(widths), values=_tuples(values))
+    if mode not in FOLDS:
+        raise ValueError(f"mode must be 'constant' or one of {list(FOLDS)}, got {mode!r}")
+    for a, (before, after) in enumerate(widths):
+        n = x.shape[a]
+        if before or after:
+            if not n:
+                raise ShapeError(f"pad: axis {a} is empty, so '{mode}' has nothing to add to it")
+            ids = FOLDS[mode](np.arange(-before, n + after), n)
+            x = xp.take(x, beside([x], ids), axis=a)
+    return x
+
+
+def _tuples(pairs) -> tuple:
+    return tuple(map(tuple, pairs))
+
+
+# ------------------------------------------------------------------ triangles and diagonals
 
 
 @primitive
 def tril(xp, x, *, k=0):
     """The lower triangle of the last two axes, zeros above diagonal `k`."""
+    _refuse_a_number("tril", x)
     return xp.tril(x, k)
 
 
 @primitive
 def triu(xp, x, *, k=0):
     """The upper triangle of the last two axes, zeros below diagonal `k`."""
+    _refuse_a_number("triu", x)
     return xp.triu(x, k)
+
+
+def _refuse_a_number(name: str, x):
+    if not x.ndim:
+        raise ShapeError(f"{name}: expects a matrix, a stack of them or a row, got shape ()")
 
 
 tril.vjps(lambda g, _y, _x, *, k=0: tril(g, k=k))
 triu.vjps(lambda g, _y, _x, *, k=0: triu(g, k=k))
+
+
+@op
+def diagonal(xp, x, *, offset=0, axis1=0, axis2=1):
+    """The diagonals of the matrices over two axes, as a new last axis.
+
+    Args:
+        offset: which: above the main diagonal if positive, below it if negative.
+    """
+    x = moveaxis(x, normalize_axis_tuple((axis1, axis2), x.ndim), (-2, -1))
+    n, m = x.shape[-2:]
+    flat = reshape(x, shape=(*x.shape[:-2], n * m))
+    start = offset if offset >= 0 else -offset * m
+    length = max(0, min(n - max(-offset, 0), m - max(offset, 0)))
+    return flat[..., start : start + length * (m + 1) : m + 1]  # m + 1: one down, one to the right
+
+
+@primitive
+def _diagonal_matrix(xp, x, *, k):
+    """Zeros (n, n), n the length of `x` and |k|, with `x` on diagonal `k`."""
+    n = x.shape[0] + abs(k)
+    start = k if k >= 0 else -k * n
+    y = xp.zeros((n * n,), x.dtype)
+    y[start : start + x.shape[0] * (n + 1) : n + 1] = x
+    return y.reshape(n, n)
+
+
+_diagonal_matrix.vjps(lambda g, _y, _x, *, k: diagonal(g, offset=k))
+
+
+@op
+def diag(xp, x, *, k=0):
+    """The square matrix with the vector `x` on diagonal `k`; or of a matrix that diagonal."""
+    if x.ndim not in (1, 2):
+        raise ShapeError(f"diag: expects a vector or a matrix, got shape {x.shape}")
+    return _diagonal_matrix(x, k=k) if x.ndim == 1 else diagonal(x, offset=k)
+
+
+@op
+def diagflat(xp, x, *, k=0):
+    """The square matrix with the elements of `x`, of any shape, on diagonal `k`."""
+    return _diagonal_matrix(ravel(x), k=k)

@@ -1,14 +1,24 @@
-"""Softmax and its logarithm."""
+"""Softmax and its logarithm. `axis` is an int, or a tuple of axes that are taken together."""
 
 import math
 
 from minigrad.autodiff import op
-from minigrad.ops.elementwise import stop_gradient
+from minigrad.ops.elementwise import astype, stop_gradient
 from minigrad.ops.reductions import sum
 
 __all__ = [
-    "log_softmax", "log_softmax_grad", "softmax", "softmax_grad",
+    "log_softmax", "log_softmax_grad", "softmax", "softmax_grad", "softmin",
 ]  # fmt: skip
+
+
+def _in_float32(function, *xs, axis):
+    """`function` of half precision, computed in float32: 16 bits are too few for its sums."""
+    wide = (astype(x, dtype="float32") for x in xs)
+    return astype(function(*wide, axis=axis), dtype=xs[0].dtype)
+
+
+def _half(x):
+    return x.dtype.itemsize == 2 and x.dtype.kind not in "iu"
 
 
 def shifted_exp(xp, x, axis):
@@ -24,6 +34,8 @@ def softmax(xp, x, *, axis=-1):
 
     Where all of `x` along `axis` is minus infinity the result is zero, and so is the gradient.
     """
+    if _half(x):
+        return _in_float32(softmax, x, axis=axis)
     if x.size == 0:
         return x * 1.0
     e = shifted_exp(xp, x, axis)
@@ -39,12 +51,22 @@ def _(g, y, _x, *, axis=-1):
 @op(kernel=True)
 def softmax_grad(xp, g, y, *, axis=-1):
     """The gradient of the input of a softmax from that of its output `y`."""
+    if _half(y):
+        return _in_float32(softmax_grad, g, y, axis=axis)
     return y * (g - sum(g * y, axis=axis, keepdims=True))
+
+
+@op
+def softmin(xp, x, *, axis=-1):
+    """The softmax of `-x` along `axis`: the smallest gets the most."""
+    return softmax(-x, axis=axis)
 
 
 @op
 def log_softmax(xp, x, *, axis=-1):
     """The logarithm of the softmax of `x` along `axis`, computed without forming the softmax."""
+    if _half(x):
+        return _in_float32(log_softmax, x, axis=axis)
     if x.size == 0:
         return x * 1.0
     top = stop_gradient(xp.max(x, axis=axis, keepdims=True))
@@ -61,4 +83,6 @@ def _(g, y, _x, *, axis=-1):
 @op
 def log_softmax_grad(xp, g, y, *, axis=-1):
     """The gradient of the input of a log-softmax from that of its output `y`."""
+    if _half(y):
+        return _in_float32(log_softmax_grad, g, y, axis=axis)
     return g - xp.exp(y) * sum(g, axis=axis, keepdims=True)

@@ -12,6 +12,7 @@ from minigrad.autodiff import Tensor, as_array
 from minigrad.backend import array_module, sample, to_numpy
 from minigrad.errors import ShapeError, StateError
 from minigrad.nn import Module
+from minigrad.writes import wrote
 
 Parameters = Module | Mapping[str, Tensor] | Iterable[Tensor | tuple[str, Tensor]] | Tensor
 
@@ -122,6 +123,9 @@ class Optimizer:
             if len(present):
                 flat.steps[present] += 1
                 self.update(flat, present)
+                for neighbours in np.split(present, np.flatnonzero(np.diff(present) != 1) + 1):
+                    start, stop = flat.starts[neighbours[0]], flat.stops[neighbours[-1]]
+                    wrote(flat.weights[start:stop])
 
     def update(self, flat: Flat, present: np.ndarray) -> None:
         """Change the weights of `present` parameters by `flat.gradients`; for subclasses."""
@@ -264,6 +268,7 @@ def clip_grad_norm_(parameters: Parameters, max_norm: float) -> float:
             own = _owner(array) is array and uses[id(array)] == 1
             if own and getattr(array.flags, "writeable", True):  # CuPy's arrays always are
                 array *= scale
+                wrote(array)
             else:
                 g.data = array_module(array).asarray(array * scale)
     return norm

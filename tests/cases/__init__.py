@@ -2,6 +2,7 @@
 
 from cases import (
     activations,
+    batching,
     convs,
     elementwise,
     indexing,
@@ -12,10 +13,12 @@ from cases import (
     products,
     reductions,
     shaping,
+    sorting,
 )
 
 FAMILIES = [
     activations,
+    batching,
     convs,
     elementwise,
     indexing,
@@ -26,6 +29,7 @@ FAMILIES = [
     products,
     reductions,
     shaping,
+    sorting,
 ]
 CASES = [case for family in FAMILIES for case in family.CASES]
 ALIASES = {name: own for family in FAMILIES for name, own in family.ALIASES.items()}

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from cupy import cuda  # noqa: F401
+from cupy import cuda, linalg  # noqa: F401
 from cupy._ndarray import (  # noqa: F401
     SCALARS,
     as_index,
@@ -45,18 +45,19 @@ __version__ = "14.0.0"
 # ------------------------------------------------------------------------- NumPy's functions
 
 UFUNCS = """
-    abs absolute add arctan2 bitwise_and bitwise_or bitwise_xor cbrt ceil copysign cos cosh divide
-    equal exp exp2 expm1 floor floor_divide greater greater_equal invert isfinite isinf isnan
-    left_shift less less_equal log log10 log1p log2 logaddexp logical_and logical_not logical_or
-    logical_xor matmul maximum minimum mod multiply negative not_equal positive power reciprocal
-    remainder right_shift rint sign sin sinh sqrt square subtract tan tanh true_divide trunc
+    abs absolute add arccos arccosh arcsin arcsinh arctan arctan2 arctanh bitwise_and bitwise_or
+    bitwise_xor cbrt ceil copysign cos cosh divide equal exp exp2 expm1 floor floor_divide fmax fmin
+    fmod greater greater_equal hypot invert isfinite isinf isnan left_shift less less_equal log
+    log10 log1p log2 logaddexp logical_and logical_not logical_or logical_xor matmul maximum minimum
+    mod multiply negative not_equal positive power reciprocal remainder right_shift rint sign sin
+    sinh sqrt square subtract tan tanh true_divide trunc
 """
 FUNCTIONS = """
     all allclose amax amin any argmax argmin argsort array_equal ascontiguousarray asfortranarray
     broadcast_to clip concatenate cumprod cumsum diag diagonal dot expand_dims flip full_like hstack
-    isclose max mean min moveaxis ndim ones_like outer prod ravel repeat reshape roll shape size
-    sort split squeeze stack std sum swapaxes tensordot tile trace transpose tril triu var vstack
-    zeros_like
+    isclose max mean min moveaxis ndim ones_like outer prod ravel repeat reshape roll round shape
+    size sort split squeeze stack std sum swapaxes tensordot tile trace transpose tril triu var
+    vstack zeros_like
 """
 SIZED_BY_VALUES = "argwhere flatnonzero nonzero unique"  # so the host waits for the values
 MAKERS = "arange eye full linspace ones result_type tri zeros"

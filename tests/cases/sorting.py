@@ -1,0 +1,50 @@
+"""Sorting and searching."""
+
+import numpy as np
+import strategies as draws
+from hypothesis import strategies as st
+from naive import sorting as loops
+
+import minigrad as mg
+from cases.case import Case
+
+
+@st.composite
+def ordered(draw, least=0):
+    """An array and how to sort it."""
+    shape = draw(draws.shapes(least, 3))
+    (x,) = draw(draws.floats(shape))
+    params = {"descending": draw(st.booleans())}
+    if shape and draw(st.booleans()):
+        params["axis"] = draw(draws.axes(len(shape), ("none", "int")))
+    return draws.Call((x,), params)
+
+
+@st.composite
+def topmost(draw):
+    shape = draw(draws.shapes(1, 3, draws.SOME))
+    axis = draw(draws.axes(len(shape), ("int",)))
+    (x,) = draw(draws.floats(shape))
+    k = draw(st.integers(0, shape[axis]))
+    return draws.Call((x,), {"k": k, "axis": axis, "largest": draw(st.booleans())})
+
+
+@st.composite
+def searched(draw):
+    a, v = draw(draws.floats((draw(st.integers(0, 8)),), draw(draws.shapes(most=2))))
+    a = np.sort(a)
+    if a.size and v.size:
+        v = np.array(v)
+        v.flat[0] = a[0]
+    return draws.Call((a, v), {"side": draw(st.sampled_from(["left", "right"]))})
+
+
+CASES = [
+    Case(mg.argsort, loops.argsort, ordered()),
+    Case(mg.sort, loops.sort, ordered()),
+    Case(mg.topk, loops.topk, topmost()),
+    Case(mg.searchsorted, loops.searchsorted, searched()),
+]
+
+# What the table names under another name.
+ALIASES: dict[str, str] = {}

@@ -1,0 +1,238 @@
+"""Slow loops for pooling and interpolation: the elements of one window in a list, and so on."""
+
+import itertools
+import math
+
+import numpy as np
+
+from naive import table
+from naive.convs import per_axis
+
+
+def in_batches(n):
+    """Decorator: `function(x, n, ...)` of x (N, C, *lengths) for x without the first axis, too."""
+
+    def decorated(function):
+        def loop(x, **params):
+            if x.ndim == n + 2:
+                return function(x, n, **params)
+            found = function(x[None], n, **params)
+            return tuple(y[0] for y in found) if isinstance(found, tuple) else found[0]
+
+        return loop
+
+    return decorated
+
+
+def starts(length, kernel, stride, padding, dilation, ceil_mode):
+    """Where windows begin: while they end in the padded input, or with `ceil_mode` reach it."""
+    found, start = [], -padding
+    last = length + padding - dilation * (kernel - 1) - 1
+    while start <= last or (ceil_mode and start < last + stride and start < length):
+        found.append(start)
+        start += stride
+    return found
+
+
+def windows(x, n, kernel_size, stride, padding, dilation, ceil_mode):
+    """The shape of the result, and what gives the places of each window along each axis."""
+    kernel, dilation, padding = (per_axis(v, n) for v in (kernel_size, dilation, padding))
+    stride = kernel if stride is None else per_axis(stride, n)
+    begins = [
+        starts(x.shape[2 + a], kernel[a], stride[a], padding[a], dilation[a], ceil_mode)
+        for a in range(n)
+    ]
+
+    def places(at):
+        return [
+            [begins[a][i] + k * dilation[a] for k in range(kernel[a])] for a, i in enumerate(at[2:])
+        ]
+
+    return (*x.shape[:2], *map(len, begins)), places
+
+
+def inside(x, at):
+    return all(0 <= i < m for i, m in zip(at, x.shape[2:], strict=True))
+
+
+def largest(x, shape, places):
+    """The first largest of each window and its place in the flattened (*lengths)."""
+    values, indices = np.zeros(shape), np.zeros(shape, int)
+    for at in np.ndindex(*shape):
+        best, best_place = -math.inf, None
+        for place in itertools.product(*places(at)):
+            if inside(x, place):
+                v = float(x[(*at[:2], *place)])
+                if best_place is None or v > best:
+                    best, best_place = v, place
+        index = 0
+        for i, m in zip(best_place, x.shape[2:], strict=True):
+            index = index * m + i
+        values[at], indices[at] = best, index
+    return values, indices
+
+
+def max_pool(n):
+    @in_batches(n)
+    def loop(
+        x, n, *, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False,
+        return_indices=False,
+    ):  # fmt: skip
+        shape, places = windows(x, n, kernel_size, stride, padding, dilation, ceil_mode)
+        values, indices = largest(x, shape, places)
+        return (values, indices) if return_indices else values
+
+    return loop
+
+
+def avg_pool(n):
+    @in_batches(n)
+    def loop(
+        x, n, *, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True,
+        divisor_override=None,
+    ):  # fmt: skip
+        shape, places = windows(x, n, kernel_size, stride, padding, 1, ceil_mode)
+        padding = per_axis(padding, n)
+
+        def entry(at):
+            total, count = 0.0, 0
+            for place in itertools.product(*places(at)):
+                if inside(x, place):
+                    total += float(x[(*at[:2], *place)])
+                    count += 1
+                elif count_include_pad:
+                    sides = zip(place, x.shape[2:], padding, strict=True)
+                    count += all(-p <= i < m + p for i, m, p in sides)
+            return total / (divisor_override or count)
+
+        return table(shape, entry)
+
+    return loop
+
+
+def shares(x, n, output_size):
+    """As `windows`, for windows that share each axis among so many."""
+    wanted = zip(per_axis(output_size, n), x.shape[2:], strict=True)
+    counts = [m if k is None else k for k, m in wanted]
+
+    def places(at):
+        return [
+            [j for j in range(m) if j + 1 > i * m / k and j < (i + 1) * m / k]
+            for i, k, m in zip(at[2:], counts, x.shape[2:], strict=True)
+        ]
+
+    return (*x.shape[:2], *counts), places
+
+
+def adaptive_avg_pool(n):
+    @in_batches(n)
+    def loop(x, n, *, output_size):
+        shape, places = shares(x, n, output_size)
+
+        def entry(at):
+            found = [float(x[(*at[:2], *p)]) for p in itertools.product(*places(at))]
+            return math.fsum(found) / len(found)
+
+        return table(shape, entry)
+
+    return loop
+
+
+def adaptive_max_pool(n):
+    @in_batches(n)
+    def loop(x, n, *, output_size, return_indices=False):
+        values, indices = largest(x, *shares(x, n, output_size))
+        return (values, indices) if return_indices else values
+
+    return loop
+
+
+# --------------------------------------------------------------------------- interpolation
+
+
+def interpolate(
+    x, *, size=None, scale_factor=None, mode="nearest", align_corners=None,
+    recompute_scale_factor=None,
+):  # fmt: skip
+    n = x.ndim - 2
+    old = x.shape[2:]
+    if size is not None:
+        new = per_axis(size, n)
+        steps = [m / k for m, k in zip(old, new, strict=True)]
+    else:
+        factors = per_axis(scale_factor, n)
+        new = tuple(math.floor(m * f) for m, f in zip(old, factors, strict=True))
+        steps = [1 / f for f in factors]
+        if recompute_scale_factor:
+            steps = [m / k for m, k in zip(old, new, strict=True)]
+    if mode == "area":
+        return adaptive_avg_pool(n)(x, output_size=new)
+
+    def taps(i, a):
+        """The elements that element i takes along axis a, and how much of each."""
+        if mode == "nearest":
+            return [(min(math.floor(i * steps[a] + 1e-9), old[a] - 1), 1.0)]
+        if mode == "nearest-exact":
+            return [(min(math.floor((i + 0.5) * steps[a] + 1e-9), old[a] - 1), 1.0)]
+        if align_corners:
+            at = i * (old[a] - 1) / (new[a] - 1) if new[a] > 1 else 0.0
+        else:
+            at = max((i + 0.5) * steps[a] - 0.5, 0.0)
+        low = min(math.floor(at), old[a] - 1)
+        return [(low, 1 - (at - low)), (min(low + 1, old[a] - 1), at - low)]
+
+    def entry(at):
+        total = 0.0
+        for tap in itertools.product(*(taps(i, a) for a, i in enumerate(at[2:]))):
+            place = tuple(j for j, _ in tap)
+            total += float(x[(*at[:2], *place)]) * math.prod(w for _, w in tap)
+        return total
+
+    return table((*x.shape[:2], *new), entry)
+
+
+# ---------------------------------------------------------------------------------- pixels
+
+
+def pixel_shuffle(x, *, upscale_factor):
+    *lead, channels, height, width = x.shape
+    r = upscale_factor
+
+    def entry(at):
+        *front, c, i, j = at
+        return float(x[(*front, c * r * r + i % r * r + j % r, i // r, j // r)])
+
+    return table((*lead, channels // (r * r), height * r, width * r), entry)
+
+
+def pixel_unshuffle(x, *, downscale_factor):
+    *lead, channels, height, width = x.shape
+    r = downscale_factor
+
+    def entry(at):
+        *front, c, i, j = at
+        return float(x[(*front, c // (r * r), i * r + c % (r * r) // r, j * r + c % r)])
+
+    return table((*lead, channels * r * r, height // r, width // r), entry)
+
+
+# -------------------------------------------------------------------------------- internal
+
+
+def of_windows(x):
+    """The largest element of each window along axis 2."""
+    return table(
+        (*x.shape[:2], *x.shape[3:]),
+        lambda at: sorted(float(x[(*at[:2], i, *at[2:])]) for i in range(x.shape[2]))[-1],
+    )
+
+
+def first_of_windows(x, y):
+    """Where the largest stands first."""
+
+    def entry(at):
+        a, b, i, *rest = at
+        line = [float(x[(a, b, k, *rest)]) for k in range(x.shape[2])]
+        return line.index(float(y[(a, b, *rest)])) == i
+
+    return table(x.shape, entry)

@@ -1,0 +1,362 @@
+"""`nn.functional`: what it adds to the ops of the table, and what PyTorch's users expect of it."""
+
+import math
+
+import naive
+import numpy as np
+import pytest
+from naive import losses as slow
+
+import minigrad as mg
+from minigrad import random
+from minigrad.autodiff import Tensor
+from minigrad.backend import to_device
+from minigrad.errors import OutOfRangeError, ShapeError
+from minigrad.nn import functional as F
+from minigrad.testing import check_gradients, check_op
+
+
+def normal(*shape, seed=1):
+    return to_device(random.normal(random.key(seed), shape, dtype="float64"))
+
+
+def host(x):
+    return (x.detach() if type(x) is Tensor else mg.tensor(x)).numpy()
+
+
+def close(a, b, **options):
+    np.testing.assert_allclose(host(a), host(b) if hasattr(b, "data") else b, **options)
+
+
+def test_everything_is_listed_and_nothing_else():
+    assert {"batch_norm", "ctc_loss", "dropout2d", "pad", "relu", "softmin"} <= set(F.__all__)
+    assert not {"ShapeError", "Tensor", "array_module", "np", "ops"} & set(F.__all__)
+    assert all(callable(getattr(F, name)) for name in F.__all__)
+
+
+# -------------------------------------------------------------------------- normalisation
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (2, 3, 5), (2, 3, 2, 2)])
+def test_batch_norm_in_training_writes_the_statistics_that_it_later_uses(shape):
+    x, (w, b) = normal(*shape), (normal(3, seed=2), normal(3, seed=3))
+    m, v = (Tensor(to_device(np.array(n))) for n in ([1.0, 2, 3], [1.0, 0.5, 2]))
+    arrays = m.data, v.data
+    axes = (0, *range(2, len(shape)))
+    n, xh = x.size // 3, host(x)
+    expected = [
+        0.7 * host(m) + 0.3 * xh.mean(axis=axes),
+        0.7 * host(v) + 0.3 * xh.var(axis=axes) * n / (n - 1),
+    ]
+    y = F.batch_norm(x, m, v, w, b, training=True, momentum=0.3)
+    close(y, mg.batch_norm(x, weight=w, bias=b))
+    assert (m.data, v.data) == arrays or all(
+        a is c for a, c in zip((m.data, v.data), arrays, strict=True)
+    )
+    close(m, expected[0])
+    close(v, expected[1])
+    frozen = F.batch_norm(x, m, v, w, b)
+    column = (3, *[1] * (len(shape) - 2))
+    h = (xh - host(m).reshape(column)) / np.sqrt(host(v).reshape(column) + 1e-5)
+    close(frozen, h * host(w).reshape(column) + host(b).reshape(column))
+    close(m, expected[0])
+
+
+def test_the_statistics_have_no_history_and_may_be_plain_arrays():
+    x = mg.tensor(host(normal(4, 2)), requires_grad=True)
+    m, v = to_device(np.zeros(2, "f4")), to_device(np.ones(2, "f4"))
+    F.batch_norm(x, m, v, training=True, momentum=1.0)
+    close(m, host(x).mean(axis=0), rtol=1e-6)
+    assert m.dtype == np.float32
+    new = mg.batch_norm_stats(x, m, v)
+    assert not any(s.requires_grad for s in new)
+    assert [s.dtype for s in new] == [np.float32, np.float32]
+
+
+def test_a_write_of_statistics_is_noticed_by_a_walk_that_needs_them():
+    x, m, v = mg.tensor(host(normal(4, 2)), requires_grad=True), mg.zeros(2), mg.ones(2)
+    y = x * m
+    F.batch_norm(x, m, v, training=True)
+    with pytest.raises(mg.errors.GradientError):
+        y.sum().backward()
+
+
+def test_instance_norm_normalises_each_channel_of_each_example():
+    x, (w, b) = normal(2, 3, 4), (normal(3, seed=2), normal(3, seed=3))
+    m, v = mg.zeros(3), mg.ones(3)
+    y = F.instance_norm(x, m, v, w, b, momentum=0.5)
+    close(y, naive.norms.group_norm(host(x), 3, host(w), host(b)))
+    close(m, 0.5 * host(x).mean(axis=(0, 2)), rtol=1e-5)
+    close(v, 0.5 + 0.5 * host(x).var(axis=2, ddof=1).mean(axis=0), rtol=1e-5)
+    close(F.instance_norm(x, m, v, w, b, False), F.batch_norm(x, m, v, w, b))
+
+
+def test_norms_over_several_axes():
+    x, w, b = normal(2, 3, 4), normal(3, 4, seed=2), normal(3, 4, seed=3)
+    flat = host(x).reshape(2, 12)
+    h = (flat - flat.mean(1, keepdims=True)) / np.sqrt(flat.var(1, keepdims=True) + 1e-5)
+    close(F.layer_norm(x, (3, 4), w, b), h.reshape(2, 3, 4) * host(w) + host(b))
+    size = np.sqrt((flat**2).mean(1) + 0.1)[:, None, None]
+    close(F.rms_norm(x, [3, 4], w, 0.1), host(x) / size * host(w))
+    close(F.rms_norm(x, 4), mg.rms_norm(x))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 8])
+def test_local_response_norm(size):
+    x = normal(2, 4, 3)
+    y = np.zeros(x.shape)
+    for n, c, i in np.ndindex(*x.shape):
+        near = range(max(c - size // 2, 0), min(c + (size - 1) // 2 + 1, 4))
+        total = math.fsum(host(x)[n, d, i] ** 2 for d in near)
+        y[n, c, i] = host(x)[n, c, i] / (2 + 0.1 * total / size) ** 0.75
+    close(F.local_response_norm(x, size, 0.1, k=2.0), y)
+    check_gradients(lambda x: F.local_response_norm(x, size, 0.1), x)
+
+
+def test_normalize_along_several_axes_and_by_the_largest():
+    x = normal(2, 3, 4)
+    close(
+        F.normalize(x, axis=(1, 2)), host(x) / np.linalg.norm(host(x), axis=(1, 2))[:, None, None]
+    )
+    close(F.normalize(x, math.inf), host(x) / np.abs(host(x)).max(axis=1, keepdims=True))
+
+
+@pytest.mark.parametrize(
+    "norm",
+    [
+        lambda x: F.batch_norm(x, None, None, training=True),
+        lambda x: F.group_norm(x, 2),
+        lambda x: F.instance_norm(x.reshape(1, 2, -1)),
+        lambda x: F.layer_norm(x, 4),
+        lambda x: F.rms_norm(x, 4),
+    ],
+)
+def test_norms_of_half_precision_sum_their_squares_in_more(norm):
+    numbers = np.linspace(-3e4, 3e4, 16).reshape(2, 2, 4)
+    x = mg.tensor(numbers.astype("f2"), requires_grad=True)
+    y = norm(x)
+    assert y.dtype == np.float16
+    close(y, host(norm(to_device(numbers))), atol=3e-3)
+    assert mg.gradients(mg.sum(y * y), x).dtype == np.float16
+
+
+def test_norms_of_empty_arrays():
+    assert F.group_norm(mg.zeros((0, 4, 3)), 2).shape == (0, 4, 3)
+    assert F.batch_norm(mg.zeros((0, 4)), mg.zeros(4), mg.ones(4)).shape == (0, 4)
+    assert F.rms_norm(mg.zeros((0, 4)), 4).shape == (0, 4)
+
+
+# -------------------------------------------------------------------------------- dropout
+
+
+@pytest.mark.parametrize(
+    ("drop", "shape", "shared"),
+    [
+        (F.dropout1d, (20, 30), (1,)),
+        (F.dropout1d, (20, 10, 3), (2,)),
+        (F.dropout2d, (20, 10, 3, 2), (2, 3)),
+        (F.dropout2d, (20, 10, 3), (2,)),
+        (F.dropout3d, (20, 10, 3, 2, 2), (2, 3, 4)),
+        (F.dropout3d, (40, 3, 2, 2), (1, 2, 3)),
+    ],
+)
+def test_whole_channels_are_dropped(drop, shape, shared):
+    x, key = mg.ones(shape, requires_grad=True), random.key(1)
+    y = host(drop(x, 0.25, key=key))
+    first = y.min(axis=shared, keepdims=True)
+    assert (y == first).all()
+    assert set(first.ravel().tolist()) == {0.0, float(np.float32(1 / 0.75))}
+    assert abs(y.mean() - 1) < 0.3
+    close(mg.gradients(mg.sum(drop(x, 0.25, key=key)), x), y)
+    assert drop(x, 0.25, training=False) is x
+
+
+def test_alpha_dropout_keeps_mean_and_variance():
+    x = mg.randn(300, 300, key=random.key(1))
+    y = host(F.alpha_dropout(x, 0.3, training=True, key=random.key(2)))
+    assert abs(y.mean()) < 0.02
+    assert abs(y.var() - 1) < 0.02
+    assert F.alpha_dropout(x, 0.3) is x
+    assert not host(F.alpha_dropout(x, 1.0, training=True)).any()
+
+
+def test_a_key_draws_the_same_and_without_one_the_stream_goes_on():
+    x = mg.ones(50)
+    with random.stream(3):
+        a, b = F.dropout(x), F.dropout(x)
+    with random.stream(3):
+        c = F.dropout(x)
+        d = F.dropout(x, key=random.key(1))
+    assert host(a).tolist() == host(c).tolist() != host(b).tolist()
+    assert host(d).tolist() == host(F.dropout(x, key=random.key(1))).tolist()
+    assert not host(F.dropout(x, 1.0)).any()
+
+
+@pytest.mark.parametrize("hard", [False, True])
+def test_gumbel_softmax_draws_classes_by_their_probabilities(hard):
+    p = np.array([0.5, 0.2, 0.3])
+    x = mg.tensor(np.log(p) * np.ones((4000, 1)), requires_grad=True)
+    y = F.gumbel_softmax(x, 0.5, hard, key=random.key(4))
+    close(mg.sum(y, axis=-1), np.ones(4000))
+    assert not hard or set(host(y).round(9).ravel().tolist()) == {0.0, 1.0}
+    share = np.bincount(host(y).argmax(axis=1)) / 4000
+    assert abs(share - p).max() < 0.03
+    assert host(mg.gradients(mg.sum(y[:, 0]), x)).any()
+    assert F.gumbel_softmax(x, axis=0).shape == x.shape
+
+
+# ------------------------------------------------------------------------- softmax, attention
+
+
+def test_softmax_over_two_axes_together():
+    x = normal(2, 3, 4)
+    e = np.exp(host(x))
+    p = e / e.sum(axis=(0, 2), keepdims=True)
+    close(F.softmax(x, axis=(0, 2)), p)
+    close(F.log_softmax(x, axis=(0, 2)), np.log(p))
+    check_op(mg.softmax, x, axis=(0, 2))
+    check_op(mg.log_softmax, x, axis=(0, 2))
+
+
+def test_softmax_of_half_precision_sums_in_single():
+    x = to_device(np.zeros((1, 70000), "f2"))
+    assert F.softmax(x).dtype == np.float16
+    assert host(F.softmax(x))[0, 0] == np.float16(1 / 70000)
+    close(F.log_softmax(x)[0, 0], np.float16(-math.log(70000)))
+
+
+def test_causal_attention_is_aligned_at_the_top_left():
+    q, k = normal(2, 5, 3), normal(2, 2, 3, seed=2)
+    seen = to_device(np.tril(np.ones((5, 2), bool)))
+    y = F.scaled_dot_product_attention(q, k, k, is_causal=True)
+    close(y, F.scaled_dot_product_attention(q, k, k, seen))
+    close(y[:, 0], k[:, 0])
+
+
+def test_dropout_of_attention_weights():
+    q = mg.ones((2, 4, 8))
+    attend = F.scaled_dot_product_attention
+    key = random.key(5)
+    close(attend(q, q, q, None, 0.5, key=key), attend(q, q, q, None, 0.5, key=key))
+    assert host(attend(q, q, q, None, 0.5)).tolist() != host(attend(q, q, q)).tolist()
+    assert not host(attend(q, q, q, dropout_p=1.0)).any()
+
+
+def test_a_mask_takes_the_dtype_of_the_queries():
+    q = mg.ones((2, 3, 4), requires_grad=True)
+    mask = mg.tensor(np.zeros((3, 3)), requires_grad=True)
+    y = F.scaled_dot_product_attention(q, q, q, mask)
+    assert y.dtype == np.float32
+    assert mg.gradients(y.sum(), mask).dtype == np.float64
+
+
+# ---------------------------------------------------------------------------------- losses
+
+
+@pytest.mark.parametrize("loss", [F.cross_entropy, F.nll_loss])
+def test_the_classes_are_found_by_what_fits(loss):
+    x = normal(2, 5, 3)
+    last, second = np.array([[0, 2, 1, 1, 2]] * 2), np.array([[0, 4, 1]] * 2)
+    close(loss(x, to_device(last)), loss(x, to_device(last), axis=-1))
+    close(loss(x, to_device(second)), loss(x, to_device(second), axis=1))
+    expected = {F.cross_entropy: slow.cross_entropy, F.nll_loss: slow.nll_loss}[loss]
+    close(loss(x, to_device(second)), expected(host(x), second, axis=1))
+    close(loss(x[0, 0], to_device(np.array(1))), expected(host(x)[0, 0], np.array(1)))
+    same = normal(3, 3, 3)
+    ids = to_device(np.array([[0, 1, 2]] * 3))
+    close(loss(same, ids), loss(same, ids, axis=-1))
+
+
+def test_probabilities_are_along_the_last_axis_unless_it_is_said():
+    x, p = normal(2, 3), to_device(np.array([[0.5, 0.25, 0.25], [0.0, 1.0, 0.0]]))
+    close(F.cross_entropy(x, p), slow.cross_entropy(host(x), host(p)))
+    close(F.cross_entropy(x, p, axis=0), slow.cross_entropy(host(x), host(p), axis=0))
+
+
+# ------------------------------------------------------------------------------ other shapes
+
+
+@pytest.mark.parametrize(
+    ("pad", "mode", "expected"),
+    [
+        ((1, 2), "constant", ((0, 0), (0, 0), (1, 2))),
+        ((1, 2, 0, 1), "constant", ((0, 0), (0, 1), (1, 2))),
+        ((1, 2, 0, 1, 3, 0), "constant", ((3, 0), (0, 1), (1, 2))),
+        ((1, 2), "reflect", ((0, 0), (0, 0), (1, 2))),
+        ((2, 1, 1, 0), "replicate", ((0, 0), (1, 0), (2, 1))),
+        ((2, 4), "circular", ((0, 0), (0, 0), (2, 4))),
+    ],
+)
+def test_pad_counts_from_the_last_axis(pad, mode, expected):
+    x = normal(2, 3, 4)
+    names = {"replicate": "edge", "circular": "wrap"}
+    wanted = np.pad(host(x), expected, mode=names.get(mode, mode))
+    close(F.pad(x, pad, mode), wanted)
+    check_gradients(lambda x: F.pad(x, pad, mode), x)
+
+
+def test_pad_crops_where_a_number_is_negative():
+    x = normal(2, 3, 4)
+    y = np.pad(host(x)[:, 1:, :-2], ((0, 0), (0, 2), (1, 0)), constant_values=7.0)
+    close(F.pad(x, (1, -2, -1, 2), value=7.0), y)
+
+
+def test_one_hot_counts_the_classes_itself():
+    ids = mg.tensor([[0, 2], [1, 0]])
+    assert F.one_hot(ids).shape == (2, 2, 3)
+    assert F.one_hot(ids, 5).shape == (2, 2, 5)
+    assert host(F.one_hot(ids))[0].tolist() == [[1, 0, 0], [0, 0, 1]]
+
+
+def test_bilinear():
+    x1, x2, w, b = normal(2, 5, 3), normal(2, 5, 4), normal(6, 3, 4), normal(6)
+    expected = np.einsum("...i,oij,...j->...o", *map(host, (x1, w, x2))) + host(b)
+    close(F.bilinear(x1, x2, w, b), expected)
+
+
+# ---------------------------------------------------------------------------------- errors
+
+X = np.ones((2, 3))
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "fragments"),
+    [
+        (lambda: F.batch_norm(X[:1], None, None, training=True), ValueError, "more than 1|(1, 3)"),
+        (lambda: F.batch_norm(X, None, None), ValueError, "batch_norm|running_mean"),
+        (lambda: F.batch_norm(X[0], None, None, training=True), ShapeError, "(N, C, ...)|(3,)"),
+        (lambda: F.batch_norm(X, X[0], X[0], X[0, :2]), ShapeError, "(3,)|(2,)"),
+        (lambda: mg.batch_norm(X, X[0]), ValueError, "both"),
+        (lambda: F.group_norm(X, 2), ShapeError, "3 channels|2 groups"),
+        (lambda: F.group_norm(X[:1, :1], 1), ValueError, "more than 1"),
+        (lambda: F.instance_norm(X), ValueError, "more than 1"),
+        (lambda: F.instance_norm(X, use_input_stats=False), ValueError, "running_mean"),
+        (lambda: F.layer_norm(X, (2,)), ShapeError, "layer_norm|(2,)|(2, 3)"),
+        (lambda: F.layer_norm(X, (5, 2, 3)), ShapeError, "layer_norm|(5, 2, 3)"),
+        (lambda: F.rms_norm(X, (2,)), ShapeError, "rms_norm|(2,)|(2, 3)"),
+        (lambda: F.rms_norm(X, 3, X[0, :1]), ShapeError, "rms_norm|(3,)"),
+        (lambda: F.local_response_norm(X, 2), ShapeError, "(2, 3)"),
+        (lambda: F.dropout(X, 1.5, training=False), ValueError, "dropout|1.5"),
+        (lambda: F.dropout(X, -0.1), ValueError, "dropout|-0.1"),
+        (lambda: F.alpha_dropout(X, 1.5), ValueError, "1.5"),
+        (lambda: F.dropout1d(X[0]), ShapeError, "dropout1d|2 or 3|(3,)"),
+        (lambda: F.gumbel_softmax(X, 0), ValueError, "tau"),
+        (lambda: F.softmax(X, axis=2), OutOfRangeError, "softmax|axis 2"),
+        (lambda: F.scaled_dot_product_attention(X, X, X, None, 2.0), ValueError, "dropout_p|2.0"),
+        (lambda: F.scaled_dot_product_attention(X, X.T, X), ShapeError, "(2, 3)|(3, 2)"),
+        (lambda: F.scaled_dot_product_attention(X, X, X, np.ones((1, 1, 2, 2))), ShapeError,
+         "attn_mask|(2, 2)|(1, 1, 2, 2)"),
+        (lambda: F.pad(X, (1,)), ShapeError, "pad|(1,)"),
+        (lambda: F.pad(X, (1, 1), "mirror"), ValueError, "'reflect'|'mirror'"),
+        (lambda: F.pad(X, (3, 0), "reflect"), ShapeError, "(3, 0)|'reflect'"),
+        (lambda: F.pad(X, (4, 0), "circular"), ShapeError, "(4, 0)|'circular'"),
+        (lambda: F.pad(X, (-2, -2)), ShapeError, "(-2, -2)"),
+        (lambda: F.pad(X, (1, 1), "reflect", 1.0), ValueError, "value"),
+        (lambda: F.one_hot(np.zeros(0, int)), ShapeError, "num_classes"),
+    ],
+)  # fmt: skip
+def test_errors_say_what_was_expected_and_what_came(call, error, fragments):
+    with pytest.raises(error) as caught:
+        call()
+    for fragment in fragments.split("|"):
+        assert fragment in str(caught.value)
