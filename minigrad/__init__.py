@@ -6,7 +6,8 @@ Floors; a file imports only from the floors below its own.
     3  nn  optim  transforms  observers  testing
                                    layers, optimizers, grad and vmap, profiles, the checker of ops
     2  ops                         one formula an op
-    1  autodiff                    Tensor, Op, gradients: the heart
+    1  graph  operations  autodiff
+                                   Tensor, Op, gradients: the heart, in three chapters
     0  arguments  backend  batched  errors  kernels  random  runs  trees  writes
 """
 

@@ -12,8 +12,8 @@ So a formula `f(xp, x)` that is written for one example runs on a batch with
 `xp = minigrad.batched`, and not one of the ops needs a rule of its own for it. How each function
 does it: its arguments of the highest level give their arrays, with the batch axis first; others are
 constants, which broadcast over it; the function of the same name of the module below computes; the
-result hides the batch axis again. Levels come from nested `vmap`s: a `Batched` of one level may hold
-one of a lower level, and "the module below" is then this one again.
+result hides the batch axis again. Levels come from nested `vmap`s: a `Batched` of one level may
+hold one of a lower level, and "the module below" is then this one again.
 
 `zeros` and the like make arrays that formulas write into. As it is not known yet whether what is
 written differs from example to example, they start with a batch axis of length 1 and the level

@@ -27,6 +27,8 @@ FLOORS = {
     "minigrad.trees": 0,
     "minigrad.writes": 0,
     "minigrad.data": 0,
+    "minigrad.graph": 1,
+    "minigrad.operations": 1,
     "minigrad.autodiff": 1,
     "minigrad.ops": 2,
     "minigrad.nn": 3,
@@ -42,7 +44,7 @@ FLOORS = {
 }
 # Formulas are given `minigrad.ops` as their array module, at run time.
 LOOKS_UP = {
-    ("minigrad.autodiff", "minigrad.ops"),
+    ("minigrad.graph", "minigrad.ops"),
     ("minigrad.testing", "minigrad.reference"),  # when it is run as a command
 }
 HEAVY = {"cupy", "numba", "scipy", "torch", "click", "rich", "hypothesis"}

@@ -1209,3 +1209,25 @@ def attend(**masks):
 def test_errors_say_what_is_wrong(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+# ---------------------------------------------------------------------------------- hooks
+
+
+def test_forward_hooks_see_and_replace():
+    layer = nn.Linear(2, 2)
+    x = mg.ones((1, 2))
+    plain = layer(x)
+    seen = []
+    remove_before = layer.register_forward_pre_hook(lambda m, args: (args[0] * 2,))
+    remove_after = layer.register_forward_hook(lambda m, args, y: seen.append((m, args, y)))
+    remove_replaced = layer.register_forward_hook(lambda m, args, y: y * 0)
+    assert not layer(x).detach().numpy().any()
+    (m, args, y), = seen  # fmt: skip
+    assert m is layer
+    assert args[0].numpy().tolist() == [[2, 2]]
+    assert y.shape == (1, 2)
+    for remove in (remove_before, remove_after, remove_replaced):
+        remove()
+    assert layer(x).detach().numpy().tolist() == plain.detach().numpy().tolist()
+    assert list(layer.state_dict()) == ["weight", "bias"]

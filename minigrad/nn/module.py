@@ -2,7 +2,7 @@
 
 import reprlib
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -36,6 +36,7 @@ class Module:
     """
 
     training = True
+    _hooks: dict[str, list[Callable]] | None = None
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} must define forward")
@@ -43,7 +44,36 @@ class Module:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         args = [_as_input(x) for x in args]
         kwargs = {k: _as_input(x) for k, x in kwargs.items()}
-        return self.forward(*args, **kwargs)
+        if self._hooks is None:
+            return self.forward(*args, **kwargs)
+        for hook in self._hooks["before"]:
+            if (new := hook(self, tuple(args))) is not None:
+                args = list(new) if isinstance(new, tuple) else [new]
+        out = self.forward(*args, **kwargs)
+        for hook in self._hooks["after"]:
+            if (new := hook(self, tuple(args), out)) is not None:
+                out = new
+        return out
+
+    def register_forward_pre_hook(self, hook: Callable) -> Callable[[], None]:
+        """Have `hook(module, args)` called before `forward`; what it returns replaces the arguments.
+
+        A value that is no tuple stands for a single argument. Returns a function that removes it.
+        """
+        return self._register("before", hook)
+
+    def register_forward_hook(self, hook: Callable) -> Callable[[], None]:
+        """Have `hook(module, args, output)` called after `forward`; what it returns replaces the
+        output, unless it is None. Returns a function that removes the hook.
+        """
+        return self._register("after", hook)
+
+    def _register(self, when: str, hook: Callable) -> Callable[[], None]:
+        if self._hooks is None:
+            self._hooks = {"before": [], "after": []}
+        hooks = self._hooks[when]
+        hooks.append(hook)
+        return lambda: hooks.remove(hook)
 
     # -- what is inside
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from minigrad import ops, writes
-from minigrad.autodiff import Op, Tensor, as_array
+from minigrad.autodiff import Op, Tensor, as_array, backward
 from minigrad.backend import array_module, modes, to_numpy
 from minigrad.errors import GradientError, ShapeError
 
@@ -243,6 +243,8 @@ class Manners:
         return Tensor(self.data.copy())
 
     # -- history
+
+    backward = backward
 
     def detach(self) -> "Tensor":
         """The same array without the history."""

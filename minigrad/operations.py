@@ -1,0 +1,288 @@
+"""Ops: one formula; perhaps a rule for its derivative; perhaps a kernel.
+
+The second of three chapters; `minigrad.graph` comes before, `minigrad.autodiff` after.
+
+A *rule* is written with ops and operators only, and those take arrays as well as Tensors. So one
+rule serves at two speeds: the ordinary walk back hands it arrays and records nothing; with
+`create_graph=True` it is handed Tensors, and the gradient can itself be differentiated.
+"""
+
+import functools
+import inspect
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Concatenate, Generic, ParamSpec, overload
+
+import numpy as np
+
+from minigrad import kernels
+from minigrad.arguments import PLAIN, STATIC, Signature, like, plain, reads
+from minigrad.backend import array_module, is_array, modes, sample
+from minigrad.errors import DtypeError, GradientError, MinigradError, OutOfRangeError, ShapeError
+from minigrad.graph import Node, Slot, Tensor, ndarray, stand_in, tensor_ops, wrap
+
+REGISTRY: dict[str, "Op"] = {}  # a user's op stands there as 'module.name'
+
+P = ParamSpec("P")
+Q = ParamSpec("Q")
+
+
+class Op(Generic[P]):
+    """One formula; perhaps a rule; perhaps a kernel.
+
+    A formula is a function `f(xp, *inputs, **params)` of an array module. With `xp` numpy or cupy
+    it gives values. The formula of a *composite* calls nothing but functions that `minigrad.ops`
+    has too, so with `xp = minigrad.ops` and Tensors it gives derivatives of any order. The formula
+    of a *primitive* calls what only the array module has, and must have a rule.
+
+    Inputs are what may be an array: tensors, ids, masks. Keyword parameters are static. On plain
+    arrays a formula's operators are NumPy's, with its rules of promotion: where float32 may meet
+    integers, call the op (`multiply(x, ids)`) or cast first.
+
+    Calling an op with a Tensor gives a Tensor; with plain arrays it gives a plain array and records
+    nothing.
+    """
+
+    __name__: str
+
+    def __init__(self, formula: Callable, *, primitive: bool, kernel: Any, outputs: int):
+        functools.update_wrapper(self, formula)  # the formula's docstring is the op's
+        signature = Signature(self.__name__, formula)
+        self.bind, self.arity, self.static = signature.bind, signature.arity, signature.static
+        self.__signature__ = signature.signature.replace(return_annotation=Tensor)
+        self.formula, self.primitive, self.outputs = formula, primitive, outputs
+        self.kernel = {"numpy": kernel} if callable(kernel) else (kernel or None)
+        self.joint_rule: Callable | None = None
+        self.rules: tuple[Callable, ...] | None = None
+        self.differentiable = True
+        self._keeps: dict[int, tuple[bool, tuple[bool, ...] | None]] = {}
+        ours = self.__module__.startswith("minigrad.")
+        REGISTRY[self.__name__ if ours else f"{self.__module__}.{self.__name__}"] = self
+
+    @overload
+    def __get__(self, x: None, owner: Any = None) -> "Op[P]": ...
+    @overload
+    def __get__(
+        self: "Op[Concatenate[Any, Q]]", x: object, owner: Any = None
+    ) -> Callable[Q, Tensor]: ...
+    def __get__(self, x: Any, owner: Any = None) -> Any:
+        """An op in a class body becomes a method; and `help(op)` shows it as a function."""
+        return self if x is None else functools.partial(self, x)
+
+    def __call__(self, *inputs: P.args, **params: P.kwargs) -> Tensor:
+        if len(inputs) != self.arity or (params and not params.keys() <= self.static.keys()):
+            inputs, params = self.bind(inputs, params)
+        arrays, parents, tracked, tensors, module, bit = [], [], 0, False, np, 1
+        for x in inputs:
+            parent = None
+            if type(x) is Tensor:
+                tensors = True
+                if x.requires_grad:
+                    tracked |= bit
+                    parent = x.edge or x
+                x = x._data
+            if type(x) not in PLAIN:
+                module = None
+            arrays.append(x)
+            parents.append(parent)
+            bit += bit
+        if module is None:
+            arrays = plain(arrays)
+            module = array_module(*arrays)
+        if params:
+            self.check_static(params)
+        mode = modes.get()
+        if tracked:
+            if not mode.recording or not self.differentiable:
+                tracked = 0
+            elif self.joint_rule is None and self.rules is None:
+                return self.inline(inputs, arrays, params)
+        if mode.observers:
+            began = time.perf_counter()
+        try:
+            y = NotImplemented
+            if self.kernel is not None:
+                y = self.compute_by_kernel(module, arrays, params)
+            if y is NotImplemented:
+                y = (
+                    self.formula(module, *arrays, **params)
+                    if params
+                    else self.formula(module, *arrays)
+                )
+        except (ValueError, IndexError) as error:
+            raise self.explained(error, arrays) from error
+        if type(y) is not ndarray or self.outputs != 1:
+            y = self.checked(module, y)
+        if tracked:
+            y = self.record(arrays, parents, params, tracked, bit, y)
+        elif tensors:
+            y = wrap(y) if self.outputs == 1 else tuple(map(wrap, y))
+        if mode.observers:
+            for observer in mode.observers:
+                observer.called(self, arrays, params, y, time.perf_counter() - began)
+        return y
+
+    def check_static(self, params: dict[str, Any]) -> None:
+        """Raise if a static parameter is an array."""
+        for name, value in params.items():
+            if type(value) not in STATIC and (type(value) is Tensor or is_array(value)):
+                raise TypeError(
+                    f"{self.__name__}: '{name}' is a static parameter and cannot be an array"
+                )
+
+    def inline(self, inputs: tuple, arrays: list, params: dict) -> Any:
+        """Record, in place of a call without a rule, the ops that its formula is made of."""
+        if self.primitive:
+            raise GradientError(
+                f"the primitive '{self.__name__}' has no rule: give it one with @{self.__name__}"
+                f".vjp, or declare .no_gradient()"
+            )
+        try:
+            return self.formula(tensor_ops(), *inputs, **params)
+        except (ValueError, IndexError) as error:
+            raise self.explained(error, arrays) from error
+
+    def checked(self, module: Any, y: Any) -> Any:
+        """What a formula gave, as an array or as the tuple of arrays that was declared."""
+        many = type(y) is tuple
+        if (len(y) if many else 1) != self.outputs:
+            raise TypeError(
+                f"the formula of '{self.__name__}' gave {len(y) if many else 1} outputs, it was "
+                f"declared with outputs={self.outputs}"
+            )
+        if many:
+            return tuple(self.checked_array(module, v) for v in y)
+        return self.checked_array(module, y)
+
+    def checked_array(self, module: Any, y: Any) -> Any:
+        """An output as an array: np.sum gives scalars."""
+        if hasattr(module, "settle"):
+            return module.settle(y)
+        y = y if is_array(y) else module.asarray(y)
+        if y.dtype.kind not in "fiubV":
+            raise DtypeError(f"{self.__name__} gave {y.dtype}; only real numbers are supported")
+        return y
+
+    def compute_by_kernel(self, module: Any, arrays: Sequence, params: dict[str, Any]) -> Any:
+        """The kernel's value; `NotImplemented` if there is none for `module` or it declines."""
+        if self.kernel is True:
+            kernel = kernels.find(self.__name__) if module is np else None
+        else:
+            kernel = self.kernel.get(module.__name__) if kernels.prefer(True) else None
+        if kernel is None:
+            return NotImplemented
+        return kernel(*arrays, **(self.static | params))
+
+    def explained(self, error: Exception, arrays: Sequence) -> Exception:
+        """An error of the formula as one that names the op and what came."""
+        if isinstance(error, MinigradError):
+            return error
+        kind = OutOfRangeError if isinstance(error, IndexError) else ShapeError
+        came, name = ", ".join(map(sample, arrays)), self.__name__.removeprefix("_")
+        return kind(f"{name}: {str(error).removeprefix(f'{name}: ')} (inputs: {came})")
+
+    def record(
+        self, arrays: list, parents: list, params: dict, tracked: int, bit: int, y: Any
+    ) -> Any:
+        """The output as Tensors that know this call.
+
+        The bits of `tracked` say which inputs are; `bit` is the one above, and so tells how many
+        inputs there are.
+        """
+        keeps = self._keeps.get(tracked | bit)
+        if keeps is None:
+            keeps = self._keeps[tracked | bit] = self.keeps(tracked, len(arrays))
+        keep_output, keep_inputs = keeps
+        saved = arrays
+        if keep_inputs is not None:
+            saved = []
+            for a, keep in zip(arrays, keep_inputs, strict=False):  # `strict` takes time
+                if not keep and type(a) is ndarray:
+                    a = like(a.shape, a.dtype)
+                elif not keep:
+                    a = stand_in(a)
+                saved.append(a)
+        if self.outputs > 1:
+            node = Node(self, parents, saved, y if keep_output else tuple(map(stand_in, y)), params)
+            return tuple(wrap(v, Slot(node, i)) for i, v in enumerate(y))
+        if y.dtype.kind in "iub":
+            return wrap(y)  # a cast to integers or booleans: the history ends
+        return wrap(y, Node(self, parents, saved, y if keep_output else None, params))
+
+    # -- rules
+
+    def vjp(self, rule: Callable) -> Callable:
+        """Decorator: `rule(g, y, *inputs, **params)` gives the gradients of all inputs as a tuple.
+
+        `g` is the gradient of the output `y`; with several outputs both are tuples, and an output
+        that got no gradient has None. None in the result means: no gradient for that input; a
+        function of no arguments is called only if that gradient is wanted.
+
+        A rule says by its parameter names what it needs: for a name with a leading underscore
+        (`_x`) it gets only the shape and dtype, and the array is not kept alive.
+        """
+        self.joint_rule = rule
+        self._keeps.clear()  # what is kept was decided by the rule before
+        return rule
+
+    def vjps(self, *rules: Callable) -> "Op":
+        """One rule per input, each giving one gradient; run only for tracked inputs.
+
+        The last one serves all further inputs of a variadic op.
+        """
+        self.rules = rules
+        self._keeps.clear()
+        return self
+
+    def no_gradient(self) -> "Op":
+        """Declare that the result is integer or boolean, and cannot be tracked."""
+        self.differentiable = False
+        return self
+
+    @property
+    def has_rule(self) -> bool:
+        return self.joint_rule is not None or self.rules is not None
+
+    def keeps(self, tracked: int, count: int) -> tuple[bool, tuple[bool, ...] | None]:
+        """Whether the rules for the tracked inputs read the output, and which inputs; None: all."""
+        rules = (self.joint_rule,)
+        if self.joint_rule is None:
+            last = len(self.rules) - 1
+            rules = [self.rules[min(i, last)] for i in range(count) if tracked >> i & 1]
+        needs = [reads(rule, count) for rule in rules]
+        inputs = tuple(any(wanted[i] for _, wanted in needs) for i in range(count))
+        return any(output for output, _ in needs), None if all(inputs) else inputs
+
+    def __repr__(self) -> str:
+        shown = self.__signature__.replace(return_annotation=inspect.Signature.empty)
+        return f"<op {self.__name__}{shown}>"
+
+
+Formula = Callable[Concatenate[Any, P], Any]
+
+
+@overload
+def op(formula: Formula[P], /) -> Op[P]: ...
+@overload
+def op(*, kernel: Any = None, outputs: int = 1) -> Callable[[Formula[P]], Op[P]]: ...
+def op(formula: Any = None, *, kernel: Any = None, outputs: int = 1) -> Any:
+    """Decorator: a composite op from a formula in `xp` whose functions `minigrad.ops` has too.
+
+    Args:
+        kernel: a faster version for NumPy arrays, called with the inputs and all static parameters,
+            which returns NotImplemented where it declines; or a mapping of such functions by
+            'numpy' and 'cupy'; or True for the one in `minigrad.kernels.cpu` of the same name.
+        outputs: how many arrays the formula gives, as a tuple if more than one.
+    """
+    make = functools.partial(Op, primitive=False, kernel=kernel, outputs=outputs)
+    return make if formula is None else make(formula)
+
+
+@overload
+def primitive(formula: Formula[P], /) -> Op[P]: ...
+@overload
+def primitive(*, kernel: Any = None, outputs: int = 1) -> Callable[[Formula[P]], Op[P]]: ...
+def primitive(formula: Any = None, *, kernel: Any = None, outputs: int = 1) -> Any:
+    """Decorator: an op whose formula calls the array module itself; it must be given a rule."""
+    make = functools.partial(Op, primitive=True, kernel=kernel, outputs=outputs)
+    return make if formula is None else make(formula)
