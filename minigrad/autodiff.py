@@ -15,7 +15,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from minigrad.backend import array_module, modes, switched, to_numpy
+import numpy as np
+
+from minigrad.backend import array_module, is_array, modes, switched, to_numpy
 from minigrad.errors import GradientError, ShapeError
 from minigrad.graph import (
     Node,
@@ -171,7 +173,8 @@ def walk(
                         total = total + g
                         if not create_graph:
                             mine.add(target)
-                        sums[target] = total if type(total) is Tensor else as_array(total)
+                        whole = type(total) is Tensor or is_array(total)
+                        sums[target] = total if whole else np.asarray(total)  # a scalar
                     continue
                 sums[target] = g
                 if type(target) is Tensor:

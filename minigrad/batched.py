@@ -47,7 +47,8 @@ class Batched:
     __slots__ = ("level", "value")
 
     hides_a_batch_axis = True
-    __array_ufunc__ = None  # NumPy's arrays leave `array * batched` to us
+    __array_ufunc__ = None  # NumPy leaves `array * batched` to us,
+    __array_priority__ = 2000  # and so does CuPy
 
     def __init__(self, value: Any, level: int):
         self.value, self.level = value, level

@@ -20,6 +20,7 @@ from minigrad.autodiff import Node, Op, Slot, Tensor, caller
 from minigrad.backend import array_module, is_array, modes, sample, switched, to_numpy
 from minigrad.errors import AnomalyError
 from minigrad.runs import atomic_write
+from minigrad.writes import overlap
 
 # ---------------------------------------------------------------------------------- anomalies
 
@@ -336,7 +337,7 @@ def explain_grad(loss: Tensor, parameter: Tensor) -> str:
         for i, (parent, x) in enumerate(zip(node.parents, node.saved, strict=True)):
             if parent is not None:
                 stack.append((node, parent))
-            elif is_array(x) and np.may_share_memory(_numbers(x), _numbers(parameter)):
+            elif is_array(x) and overlap(x, parameter.data):
                 constants.append(f"input {i} of '{node.op.__name__}' ({_path(paths, node)})")
     if constants:
         return (

@@ -45,6 +45,12 @@ def overwritten(array: Any, since: int) -> bool:
     )
 
 
+def overlap(a: Any, b: Any) -> bool:
+    """Whether two arrays lie in the same memory, at least in part."""
+    (low, high), (start, end) = _extent(a), _extent(b)
+    return low < end and start < high
+
+
 def _extent(array: Any) -> tuple[int, int]:
     """The addresses of the first byte of `array` and of the one behind its last."""
     while getattr(array, "hides_a_batch_axis", False):

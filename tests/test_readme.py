@@ -132,11 +132,12 @@ def test_the_tests_run(clone):
 
 
 def test_the_python_prints_what_it_says(capsys):
-    """Each `print` of a Python block has its output behind it as a comment."""
+    """Each `print` of a Python block has its output behind it as a comment; one session for all."""
     blocks = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
     assert blocks
+    session: dict = {"__name__": "readme"}
     for code in blocks:
-        exec(code, {})
+        exec(code, session)
         assert capsys.readouterr().out.splitlines() == re.findall(r"^print.*  # (.*)$", code, re.M)
 
 
