@@ -24,6 +24,7 @@ from minigrad import kernels, ops
 from minigrad.autodiff import Op, Tensor, gradients
 from minigrad.backend import array_module, is_array, sample, to_device, to_numpy
 from minigrad.errors import MinigradError, ShapeError
+from minigrad.random import Key
 from minigrad.transforms import vmap
 
 # Central differences over two steps are extrapolated to a step of none. For functions that are
@@ -48,7 +49,8 @@ class Report:
         takes_floats: whether an input is an array of floats.
         dtypes: the floating-point dtypes that were taken and given back.
         vmap: 'batched'; 'refused' if the shape of the result depends on values, 'floats only' if
-            it does on those of ids or lengths; 'none' if no input is an array.
+            it does on those of ids or lengths; 'draws' if each example draws numbers of its own,
+            which no loop repeats; 'none' if no input is an array.
     """
 
     kernel: str
@@ -230,9 +232,14 @@ class _Check:
                 self.compare(f"value for {change.__name__[1:]} memory", y, z, 1e-11, 1e-13)
 
     def kernel(self) -> str:
-        if not isinstance(self.op, Op) or not self.op.kernel:
+        module = array_module(*self.inputs)
+        if not isinstance(self.op, Op) or self.op.kernel is None or not kernels.prefer(True):
             return "none"
-        if array_module(*self.inputs) is not np or not kernels.find(self.name):
+        if self.op.kernel is True:
+            known = module is np and kernels.find(self.name) is not None
+        else:
+            known = module.__name__ in self.op.kernel
+        if not known:
             return "none"
         ran = False
         # `atol` is what is left where numbers of size 1 cancel.
@@ -243,11 +250,11 @@ class _Check:
                     for x in self.inputs
                 )
                 xs, params = self.op.bind(xs, dict(self.params))
-                found = self.op.compute_by_kernel(np, xs, params)
+                found = self.op.compute_by_kernel(module, xs, params)
                 if found is NotImplemented:
                     continue
                 ran = True
-                expected = self.op.formula(np, *xs, **params)
+                expected = self.op.formula(module, *xs, **params)
                 if not isinstance(found, tuple):
                     found, expected = (found,), (expected,)
                 for y, z in zip(found, expected, strict=True):
@@ -297,6 +304,8 @@ class _Check:
         arrays = [i for i, x in enumerate(self.inputs) if is_array(x)]
         if not arrays:
             return "none"
+        if any(type(x) is Key for x in (*self.inputs, *self.params.values())):
+            return "draws"
         floats = [i for i in arrays if i in self.tracked]
         some = {tuple(arrays), tuple(floats[:1]), tuple(i for i in arrays if i not in floats[:1])}
         refused = set()

@@ -1,12 +1,12 @@
 """Functions with PyTorch's names, with `axis` and `keepdims` in place of dim and keepdim."""
 
+import functools
 import math
 
 import numpy as np
 
-from minigrad import ops, random
+from minigrad import batched, ops, random
 from minigrad.autodiff import Tensor
-from minigrad.backend import array_module
 from minigrad.errors import ShapeError
 from minigrad.ops import (
     embedding,
@@ -24,6 +24,7 @@ from minigrad.ops import (
 from minigrad.ops.activations import *
 from minigrad.ops.convs import *
 from minigrad.ops.losses import *
+from minigrad.ops.noise import drawn
 from minigrad.ops.pools import *
 
 # -------------------------------------------------------------------------------- dropout
@@ -93,10 +94,11 @@ def gumbel_softmax(logits, tau: float = 1.0, hard: bool = False, *, axis=-1, key
     if not tau > 0:
         raise ValueError(f"gumbel_softmax: tau must be positive, got {tau}")
     data = logits.data if type(logits) is Tensor else logits
-    xp = array_module(data)
-    u = random.uniform(key or random.next_key(), data.shape, 1e-300, 1.0, "float64", xp)
-    noise = -xp.log(-xp.log(u))
-    y = softmax((logits + noise.astype(data.dtype)) / tau, axis=axis)
+    draw = functools.partial(
+        random.uniform, key or random.next_key(), low=1e-300, high=1.0, dtype="float64"
+    )
+    noise = -ops.log(-ops.log(drawn(data, data.shape, batched.levels_of(data), draw)))
+    y = softmax((logits + ops.astype(noise, dtype=data.dtype)) / tau, axis=axis)
     if not hard:
         return y
     hit = ops.one_hot(ops.argmax(y, axis=axis), num_classes=y.shape[axis])

@@ -56,7 +56,7 @@ class Module:
         return out
 
     def register_forward_pre_hook(self, hook: Callable) -> Callable[[], None]:
-        """Have `hook(module, args)` called before `forward`; what it returns replaces the arguments.
+        """Have `hook(module, args)` called before `forward`; what it returns replaces `args`.
 
         A value that is no tuple stands for a single argument. Returns a function that removes it.
         """

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from minigrad import random
+from minigrad import batched, random
 from minigrad.autodiff import Tensor, op
 from minigrad.backend import array_module
 from minigrad.errors import DtypeError, ShapeError
@@ -122,7 +122,9 @@ def attention_mask_grad(
 def _scores_grad(g, p, v, key, dropout):
     """The softmax's rule: from the gradient of the weights `p` to that of the scores."""
     dp = matmul(g, swapaxes(v, axis1=-1, axis2=-2))
-    dp = dp if key is None else drop(dp, key, p=dropout)
+    if key is not None:
+        levels = batched.levels_of(p.data if type(p) is Tensor else p)
+        dp = drop(dp, key, p=dropout, levels=levels)
     return p * (dp - sum(dp * p, axis=-1, keepdims=True))
 
 

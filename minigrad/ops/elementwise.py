@@ -28,14 +28,19 @@ __all__ = [
     "minimum", "mod", "multiply", "nan_to_num", "negative", "not_equal", "ones_like", "positive",
     "power", "rad2deg", "reciprocal", "remainder", "right_shift", "rint", "round", "rsqrt",
     "sigmoid", "sign", "sin", "sinc", "sinh", "sqrt", "square", "stop_gradient", "subtract", "tan",
-    "tanh", "true_divide", "trunc", "where", "xlogy", "zeros_like",
+    "tanh", "true_divide", "trunc", "xlogy", "zeros_like",
 ]  # fmt: skip
 
 
 def _match(*operands):
     """Operands with integer and boolean arrays in the dtype of the floating-point ones."""
+    if len(operands) == 2:  # the common cases, quickly: one dtype for both, or a scalar
+        a, b = operands
+        if type(a) is np.ndarray and (dtype := a.dtype).kind == "f":
+            if type(b) is float or (type(b) is np.ndarray and b.dtype is dtype):
+                return operands
     dtype = None
-    for x in operands:  # the common case, quickly: one dtype for all, and perhaps scalars
+    for x in operands:  # one dtype for all, and perhaps scalars
         if type(x) is float or type(x) is int:
             continue
         own = getattr(x, "dtype", None)
@@ -200,7 +205,7 @@ def _power_a(g, _y, a, b):
 
 
 def _power_b(g, y, a, b):
-    flat = logical_and(equal(a, 0), b >= 0)
+    flat = (a == 0) & (b >= 0)  # operators: of two numbers an op would make an array
     return g * y * log(where(flat, ones_like(g), a))
 
 
@@ -493,8 +498,8 @@ def xlogy(xp, a, b):
 
 def _where_it_counts(like, a, b):
     """`b`, and 1 where `a` is 0 and `log(b)` is not finite; in the dtype of `like`."""
-    endless = logical_or(less_equal(b, 0), equal(b, math.inf))
-    return where(logical_and(equal(a, 0), endless), ones_like(like), b)
+    endless = (b <= 0) | (b == math.inf)  # operators: of two numbers an op would make an array
+    return where((a == 0) & endless, ones_like(like), b)
 
 
 xlogy.vjps(

@@ -1,9 +1,9 @@
 """Reading, and writing anew, at indices. Nothing is changed in place: `index_set` and `index_add`
 give a new array, the one overwriting, the other summing.
 
-Indices are inputs and never tracked. Negative ones count from the end, as in NumPy. On the host
-they are checked; on a device a check would stop the pipeline, so they are to be checked where they
-are made.
+Indices are inputs and never tracked: integers of any width, never booleans. Negative ones count
+from the end, as in NumPy. On the host they are checked; on a device a check would stop the
+pipeline, so they are to be checked where they are made.
 """
 
 import math
@@ -11,18 +11,30 @@ import operator
 from typing import NamedTuple
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_index
 
 from minigrad.autodiff import Tensor, as_array, beside, op, primitive, wrap
-from minigrad.backend import array_module
+from minigrad.backend import array_module, is_array, xp
 from minigrad.errors import DtypeError, OutOfRangeError, ShapeError
-from minigrad.ops.elementwise import _match, where, zeros_like
-from minigrad.ops.shaping import broadcast_to, moveaxis, ravel, reshape
+from minigrad.ops.elementwise import _match
+from minigrad.ops.elementwise import where as choice
+from minigrad.ops.shaping import _axis_of, broadcast_to, moveaxis, ravel, reshape
 
 __all__ = [
     "argwhere", "bincount", "embedding", "embedding_grad", "flatnonzero", "gather", "getitem",
     "index_add", "index_select", "index_set", "masked_select", "nonzero", "one_hot",
-    "put_along_axis", "scatter", "scatter_add", "take", "take_along_axis", "unique",
+    "put_along_axis", "scatter", "scatter_add", "take", "take_along_axis", "tril_indices",
+    "triu_indices", "unique", "where",
 ]  # fmt: skip
+
+
+def refuse_if_batched(name: str, array, alternative: str) -> None:
+    """Raise if `array`, whose values decide the shape of a result, holds several examples."""
+    if getattr(array, "hides_a_batch_axis", False):
+        raise ShapeError(
+            f"{name}: the shape of the result depends on values, which differ from example to "
+            f"example under vmap and jit; {alternative}"
+        )
 
 
 class _Slice(NamedTuple):
@@ -41,28 +53,43 @@ def getitem(x, index):
 
     The result of ints and slices alone may be a view. Where an index array repeats an element, the
     gradients of its copies are summed.
+
+    Raises:
+        OutOfRangeError: an index is out of range, or there are too many; or an array of them is
+            neither of integers nor of booleans.
+        DtypeError: an index is something else.
     """
-    parts = index if isinstance(index, tuple) else (index,)
     template, arrays = [], []
-    for part in parts:
-        if isinstance(part, slice):
+    for part in index if isinstance(index, tuple) else (index,):
+        kind = type(part)
+        if kind is slice:
             bounds = (part.start, part.stop, part.step)
-            template.append(_Slice(*(None if v is None else operator.index(v) for v in bounds)))
-        elif part is None or part is Ellipsis or type(part) is int:
+            template.append(_Slice(*[None if v is None else operator.index(v) for v in bounds]))
+        elif kind is int or part is None or part is Ellipsis:
             template.append(part)
-        elif isinstance(part, np.integer):
-            template.append(int(part))
-        else:
-            if isinstance(part, list | tuple | range | bool):
-                part = np.asarray(part)
-                part = beside([x], part if part.size else part.astype(int))
+        elif kind is Tensor or is_array(part):
             template.append(_ARRAY)
             arrays.append(part)
+        elif isinstance(part, list | tuple | range | bool | np.bool_):
+            numbers = np.asarray(part)
+            numbers = numbers if numbers.size else numbers.astype(int)  # [] would be floats
+            x = x if hasattr(x, "dtype") else as_array(x)
+            template.append(_ARRAY)
+            arrays.append(beside([x], numbers))
+        elif hasattr(part, "__index__"):
+            template.append(operator.index(part))
+        else:
+            raise DtypeError(
+                f"getitem: an index must be an integer, a slice, None, `...`, or an array or list "
+                f"of integers or booleans; got {part!r}"
+            )
     return _getitem(x, *arrays, template=tuple(template))
 
 
 def _index(template, arrays):
     """The index that NumPy takes, from a template and the arrays for its gaps."""
+    if not arrays:
+        return tuple([slice(*t) if type(t) is _Slice else t for t in template])
     arrays = iter(arrays)
     return tuple(
         next(arrays) if t is _ARRAY else slice(*t) if type(t) is _Slice else t for t in template
@@ -72,6 +99,9 @@ def _index(template, arrays):
 @primitive
 def _getitem(xp, x, *arrays, template):
     """`x[index]`, the index taken apart into a static template and arrays."""
+    for a in arrays if xp is not np else ():
+        if a.dtype.kind == "b":
+            refuse_if_batched("getitem", a, "use where(mask, x, 0)")
     return x[_index(template, arrays)]
 
 
@@ -84,12 +114,10 @@ def _(g, _y, _x, *arrays, template):
 @primitive
 def _spread(xp, g, *arrays, template, shape):
     """Zeros of `shape` with `g` summed in at an index: what is adjoint to reading there."""
-    y = xp.zeros(shape, g.dtype)
-    index = _index(template, arrays)
-    if arrays and any(a.dtype != bool for a in arrays):
-        _add_at(xp, y, index, g)
-    else:
-        y[index] = g  # slices and masks name no element twice
+    y, index = xp.zeros(shape, g.dtype), _index(template, arrays)
+    if any(a.dtype.kind != "b" for a in arrays):
+        return _add_at(xp, y, index, g)
+    y[index] = g  # slices and masks name no element twice
     return y
 
 
@@ -98,13 +126,36 @@ def _(gg, _y, _g, *arrays, template, shape):
     return (_getitem(gg, *arrays, template=template),) + (None,) * len(arrays)
 
 
+def _add_at(xp, y, index, values):
+    """`y`, a new array, with `values` added at `index`; what is named twice gets both.
+
+    Half precision is summed in float32.
+    """
+    dtype = wide = y.dtype
+    if dtype.itemsize == 2 and dtype.kind not in "iu":
+        wide = np.dtype("float32")
+    elif dtype.kind in "iu" and not isinstance(y, np.ndarray):
+        # A device adds atomically to few kinds of integers; the last bits of the sum are the same.
+        wide = np.dtype("uint64")
+    if wide == dtype:
+        xp.add.at(y, index, values)
+        return y
+    y = y.astype(wide)
+    xp.add.at(y, index, xp.asarray(values).astype(wide))
+    return y.astype(dtype)
+
+
 # --------------------------------------------------------------------- rows along an axis
 
 
 def checked_ids(name: str, ids, n: int, low: int | None = None):
-    """`ids` as int64; integers in [low, n), by default [-n, n).
+    """`ids`, an array, as int64; integers in [low, n), by default [-n, n).
 
     The range is looked at on the host only, where that costs little.
+
+    Raises:
+        DtypeError: they are no integers; booleans are none.
+        OutOfRangeError: one is out of range; the message names its position.
     """
     if ids.dtype.kind not in "iu":
         raise DtypeError(f"{name}: indices must be integers, got {ids.dtype}")
@@ -118,19 +169,39 @@ def checked_ids(name: str, ids, n: int, low: int | None = None):
     return ids if ids.dtype == np.int64 else ids.astype("int64")
 
 
+def _ids_beside(g, ids):
+    """`ids`, perhaps a Python number, as an array where `g` is."""
+    return ids if hasattr(ids, "dtype") else beside([g], ids)
+
+
+def _refuse_repeated(name: str, ids, n: int, axis: int, values) -> None:
+    """Raise where it would be left to chance which of several `values` stays; on the host only."""
+    if not isinstance(ids, np.ndarray) or not hasattr(values, "dtype"):
+        return
+    if (np.diff(np.sort(ids % n, axis=axis), axis=axis) == 0).any():
+        raise ShapeError(
+            f"{name}: an index is repeated, so its value would be left to chance; use "
+            f"{'index_add' if name == 'index_set' else 'scatter_add'} to sum"
+        )
+
+
 @primitive
 def take(xp, x, ids, *, axis=None):
     """The elements, rows, ... of `x` at `ids` along `axis` (None: of the flattened array).
 
     The result has the shape of `x` with that of `ids` in place of `axis`.
+
+    Raises:
+        OutOfRangeError: an id or the axis is out of range.
+        DtypeError: the ids are no integers.
     """
-    ids = checked_ids("take", xp.asarray(ids), x.size if axis is None else x.shape[axis])
-    return xp.take(x, ids, axis=axis)
+    n = x.size if axis is None else x.shape[normalize_axis_index(axis, x.ndim)]
+    return xp.take(x, checked_ids("take", xp.asarray(ids), n), axis=axis)
 
 
 @take.vjp
 def _(g, _y, _x, ids, *, axis=None):
-    ids = beside([g], ids) if isinstance(ids, int) else ids
+    ids = _ids_beside(g, ids)
     if axis is None:
         flat = embedding_grad(reshape(g, shape=(-1,)), ids.reshape(-1), rows=math.prod(_x.shape))
         return reshape(flat, shape=_x.shape), None
@@ -148,9 +219,7 @@ def embedding_grad(xp, g, ids, *, rows):
         g: (*ids.shape, ...).
         ids: integers of any shape.
     """
-    y = xp.zeros((rows, *g.shape[ids.ndim :]), g.dtype)
-    _add_at(xp, y, ids, g)
-    return y
+    return _add_at(xp, xp.zeros((rows, *g.shape[ids.ndim :]), g.dtype), ids, g)
 
 
 @embedding_grad.vjp
@@ -165,28 +234,48 @@ def embedding(xp, ids, weight, *, padding_idx=None):
     Args:
         ids: integers of any shape in [0, rows).
         weight: (rows, features).
-        padding_idx: this row gets no gradient.
+        padding_idx: this row gets no gradient; negative ones count from the end.
 
     Raises:
-        ShapeError: an id is out of range; the message names its position.
+        OutOfRangeError: an id is out of range; the message names its position.
+        DtypeError: the ids are no integers.
     """
-    ids = checked_ids("embedding", ids, weight.shape[0], low=0)
-    if padding_idx is not None and type(weight) is Tensor:
-        padding = one_hot(beside([weight], padding_idx), num_classes=weight.shape[0]) == 1
-        weight = where(padding[:, None], weight.detach(), weight)
+    rows = weight.shape[0]
+    ids = ids if hasattr(ids, "dtype") else xp.asarray(ids)
+    ids = checked_ids("embedding", ids, rows, low=0)
+    if padding_idx is not None:
+        if not -rows <= padding_idx < rows:
+            raise OutOfRangeError(f"embedding: padding_idx is {padding_idx}, there are {rows} rows")
+        if type(weight) is Tensor:
+            padding = one_hot(beside([weight], padding_idx % rows), num_classes=rows) == 1
+            weight = choice(padding[:, None], weight.detach(), weight)
     return xp.take(weight, ids, axis=0)
 
 
 @embedding.vjp
 def _(g, _y, ids, _weight, *, padding_idx=None):
+    ids = _ids_beside(g, ids)
     if padding_idx is not None:
-        g = where((ids == padding_idx % _weight.shape[0])[..., None], 0.0, g)
+        g = choice((ids == padding_idx % _weight.shape[0])[..., None], 0.0, g)
     return None, embedding_grad(g, ids, rows=_weight.shape[0])
 
 
 def index_select(x, ids, axis: int = 0):
     """`x` at `ids` (one axis of integers) along `axis` (PyTorch's `index_select`)."""
+    x, ids = _arrays(x, ids)
+    _one_axis("index_select", ids)
     return take(x, ids, axis=axis)
+
+
+def _arrays(x, *others):
+    """Arrays and Tensors as they are, lists and numbers as arrays where `x` is."""
+    x = x if hasattr(x, "dtype") else as_array(x)
+    return x, *[v if hasattr(v, "dtype") else beside([x], v) for v in others]
+
+
+def _one_axis(name: str, ids) -> None:
+    if ids.ndim > 1:
+        raise ShapeError(f"{name}: the indices must have one axis, got shape {ids.shape}")
 
 
 def _writable(xp, x, values):
@@ -195,14 +284,6 @@ def _writable(xp, x, values):
     y = xp.empty(x.shape, xp.result_type(x, values))
     y[...] = x
     return y, values
-
-
-def _add_at(xp, y, index, values):
-    """`y[index] += values`, where an index that is repeated counts each time."""
-    if y.dtype == "int64" and not isinstance(y, np.ndarray) and hasattr(y, "view"):
-        # A device adds atomically to unsigned numbers only; the bits of the sum are the same.
-        y, values = y.view("uint64"), values.astype("uint64")
-    xp.add.at(y, index, values)
 
 
 def _along(axis, ids, x):
@@ -217,12 +298,13 @@ def index_add(xp, x, ids, values, *, axis=0):
     Args:
         x: any shape.
         ids: (n,) integers.
-        values: the shape of `x` with `n` in place of `axis`.
+        values: the shape of `x` with `n` in place of `axis`, or what broadcasts to it.
     """
-    ids = checked_ids("index_add", ids, x.shape[axis])
+    ids = xp.asarray(ids)
+    _one_axis("index_add", ids)
+    ids = checked_ids("index_add", ids, x.shape[normalize_axis_index(axis, x.ndim)])
     y, values = _writable(xp, x, values)
-    _add_at(xp, y, _along(axis, ids, x), values)
-    return y
+    return _add_at(xp, y, _along(axis, ids, x), values)
 
 
 index_add.vjps(
@@ -239,21 +321,18 @@ def index_set(xp, x, ids, values, *, axis=0):
     Raises:
         ShapeError: an id is repeated, so that it would be left to chance which value stays.
     """
-    ids = checked_ids("index_set", ids, x.shape[axis])
-    if isinstance(ids, np.ndarray) and np.unique(ids % x.shape[axis]).size != ids.size:
-        raise ShapeError(
-            "index_set: an index is repeated, so its value would be left to chance; use index_add "
-            "to sum"
-        )
+    ids, n = xp.asarray(ids), x.shape[normalize_axis_index(axis, x.ndim)]
+    _one_axis("index_set", ids)
+    ids = checked_ids("index_set", ids, n)
+    if ids.ndim:
+        _refuse_repeated("index_set", ids, n, 0, values)
     y, values = _writable(xp, x, values)
     y[_along(axis, ids, x)] = values
     return y
 
 
 index_set.vjps(
-    lambda g, _y, _x, ids, _values, *, axis=0: index_set(
-        g, ids, zeros_like(take(g, ids, axis=axis)), axis=axis
-    ),
+    lambda g, _y, _x, ids, _values, *, axis=0: index_set(g, ids, 0.0, axis=axis),
     lambda *_, **__: None,
     lambda g, _y, _x, ids, _values, *, axis=0: take(g, ids, axis=axis),
 )
@@ -265,13 +344,16 @@ index_set.vjps(
 def take_along_axis(xp, x, ids, *, axis=-1):
     """`y[i, j] = x[i, ids[i, j]]` for the last of two axes: one look-up for each element of `ids`.
 
-    PyTorch calls it `gather`. `ids` has as many axes as `x`; the others broadcast. With `axis` None
-    both are flattened.
+    `ids` has as many axes as `x`; the others broadcast. With `axis` None `x` is flattened, and
+    `ids` has one axis.
     """
     if axis is None:
         x, axis = x.reshape(-1), 0
-    ids = checked_ids("take_along_axis", ids, x.shape[axis])
-    return xp.take_along_axis(x, ids, axis=axis)
+    ids = xp.asarray(ids)
+    if ids.ndim != x.ndim:
+        raise ShapeError(f"take_along_axis: ids have {ids.ndim} axes in place of {x.ndim}")
+    n = x.shape[normalize_axis_index(axis, x.ndim)]
+    return xp.take_along_axis(x, checked_ids("take_along_axis", ids, n), axis=axis)
 
 
 @take_along_axis.vjp
@@ -296,9 +378,7 @@ def _places(xp, ids, axis: int, shape):
 @primitive
 def _scatter_add(xp, g, ids, *, axis, shape):
     """Zeros of `shape` with the elements of `g` added at `ids` along `axis`: adjoint to gather."""
-    y = xp.zeros(shape, g.dtype)
-    _add_at(xp, y, _places(xp, ids, axis, shape), g)
-    return y
+    return _add_at(xp, xp.zeros(shape, g.dtype), _places(xp, ids, axis, shape), g)
 
 
 @_scatter_add.vjp
@@ -306,25 +386,69 @@ def _(gg, _y, _g, ids, *, axis, shape):
     return take_along_axis(gg, ids, axis=axis), None
 
 
+def _refuse_longer(name: str, x, ids, axis: int) -> None:
+    """Raise unless `ids` has the axes of `x`, and but for `axis` at most their lengths."""
+    axis = normalize_axis_index(axis, x.ndim)
+    fits = ids.ndim == x.ndim and all(
+        m <= n or a == axis for a, (m, n) in enumerate(zip(ids.shape, x.shape, strict=True))
+    )
+    if not fits:
+        raise ShapeError(
+            f"{name}: ids must have as many axes as x and, but for axis {axis}, at most its "
+            f"lengths; got {ids.shape} for {x.shape}"
+        )
+
+
+def _corner(name: str, ids, values):
+    """The part of `values` that has ids; a number belongs to all of them."""
+    if not getattr(values, "ndim", 0):
+        return values
+    if len(values.shape) != ids.ndim or any(
+        n < m for n, m in zip(values.shape, ids.shape, strict=True)
+    ):
+        raise ShapeError(
+            f"{name}: values of shape {values.shape} do not suffice for ids of shape {ids.shape}"
+        )
+    return values[tuple(map(slice, ids.shape))]
+
+
+def _uncornered(g, ids, axis, values):
+    """The gradient of `values`, of which only a corner was used."""
+    g = gather(g, ids, axis)
+    if g.shape == values.shape or not values.ndim:
+        return g
+    corner = tuple(_Slice(None, m, None) for m in ids.shape)
+    return _spread(g, template=corner, shape=values.shape)
+
+
 @primitive
 def scatter(xp, x, ids, values, *, axis):
-    """`x` with `values` put at `ids` along `axis` (PyTorch's `scatter`): the reverse of gather.
+    """`x` with `values` put at `ids` along `axis` (PyTorch's `scatter`): the reverse of `gather`.
 
-    `ids` and `values` have one shape, with as many axes as `x`, and lengths up to those of `x`.
-    Within a line along `axis` no id may be repeated: it would be left to chance which value stays.
+    Args:
+        x: any shape.
+        ids: integers with as many axes as `x`, and but for `axis` lengths up to its own.
+        values: a number, or one for each id; as in PyTorch they may have larger lengths, and then
+            the first ones count.
+
+    Raises:
+        ShapeError: shapes do not fit; or within a line along `axis` an id is repeated, so that it
+            would be left to chance which value stays.
     """
+    ids = xp.asarray(ids)
+    _refuse_longer("scatter", x, ids, axis)
+    values = _corner("scatter", ids, values)
     ids = checked_ids("scatter", ids, x.shape[axis])
+    _refuse_repeated("scatter", ids, x.shape[axis], axis, values)
     y, values = _writable(xp, x, values)
     y[_places(xp, ids, axis, ids.shape)] = values
     return y
 
 
 scatter.vjps(
-    lambda g, _y, _x, ids, _values, *, axis: scatter(
-        g, ids, zeros_like(gather(g, ids, axis)), axis=axis
-    ),
+    lambda g, _y, _x, ids, _values, *, axis: scatter(g, ids, 0.0, axis=axis),
     lambda *_, **__: None,
-    lambda g, _y, _x, ids, _values, *, axis: gather(g, ids, axis),
+    lambda g, _y, _x, ids, _values, *, axis: _uncornered(g, ids, axis, _values),
 )
 
 
@@ -334,29 +458,52 @@ def scatter_add(xp, x, ids, values, *, axis):
 
     Where an id is repeated, all its values are added.
     """
+    ids = xp.asarray(ids)
+    _refuse_longer("scatter_add", x, ids, axis)
+    values = _corner("scatter_add", ids, values)
     ids = checked_ids("scatter_add", ids, x.shape[axis])
     y, values = _writable(xp, x, values)
-    _add_at(xp, y, _places(xp, ids, axis, ids.shape), values)
-    return y
+    return _add_at(xp, y, _places(xp, ids, axis, ids.shape), values)
 
 
 scatter_add.vjps(
     lambda g, _y, _x, _ids, _values, *, axis: g,
     lambda *_, **__: None,
-    lambda g, _y, _x, ids, _values, *, axis: gather(g, ids, axis),
+    lambda g, _y, _x, ids, _values, *, axis: _uncornered(g, ids, axis, _values),
 )
 
 
 def gather(x, ids, axis: int):
-    """`y[i, j] = x[i, ids[i, j]]` along `axis` (PyTorch's `gather`); shapes as for `scatter`."""
-    corner = tuple(
-        slice(None) if a == axis % x.ndim else slice(0, n) for a, n in enumerate(ids.shape)
-    )
-    return take_along_axis(x[corner], ids, axis=axis)
+    """`y[i, j] = x[i, ids[i, j]]` along `axis` (PyTorch's `gather`); the shape is that of `ids`.
+
+    Args:
+        x: any shape.
+        ids: integers with as many axes as `x`, and but for `axis` lengths up to its own. Nothing
+            broadcasts; see `take_along_axis` for that.
+    """
+    x, ids = _arrays(x, ids)
+    axis = _axis_of("gather", axis, x.shape)
+    _refuse_longer("gather", x, ids, axis)
+    lengths = (*ids.shape[:axis], x.shape[axis], *ids.shape[axis + 1 :])
+    corner = x if lengths == x.shape else x[tuple(map(slice, lengths))]
+    return take_along_axis(corner, ids, axis=axis)
 
 
-def put_along_axis(x, ids, values, axis: int):
-    """`x` with `values` put at `ids` along `axis`; unlike NumPy's it gives a new array."""
+def put_along_axis(x, ids, values, axis: int | None):
+    """`x` with `values` put at `ids` along `axis`; unlike NumPy's it gives a new array.
+
+    As in NumPy the other axes of `ids` broadcast with those of `x`, and `values` with `ids`. With
+    `axis` None `x` is flattened for it, and `ids` has one axis.
+    """
+    x, ids = _arrays(x, ids)
+    if axis is None:
+        return reshape(put_along_axis(ravel(x), ids, values, 0), shape=x.shape)
+    axis = _axis_of("put_along_axis", axis, x.shape)
+    if ids.ndim != x.ndim:
+        raise ShapeError(f"put_along_axis: ids have {ids.ndim} axes in place of {x.ndim}")
+    ids = broadcast_to(ids, shape=(*x.shape[:axis], ids.shape[axis], *x.shape[axis + 1 :]))
+    if isinstance(values, list) or getattr(values, "ndim", 0):
+        values = broadcast_to(values, shape=ids.shape)
     return scatter(x, ids, values, axis=axis)
 
 
@@ -364,28 +511,63 @@ def put_along_axis(x, ids, values, axis: int):
 
 
 def masked_select(x, mask):
-    """The elements of `x` where `mask` is True, in one axis (PyTorch's `masked_select`)."""
+    """The elements of `x` where `mask` is True, in one axis (PyTorch's `masked_select`).
+
+    The two broadcast together.
+    """
+    x, mask = _arrays(x, mask)
+    if mask.dtype.kind != "b":
+        raise DtypeError(f"masked_select: the mask must be booleans, got {mask.dtype}")
+    array = mask.data if type(mask) is Tensor else mask
+    refuse_if_batched("masked_select", array, "use where(mask, x, 0)")
     shape = np.broadcast_shapes(x.shape, mask.shape)
     return ravel(broadcast_to(x, shape=shape))[ravel(broadcast_to(mask, shape=shape))]
 
 
+def where(condition, a=None, b=None):
+    """`a` where `condition` holds, `b` elsewhere; nothing flows to the element not taken.
+
+    Without `a` and `b` it is `nonzero(condition)`, as in NumPy.
+    """
+    if a is None and b is None:
+        return nonzero(condition)
+    if a is None or b is None:
+        raise ValueError("where: give both of `a` and `b`, or none of them")
+    return choice(condition, a, b)
+
+
+where.__module__ = choice.__module__  # it stands for that op, in tables too
+
+
 def nonzero(x) -> tuple:
-    """For each axis of `x` the indices of its elements that are not zero, in C order."""
-    return _on_arrays(lambda xp, x: tuple(xp.nonzero(x)), x)
+    """For each axis of `x` the indices of its elements that are not zero, in C order.
+
+    Raises:
+        ShapeError: `x` has no axis.
+    """
+
+    def find(xp, x):
+        if not x.ndim:
+            raise ShapeError("nonzero: a 0-d array has no axes; reshape it to (1,) first")
+        return tuple(xp.nonzero(x))
+
+    return _untracked("nonzero", find, x)
 
 
 def argwhere(x):
     """(n, x.ndim): the index of each of the `n` elements that are not zero, in C order."""
-    return _on_arrays(lambda xp, x: xp.argwhere(x), x)
+    return _untracked("argwhere", lambda xp, x: xp.argwhere(x), x)
 
 
 def flatnonzero(x):
     """The indices, in the flattened `x`, of its elements that are not zero."""
-    return _on_arrays(lambda xp, x: xp.flatnonzero(x), x)
+    return _untracked("flatnonzero", lambda xp, x: xp.flatnonzero(x), x)
 
 
 def unique(x, return_index=False, return_inverse=False, return_counts=False):
     """The different elements of `x` in rising order, differentiable; as NumPy's `unique`.
+
+    Of equal elements the first one gets the gradient.
 
     Returns:
         The elements; then, as asked for, where each stands first in the flattened `x`, for each
@@ -395,37 +577,91 @@ def unique(x, return_index=False, return_inverse=False, return_counts=False):
     def find(xp, x):
         return xp.unique(x, return_index=True, return_inverse=True, return_counts=True)[1:]
 
-    first, inverse, counts = _on_arrays(find, x)
+    first, inverse, counts = _untracked("unique", find, x)
+    (x,) = _arrays(x)
     found = [take(x, first), first, reshape(inverse, shape=x.shape), counts]
     wanted = (True, return_index, return_inverse, return_counts)
     found = [v for v, want in zip(found, wanted, strict=True) if want]
     return found[0] if len(found) == 1 else tuple(found)
 
 
-def bincount(x, minlength=0):
-    """How often each of 0, 1, ... is among the integers `x` (one axis)."""
-    return _on_arrays(lambda xp, x: xp.bincount(x, minlength=minlength), x)
+def bincount(x, weights=None, minlength=0):
+    """How often each of 0, 1, ... is among the integers `x`; or the sums of their `weights`.
+
+    Args:
+        x: (n,) integers from 0 on.
+        weights: (n,) floats, which get gradients.
+        minlength: the least length of the result.
+
+    Raises:
+        ShapeError: `x` has not one axis, or `weights` has another shape.
+        OutOfRangeError: a number is negative.
+        DtypeError: they are no integers.
+    """
+    (x,) = _arrays(x)
+    if x.ndim != 1 or minlength < 0:
+        raise ShapeError(
+            f"bincount: x must have one axis, and minlength not be negative; got shape {x.shape}, "
+            f"{minlength}"
+        )
+    x = x if x.size else x.astype("int64")
+
+    def count(xp, x):
+        n = max(minlength, int(x.max()) + 1 if x.size else 0)
+        x = checked_ids("bincount", x, n, low=0)
+        return x, xp.bincount(x, minlength=n)
+
+    x, counts = _untracked("bincount", count, x)
+    if weights is None:
+        return counts
+    _, weights = _arrays(x, weights)
+    if weights.shape != x.shape:
+        raise ShapeError(f"bincount: weights of shape {weights.shape} for numbers of {x.shape}")
+    return embedding_grad(weights, x, rows=counts.shape[0])
 
 
-def _on_arrays(function, x):
+def _untracked(name: str, function, x):
     """`function(xp, array)`, whose results have no history, in the kind of `x`."""
     array = x.data if type(x) is Tensor else as_array(x)
+    refuse_if_batched(name, array, "use where(condition, x, 0) or a fixed number of elements")
     found = function(array_module(array), array)
     if type(x) is not Tensor:
         return found
     return tuple(map(wrap, found)) if isinstance(found, tuple) else wrap(found)
 
 
+def tril_indices(n: int, k: int = 0, m: int | None = None) -> tuple:
+    """Rows and columns of the elements on and below diagonal `k` of an (n, m) matrix, m = n."""
+    return tuple(wrap(xp().asarray(i)) for i in np.tril_indices(n, k, m))
+
+
+def triu_indices(n: int, k: int = 0, m: int | None = None) -> tuple:
+    """Rows and columns of the elements on and above diagonal `k` of an (n, m) matrix, m = n."""
+    return tuple(wrap(xp().asarray(i)) for i in np.triu_indices(n, k, m))
+
+
 @primitive
 def one_hot(xp, ids, *, num_classes=-1):
     """(*ids.shape, num_classes) int64: 1 at the place that `ids` names, 0 elsewhere.
 
-    Without `num_classes` there are as many as the largest id needs, which waits for a device.
+    Args:
+        ids: integers in [0, num_classes).
+        num_classes: -1 for as many as the largest id needs, which waits for a device.
+
+    Raises:
+        OutOfRangeError: an id is out of range; the message names its position.
+        ShapeError: there are no ids to tell `num_classes`.
     """
+    ids = xp.asarray(ids)
     if num_classes == -1:
-        num_classes = int(ids.max()) + 1 if ids.size else 0
-    ids = checked_ids("one_hot", ids, num_classes)
-    return (ids[..., None] % num_classes == xp.arange(num_classes)).astype("int64")
+        refuse_if_batched("one_hot", ids, "state num_classes")
+        if not ids.size:
+            raise ShapeError("one_hot: state num_classes, there are no ids to tell")
+        num_classes = int(ids.max()) + 1
+    elif num_classes < 0:
+        raise ValueError(f"one_hot: num_classes must be a length, or -1; got {num_classes}")
+    ids = checked_ids("one_hot", ids, num_classes, low=0)
+    return (ids[..., None] == xp.arange(num_classes)).astype("int64")
 
 
 one_hot.no_gradient()

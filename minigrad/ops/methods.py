@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from minigrad import ops, writes
-from minigrad.autodiff import Op, Tensor, as_array, backward
+from minigrad.autodiff import Op, Tensor, backward
 from minigrad.backend import array_module, modes, to_numpy
 from minigrad.errors import GradientError, ShapeError
 
@@ -169,7 +169,7 @@ class Manners:
 
     def copy_(self, source: Any) -> "Tensor":
         """Overwrite with the values of `source`, which broadcast; returns itself. As `x[...] =`."""
-        self[...] = source if type(source) is Tensor else as_array(source)
+        self[...] = source
         return self
 
     # -- NumPy's methods, which are ops

@@ -50,6 +50,9 @@ def matmul(xp, a, b):
     Raises:
         ShapeError: the shapes do not fit, or an operand has no axis.
     """
+    if type(a) is type(b) is np.ndarray and a.dtype is b.dtype and a.ndim == b.ndim == 2:
+        if a.dtype.itemsize > 2:
+            return xp.matmul(a, b)  # the common case, quickly
     if not getattr(a, "ndim", 0) or not getattr(b, "ndim", 0):
         raise ShapeError(
             f"matmul: each operand needs an axis, got shapes {np.shape(a)} and {np.shape(b)}; "
@@ -74,8 +77,8 @@ def _matmul_a(g, _y, _a, b):
     if _a.ndim == 1:
         return matmul(b, expand_dims(g, axis=-1))[..., 0]
     if b.ndim == 2 and g.ndim > 2:
-        return matmul(_rows(g), b.swapaxes(0, 1)).reshape(*g.shape[:-1], b.shape[0])
-    return matmul(g, b.swapaxes(-1, -2))
+        return _times(_rows(g), b.swapaxes(0, 1)).reshape(*g.shape[:-1], b.shape[0])
+    return _times(g, b.swapaxes(-1, -2))
 
 
 def _matmul_b(g, _y, a, _b):
@@ -85,7 +88,7 @@ def _matmul_b(g, _y, a, _b):
         return matmul(ravel(g), _rows(a))
     if _b.ndim == 2:
         a, g = _rows(a), _rows(g)
-    return matmul(a.swapaxes(-1, -2), g)
+    return _times(a.swapaxes(-1, -2), g)
 
 
 def _rows(x):

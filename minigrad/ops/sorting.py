@@ -1,19 +1,27 @@
-"""Orders: sorting, searching, the largest few. Equal elements keep their order; NaN comes last."""
+"""Orders: sorting, searching, the largest few.
+
+Equal elements keep their order, whatever is asked for. NaN counts as the largest of all: it comes
+last in rising order, as in NumPy, and first in falling order, as in PyTorch.
+"""
 
 from typing import Any, NamedTuple
 
-from minigrad.autodiff import op, primitive
+from minigrad.autodiff import as_array, op, primitive
 from minigrad.errors import ShapeError
 from minigrad.ops.elementwise import stop_gradient
 from minigrad.ops.indexing import take_along_axis
-from minigrad.ops.shaping import ravel
+from minigrad.ops.shaping import _axis_of, ravel, squeeze
 
-__all__ = ["argsort", "searchsorted", "sort", "topk"]
+__all__ = ["argsort", "digitize", "kthvalue", "searchsorted", "sort", "topk"]
 
 
 @primitive
-def argsort(xp, x, *, axis=-1, descending=False):
-    """The indices that sort `x` along `axis` (None: flattened); equal elements keep their order."""
+def argsort(xp, x, *, axis=-1, descending=False, stable=True):
+    """The indices that sort `x` along `axis` (None: flattened).
+
+    Args:
+        stable: the order always is.
+    """
     if axis is None:
         x, axis = x.reshape(-1), 0
     if not x.ndim:
@@ -29,8 +37,12 @@ argsort.no_gradient()
 
 
 @op
-def sort(xp, x, *, axis=-1, descending=False):
-    """`x` in rising order along `axis` (None: flattened); each gradient returns to its element."""
+def sort(xp, x, *, axis=-1, descending=False, stable=True):
+    """`x` in order along `axis` (None: flattened); each gradient returns to its element.
+
+    Args:
+        stable: the order always is.
+    """
     if axis is None:
         x, axis = ravel(x), 0
     if not x.ndim:
@@ -39,14 +51,14 @@ def sort(xp, x, *, axis=-1, descending=False):
     return take_along_axis(x, order, axis=axis)
 
 
-class TopK(NamedTuple):
-    """What `topk` gives."""
+class Ranked(NamedTuple):
+    """Elements, and where they stand along the axis: what `topk` and `kthvalue` give."""
 
     values: Any
     indices: Any
 
 
-def topk(x, k: int, axis: int = -1, largest: bool = True, sorted: bool = True) -> TopK:
+def topk(x, k: int, axis: int = -1, largest: bool = True, sorted: bool = True) -> Ranked:
     """The `k` largest (or smallest) elements along `axis` and their indices, the first one first.
 
     They come in order, whether `sorted` or not. Of equal elements the first ones are taken.
@@ -54,13 +66,33 @@ def topk(x, k: int, axis: int = -1, largest: bool = True, sorted: bool = True) -
     Raises:
         ShapeError: there are fewer than `k` elements.
     """
-    if not 0 <= k <= x.shape[axis]:
+    return _ranked("topk", x, 0, k, axis, largest)
+
+
+def kthvalue(x, k: int, axis: int = -1, keepdims: bool = False) -> Ranked:
+    """The `k`-th smallest element along `axis`, counted from 1, and its index (PyTorch's).
+
+    Of equal elements the first ones count as smaller.
+
+    Raises:
+        ShapeError: there are fewer than `k` elements.
+    """
+    found = _ranked("kthvalue", x, k - 1, k, axis, False)
+    return found if keepdims else Ranked(*(squeeze(v, axis=axis) for v in found))
+
+
+def _ranked(name: str, x, start: int, k: int, axis: int, descending: bool) -> Ranked:
+    """The elements from place `start` up to `k` in the order along `axis`."""
+    x = x if hasattr(x, "dtype") else as_array(x)
+    axis = _axis_of(name, axis, x.shape)
+    if not 0 <= start <= k <= x.shape[axis]:
         raise ShapeError(
-            f"topk: k must be from 0 to {x.shape[axis]}, the length of axis {axis}; got {k}"
+            f"{name}: k must be from {k - start} to {x.shape[axis]}, the length of axis {axis}; "
+            f"got {k}"
         )
-    order = argsort(stop_gradient(x), axis=axis, descending=largest)
-    ids = order[(*(slice(None),) * (axis % x.ndim), slice(0, k))]
-    return TopK(take_along_axis(x, ids, axis=axis), ids)
+    order = argsort(stop_gradient(x), axis=axis, descending=descending)
+    ids = order[(*(slice(None),) * axis, slice(start, k))]
+    return Ranked(take_along_axis(x, ids, axis=axis), ids)
 
 
 @primitive
@@ -78,3 +110,13 @@ def searchsorted(xp, a, v, *, side="left"):
 
 
 searchsorted.no_gradient()
+
+
+def digitize(x, bins, right: bool = False):
+    """For each element of `x` the number of the bin that it is in, from 0 for below all.
+
+    Args:
+        bins: (n,) limits in rising order. Bin i is [bins[i - 1], bins[i]).
+        right: the bins are (bins[i - 1], bins[i]].
+    """
+    return searchsorted(bins, x, side="left" if right else "right")

@@ -1,4 +1,6 @@
-"""Reading and writing at indices, sorting."""
+"""Reading and writing at indices."""
+
+import math
 
 import naive
 import numpy as np
@@ -17,15 +19,75 @@ def spread(g, *, index, shape):
 
 
 @st.composite
-def summed_in(draw):
-    """(x, ids, values), ids perhaps repeated."""
+def mixed(draw):
+    """Masks of one axis, ids of few bits, lists and ints side by side, with slices between."""
+    (x,) = draw(draws.floats(draw(draws.shapes(2, 4, draws.SOME))))
+    count, parts = draw(st.integers(0, 2)), []
+    for n in x.shape:
+        kinds = ["slice", "ids", "list", "int"] + ["mask"] * (count <= n)
+        kind = draw(st.sampled_from(kinds))
+        if kind == "ids":
+            parts.append(draw(draws.integers((count,), 0, n)).astype("u1"))
+        elif kind == "list":
+            parts.append(draw(draws.integers((draw(st.sampled_from([count, 1])),), -n, n)).tolist())
+        elif kind == "mask":
+            mask = np.zeros(n, bool)
+            mask[draws.generator(draw).permutation(n)[:count]] = True
+            parts.append(mask)
+        else:
+            parts.append(-1 if kind == "int" else slice(None, None, -1))
+    return draws.Call((x, tuple(parts)), {})
+
+
+@st.composite
+def one_number(draw):
+    """Ids, each once, and one number for all of their places."""
+    (x,) = draw(draws.floats(draw(draws.shapes(1, 3, draws.SOME))))
+    return draws.Call((x, np.arange(x.shape[0]), draw(st.sampled_from([2, 0.25]))), {})
+
+
+@st.composite
+def put(draw, repeated):
+    """(x, ids, values), ids shorter than `x`; values longer than ids, or a number."""
     shape = draw(draws.shapes(1, 3, draws.SOME))
     axis = draw(draws.axes(len(shape), ("int",)))
     own = [draw(st.integers(1, n)) for n in shape]
-    own[axis] = draw(st.integers(0, 4))
-    x, values = draw(draws.floats(shape, tuple(own)))
+    own[axis] = draw(st.integers(0, 4 if repeated else shape[axis]))
+    longer = tuple(n + draw(st.sampled_from([0, 0, 1])) for n in own)
+    x, values = draw(draws.floats(shape, longer))
     ids = draw(draws.integers(tuple(own), -shape[axis], shape[axis]))
+    if not repeated:
+        own[axis] = shape[axis]
+        order = np.argsort(draws.generator(draw).random(own), axis=axis)
+        ids = order.take(range(ids.shape[axis]), axis=axis)
+    values = 0.5 if draw(st.integers(0, 4)) == 0 else values
     return draws.Call((x, ids, values), {"axis": axis})
+
+
+@st.composite
+def put_broadcast(draw):
+    """(x, ids, values) that broadcast as NumPy's do; with axis None ids of one axis."""
+    shape = draw(draws.shapes(1, 3, draws.SOME))
+    axis = draw(draws.axes(len(shape), ("none", "int")))
+    own = [math.prod(shape)] if axis is None else [draw(st.sampled_from([n, 1])) for n in shape]
+    n = own[0] if axis is None else shape[axis]
+    own[axis or 0] = draw(st.integers(0, n))
+    full = own if axis is None else [*shape]
+    full[axis or 0] = own[axis or 0]
+    x, values = draw(draws.floats(shape, draw(draws.narrower(tuple(full)))))
+    first = draws.generator(draw).permutation(n)[: own[axis or 0]]
+    ids = np.moveaxis(
+        np.broadcast_to(first, np.moveaxis(np.empty(own), axis or 0, -1).shape), -1, axis or 0
+    )
+    return draws.Call((x, ids, values), {"axis": axis})
+
+
+@st.composite
+def flattened(draw):
+    """An array and ids of one axis into it, flattened."""
+    (x,) = draw(draws.floats(draw(draws.shapes(1, 3, draws.SOME))))
+    ids = draw(draws.integers((draw(st.integers(0, 5)),), -x.size, x.size))
+    return draws.Call((x, ids), {"axis": None})
 
 
 @st.composite
@@ -59,33 +121,57 @@ def doubled(draw):
 @st.composite
 def small_numbers(draw):
     ids = draw(draws.integers((draw(st.integers(0, 9)),), 0, 6))
-    return draws.Call((ids,), {"minlength": draw(st.integers(0, 9))})
+    (weights,) = draw(draws.floats(ids.shape))
+    weights = None if draw(st.booleans()) else weights
+    return draws.Call((ids, weights), {"minlength": draw(st.integers(0, 9))})
 
+
+@st.composite
+def classes(draw):
+    count = draw(st.sampled_from(draws.SOME))
+    ids = draw(draws.integers(draw(draws.shapes(most=3)), 0, count))
+    stated = st.sampled_from([count, -1] if ids.size else [count])
+    return draws.Call((ids,), {"num_classes": draw(stated)})
+
+
+lengths = st.builds(
+    draws.Call,
+    st.tuples(st.integers(0, 4), st.integers(-4, 4), st.none() | st.integers(0, 4)),
+    st.just({}),
+)
 
 CASES = [
     # indexing
     Case(mg.getitem, naive.getitem, draws.indexed()),
+    Case(mg.getitem, naive.getitem, mixed()),
     Case(spread, naive.spread, draws.spread_at()),
     Case(mg.take, naive.take, draws.picked()),
     Case(mg.index_select, naive.index_select, draws.picked(flat=False)),
     Case(mg.embedding, naive.embedding, draws.looked_up()),
     Case(mg.embedding_grad, naive.embedding_grad, draws.counted_up()),
     Case(mg.index_add, naive.index_add, draws.written(repeated=True)),
+    Case(mg.index_add, loops.index_add, one_number()),
     Case(mg.index_set, naive.index_set, draws.written(repeated=False)),
+    Case(mg.index_set, loops.index_set, one_number()),
     Case(mg.gather, naive.gather, draws.gathered()),
     Case(mg.take_along_axis, naive.take_along_axis, draws.gathered(broadcasting=True)),
+    Case(mg.take_along_axis, loops.take_along_axis, flattened()),
     Case(mg.scatter, naive.scatter, draws.scattered()),
-    Case(mg.put_along_axis, loops.put_along_axis, draws.scattered()),
-    Case(mg.scatter_add, loops.scatter_add, summed_in()),
+    Case(mg.scatter, loops.scatter, put(repeated=False)),
+    Case(mg.put_along_axis, loops.put_along_axis, put_broadcast()),
+    Case(mg.scatter_add, loops.scatter_add, put(repeated=True)),
     Case(indexing._scatter_add, naive.scatter_add, draws.scattered(summing=True)),
     # shapes that depend on values
     Case(mg.masked_select, loops.masked_select, masked()),
     Case(mg.nonzero, loops.nonzero, full_of_holes(), order=0),
+    Case(mg.where, loops.nonzero, full_of_holes(), order=0),
     Case(mg.argwhere, loops.argwhere, full_of_holes(), order=0),
     Case(mg.flatnonzero, loops.flatnonzero, full_of_holes(), order=0),
     Case(mg.unique, loops.unique, doubled(), order=0),
-    Case(mg.bincount, loops.bincount, small_numbers(), order=0),
-    Case(mg.one_hot, naive.one_hot, draws.classes()),
+    Case(mg.bincount, loops.bincount, small_numbers()),
+    Case(mg.tril_indices, loops.tril_indices, lengths, order=0),
+    Case(mg.triu_indices, loops.triu_indices, lengths, order=0),
+    Case(mg.one_hot, loops.one_hot, classes()),
 ]  # fmt: skip
 
 # What the table names under another name.

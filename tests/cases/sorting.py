@@ -30,6 +30,14 @@ def topmost(draw):
 
 
 @st.composite
+def ranked(draw):
+    x, params = draw(topmost())
+    (x,) = x
+    k, axis = draw(st.integers(1, x.shape[params["axis"]])), params["axis"]
+    return draws.Call((x,), {"k": k, "axis": axis, "keepdims": draw(st.booleans())})
+
+
+@st.composite
 def searched(draw):
     a, v = draw(draws.floats((draw(st.integers(0, 8)),), draw(draws.shapes(most=2))))
     a = np.sort(a)
@@ -39,11 +47,19 @@ def searched(draw):
     return draws.Call((a, v), {"side": draw(st.sampled_from(["left", "right"]))})
 
 
+@st.composite
+def binned(draw):
+    bins, x = draw(searched()).inputs
+    return draws.Call((x, bins), {"right": draw(st.booleans())})
+
+
 CASES = [
     Case(mg.argsort, loops.argsort, ordered()),
     Case(mg.sort, loops.sort, ordered()),
     Case(mg.topk, loops.topk, topmost()),
+    Case(mg.kthvalue, loops.kthvalue, ranked()),
     Case(mg.searchsorted, loops.searchsorted, searched()),
+    Case(mg.digitize, loops.digitize, binned()),
 ]
 
 # What the table names under another name.

@@ -5,23 +5,54 @@ import numpy as np
 from naive import element, lengths_together
 
 
-def scatter_add(x, ids, values, *, axis):
+def write(x, ids, values, axis, change):
+    """`x` with `change(old, value)` at each place that `ids` names along `axis`."""
     y = np.array(x, float)
     axis %= x.ndim
     for at in np.ndindex(*ids.shape):
         place = list(at)
         place[axis] = ids[at].item()
-        y[tuple(place)] += values[at].item()
+        value = values if isinstance(values, int | float) else values[at].item()
+        y[tuple(place)] = change(y[tuple(place)].item(), value)
     return y
 
 
+def scatter(x, ids, values, *, axis):
+    return write(x, ids, values, axis, lambda old, value: value)
+
+
+def scatter_add(x, ids, values, *, axis):
+    return write(x, ids, values, axis, lambda old, value: old + value)
+
+
 def put_along_axis(x, ids, values, *, axis):
-    y = np.array(x, float)
+    if axis is None:
+        return put_along_axis(x.ravel(), ids, values, axis=0).reshape(x.shape)
     axis %= x.ndim
-    for at in np.ndindex(*ids.shape):
+    y = np.array(x, float)
+    for at in np.ndindex(*(ids.shape[a] if a == axis else n for a, n in enumerate(x.shape))):
         place = list(at)
-        place[axis] = ids[at].item()
-        y[tuple(place)] = values[at].item()
+        place[axis] = element(ids, at)
+        y[tuple(place)] = element(values, at)
+    return y
+
+
+def take_along_axis(x, ids, *, axis):
+    elements = x.ravel().tolist()
+    return np.array([elements[i] for i in ids.tolist()], float)
+
+
+def index_set(x, ids, value):
+    y = np.array(x, float)
+    for i in ids.tolist():
+        y[i] = value
+    return y
+
+
+def index_add(x, ids, value):
+    y = np.array(x, float)
+    for i in ids.tolist():
+        y[i] += value
     return y
 
 
@@ -57,6 +88,31 @@ def unique(x, return_index=False, return_inverse=False, return_counts=False):
     return found[0] if len(found) == 1 else found
 
 
-def bincount(x, minlength=0):
+def bincount(x, weights=None, minlength=0):
     numbers = x.tolist()
-    return np.array([numbers.count(i) for i in range(max([minlength, *(n + 1 for n in numbers)]))])
+    y = [0] * max([minlength, *(n + 1 for n in numbers)])
+    for i, n in enumerate(numbers):
+        y[n] += 1 if weights is None else weights[i].item()
+    return np.array(y, int if weights is None else float)
+
+
+def triangle(n, m, inside):
+    places = [(i, j) for i in range(n) for j in range(n if m is None else m) if inside(i, j)]
+    return [np.array([at[a] for at in places], int) for a in (0, 1)]
+
+
+def tril_indices(n, k, m):
+    return triangle(n, m, lambda i, j: j - i <= k)
+
+
+def triu_indices(n, k, m):
+    return triangle(n, m, lambda i, j: j - i >= k)
+
+
+def one_hot(ids, *, num_classes):
+    if num_classes == -1:
+        num_classes = max(ids.ravel().tolist()) + 1
+    y = np.zeros((*ids.shape, num_classes))
+    for at in np.ndindex(*ids.shape):
+        y[(*at, ids[at].item())] = 1
+    return y

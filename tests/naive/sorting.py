@@ -48,3 +48,13 @@ def searchsorted(a, v, *, side="left"):
         x = np.asarray(v)[at].item()
         found[at] = sum(1 for w in a.tolist() if (w < x if side == "left" else w <= x))
     return found
+
+
+def kthvalue(x, k, axis=-1, keepdims=False):
+    found = [v.take([k - 1], axis=axis) for v in topk(x, k, axis=axis, largest=False)]
+    return found if keepdims else [v.squeeze(axis) for v in found]
+
+
+def digitize(x, bins, right=False):
+    """How many bins have been passed."""
+    return searchsorted(bins, x, side="left" if right else "right")
