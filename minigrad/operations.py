@@ -55,7 +55,7 @@ class Op(Generic[P]):
         self.joint_rule: Callable | None = None
         self.rules: tuple[Callable, ...] | None = None
         self.differentiable = True
-        self._keeps: dict[int, tuple[bool, tuple[bool, ...] | None]] = {}
+        self._keeps: dict[int, tuple[bool, tuple[int, ...]]] = {}
         ours = self.__module__.startswith("minigrad.")
         REGISTRY[self.__name__ if ours else f"{self.__module__}.{self.__name__}"] = self
 
@@ -98,7 +98,7 @@ class Op(Generic[P]):
             elif self.joint_rule is None and self.rules is None:
                 return self.inline(inputs, arrays, params)
         if mode.observers:
-            began = time.perf_counter()
+            began, given = time.perf_counter(), list(arrays)
         try:
             y = NotImplemented
             if self.kernel is not None:
@@ -119,7 +119,7 @@ class Op(Generic[P]):
             y = wrap(y) if self.outputs == 1 else tuple(map(wrap, y))
         if mode.observers:
             for observer in mode.observers:
-                observer.called(self, arrays, params, y, time.perf_counter() - began)
+                observer.called(self, given, params, y, time.perf_counter() - began)
         return y
 
     def check_static(self, params: dict[str, Any]) -> None:
@@ -184,7 +184,7 @@ class Op(Generic[P]):
     def record(
         self, arrays: list, parents: list, params: dict, tracked: int, bit: int, y: Any
     ) -> Any:
-        """The output as Tensors that know this call.
+        """The output as Tensors that know this call; `arrays` are the node's from here on.
 
         The bits of `tracked` say which inputs are; `bit` is the one above, and so tells how many
         inputs there are.
@@ -192,16 +192,11 @@ class Op(Generic[P]):
         keeps = self._keeps.get(tracked | bit)
         if keeps is None:
             keeps = self._keeps[tracked | bit] = self.keeps(tracked, len(arrays))
-        keep_output, keep_inputs = keeps
+        keep_output, drop = keeps
         saved = arrays
-        if keep_inputs is not None:
-            saved = []
-            for a, keep in zip(arrays, keep_inputs, strict=False):  # `strict` takes time
-                if not keep and type(a) is ndarray:
-                    a = like(a.shape, a.dtype)
-                elif not keep:
-                    a = stand_in(a)
-                saved.append(a)
+        for i in drop:
+            a = saved[i]
+            saved[i] = like(a.shape, a.dtype) if type(a) is ndarray else stand_in(a)
         if self.outputs > 1:
             node = Node(self, parents, saved, y if keep_output else tuple(map(stand_in, y)), params)
             return tuple(wrap(v, Slot(node, i)) for i, v in enumerate(y))
@@ -243,15 +238,15 @@ class Op(Generic[P]):
     def has_rule(self) -> bool:
         return self.joint_rule is not None or self.rules is not None
 
-    def keeps(self, tracked: int, count: int) -> tuple[bool, tuple[bool, ...] | None]:
-        """Whether the rules for the tracked inputs read the output, and which inputs; None: all."""
+    def keeps(self, tracked: int, count: int) -> tuple[bool, tuple[int, ...]]:
+        """Whether the rules for the tracked inputs read the output; and which inputs they do not."""
         rules = (self.joint_rule,)
         if self.joint_rule is None:
             last = len(self.rules) - 1
             rules = [self.rules[min(i, last)] for i in range(count) if tracked >> i & 1]
         needs = [reads(rule, count) for rule in rules]
-        inputs = tuple(any(wanted[i] for _, wanted in needs) for i in range(count))
-        return any(output for output, _ in needs), None if all(inputs) else inputs
+        unread = (i for i in range(count) if not any(inputs[i] for _, inputs in needs))
+        return any(output for output, _ in needs), tuple(unread)
 
     def __repr__(self) -> str:
         shown = self.__signature__.replace(return_annotation=inspect.Signature.empty)

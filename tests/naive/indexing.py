@@ -96,17 +96,12 @@ def bincount(x, weights=None, minlength=0):
     return np.array(y, int if weights is None else float)
 
 
-def triangle(n, m, inside):
-    places = [(i, j) for i in range(n) for j in range(n if m is None else m) if inside(i, j)]
-    return [np.array([at[a] for at in places], int) for a in (0, 1)]
+def tril_indices(x, k):
+    return np.array([x[i, j].item() for i, j in np.ndindex(*x.shape) if j - i <= k], float)
 
 
-def tril_indices(n, k, m):
-    return triangle(n, m, lambda i, j: j - i <= k)
-
-
-def triu_indices(n, k, m):
-    return triangle(n, m, lambda i, j: j - i >= k)
+def triu_indices(x, k):
+    return np.array([x[i, j].item() for i, j in np.ndindex(*x.shape) if j - i >= k], float)
 
 
 def one_hot(ids, *, num_classes):

@@ -55,11 +55,11 @@ UFUNCS = """
 FUNCTIONS = """
     all allclose amax amin any argmax argmin argsort array_equal ascontiguousarray asfortranarray
     broadcast_to clip concatenate cumprod cumsum diag diagonal dot expand_dims flip full_like hstack
-    isclose max mean min moveaxis ndim ones_like outer prod ravel repeat reshape roll round shape
-    size sort split squeeze stack std sum swapaxes tensordot tile trace transpose tril triu var
-    vstack zeros_like
+    isclose max mean min moveaxis ndim ones_like outer prod ravel repeat reshape roll round
+    searchsorted shape size sort split squeeze stack std sum swapaxes tensordot tile trace transpose
+    tril triu var vstack zeros_like
 """
-SIZED_BY_VALUES = "argwhere flatnonzero nonzero unique"  # so the host waits for the values
+SIZED_BY_VALUES = "argwhere bincount flatnonzero nonzero unique"  # so the host waits for the values
 MAKERS = "arange eye full linspace ones result_type tri zeros"
 SAME = """
     bool_ dtype e finfo float16 float32 float64 floating iinfo inf int16 int32 int64 int8 integer
