@@ -42,9 +42,7 @@ def main() -> None:
     def rows_by_hand():
         x = mg.Tensor(xs, requires_grad=True)
         y = network(w, x)
-        rows = [
-            mg.gradients(y[:, i].sum(), x, retain_graph=True).numpy() for i in range(SIZES[-1])
-        ]
+        rows = [mg.gradients(y[:, i].sum(), x, retain_graph=True).numpy() for i in range(SIZES[-1])]
         return np.stack(rows, axis=1)
 
     candidates = {

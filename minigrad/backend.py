@@ -14,7 +14,7 @@ nowhere else, and not before somebody needs it.
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
@@ -139,12 +139,12 @@ def explain() -> str:
     return f"backend numpy ({source}: auto); cupy was rejected: {reason}"
 
 
-_kinds: dict[type, str] = {}  # kinds of arrays beside NumPy's and CuPy's: who computes with them
+_kinds: dict[type, Callable[[Any], ModuleType]] = {}  # of arrays beside NumPy's and CuPy's
 
 
-def register(kind: type, module: str) -> None:
-    """Make arrays of the class `kind` known, which the imported `module` computes with."""
-    _kinds[kind] = module
+def register(kind: type, module_of: Callable[[Any], ModuleType]) -> None:
+    """Make arrays of the class `kind` known; `module_of` says which module computes with one."""
+    _kinds[kind] = module_of
 
 
 def array_module(*arrays: Any) -> ModuleType:
@@ -154,10 +154,9 @@ def array_module(*arrays: Any) -> ModuleType:
         BackendError: NumPy and CuPy arrays were mixed; nothing is copied between host and device
             behind the caller's back.
     """
-    if _kinds:
-        for x in arrays:
-            if type(x) in _kinds:
-                return sys.modules[_kinds[type(x)]]
+    for x in arrays:
+        if type(x) in _kinds:
+            return _kinds[type(x)](x)
     cupy = sys.modules.get("cupy")  # an array of a module that nobody imported cannot exist
     if cupy is None:
         return np

@@ -21,9 +21,11 @@ written differs from example to example, they start with a batch axis of length 
 """
 
 import builtins
+import functools
 import math
+import sys
 from collections.abc import Callable, Sequence
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -236,8 +238,9 @@ def _reduction(name: str) -> Callable:
 
 def _along(name: str) -> Callable:
     """Functions along one axis, None for the flattened array: `cumsum`, `sort`, `argmax`."""
+    default = -1 if name in ("sort", "argsort") else None
 
-    def function(x: Any, axis: Any = None, **options: Any) -> Any:
+    def function(x: Any, axis: Any = default, **options: Any) -> Any:
         below = getattr(array_module(x.value if type(x) is Batched else x), name)
         if type(x) is not Batched:
             return below(x, axis=axis, **options)
@@ -291,7 +294,7 @@ ELEMENTWISE = """
     reciprocal remainder right_shift rint round sign signbit sin sinc sinh sqrt square subtract tan
     tanh true_divide trunc where isclose zeros_like ones_like full_like empty_like
 """
-REDUCTIONS = "all amax amin any max mean min prod std sum var median"
+REDUCTIONS = "all amax amin any max mean min prod std sum var"
 ALONG = "argmax argmin argsort cumprod cumsum sort"
 UNCHANGED = "tril triu"
 DECOMPOSITIONS = "cholesky det eigh eigvalsh inv matrix_power pinv qr slogdet svd svdvals"
@@ -348,31 +351,45 @@ linalg.solve = _solve
 # ------------------------------------------------------------------------------- array makers
 
 
-def _blank(name: str) -> Callable:
-    def function(shape: Any, *arguments: Any, **options: Any) -> Batched:
-        shape = (shape,) if isinstance(shape, int) else tuple(shape)
-        return Batched(getattr(backend.xp(), name)((1, *shape), *arguments, **options), BLANK)
+def _makers(below: ModuleType) -> dict[str, Callable]:
+    """Functions that make arrays of the module `below`, numpy or cupy, for formulas."""
 
-    return function
+    def blank(name: str) -> Callable:
+        def function(shape: Any, *arguments: Any, **options: Any) -> Batched:
+            shape = (shape,) if isinstance(shape, int) else tuple(shape)
+            return Batched(getattr(below, name)((1, *shape), *arguments, **options), BLANK)
 
+        return function
 
-zeros, ones, empty, full = map(_blank, ("zeros", "ones", "empty", "full"))
+    def asarray(x: Any, dtype: Any = None, **_: Any) -> Any:
+        if type(x) is Batched:
+            return x if dtype is None or x.dtype == dtype else x.astype(dtype)
+        return (array_module(x) if is_array(x) else below).asarray(x, dtype=dtype)
 
-
-def _made(name: str) -> Callable:
-    return lambda *arguments, **options: getattr(backend.xp(), name)(*arguments, **options)
-
-
-arange, eye, linspace, tri = map(_made, ("arange", "eye", "linspace", "tri"))
-
-
-def asarray(x: Any, dtype: Any = None, **_: Any) -> Any:
-    if type(x) is Batched:
-        return x if dtype is None or x.dtype == dtype else x.astype(dtype)
-    return backend.xp().asarray(x, dtype=dtype)
+    made = {name: getattr(below, name) for name in ("arange", "eye", "linspace", "tri")}
+    made |= {name: blank(name) for name in ("zeros", "ones", "empty", "full")}
+    return made | {"asarray": asarray, "ascontiguousarray": asarray}
 
 
-ascontiguousarray = asarray
+globals().update(_makers(np))
+
+
+@functools.cache
+def _over(below: ModuleType) -> ModuleType:
+    """This module for arrays of the module `below`: the makers differ, nothing else does."""
+    this = sys.modules[__name__]
+    if below is np:
+        return this
+    module = ModuleType(f"{__name__}.over_{below.__name__}", __doc__)
+    vars(module).update(vars(this) | _makers(below) | {"__name__": module.__name__})
+    return module
+
+
+def _base(x: Any) -> Any:
+    """The array at the bottom of `x`."""
+    while type(x) is Batched:
+        x = x.value
+    return x
 
 
 def result_type(*arguments: Any) -> np.dtype:
@@ -540,6 +557,7 @@ def take_along_axis(x: Any, ids: Any, axis: int | None) -> Any:
     if axis is None:
         x, ids, axis = ravel(x), ravel(ids), 0
     axis = normalize_axis_index(axis, x.ndim)
+    arange = array_module(_base(ids)).arange
     places = [
         ids
         if a == axis
@@ -572,26 +590,28 @@ class _Index:
 
     def __init__(self, x: Any, index: Any):
         parts = list(index) if isinstance(index, tuple) else [index]
-        parts = [np.asarray(p) if isinstance(p, list | bool | np.bool_) else p for p in parts]
+        asarray = array_module(_base(x)).asarray
+        parts = [asarray(p) if isinstance(p, list | bool | np.bool_) else p for p in parts]
         parts = self._without_masks(parts)
         used = builtins.sum(p is not None and p is not Ellipsis for p in parts)
         if used > x.ndim:
             raise IndexError(f"too many indices: {used} for an array of shape {x.shape}")
         rest = [slice(None)] * (x.ndim - used)
+        self.arrays = [p for p in parts if is_array(p)]
+        # Once there is an array, ints count as arrays too. What stands between them separates
+        # them, even an Ellipsis that stands for no axis.
+        advanced = [i for i, p in enumerate(parts) if is_array(p) or _is_int(p)]
+        self.apart = bool(self.arrays) and advanced[-1] - advanced[0] + 1 != len(advanced)
         if builtins.any(p is Ellipsis for p in parts):
             at = next(i for i, p in enumerate(parts) if p is Ellipsis)
             parts[at : at + 1] = rest
         else:
             parts += rest
-        self.arrays = [p for p in parts if is_array(p)]
         self.parts = parts
         self.block = builtins.max((a.ndim for a in self.arrays), default=0)
-        # Once there is an array, ints count as arrays too.
-        advanced = [i for i, p in enumerate(parts) if is_array(p) or _is_int(p)]
-        self.apart = bool(self.arrays) and advanced[-1] - advanced[0] + 1 != len(advanced)
         self.place = 0
         if self.arrays and not self.apart:
-            self.place = builtins.sum(not _is_int(p) for p in parts[: advanced[0]])
+            self.place = next(i for i, p in enumerate(parts) if is_array(p) or _is_int(p))
         kept = builtins.sum(p is None or isinstance(p, slice) for p in parts)
         self.ndim = kept + self.block
 
@@ -613,9 +633,7 @@ class _Index:
     def full(self, level: int, length: int) -> tuple:
         """The index into the value, whose arrays name the example too: their block comes first."""
         aligned = [_aligned(p, level, self.block) if is_array(p) else p for p in self.parts]
-        base = next(p for p in aligned if is_array(p))
-        while type(base) is Batched:
-            base = base.value
+        base = _base(next(p for p in aligned if is_array(p)))
         rows = array_module(base).arange(length).reshape((-1, *(1,) * self.block))
         return (rows, *aligned)
 
@@ -629,7 +647,7 @@ def _read(x: Any, index: Any) -> Any:
     if len(parts) == 1 and is_array(parts[0]) and parts[0].dtype.kind == "b" and not parts[0].ndim:
         if type(parts[0]) is Batched:
             _refused("getitem")()
-        x, parts = expand_dims(x, 0), (np.arange(int(parts[0])),)
+        x, parts = expand_dims(x, 0), (array_module(parts[0]).arange(int(parts[0])),)
         index = parts  # a 0-d mask gives an axis of length 0 or 1
     level = _top(x, *parts)
     if level is None:
@@ -640,13 +658,13 @@ def _read(x: Any, index: Any) -> Any:
     by_arrays = builtins.any(type(p) is Batched and p.level == level for p in at.arrays)
     if type(x) is Batched and x.level == level and not by_arrays and not at.apart:
         constants = tuple(_constant(p, level) for p in at.parts)
-        return Batched(x.value[(slice(None), *constants)], level)
+        return Batched(_read(x.value, (slice(None), *constants)), level)
     if type(x) is Batched and x.level == level:
         value = x.value
     else:
         value = _constant(x, level)[None]
     length = value.shape[0]
-    y = value[at.full(level, length)]
+    y = _read(value, at.full(level, length))
     if at.place:  # the block of the arrays goes where it stands for one example
         block = range(1, 1 + at.block)
         y = array_module(y).moveaxis(y, tuple(block), tuple(b + at.place for b in block))
@@ -662,7 +680,7 @@ def _write(y: Batched, index: Any, v: Any, write: Callable) -> None:
     at = _Index(y, index)
     length = y.value.shape[0]
     if not at.arrays:
-        write(y.value, (slice(None), *at.parts), _aligned(v, level, at.ndim))
+        _write_below(y, (slice(None), *at.parts), _aligned(v, level, at.ndim), write)
         return
     v = _constant(v, level) if not (type(v) is Batched and v.level == level) else v
     if at.place and getattr(v, "ndim", 0):
@@ -672,16 +690,21 @@ def _write(y: Batched, index: Any, v: Any, write: Callable) -> None:
         v = array_module(v).moveaxis(v, tuple(b + at.place for b in block), tuple(block))
     else:
         v = _aligned(v, level, at.ndim)
-    write(y.value, at.full(level, length), v)
+    _write_below(y, at.full(level, length), v, write)
+
+
+def _write_below(y: Batched, at: tuple, v: Any, write: Callable) -> None:
+    """Write into the value of `y`, which may have to differ at a lower level from now on."""
+    if type(y.value) is not Batched and _top(v, *at) is not None:
+        y.value = Batched(y.value[None], BLANK)
+    write(y.value, at, v)
 
 
 def _grown(x: Any, level: int, others: Sequence[Any]) -> Any:
     """A writable array of copies of `x`, of the kind and length that `others` have at `level`."""
-    values = [o.value for o in others if type(o) is Batched and o.level == level]
-    copies = array_module(x).broadcast_to(x, (values[0].shape[0], *x.shape))
-    if builtins.any(type(v) is Batched for v in values):
-        return Batched(copies[None].copy(), BLANK)  # it grows again when it is written to
-    return array_module(*values).asarray(copies).copy()
+    base = next(o.value for o in others if type(o) is Batched and o.level == level)
+    copies = array_module(x).broadcast_to(x, (base.shape[0], *x.shape))
+    return (copies if type(copies) is Batched else array_module(_base(base)).asarray(copies)).copy()
 
 
 # ---------------------------------------------------------------------- operators and methods
@@ -689,9 +712,13 @@ def _grown(x: Any, level: int, others: Sequence[Any]) -> Any:
 
 def _operator(name: str, reflected: bool = False) -> Callable:
     function = globals()[name]
-    if reflected:
-        return lambda x, other: function(other, x)
-    return lambda x, other: function(x, other)
+
+    def operator(x: Batched, other: Any) -> Any:
+        if not (is_array(other) or isinstance(other, int | float | np.generic)):
+            return NotImplemented  # a Tensor knows what to do with us
+        return function(other, x) if reflected else function(x, other)
+
+    return operator
 
 
 for _name, _function in {
@@ -716,4 +743,4 @@ for _name in (
     setattr(Batched, _name, globals()[_name])
 Batched.flatten = ravel
 
-backend.register(Batched, "minigrad.batched")
+backend.register(Batched, lambda x: _over(array_module(_base(x))))

@@ -399,9 +399,7 @@ def _tracked(leaves: list) -> bool:
 
 
 def _tensors_behind(outputs: list[Tensor]) -> set:
-    """The leaf tensors that `outputs` depend on, and the edges that `fresh` made for variables
-    only as far as they are leaves.
-    """
+    """The leaf tensors that `outputs` depend on."""
     found, seen, stack = set(), set(), []
     for y in outputs:
         if type(y) is Tensor and y.requires_grad:

@@ -360,3 +360,86 @@ def test_errors_say_what_was_expected_and_what_came(call, error, fragments):
         call()
     for fragment in fragments.split("|"):
         assert fragment in str(caught.value)
+
+
+# -------------------------------------------------------------------------- one weight vector
+
+
+def test_linear_takes_a_weight_of_one_axis():
+    x, w, b = normal(2, 4, 3), normal(3, seed=2), normal(1, seed=3)[0]
+    close(F.linear(x, w, b), (host(x) * host(w)).sum(-1) + host(b), rtol=1e-12)
+    check_gradients(F.linear, x, w)
+    with pytest.raises(ShapeError, match="linear"):
+        F.linear(x, w[:2])
+
+
+# --------------------------------------------------------------------- numbers drawn under vmap
+
+
+def dropped(x):
+    return F.dropout(x * x, 0.5, key=random.key(3))
+
+
+def test_each_example_of_each_vmap_drops_elements_of_its_own():
+    nested = mg.vmap(mg.vmap(dropped))(mg.ones((3, 4, 40)))
+    assert len({tuple(row) for row in host(nested).reshape(12, 40).tolist()}) == 12
+    shared = mg.vmap(lambda x: F.dropout1d(x, key=random.key(3)))(mg.ones((5, 40, 7)))
+    assert (host(shared) == host(shared)[..., :1]).all()
+    assert len({tuple(row) for row in host(shared)[..., 0].tolist()}) == 5
+    alike = mg.vmap(lambda i, x: dropped(x) + i, (0, None))(mg.zeros(4), mg.ones(40))
+    assert (host(alike) == host(alike)[0]).all()  # of what all examples share there is one draw
+
+
+@pytest.mark.parametrize("function", [dropped, lambda x: F.alpha_dropout(x, 0.5, True)])
+def test_the_gradient_drops_what_was_dropped_under_vmap(function):
+    def drawn_alike(x):
+        with random.stream(5):
+            return function(x)
+
+    x = Tensor(normal(3, 2, 20), requires_grad=True)
+    y = mg.vmap(mg.vmap(drawn_alike))(x)
+    g = mg.gradients(y.sum(), x)  # the walk back is after vmap has ended
+    inside = mg.vmap(mg.vmap(mg.grad(lambda v: drawn_alike(v).sum())))(x)
+    close(g, inside, rtol=1e-12)
+    slopes = mg.jacrev(mg.vmap(mg.vmap(drawn_alike)))(x.detach())
+    close(slopes.reshape(120, 120), np.diag(host(g).ravel()), rtol=1e-12)
+
+
+def test_a_jacobian_is_that_of_a_single_draw():
+    x = normal(30)
+    once = host(dropped(x)) != 0
+    for jacobian in (mg.jacrev, mg.jacfwd):
+        found = host(jacobian(dropped)(x))
+        np.testing.assert_allclose(found, np.diag(4 * host(x) * once), rtol=1e-12)
+
+
+@pytest.mark.parametrize("mask", [False, True])
+def test_attention_under_vmap_drops_weights_of_its_own(mask):
+    q, m = normal(4, 3, 2), normal(4, 3, 3, seed=2)
+
+    def attend(q, m):
+        options = {"dropout_p": 0.5, "key": random.key(2)}
+        return F.scaled_dot_product_attention(q, q, q, m if mask else None, **options)
+
+    same = mg.stack([q[0]] * 4)
+    apart = host(mg.vmap(attend)(same, mg.stack([m[0]] * 4)))
+    assert len({tuple(example.ravel()) for example in apart}) == 4
+    check_gradients(mg.vmap(attend), q, m) if mask else check_gradients(
+        lambda q: mg.vmap(attend)(q, m), q
+    )
+    reverse, forward = (j(mg.vmap(attend))(q, m) for j in (mg.jacrev, mg.jacfwd))
+    close(reverse, forward, rtol=1e-9, atol=1e-12)
+
+
+def test_samples_of_classes_differ_from_example_to_example():
+    y = mg.vmap(lambda x: F.gumbel_softmax(x, key=random.key(1)))(mg.zeros((6, 4)))
+    assert len({tuple(row) for row in host(y).tolist()}) == 6
+
+
+def test_third_derivatives_of_attention_forward_and_reverse():
+    def loss(x):
+        return (F.scaled_dot_product_attention(x, x, x, is_causal=True) ** 2).sum()
+
+    x = normal(3, 2)
+    forward = mg.jacfwd(mg.hessian(loss))(x)
+    close(forward, mg.jacrev(mg.jacfwd(mg.jacrev(loss)))(x), rtol=1e-8, atol=1e-10)

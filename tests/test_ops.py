@@ -62,7 +62,7 @@ def compare_with_the_table(name, reports):
     vmaps = [r.vmap for r in reports]
     takers = [set(r.dtypes) for r in reports if r.takes_floats]
     found = {
-        "dtypes": sorted(set.intersection(*takers) - {"bfloat16"}) if takers else [],
+        "dtypes": sorted(set.intersection(*takers)) if takers else [],
         "order": max(r.order for r in reports),
         "vmap": next(v for v in VMAPS if v in vmaps),
     }

@@ -32,6 +32,18 @@ def symmetric(n, seed=0):
 # -------------------------------------------------------------------------------- products
 
 
+def test_einsum_takes_numpys_word_for_its_order():
+    xs = [tracked(np.ones(shape)) for shape in ((2, 3), (3, 4), (4, 2))]
+    for optimize in (True, False, "greedy"):
+        y = mg.einsum("ij,jk,kl->il", *xs, optimize=optimize)
+        np.testing.assert_allclose(y.detach().numpy(), 12.0)
+
+
+def test_tensordot_refuses_a_negative_number_of_axes():
+    with pytest.raises(ShapeError, match=r"tensordot.*-1"):
+        mg.tensordot(tracked(np.ones((2, 3))), np.ones((3, 2)), -1)
+
+
 def test_einsum_of_a_long_chain_costs_no_more_than_its_products():
     xs = [np.ones((30, 30))] * 8  # all indices at once would be 30^9 terms
     y = mg.einsum("ab,bc,cd,de,ef,fg,gh,hi->ai", *xs)

@@ -11,7 +11,6 @@ from minigrad.errors import ShapeError
 from minigrad.ops import (
     embedding,
     gelu,
-    linear,
     log_softmax,
     normalize,
     relu,
@@ -337,6 +336,22 @@ def one_hot(ids, num_classes: int = -1):
             raise ShapeError("one_hot: state num_classes, there are no ids to tell")
         num_classes = int(ops.max(ids)) + 1
     return ops.one_hot(ids, num_classes=num_classes)
+
+
+def linear(x, weight, bias=None):
+    """`x @ weight.T + bias` over the last axis.
+
+    Args:
+        x: (..., in_features).
+        weight: (out_features, in_features); or (in_features,) for a single feature without an axis.
+        bias: (out_features,), or () for a single feature; or None.
+    """
+    if weight.ndim != 1:
+        return ops.linear(x, weight, bias)
+    if not x.ndim or x.shape[-1] != weight.shape[0]:
+        raise ShapeError(f"linear: weight {weight.shape} does not fit x of shape {x.shape}")
+    y = ops.matmul(x, weight)
+    return y if bias is None else y + bias
 
 
 def bilinear(x1, x2, weight, bias=None):

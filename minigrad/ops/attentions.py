@@ -13,6 +13,7 @@ from minigrad.backend import array_module
 from minigrad.errors import DtypeError, ShapeError
 from minigrad.ops.elementwise import astype
 from minigrad.ops.noise import dropout as drop
+from minigrad.ops.norms import _as_came, _half
 from minigrad.ops.products import matmul
 from minigrad.ops.reductions import sum
 from minigrad.ops.shaping import broadcast_to, reshape, swapaxes, transpose
@@ -81,7 +82,8 @@ def attention(xp, q, k, v, mask=None, key=None, *, heads=1, causal=False, scale=
         raise ValueError(f"attention: dropout of {dropout} needs a key; see minigrad.random")
     p = _probabilities(xp, _split(q, heads), _split(k, heads), mask, causal, scale)
     p = p if key is None else drop(p, key, p=dropout)
-    return _join(matmul(p, _split(v, heads)))
+    y = _join(matmul(p, _split(v, heads)))
+    return _as_came(y, v) if _half(v) else y
 
 
 @attention.vjp

@@ -49,8 +49,10 @@ def _match(*operands):
         elif own is not dtype:
             break
     else:
-        if dtype is not None and dtype.kind in "fV":
+        if dtype is not None and dtype.kind == "f":
             return operands
+        if dtype is not None and dtype.kind == "V":  # bfloat16, which NumPy lifts beside a float
+            return [dtype.type(x) if type(x) is float else x for x in operands]
     dtypes = {x.dtype for x in operands if is_array(x)}
     if any(d.kind == "c" for d in dtypes):
         raise DtypeError(f"an operand is {np.result_type(*dtypes)}; complex is not supported")

@@ -162,10 +162,8 @@ def checked_ids(name: str, ids, n: int, low: int | None = None):
     low = -n if low is None else low
     if isinstance(ids, np.ndarray) and ids.size and (ids.min() < low or ids.max() >= n):
         at = tuple(int(i) for i in np.argwhere((ids < low) | (ids >= n))[0])
-        raise OutOfRangeError(
-            f"{name}: index {int(ids[at])} at position {at[0] if len(at) == 1 else at} is out of "
-            f"range [{low}, {n})"
-        )
+        place = f" at position {at[0] if len(at) == 1 else at}" if at else ""
+        raise OutOfRangeError(f"{name}: index {int(ids[at])}{place} is out of range [{low}, {n})")
     return ids if ids.dtype == np.int64 else ids.astype("int64")
 
 
@@ -281,7 +279,9 @@ def _one_axis(name: str, ids) -> None:
 def _writable(xp, x, values):
     """A copy of `x` that may be written, and `values`, both in the dtype that they share."""
     x, values = _match(x, values)
-    y = xp.empty(x.shape, xp.result_type(x, values))
+    # NumPy would make float64 of bfloat16 and a Python number.
+    alone = not hasattr(values, "dtype") and x.dtype.kind != "b"
+    y = xp.empty(x.shape, x.dtype if alone else xp.result_type(x, values))
     y[...] = x
     return y, values
 
@@ -520,7 +520,12 @@ def masked_select(x, mask):
         raise DtypeError(f"masked_select: the mask must be booleans, got {mask.dtype}")
     array = mask.data if type(mask) is Tensor else mask
     refuse_if_batched("masked_select", array, "use where(mask, x, 0)")
-    shape = np.broadcast_shapes(x.shape, mask.shape)
+    try:
+        shape = np.broadcast_shapes(x.shape, mask.shape)
+    except ValueError:
+        raise ShapeError(
+            f"masked_select: a mask of shape {mask.shape} does not broadcast with {x.shape}"
+        ) from None
     return ravel(broadcast_to(x, shape=shape))[ravel(broadcast_to(mask, shape=shape))]
 
 
@@ -607,9 +612,10 @@ def bincount(x, weights=None, minlength=0):
     x = x if x.size else x.astype("int64")
 
     def count(xp, x):
-        n = max(minlength, int(x.max()) + 1 if x.size else 0)
-        x = checked_ids("bincount", x, n, low=0)
-        return x, xp.bincount(x, minlength=n)
+        x = checked_ids("bincount", x, 2**63 - 1)
+        if x.size and int(x.min()) < 0:  # a device is waited for in any case
+            raise OutOfRangeError(f"bincount: {int(x.min())} is negative")
+        return x, xp.bincount(x, minlength=minlength)
 
     x, counts = _untracked("bincount", count, x)
     if weights is None:

@@ -29,7 +29,7 @@ from minigrad.ops.elementwise import (
     where,
 )
 from minigrad.ops.indexing import checked_ids, one_hot, take, take_along_axis
-from minigrad.ops.norms import _wide, p_norm
+from minigrad.ops.norms import _as_came, _wide, p_norm
 from minigrad.ops.reductions import logsumexp, mean, sum
 from minigrad.ops.shaping import broadcast_to, concatenate, expand_dims, moveaxis, reshape, stack
 from minigrad.ops.softmaxes import log_softmax, softmax
@@ -204,8 +204,8 @@ def _bce(xp, x, target):
     """`-target log(x) - (1 - target) log(1 - x)`, each logarithm at least -100."""
     one = 1 - x
     at0, at1 = x <= 0, one <= 0
-    log_x = xp.where(at0, -100.0, maximum(xp.log(xp.where(at0, 1.0, x)), -100.0))
-    log_one = xp.where(at1, -100.0, maximum(xp.log(xp.where(at1, 1.0, one)), -100.0))
+    log_x = where(at0, -100.0, maximum(log(where(at0, 1.0, x)), -100.0))
+    log_one = where(at1, -100.0, maximum(log(where(at1, 1.0, one)), -100.0))
     return -(multiply(target, log_x) + multiply(1 - target, log_one))
 
 
@@ -319,7 +319,7 @@ def cross_entropy_rows(xp, x, target, *, ignore_index=-100, label_smoothing=0.0)
     if label_smoothing:
         uniform = -sum(logp, axis=-1) / max(x.shape[1], 1)
         loss = loss * (1 - label_smoothing) + uniform * label_smoothing
-    return xp.where(counted, loss, 0.0)
+    return _as_came(xp.where(counted, loss, 0.0), x)
 
 
 def _counted(xp, x, target, ignore_index):
@@ -348,7 +348,7 @@ def cross_entropy_rows_grad(xp, g, x, target, *, ignore_index=-100, label_smooth
     hit = astype(one_hot(safe, num_classes=C), dtype=x.dtype)
     hit = hit * (1 - label_smoothing) + label_smoothing / max(C, 1)
     g = xp.where(counted, g, 0.0)
-    return (softmax(x, axis=-1) - hit) * expand_dims(g, axis=-1)
+    return _as_came((softmax(x, axis=-1) - hit) * expand_dims(g, axis=-1), x)
 
 
 @op

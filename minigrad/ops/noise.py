@@ -33,7 +33,8 @@ def dropout(xp, x, key, *, p, shared=(), levels=None):
     shared = [a % x.ndim for a in shared]
     shape = tuple(1 if a in shared else n for a, n in enumerate(x.shape))
     keep = drawn(x, shape, levels, functools.partial(random.bernoulli, key, 1 - p))
-    return array_module(x, keep).where(keep, x * (1 / (1 - p)), x.dtype.type(0))
+    scale = x.dtype.type(1 / (1 - p)) if x.dtype.kind == "V" else 1 / (1 - p)
+    return array_module(x, keep).where(keep, x * scale, x.dtype.type(0))
 
 
 @dropout.vjp

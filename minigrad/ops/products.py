@@ -50,9 +50,9 @@ def matmul(xp, a, b):
     Raises:
         ShapeError: the shapes do not fit, or an operand has no axis.
     """
-    if type(a) is type(b) is np.ndarray and a.dtype is b.dtype and a.ndim == b.ndim == 2:
-        if a.dtype.itemsize > 2:
-            return xp.matmul(a, b)  # the common case, quickly
+    both = type(a) is type(b) is np.ndarray and a.dtype is b.dtype
+    if both and a.ndim == b.ndim == 2 and a.dtype.itemsize > 2:
+        return xp.matmul(a, b)  # the common case, quickly
     if not getattr(a, "ndim", 0) or not getattr(b, "ndim", 0):
         raise ShapeError(
             f"matmul: each operand needs an axis, got shapes {np.shape(a)} and {np.shape(b)}; "
@@ -268,6 +268,8 @@ def tensordot(a, b, axes=2):
     """
     a, b = _arrays(a, b)
     if isinstance(axes, Integral):
+        if axes < 0:
+            raise ShapeError(f"tensordot: the number of axes must not be negative, got {axes}")
         axes = range(-axes, 0), range(axes)
     of_a, of_b = ([i] if isinstance(i, Integral) else list(i) for i in axes)
     if [_length("tensordot", a, i) for i in of_a] != [_length("tensordot", b, i) for i in of_b]:
@@ -308,13 +310,16 @@ def kron(a, b):
 # -------------------------------------------------------------------------------- einsum
 
 
-def einsum(subscripts: str, *operands):
+def einsum(subscripts: str, *operands, optimize=True):
     """Einstein summation, `einsum("ij,jk->ik", a, b)`: NumPy's notation, with implicit output,
     ellipses, and indices that are repeated within an operand (its diagonal) or left out (summed).
     NumPy's other form, `einsum(a, [0, 1], b, [1, 2], [0, 2])`, works as well.
 
     Two operands are contracted as a matrix product. Of more than two, the pair comes first whose
     product adds the fewest elements, and so on: the cost of a chain is that of its products.
+
+    Args:
+        optimize: for calls written for NumPy; whatever it says, the order is the one above.
 
     Raises:
         ShapeError: the subscripts do not fit the operands.

@@ -66,7 +66,7 @@ def topk(x, k: int, axis: int = -1, largest: bool = True, sorted: bool = True) -
     Raises:
         ShapeError: there are fewer than `k` elements.
     """
-    return _ranked("topk", x, 0, k, axis, largest)
+    return _ranked("topk", x, k, 0, axis, largest)
 
 
 def kthvalue(x, k: int, axis: int = -1, keepdims: bool = False) -> Ranked:
@@ -77,21 +77,20 @@ def kthvalue(x, k: int, axis: int = -1, keepdims: bool = False) -> Ranked:
     Raises:
         ShapeError: there are fewer than `k` elements.
     """
-    found = _ranked("kthvalue", x, k - 1, k, axis, False)
+    found = _ranked("kthvalue", x, k, 1, axis, False)
     return found if keepdims else Ranked(*(squeeze(v, axis=axis) for v in found))
 
 
-def _ranked(name: str, x, start: int, k: int, axis: int, descending: bool) -> Ranked:
-    """The elements from place `start` up to `k` in the order along `axis`."""
+def _ranked(name: str, x, k: int, least: int, axis: int, descending: bool) -> Ranked:
+    """The first `k` elements in the order along `axis`; if there must be at least one, the last."""
     x = x if hasattr(x, "dtype") else as_array(x)
     axis = _axis_of(name, axis, x.shape)
-    if not 0 <= start <= k <= x.shape[axis]:
+    if not least <= k <= x.shape[axis]:
         raise ShapeError(
-            f"{name}: k must be from {k - start} to {x.shape[axis]}, the length of axis {axis}; "
-            f"got {k}"
+            f"{name}: k must be from {least} to {x.shape[axis]}, the length of axis {axis}; got {k}"
         )
     order = argsort(stop_gradient(x), axis=axis, descending=descending)
-    ids = order[(*(slice(None),) * axis, slice(start, k))]
+    ids = order[(*(slice(None),) * axis, slice(least and k - 1, k))]
     return Ranked(take_along_axis(x, ids, axis=axis), ids)
 
 
