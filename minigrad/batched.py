@@ -364,7 +364,7 @@ def _makers(below: ModuleType) -> dict[str, Callable]:
     def asarray(x: Any, dtype: Any = None, **_: Any) -> Any:
         if type(x) is Batched:
             return x if dtype is None or x.dtype == dtype else x.astype(dtype)
-        return (array_module(x) if is_array(x) else below).asarray(x, dtype=dtype)
+        return below.asarray(x, dtype=dtype)
 
     made = {name: getattr(below, name) for name in ("arange", "eye", "linspace", "tri")}
     made |= {name: blank(name) for name in ("zeros", "ones", "empty", "full")}

@@ -77,7 +77,7 @@ def alpha_dropout(x, p: float = 0.5, training: bool = False, *, key=None):
     low = -1.0507009873554805 * 1.6732632423543772
     kept = dropout(ops.ones_like(x), p, key=key) > 0
     a = 1 / math.sqrt((low * low * p + 1) * (1 - p))
-    return ops.where(kept, x, low) * a - low * a * p
+    return ops.subtract(ops.multiply(ops.where(kept, x, low), a), low * a * p)
 
 
 def gumbel_softmax(logits, tau: float = 1.0, hard: bool = False, *, axis=-1, key=None):
@@ -97,7 +97,8 @@ def gumbel_softmax(logits, tau: float = 1.0, hard: bool = False, *, axis=-1, key
         random.uniform, key or random.next_key(), low=1e-300, high=1.0, dtype="float64"
     )
     noise = -ops.log(-ops.log(drawn(data, data.shape, batched.levels_of(data), draw)))
-    y = softmax((logits + ops.astype(noise, dtype=data.dtype)) / tau, axis=axis)
+    noisy = logits + ops.astype(noise, dtype=data.dtype)
+    y = softmax(ops.divide(noisy, tau), axis=axis)
     if not hard:
         return y
     hit = ops.one_hot(ops.argmax(y, axis=axis), num_classes=y.shape[axis])
@@ -251,7 +252,7 @@ def local_response_norm(x, size: int, alpha: float = 1e-4, beta: float = 0.75, k
             gap = ops.zeros_like(squares[:, : abs(shift)])
             parts = [inside, gap] if shift > 0 else [gap, inside]
             total = total + ops.concatenate(parts, axis=1)
-    return x / (total * (alpha / size) + k) ** beta
+    return x / ops.power(ops.add(ops.multiply(total, alpha / size), k), beta)
 
 
 # ---------------------------------------------------------------------------------- losses

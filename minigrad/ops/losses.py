@@ -116,7 +116,7 @@ def huber_loss(xp, x, target, *, reduction="mean", delta=1.0):
         raise ValueError(f"huber_loss: delta must be positive, got {delta}")
     d = subtract(x, target)
     size = absolute(d)
-    loss = where(size <= delta, 0.5 * d * d, delta * (size - 0.5 * delta))
+    loss = where(size <= delta, multiply(0.5, d * d), multiply(delta, subtract(size, 0.5 * delta)))
     return _reduced("huber_loss", loss, reduction)
 
 
@@ -133,7 +133,7 @@ def smooth_l1_loss(xp, x, target, *, reduction="mean", beta=1.0):
         return l1_loss(x, target, reduction=reduction)
     d = subtract(x, target)
     size = absolute(d)
-    loss = where(size < beta, d * d * (0.5 / beta), size - 0.5 * beta)
+    loss = where(size < beta, multiply(d * d, 0.5 / beta), subtract(size, 0.5 * beta))
     return _reduced("smooth_l1_loss", loss, reduction)
 
 
@@ -170,8 +170,8 @@ def gaussian_nll_loss(xp, x, target, var, *, full=False, eps=1e-6, reduction="me
         var = var + stop_gradient(maximum(var, eps) - var)
         logarithm = log(var)
     d = subtract(x, target)
-    loss = 0.5 * add(divide(d * d, var), logarithm)
-    loss = loss + 0.5 * math.log(2 * math.pi) if full else loss
+    loss = multiply(0.5, add(divide(d * d, var), logarithm))
+    loss = add(loss, 0.5 * math.log(2 * math.pi)) if full else loss
     return _reduced(name, loss, reduction)
 
 
@@ -188,10 +188,10 @@ def poisson_nll_loss(xp, x, target, *, log_input=True, full=False, eps=1e-8, red
     if log_input:
         loss = subtract(exp(x), multiply(target, x))
     else:
-        loss = subtract(x, multiply(target, log(x + eps)))
+        loss = subtract(x, multiply(target, log(add(x, eps))))
     if full:
         t = where(target > 1, target, ones_like(x))
-        stirling = t * log(t) - t + 0.5 * log(2 * math.pi * t)
+        stirling = t * log(t) - t + multiply(0.5, log(multiply(2 * math.pi, t)))
         loss = loss + where(target > 1, stirling, 0.0)
     return _reduced("poisson_nll_loss", loss, reduction)
 
@@ -384,7 +384,8 @@ def cross_entropy(
         x, target = (moveaxis(v, -1 if axis is None else axis, -1) for v in (x, target))
         _check_class_weight(name, weight, x)
         if label_smoothing:
-            target = target * (1 - label_smoothing) + label_smoothing / max(x.shape[-1], 1)
+            share = label_smoothing / max(x.shape[-1], 1)
+            target = add(multiply(target, 1 - label_smoothing), share)
         logp = log_softmax(x, axis=-1)
         logp = logp if weight is None else multiply(logp, weight)
         return _reduced(name, -sum(multiply(logp, target), axis=-1), reduction)
@@ -398,7 +399,7 @@ def cross_entropy(
     if label_smoothing:
         each = -sum(multiply(log_softmax(rows, axis=-1), weight), axis=-1)
         each = where(ids != ignore_index, each, 0.0) / max(rows.shape[1], 1)
-        loss = loss * (1 - label_smoothing) + each * label_smoothing
+        loss = add(multiply(loss, 1 - label_smoothing), multiply(each, label_smoothing))
     return _mean_of_classes(loss, target, reduction, own)
 
 
@@ -487,7 +488,7 @@ def multi_margin_loss(xp, x, target, weight=None, *, p=1, margin=1.0, reduction=
     C = rows.shape[1]
     safe = checked_ids(name, _plain(ids), C, low=0)
     own = take_along_axis(rows, expand_dims(safe, axis=-1), axis=-1)
-    over = margin - own + rows
+    over = subtract(margin, own) + rows
     over = where((over <= 0) | (one_hot(safe, num_classes=C) == 1), 0.0, over)
     over = over if p == 1 else over * over
     loss = sum(over, axis=-1) / max(C, 1)
@@ -516,7 +517,8 @@ def multilabel_soft_margin_loss(xp, x, target, weight=None, *, reduction="mean")
 def hinge_embedding_loss(xp, x, target, *, margin=1.0, reduction="mean"):
     """`x` where `target` is 1, `max(0, margin - x)` where it is -1; derivative -1 at the margin."""
     _check_same("hinge_embedding_loss", x=x, target=target)
-    loss = where(target != -1, x, 0.0) + where(target != 1, _at_least_zero(margin - x), 0.0)
+    far = _at_least_zero(subtract(margin, x))
+    loss = where(target != -1, x, 0.0) + where(target != 1, far, 0.0)
     return _reduced("hinge_embedding_loss", loss, reduction)
 
 
@@ -527,7 +529,7 @@ def margin_ranking_loss(xp, x1, x2, target, *, margin=0.0, reduction="mean"):
     Where both are at the margin the derivative is that of the side with a loss.
     """
     _check_same("margin_ranking_loss", x1=x1, x2=x2, target=target)
-    loss = _at_least_zero(margin - multiply(target, subtract(x1, x2)))
+    loss = _at_least_zero(subtract(margin, multiply(target, subtract(x1, x2))))
     return _reduced("margin_ranking_loss", loss, reduction)
 
 
@@ -556,7 +558,7 @@ def pairwise_distance(xp, x1, x2, *, p=2.0, eps=1e-6, keepdims=False):
 
     `eps` keeps the derivative away from the kink at 0.
     """
-    return p_norm(subtract(x1, x2) + eps, p, -1, keepdims)
+    return p_norm(add(subtract(x1, x2), eps), p, -1, keepdims)
 
 
 @op
@@ -577,8 +579,8 @@ def cosine_embedding_loss(xp, x1, x2, target, *, margin=0.0, reduction="mean"):
     dot, square1, square2 = (
         sum(multiply(a, b), axis=-1) for a, b in ((x1, x2), (x1, x1), (x2, x2))
     )
-    cosine = dot / sqrt((square1 + 1e-12) * (square2 + 1e-12))
-    far = _at_least_zero(cosine - margin)
+    cosine = dot / sqrt(add(square1, 1e-12) * add(square2, 1e-12))
+    far = _at_least_zero(subtract(cosine, margin))
     loss = where(target == 1, 1 - cosine, 0.0) + where(target == -1, far, 0.0)
     return _reduced(name, loss, reduction)
 
@@ -604,7 +606,7 @@ def triplet_margin_loss(
     near, far = (pairwise_distance(anchor, x, p, eps) for x in (positive, negative))
     if swap:
         far = minimum(far, pairwise_distance(positive, negative, p, eps))
-    return _reduced(name, _at_least_zero(near - far + margin), reduction)
+    return _reduced(name, _at_least_zero(add(near - far, margin)), reduction)
 
 
 # ------------------------------------------------------------------------------ sequences
