@@ -7,6 +7,7 @@ whole batch, for one output. `vmap(jacfwd(f))` should cost less than five of the
 """
 
 import argparse
+from itertools import pairwise
 
 import numpy as np
 
@@ -28,10 +29,7 @@ def main() -> None:
     parser.add_argument("--save", action="store_true", help="write results/ and the README's table")
     options = parser.parse_args()
     generator = np.random.default_rng(0)
-    w = [
-        generator.standard_normal((n, m), np.float32) / n**0.5
-        for n, m in zip(SIZES, SIZES[1:], strict=False)
-    ]
+    w = [generator.standard_normal((n, m), np.float32) / n**0.5 for n, m in pairwise(SIZES)]
     xs = generator.standard_normal((BATCH, SIZES[0]), np.float32)
     f = lambda x: network(w, x)  # noqa: E731
 

@@ -239,7 +239,7 @@ class Op(Generic[P]):
         return self.joint_rule is not None or self.rules is not None
 
     def keeps(self, tracked: int, count: int) -> tuple[bool, tuple[int, ...]]:
-        """Whether the rules for the tracked inputs read the output; and which inputs they do not."""
+        """Whether the rules for the tracked inputs read the output; which inputs they do not."""
         rules = (self.joint_rule,)
         if self.joint_rule is None:
             last = len(self.rules) - 1

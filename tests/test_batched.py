@@ -47,7 +47,7 @@ def F(*shape):
     return Draw(lambda rng, s: rng.uniform(-2, 2, s).astype("float32"), shape)
 
 
-def I(*shape, below=3):
+def N(*shape, below=3):
     """Integers from 0 on."""
     return Draw(lambda rng, s: rng.integers(0, below, s), shape)
 
@@ -177,10 +177,10 @@ TWO_TRUTHS = "logical_and logical_or logical_xor"
 CASES = [
     *(case(name, F(2, 3)) for name in ONE_FLOAT.split()),
     *(case(name, *xs) for name in TWO_FLOATS.split() for xs in [(F(3), F(2, 3)), (F(2, 1), F())]),
-    *(case(name, I(3), I(2, 3)) for name in TWO_INTEGERS.split()),
+    *(case(name, N(3), N(2, 3)) for name in TWO_INTEGERS.split()),
     *(case(name, M(3), M(2, 1)) for name in TWO_TRUTHS.split()),
     case("logical_not", M(2)),
-    case("invert", I(2)),
+    case("invert", N(2)),
     of("add", lambda xp, x: xp.add(x, 1.5), F(3)),
     of("add", lambda xp, x: xp.subtract(1, x), F(3)),
     of("multiply", lambda xp, x, y: xp.multiply(x, y), F(1), F(4, 2, 3)),
@@ -192,7 +192,7 @@ CASES = [
     of("where", lambda xp, c, x: xp.where(c, x, 0.0), M(3), F(2, 3)),
     of("where", lambda xp, c: xp.where(c, 1, 0), M(3)),
     of("full_like", lambda xp, x: xp.full_like(x, 3), F(2, 3)),
-    of("empty_like", lambda xp, x: x + xp.empty_like(x) * 0, I(2, 3)),
+    of("empty_like", lambda xp, x: x + xp.empty_like(x) * 0, N(2, 3)),
     *(
         of(name, lambda xp, x, n=name, o=o: getattr(xp, n)(x, **o), F(2, 3, 4))
         for name in ["amax", "amin", "max", "mean", "min", "prod", "std", "sum", "var"]
@@ -218,7 +218,7 @@ CASES = [
         for name in ["argmax", "argmin"]
         for o in [{}, {"axis": 1}]
     ),
-    of("argsort", lambda xp, x: xp.argsort(x, axis=0, kind="stable"), I(4, 2)),
+    of("argsort", lambda xp, x: xp.argsort(x, axis=0, kind="stable"), N(4, 2)),
     *(
         of(name, lambda xp, x, n=name, k=k: getattr(xp, n)(x, k), F(2, 3, 4))
         for name in ["tril", "triu"]
@@ -278,15 +278,15 @@ CASES = [
     case("dot", F(2, 3), F(3)),
     case("dot", F(2, 3), F(3, 2)),
     case("dot", F(), F(3)),
-    of("take", lambda xp, x, i: xp.take(x, i, axis=0), F(4, 2), I(3)),
-    of("take", lambda xp, x, i: xp.take(x, i, axis=-1), F(2, 3, 4), I(2, 2)),
-    of("take", lambda xp, x, i: xp.take(x, i, axis=1), F(2, 3, 4), I()),
-    of("take", lambda xp, x, i: xp.take(x, i), F(2, 3), I(5, below=6)),
+    of("take", lambda xp, x, i: xp.take(x, i, axis=0), F(4, 2), N(3)),
+    of("take", lambda xp, x, i: xp.take(x, i, axis=-1), F(2, 3, 4), N(2, 2)),
+    of("take", lambda xp, x, i: xp.take(x, i, axis=1), F(2, 3, 4), N()),
+    of("take", lambda xp, x, i: xp.take(x, i), F(2, 3), N(5, below=6)),
     of("take", lambda xp, x: xp.take(x, 1, axis=1), F(2, 3)),
-    of("take_along_axis", lambda xp, x, i: xp.take_along_axis(x, i, axis=-1), F(2, 3), I(2, 4)),
-    of("take_along_axis", lambda xp, x, i: xp.take_along_axis(x, i, axis=0), F(3, 2), I(4, 2)),
-    of("take_along_axis", lambda xp, x, i: xp.take_along_axis(x, i, axis=1), F(2, 3), I(1, 2)),
-    of("take_along_axis", lambda xp, x, i: xp.take_along_axis(x, i, axis=1), F(1, 3), I(2, 2)),
+    of("take_along_axis", lambda xp, x, i: xp.take_along_axis(x, i, axis=-1), F(2, 3), N(2, 4)),
+    of("take_along_axis", lambda xp, x, i: xp.take_along_axis(x, i, axis=0), F(3, 2), N(4, 2)),
+    of("take_along_axis", lambda xp, x, i: xp.take_along_axis(x, i, axis=1), F(2, 3), N(1, 2)),
+    of("take_along_axis", lambda xp, x, i: xp.take_along_axis(x, i, axis=1), F(1, 3), N(2, 2)),
     of("searchsorted", lambda xp, a, v: xp.searchsorted(a, v), Sorted(5), Sorted(3)),
     of("searchsorted", lambda xp, a, v: xp.searchsorted(a, v, side="right"), Sorted(5), F(2, 3)),
     of("asarray", lambda xp, x: xp.asarray(x, dtype="float64"), F(3)),
@@ -302,7 +302,7 @@ CASES = [
     of("eye", lambda xp, x: x @ xp.eye(3, dtype=x.dtype), F(2, 3)),
     of("tri", lambda xp, x: x * xp.tri(3, dtype=x.dtype), F(3)),
     of("linspace", lambda xp, x: x * xp.linspace(0, 1, 3, dtype=x.dtype), F(3)),
-    of("result_type", lambda xp, x, y: x.astype(xp.result_type(x, y)), F(3), I(2)),
+    of("result_type", lambda xp, x, y: x.astype(xp.result_type(x, y)), F(3), N(2)),
     of("finfo", lambda xp, x: x * float(xp.finfo(x.dtype).eps) + xp.float32(2), F(3)),
 ]  # fmt: skip
 
@@ -403,7 +403,8 @@ def test_every_function_is_in_the_table():
         "ALONG", "Any", "BLANK", "Batched", "Callable", "DECOMPOSITIONS", "ELEMENTWISE",
         "REDUCTIONS", "SAME", "SIZED_BY_VALUES", "Sequence", "ShapeError", "SimpleNamespace",
         "UNCHANGED", "add_levels", "array_module", "hide", "is_array", "levels_of", "linalg",
-        "ModuleType", "normalize_axis_index", "normalize_axis_tuple", "settle", "show", "sum_levels",
+        "ModuleType", "normalize_axis_index", "normalize_axis_tuple", "settle", "show",
+        "sum_levels",
     }  # fmt: skip
     same = {*batched.SAME.split(), *batched.SIZED_BY_VALUES.split()}
     functions = public(batched) - imported - helpers - same
@@ -529,7 +530,9 @@ def test_writing_where_an_index_selects(data):
         assume(add or count.max(initial=0) <= 1)
 
     def write(xp, y, at, v):
-        if add:
+        if add and xp is np:  # NumPy 2.4 reads too far in a 1-d `v` for a 2-d index: broadcast it
+            np.add.at(y, at, np.broadcast_to(v, y[at].shape))
+        elif add:
             xp.add.at(y, at, v)
         else:
             y[at] = v

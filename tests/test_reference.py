@@ -27,9 +27,8 @@ def test_the_table_has_a_line_for_every_op():
     assert lines[0].split() == list(reference.COLUMNS)
     table = {line.split()[0]: line for line in lines[1:]}
     assert {*mg.ops.__all__} - {"linalg"} <= set(table)
-    assert {name for name in mg.autodiff.REGISTRY if not name.startswith("_")} <= {
-        name.removeprefix("linalg.") for name in table
-    }
+    ours = {name for name in mg.autodiff.REGISTRY if name[0] != "_" and "." not in name}
+    assert ours <= {name.removeprefix("linalg.") for name in table}
     assert re.search(r"composite +rule +Numba +.*float32.* 2 +batched", table["softmax"])
     assert re.search(r"primitive +no gradient", table["argmax"])
     assert table["nonzero"].endswith("refused")

@@ -36,9 +36,12 @@ def _match(*operands):
     """Operands with integer and boolean arrays in the dtype of the floating-point ones."""
     if len(operands) == 2:  # the common cases, quickly: one dtype for both, or a scalar
         a, b = operands
-        if type(a) is np.ndarray and (dtype := a.dtype).kind == "f":
-            if type(b) is float or (type(b) is np.ndarray and b.dtype is dtype):
-                return operands
+        if (
+            type(a) is np.ndarray
+            and (dtype := a.dtype).kind == "f"
+            and (type(b) is float or (type(b) is np.ndarray and b.dtype is dtype))
+        ):
+            return operands
     dtype = None
     for x in operands:  # one dtype for all, and perhaps scalars
         if type(x) is float or type(x) is int:

@@ -5,6 +5,7 @@ import math
 import naive
 import numpy as np
 import strategies as draws
+from hypothesis import assume
 from hypothesis import strategies as st
 from naive import indexing as loops
 
@@ -138,11 +139,12 @@ def small_numbers(draw):
 
 
 @st.composite
-def classes(draw):
+def classes(draw, stated):
     count = draw(st.sampled_from(draws.SOME))
-    ids = draw(draws.integers(draw(draws.shapes(most=3)), 0, count))
-    stated = st.sampled_from([count, -1] if ids.size else [count])
-    return draws.Call((ids,), {"num_classes": draw(stated)})
+    ids = draw(draws.integers(draw(draws.shapes(least=0 if stated else 1, most=3)), 0, count))
+    if not stated:
+        assume(ids.size)
+    return draws.Call((ids,), {"num_classes": count if stated else -1})
 
 
 @st.composite
@@ -182,7 +184,8 @@ CASES = [
     Case(mg.bincount, loops.bincount, small_numbers()),
     Case(tril_indices, loops.tril_indices, matrix()),
     Case(triu_indices, loops.triu_indices, matrix()),
-    Case(mg.one_hot, loops.one_hot, classes()),
+    Case(mg.one_hot, loops.one_hot, classes(stated=True)),
+    Case(mg.one_hot, loops.one_hot, classes(stated=False)),
 ]  # fmt: skip
 
 # What the table names under another name.

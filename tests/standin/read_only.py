@@ -1,6 +1,6 @@
 """A pytest plugin: NumPy arrays that ops give may not be written to.
 
-So whoever writes into the result of an op, which may be a view or serve elsewhere too, is found out.
+So whoever writes into the result of an op, which may be a view or serve elsewhere, is found out.
 """
 
 import numpy as np
