@@ -3,12 +3,12 @@
 Floors; a file imports only from the floors below its own.
 
     5  jsl           the application
-    3  nn  optim  transforms  observers  testing
-                                   layers, optimizers, grad and vmap, profiles, the checker of ops
+    3  nn  optim  transforms  capture  observers  testing
+                                   layers, optimizers, grad and vmap, jit, profiles, the checker
     2  ops                         one formula an op
     1  graph  operations  autodiff
                                    Tensor, Op, gradients: the heart, in three chapters
-    0  arguments  backend  batched  errors  kernels  random  runs  trees  writes
+    0  arguments  backend  batched  errors  kernels  programs  random  runs  trees  writes
 """
 
 __version__ = "0.1.0"
@@ -34,6 +34,7 @@ from minigrad.ops.softmaxes import *
 from minigrad.ops.sorting import *
 
 from minigrad import nn, optim, transforms  # isort: skip  (they stand on the ops)
+from minigrad.capture import jit  # isort: skip
 from minigrad.transforms import (  # isort: skip
     checkpoint, custom_vjp, grad, hessian, hvp, jacfwd, jacrev, jvp, value_and_grad, vjp, vmap,
 )  # fmt: skip
@@ -41,7 +42,7 @@ from minigrad.transforms import (  # isort: skip
 __all__ = [
     "Op", "Tensor", "autodiff", "backend", "checkpoint", "custom_vjp", "detect_anomaly",
     "enable_grad", "errors", "explain", "explain_grad", "grad", "gradients", "hessian", "hvp",
-    "jacfwd", "jacrev", "jvp", "kernels", "nn", "no_grad", "observers", "op", "ops", "optim",
+    "jacfwd", "jacrev", "jit", "jvp", "kernels", "nn", "no_grad", "observers", "op", "ops", "optim",
     "primitive", "profile", "random", "runs", "transforms", "value_and_grad", "vjp", "vmap",
 ]  # fmt: skip
 __all__ += ops.__all__

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.backend import array_module, is_array, modes, switched, to_numpy
+from minigrad.backend import array_module, is_array, modes, sample, switched, to_numpy
 from minigrad.errors import GradientError, ShapeError
 from minigrad.graph import (
     Node,
@@ -69,8 +69,13 @@ def gradients(
         return dict(zip(inputs, found, strict=True))
     if type(inputs) is Tensor:
         return gradients(outputs, [inputs], grad_outputs, **options)[0]
+    if not isinstance(inputs, Sequence):
+        raise TypeError(
+            f"gradients: inputs must be a Tensor, a sequence of them or a mapping of names to them, "
+            f"and came as {type(inputs).__name__}; of a module give dict(m.named_parameters())"
+        )
     inputs = list(inputs)
-    if not isinstance(outputs, Sequence):
+    if type(outputs) is Tensor or not isinstance(outputs, list | tuple):
         outputs, grad_outputs = [outputs], [grad_outputs]
     elif grad_outputs is None:
         grad_outputs = [None] * len(outputs)
@@ -78,11 +83,12 @@ def gradients(
         raise ShapeError(
             f"gradients: {len(grad_outputs)} grad_outputs for {len(outputs)} outputs; give one each"
         )
-    for x in inputs:
+    for i, x in enumerate(inputs):
         if type(x) is not Tensor or not x.requires_grad:
+            came = f"{x.name or 'tensor'}, {sample(x)}," if type(x) is Tensor else sample(x)
             raise GradientError(
-                "gradients: an input is not tracked; make it with requires_grad=True before it is "
-                "used"
+                f"gradients: an input is not tracked (number {i}: {came}); give Tensors made with "
+                f"requires_grad=True before they are used"
             )
     sums, _ = walk(outputs, grad_outputs, inputs, create_graph, retain_graph)
     found = [sums.get(x.edge or x) for x in inputs]
@@ -117,11 +123,16 @@ def backward(
     sums, mine = walk([self], [gradient], None, create_graph, retain_graph)
     for leaf, total in sums.items():
         if leaf.grad is not None:
-            if create_graph or leaf.grad.requires_grad:
+            if type(leaf.grad) is not Tensor:
+                raise TypeError(
+                    f"backward: .grad of {leaf.name or 'a leaf'} was set to {sample(leaf.grad)}; it "
+                    f"must be a Tensor or None"
+                )
+            if create_graph or leaf.grad.requires_grad or modes.get().capture is not None:
                 leaf.grad = leaf.grad + total
             else:
                 leaf.grad.data += total
-        elif type(total) is Tensor and total.requires_grad:
+        elif type(total) is Tensor and (total.requires_grad or modes.get().capture is not None):
             leaf.grad = total
         else:
             # A leaf's gradient is its own: contributions may be views or serve elsewhere too.
@@ -146,9 +157,10 @@ def walk(
         {leaf or edge: gradient}, of arrays, or of Tensors with `create_graph`; and the set of those
         whose gradient was allocated here and is known to nobody else.
     """
-    found = [
-        (y.edge or y, _seed(y, g, create_graph)) for y, g in zip(outputs, grad_outputs, strict=True)
-    ]
+    # While a step is captured, the rules' ops must be seen, operators too: they get Tensors.
+    as_tensors = create_graph or modes.get().capture is not None
+    seeds = [_seed(y, g, as_tensors) for y, g in zip(outputs, grad_outputs, strict=True)]
+    found = [(y.edge or y, g) for y, g in zip(outputs, seeds, strict=True)]
     retain = create_graph if retain_graph is None else retain_graph
     line = "" if retain else caller()
     wanted = None if inputs is None else {x.edge or x for x in inputs}
@@ -171,7 +183,7 @@ def walk(
                         total += g
                     else:
                         total = total + g
-                        if not create_graph:
+                        if not as_tensors:
                             mine.add(target)
                         whole = type(total) is Tensor or is_array(total)
                         sums[target] = total if whole else np.asarray(total)  # a scalar
@@ -207,7 +219,7 @@ def walk(
                     for e in edges
                 )
             began = time.perf_counter() if observers else 0.0
-            found = node.pull_back(g, useful, create_graph)
+            found = node.pull_back(g, useful, as_tensors)
             for observer in observers:
                 observer.pulled_back(node, g, found, time.perf_counter() - began)
             if not retain:
@@ -235,9 +247,11 @@ def _hooked(sums: dict[Any, Any], target: Any, hooks: list[Callable]) -> None:
             sums[target] = new if new.dtype == g.dtype else new.astype(g.dtype)
 
 
-def _seed(y: Tensor, g: Any, create_graph: bool) -> Any:
+def _seed(y: Tensor, g: Any, as_tensors: bool) -> Any:
     """The gradient that a walk starts with at output `y`."""
-    if type(y) is not Tensor or not y.requires_grad:
+    if type(y) is not Tensor:
+        raise TypeError(f"gradients: the output must be a Tensor, and is {sample(y)}")
+    if not y.requires_grad:
         raise GradientError(
             "the output does not depend on any tracked tensor: was it computed under no_grad, from "
             "detached tensors, or from parameters without requires_grad?"
@@ -249,7 +263,7 @@ def _seed(y: Tensor, g: Any, create_graph: bool) -> Any:
                 f"first (for example with .sum())"
             )
         g = array_module(y._data).ones_like(y._data)
-    elif not (create_graph and type(g) is Tensor):
+    elif not (as_tensors and type(g) is Tensor):
         g = as_array(g)
         modules = array_module(g), array_module(y._data)
         if modules[0] is not modules[1] and not any(hasattr(m, "settle") for m in modules):
@@ -259,7 +273,7 @@ def _seed(y: Tensor, g: Any, create_graph: bool) -> Any:
     if g.dtype != y.dtype:
         g = g.astype(y.dtype)
     g = fit_levels(g, y._data)
-    return wrap(g) if create_graph and type(g) is not Tensor else g
+    return wrap(g) if as_tensors and type(g) is not Tensor else g
 
 
 def _usefulness(

@@ -36,6 +36,7 @@ class Modes(NamedTuple):
     observers: tuple = ()  # who is told of every op (`minigrad.observers`)
     levels: tuple[int, ...] = ()  # the hidden batch axes of the `vmap`s in progress
     differentiating: int = 0  # how many transforms of `minigrad.transforms` are in progress
+    capture: Any = None  # the `minigrad.capture.Tracer` that writes down every op
 
 
 modes: ContextVar[Modes] = ContextVar("minigrad_modes", default=Modes())  # noqa: B039 (immutable)

@@ -7,6 +7,7 @@
     ├── GradientError         what cannot be differentiated, or no longer    (a RuntimeError)
     │   └── AnomalyError      a bad number, under `detect_anomaly`           (an ArithmeticError)
     ├── LinAlgError           a matrix without an inverse or a root          (NumPy's as well)
+    ├── CaptureError          a step that jit cannot repeat                  (a RuntimeError)
     ├── BackendError          an array module that is absent or mixed        (a RuntimeError)
     ├── StateError            a state dictionary that does not fit a model   (a ValueError)
     ├── GroupError            unknown groups, sub-models that differ         (a ValueError)
@@ -37,6 +38,10 @@ class DtypeError(MinigradError, TypeError):
 
 class GradientError(MinigradError, RuntimeError):
     """A derivative that does not exist, or a graph that is gone."""
+
+
+class CaptureError(MinigradError, RuntimeError):
+    """A step cannot be captured, or what was captured does not repeat it."""
 
 
 class AnomalyError(GradientError, ArithmeticError):

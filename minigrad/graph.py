@@ -61,11 +61,28 @@ class Tensor(Manners):
         self.requires_grad = False
         self.requires_grad_(requires_grad)
 
+    def __init_subclass__(cls) -> None:
+        raise TypeError(
+            f"{cls.__name__}: Tensor cannot be subclassed, as ops give plain Tensors; write "
+            f"functions of tensors, or a Module that holds one"
+        )
+
     def _set_data(self, array: Any) -> None:
+        capture = modes.get().capture
         if array is self._data:  # `x.data += 1` ends here
+            if capture is not None:
+                capture.refuse_write()
             writes.wrote(array)
         else:
-            self._data = as_array(array)
+            if capture is not None:
+                capture.assigned(self, as_array(array))
+            array = as_array(array)
+            if self.requires_grad and array.dtype.kind not in "fV":
+                raise DtypeError(
+                    f"Tensor: .data of a tensor that requires gradients must be floating-point, and "
+                    f"got {array.dtype}; cast it, or call requires_grad_(False) first"
+                )
+            self._data = array
 
     data = property(operator.attrgetter("_data"), _set_data)
     shape = property(operator.attrgetter("_data.shape"))
@@ -180,6 +197,8 @@ class Node:
         inputs = saved
         if as_tensors:
             inputs = tuple(map(_as_tensor, saved, parents))
+            if modes.get().capture is not None:  # operators on plain arrays would not be seen
+                inputs = tuple(wrap(x) if is_array(x) else x for x in inputs)
             if isinstance(output, tuple):
                 output = tuple(_as_tensor(y, Slot(self, i)) for i, y in enumerate(output))
             else:

@@ -330,10 +330,57 @@ def stream(source: Key | int) -> Iterator[Stream]:
         _blocks.set(tuple(other for other in _blocks.get() if other is not own))
 
 
+class _Recorder:
+    """Stands for the current stream, and writes down what it gives."""
+
+    def __init__(self, keys: list[Key]):
+        self.keys = keys
+        self.draw = _current().next_key
+
+    def next_key(self) -> Key:
+        key = self.draw()
+        self.keys.append(key)
+        return key
+
+
+class _Player:
+    """Gives keys that were drawn before."""
+
+    def __init__(self, keys: list[Key]):
+        self.keys = iter(keys)
+
+    def next_key(self) -> Key:
+        return next(self.keys)
+
+
+@contextmanager
+def recorded(keys: list[Key]) -> Iterator[None]:
+    """Inside the block, every key that is drawn from the current stream is added to `keys`."""
+    token = _blocks.set((*_blocks.get(), _Recorder(keys)))
+    try:
+        yield
+    finally:
+        _blocks.reset(token)
+
+
+@contextmanager
+def replayed(keys: list[Key]) -> Iterator[None]:
+    """Inside the block, `next_key` gives `keys`, one after the other."""
+    token = _blocks.set((*_blocks.get(), _Player(keys)))
+    try:
+        yield
+    finally:
+        _blocks.reset(token)
+
+
 def next_key() -> Key:
     """The next key of the current stream: the innermost block's, or else the default one's."""
+    return _current().next_key()
+
+
+def _current() -> Any:
     if blocks := _blocks.get():
-        return blocks[-1].next_key()
+        return blocks[-1]
     if (current := _default.get()) is None:
         _default.set(current := Stream(0))
-    return current.next_key()
+    return current

@@ -22,6 +22,7 @@ FLOORS = {
     "minigrad.backend": 0,
     "minigrad.batched": 0,
     "minigrad.kernels": 0,
+    "minigrad.programs": 0,
     "minigrad.random": 0,
     "minigrad.runs": 0,
     "minigrad.trees": 0,

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from minigrad.kernels import cpu
+from minigrad.kernels import compiling, cpu
 
 DTYPES = ["float32", "float64"]
 RTOL = {"float32": 2e-6, "float64": 1e-13}
@@ -501,7 +501,6 @@ LOOPS = {
         lambda dx, g, x: cpu.cross_entropy_grad_loop(dx, g, x, np.arange(3), -1, 0.1),
         lambda C: [(3, C), (3,), (3, C)],
     ),
-    "add_product": (cpu.add_product, lambda C: [(4, C), (4, 8), (8, C)]),
 }
 
 
@@ -615,7 +614,7 @@ def test_without_a_place_for_a_cache_kernels_compile_all_the_same(monkeypatch):
 
         return decorate
 
-    monkeypatch.setattr(cpu, "njit", nowhere)
-    function, options = cpu.compiled(len)
+    monkeypatch.setattr(compiling, "njit", nowhere)
+    function, options = compiling.compiled(len)
     assert function is len
     assert options["nogil"]

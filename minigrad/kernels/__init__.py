@@ -52,6 +52,29 @@ def prefer(kernels: bool) -> bool:
     return use(kernels) if _decision is None else _decision
 
 
+_threads = 0
+
+
+def get_num_threads() -> int:
+    """How many threads may work on one program: as set, else as many as there are cores."""
+    return _threads or len(_cores())
+
+
+def set_num_threads(number: int) -> None:
+    """Let at most `number` threads work on one program (`mg.jit`) from now on; 0 for all cores."""
+    global _threads
+    if number < 0:
+        raise ValueError(f"set_num_threads: expected a number of threads, or 0; got {number}")
+    _threads = int(number)
+
+
+def _cores() -> range:
+    """As many as this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return range(len(os.sched_getaffinity(0)))
+    return range(os.cpu_count() or 1)
+
+
 @cache
 def find(name: str) -> Callable | None:
     """The CPU kernel called `name`; None if kernels are off or there is none."""

@@ -30,8 +30,12 @@ from collections.abc import Callable, Iterable
 from types import NotImplementedType
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import overload
+
+from minigrad.kernels.attention import attention_grad_loop, attention_loop
+from minigrad.kernels.compiling import compiled
+from minigrad.kernels.vectors import fill, fma, load, store, total
 
 __all__ = [
     "adam_step",
@@ -49,19 +53,6 @@ __all__ = [
 
 Array = np.ndarray
 Declined = NotImplementedType
-
-# "nnan" and "ninf" are left out on purpose: see above.
-FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
-
-
-def compiled(function: Callable) -> Callable:
-    """Decorator: a loop in Numba, kept on disk if there is anywhere that it may be written."""
-    options = {"nogil": True, "error_model": "numpy", "fastmath": FASTMATH}
-    try:
-        return njit(cache=True, **options)(function)
-    except RuntimeError:  # neither beside this file nor in a home directory
-        return njit(**options)(function)
-
 
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 INT64, BOOL = np.dtype(np.int64), np.dtype(np.bool_)
@@ -230,49 +221,84 @@ def softmax_grad(g: Array, y: Array, *, axis: int) -> Array | Declined:
 
 
 @compiled
-def mean_and_rstd(x, i, eps):
-    """Mean and 1 / sqrt(biased variance + eps) of row i, which the second pass finds in cache."""
-    D = x.shape[1]
-    mean = 0.0
-    for j in range(D):
-        mean += x[i, j]
-    m = x.dtype.type(mean / D)
-    variance = x.dtype.type(0)
-    for j in range(D):
-        variance += (x[i, j] - m) * (x[i, j] - m)
-    return m, x.dtype.type(1.0 / math.sqrt(variance / D + eps))
+def row_sum(x, start, n, shift):
+    """The sum of n elements from `start` on, each less `shift`, and that of their squares."""
+    zero = x.dtype.type(0)
+    low, sums, squares = fill(shift, 16), fill(zero, 16), fill(zero, 16)
+    whole = n // 16 * 16
+    for j in range(0, whole, 16):
+        v = load(x, start + j, 16) - low
+        sums = sums + v
+        squares = fma(v, v, squares)
+    s, q = total(sums), total(squares)
+    for j in range(whole, n):
+        v = x[start + j] - shift
+        s += v
+        q += v * v
+    return s, q
+
+
+@compiled
+def mean_and_rstd(x, start, n, eps):
+    """Mean and 1 / sqrt(biased variance + eps) of a row, which the second pass finds in cache."""
+    number = x.dtype.type
+    mean = number(row_sum(x, start, n, number(0))[0] / n)
+    rest, squares = row_sum(x, start, n, mean)
+    return number(mean + rest / n), number(1.0 / math.sqrt(squares / n + eps))
 
 
 @compiled
 def layer_norm_loop(y, x, weight, bias, eps):
-    for i in range(x.shape[0]):
-        mean, rstd = mean_and_rstd(x, i, eps)
-        for j in range(x.shape[1]):
-            y[i, j] = (x[i, j] - mean) * rstd * weight[j] + bias[j]
+    n = x.shape[1]
+    whole = n // 16 * 16
+    y, x = y.reshape(-1), x.reshape(-1)
+    for start in range(0, x.size, max(n, 1)):
+        mean, rstd = mean_and_rstd(x, start, n, eps)
+        low, scale = fill(mean, 16), fill(rstd, 16)
+        for j in range(0, whole, 16):
+            v = (load(x, start + j, 16) - low) * scale
+            store(y, start + j, fma(v, load(weight, j, 16), load(bias, j, 16)))
+        for j in range(whole, n):
+            y[start + j] = (x[start + j] - mean) * rstd * weight[j] + bias[j]
 
 
 @compiled
 def layer_norm_grad_loop(dx, dweight, dbias, g, x, weight, eps):
     # With n = (x - mean) * rstd and h = g * weight: dx = rstd * (h - mean(h) - n * mean(h * n)).
-    # The sums over rows can be long and one by one, so they are kept in float64.
-    zero = x.dtype.type(0)
-    sums = np.zeros((2, x.shape[1]), np.float64)
-    for i in range(x.shape[0]):
-        mean, rstd = mean_and_rstd(x, i, eps)
-        h_sum, hn_sum = zero, zero
-        for j in range(x.shape[1]):
-            h = g[i, j] * weight[j]
+    n, zero = x.shape[1], x.dtype.type(0)
+    whole = n // 16 * 16
+    dx, g, x = dx.reshape(-1), g.reshape(-1), x.reshape(-1)
+    for j in range(n):
+        dweight[j] = zero
+        dbias[j] = zero
+    for start in range(0, x.size, max(n, 1)):
+        mean, rstd = mean_and_rstd(x, start, n, eps)
+        low, scale = fill(mean, 16), fill(rstd, 16)
+        h_sums, hn_sums = fill(zero, 16), fill(zero, 16)
+        for j in range(0, whole, 16):
+            v, e = (load(x, start + j, 16) - low) * scale, load(g, start + j, 16)
+            h = e * load(weight, j, 16)
+            h_sums = h_sums + h
+            hn_sums = fma(h, v, hn_sums)
+            store(dweight, j, fma(e, v, load(dweight, j, 16)))
+            store(dbias, j, e + load(dbias, j, 16))
+        h_sum, hn_sum = total(h_sums), total(hn_sums)
+        for j in range(whole, n):
+            v = (x[start + j] - mean) * rstd
+            h = g[start + j] * weight[j]
             h_sum += h
-            hn_sum += h * ((x[i, j] - mean) * rstd)
-        h_mean, hn_mean = x.dtype.type(h_sum / x.shape[1]), x.dtype.type(hn_sum / x.shape[1])
-        for j in range(x.shape[1]):
-            n = (x[i, j] - mean) * rstd
-            dx[i, j] = rstd * (g[i, j] * weight[j] - h_mean - n * hn_mean)
-            sums[0, j] += g[i, j] * n
-            sums[1, j] += g[i, j]
-    for j in range(x.shape[1]):
-        dweight[j] = sums[0, j]
-        dbias[j] = sums[1, j]
+            hn_sum += h * v
+            dweight[j] += g[start + j] * v
+            dbias[j] += g[start + j]
+        h_mean, hn_mean = x.dtype.type(h_sum / n), x.dtype.type(hn_sum / n)
+        h_low, hn_low = fill(h_mean, 16), fill(hn_mean, 16)
+        for j in range(0, whole, 16):
+            v = (load(x, start + j, 16) - low) * scale
+            h = load(g, start + j, 16) * load(weight, j, 16)
+            store(dx, start + j, scale * (h - h_low - v * hn_low))
+        for j in range(whole, n):
+            v = (x[start + j] - mean) * rstd
+            dx[start + j] = rstd * (g[start + j] * weight[j] - h_mean - v * hn_mean)
 
 
 def layer_norm(
@@ -302,142 +328,8 @@ def layer_norm_grad(
 
 
 # --- attention ------------------------------------------------------------------------------------
-#
-# One head of one sample at a time, a block of at most ROWS queries at a time. A head's columns of
-# q, k, v are copied to small tiles, so that all products below run along contiguous rows:
-#
-#     scores (rows, S) = q (rows, D) @ k.T (D, S)     out (rows, E) = p (rows, S) @ v (S, E)
-#
-# Tiles are padded with zeros, channels and keys to a multiple of LANES, queries of 4: no loop has a
-# ragged end. Padded keys score -inf, so they weigh nothing. The scores of one block is all that is
-# kept of (B, H, T, S).
-# The backward pass computes p again from q and k:
-#
-#     ds = p * (g @ v.T - rowsum(p * (g @ v.T)))      dq = ds @ k    dk = ds.T @ q    dv = p.T @ g
 
-LANES = 8
-ROWS = 32
 NO_MASK = np.empty((0, 0, 0, 0), np.bool_)
-
-
-@compiled
-def padded(n, step):
-    return (n + step - 1) // step * step
-
-
-@compiled
-def add_product(c, a, b):
-    """`c += a @ b`. Two rows of `a` by four of `b` at a time: what is loaded is used often.
-
-    Shapes (m, n), (m, k), (k, n) with m even and k a multiple of 4; `a` may have any strides.
-    """
-    for i in range(0, a.shape[0], 2):
-        for k in range(0, a.shape[1], 4):
-            p0, p1, p2, p3 = a[i, k], a[i, k + 1], a[i, k + 2], a[i, k + 3]
-            q0, q1, q2, q3 = a[i + 1, k], a[i + 1, k + 1], a[i + 1, k + 2], a[i + 1, k + 3]
-            for j in range(c.shape[1]):
-                b0, b1, b2, b3 = b[k, j], b[k + 1, j], b[k + 2, j], b[k + 3, j]
-                c[i, j] += p0 * b0 + p1 * b1 + p2 * b2 + p3 * b3
-                c[i + 1, j] += q0 * b0 + q1 * b1 + q2 * b2 + q3 * b3
-
-
-@compiled
-def load(tile, x, b, row, rows, column, columns, scale):
-    """`tile = scale * x[b, row:row+rows, column:column+columns]`, then rows of zeros."""
-    for i in range(rows):
-        for j in range(columns):
-            tile[i, j] = x[b, row + i, column + j] * scale
-    clear(tile, rows)
-
-
-@compiled
-def store(x, tile, b, row, rows, column, columns, scale):
-    """`x[b, row:row+rows, column:column+columns] = scale * tile`."""
-    for i in range(rows):
-        for j in range(columns):
-            x[b, row + i, column + j] = tile[i, j] * scale
-
-
-@compiled
-def probabilities(p, scores, q, k_t, keys, mask, b, h, row, rows, causal):
-    """Softmax of the masked scores of `rows` queries from `row` on, into `p`."""
-    clear(scores, 0)
-    add_product(scores, q, k_t)
-    for i in range(rows):
-        stop = min(keys, row + i + 1) if causal else keys
-        for j in range(stop, scores.shape[1]):
-            scores[i, j] = -np.inf
-        if mask.size:
-            # A side of 1 stands for all indices.
-            mb = b if mask.shape[0] > 1 else 0
-            mh = h if mask.shape[1] > 1 else 0
-            mi = row + i if mask.shape[2] > 1 else 0
-            step = 1 if mask.shape[3] > 1 else 0
-            for j in range(stop):
-                if not mask[mb, mh, mi, j * step]:
-                    scores[i, j] = -np.inf
-        softmax_row(p, scores, i)
-    clear(p, rows)
-
-
-@compiled
-def attention_loop(out, q, k, v, mask, heads, causal, scale):
-    T, S = q.shape[1], k.shape[1]
-    D, E = q.shape[2] // heads, v.shape[2] // heads
-    R, S_ = min(ROWS, padded(max(T, 1), 4)), padded(S, LANES)
-    D_, E_ = padded(D, LANES), padded(E, LANES)
-    dtype, one, scale = q.dtype, q.dtype.type(1), q.dtype.type(scale)
-    k_t, v_tile = np.zeros((D_, S_), dtype), np.zeros((S_, E_), dtype)
-    q_tile, scores = np.zeros((R, D_), dtype), np.zeros((R, S_), dtype)
-    p, out_tile = np.zeros((R, S_), dtype), np.zeros((R, E_), dtype)
-    for b in range(q.shape[0]):
-        for h in range(heads):
-            load(k_t.T, k, b, 0, S, h * D, D, one)
-            load(v_tile, v, b, 0, S, h * E, E, one)
-            for row in range(0, T, R):
-                rows = min(R, T - row)
-                load(q_tile, q, b, row, rows, h * D, D, scale)
-                probabilities(p, scores, q_tile, k_t, S, mask, b, h, row, rows, causal)
-                clear(out_tile, 0)
-                add_product(out_tile, p, v_tile)
-                store(out, out_tile, b, row, rows, h * E, E, one)
-
-
-@compiled
-def attention_grad_loop(dq, dk, dv, g, q, k, v, mask, heads, causal, scale):
-    T, S = q.shape[1], k.shape[1]
-    D, E = q.shape[2] // heads, v.shape[2] // heads
-    R, S_ = min(ROWS, padded(max(T, 1), 4)), padded(S, LANES)
-    D_, E_ = padded(D, LANES), padded(E, LANES)
-    dtype, one, scale = q.dtype, q.dtype.type(1), q.dtype.type(scale)
-    k_t, v_t = np.zeros((D_, S_), dtype), np.zeros((E_, S_), dtype)
-    q_tile, g_tile = np.zeros((R, D_), dtype), np.zeros((R, E_), dtype)
-    k_tile, dq_tile = np.zeros((S_, D_), dtype), np.zeros((R, D_), dtype)
-    p, dp, ds = np.zeros((R, S_), dtype), np.zeros((R, S_), dtype), np.zeros((R, S_), dtype)
-    dk_tile, dv_tile = np.zeros((S_, D_), dtype), np.zeros((S_, E_), dtype)
-    for b in range(q.shape[0]):
-        for h in range(heads):
-            load(k_t.T, k, b, 0, S, h * D, D, one)
-            load(k_tile, k, b, 0, S, h * D, D, one)
-            load(v_t.T, v, b, 0, S, h * E, E, one)
-            clear(dk_tile, 0)
-            clear(dv_tile, 0)
-            for row in range(0, T, R):
-                rows = min(R, T - row)
-                load(q_tile, q, b, row, rows, h * D, D, scale)  # so dk comes out scaled
-                load(g_tile, g, b, row, rows, h * E, E, one)
-                # The scores lie in ds until ds is known.
-                probabilities(p, ds, q_tile, k_t, S, mask, b, h, row, rows, causal)
-                clear(dp, 0)
-                add_product(dp, g_tile, v_t)
-                softmax_grad_loop(ds, dp, p)
-                clear(dq_tile, 0)
-                add_product(dq_tile, ds, k_tile)
-                store(dq, dq_tile, b, row, rows, h * D, D, scale)
-                add_product(dk_tile, ds.T, q_tile)
-                add_product(dv_tile, p.T, g_tile)
-            store(dk, dk_tile, b, 0, S, h * D, D, one)
-            store(dv, dv_tile, b, 0, S, h * E, E, one)
 
 
 def attention_mask(

@@ -23,6 +23,14 @@ def Parameter(data: Any, requires_grad: bool = True) -> Tensor:
     return Tensor(xp().asarray(data), requires_grad, name="parameter")
 
 
+_changes = [0]
+
+
+def changes() -> int:
+    """How often an attribute of any module has been set so far."""
+    return _changes[0]
+
+
 class Module:
     """A function with parameters. Subclasses set attributes and define `forward`.
 
@@ -37,6 +45,10 @@ class Module:
 
     training = True
     _hooks: dict[str, list[Callable]] | None = None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+        _changes[0] += 1
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} must define forward")

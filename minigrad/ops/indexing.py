@@ -14,7 +14,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from minigrad.autodiff import Tensor, as_array, beside, op, primitive, wrap
-from minigrad.backend import array_module, is_array, xp
+from minigrad.backend import array_module, is_array, modes, xp
 from minigrad.errors import DtypeError, OutOfRangeError, ShapeError
 from minigrad.ops.elementwise import _match
 from minigrad.ops.elementwise import where as choice
@@ -29,11 +29,11 @@ __all__ = [
 
 
 def refuse_if_batched(name: str, array, alternative: str) -> None:
-    """Raise if `array`, whose values decide the shape of a result, holds several examples."""
-    if getattr(array, "hides_a_batch_axis", False):
+    """Raise if `array`, whose values decide the shape of a result, stands for several arrays."""
+    if getattr(array, "hides_a_batch_axis", False) or modes.get().capture is not None:
         raise ShapeError(
             f"{name}: the shape of the result depends on values, which differ from example to "
-            f"example under vmap and jit; {alternative}"
+            f"example under vmap, and from call to call under jit; {alternative}"
         )
 
 

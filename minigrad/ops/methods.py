@@ -78,10 +78,12 @@ class Manners:
         """The only element as a Python number; ShapeError unless there is exactly one."""
         if self.size != 1:
             raise ShapeError(f"item(): the tensor has {self.size} elements, shape {self.shape}")
+        refuse_while_capturing("item()")
         return self.data.item()
 
     def tolist(self) -> Any:
         """The elements as (nested) lists of Python numbers."""
+        refuse_while_capturing("tolist()")
         return to_numpy(self.data).tolist()
 
     def __bool__(self) -> bool:
@@ -90,6 +92,7 @@ class Manners:
                 f"the truth value of a tensor of shape {self.shape} is ambiguous; use .any() or "
                 f".all()"
             )
+        refuse_while_capturing("a truth value")
         return bool(self.data.item())
 
     def __float__(self) -> float:
@@ -103,7 +106,7 @@ class Manners:
             raise TypeError(
                 f"only 0-d integer tensors can be an index, this one is {self.dtype} {self.shape}"
             )
-        return int(self.data.item())
+        return int(self.item())
 
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec else str(self)
@@ -160,6 +163,12 @@ class Manners:
             TypeError: the tensor or the value is tracked, so its history would no longer be true.
         """
         _refuse_write(self, value)
+        if (capture := modes.get().capture) is not None:
+            if index is not Ellipsis:
+                capture.refuse_write()
+            value = value if type(value) is Tensor else Tensor(value)
+            self.data = (ops.zeros_like(self) + value).data
+            return
         if isinstance(index, tuple):
             index = tuple(i.data if type(i) is Tensor else i for i in index)
         elif type(index) is Tensor:
@@ -363,6 +372,7 @@ class Manners:
             raise GradientError(
                 "numpy(): the tensor is tracked for gradients; write x.detach().numpy()"
             )
+        refuse_while_capturing("numpy()")
         return to_numpy(self.data)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
@@ -399,6 +409,12 @@ class Manners:
         if function in (np.shape, np.ndim, np.size) and len(args) == 1 and not kwargs:
             return getattr(args[0], function.__name__)  # what an array is needs no derivative
         return _op_named(function)(*args, **kwargs)
+
+
+def refuse_while_capturing(what: str) -> None:
+    """Raise if a step is being captured, which must not hang on values."""
+    if (capture := modes.get().capture) is not None:
+        capture.refuse(what)
 
 
 def _refuse_write(x: Tensor, value: Any) -> None:

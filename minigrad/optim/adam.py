@@ -1,11 +1,13 @@
 """Adam."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
 from minigrad import kernels
 from minigrad.optim.optimizer import Flat, Optimizer, runs
+from minigrad.programs import Instruction
 
 
 class Adam(Optimizer):
@@ -41,16 +43,51 @@ class Adam(Optimizer):
         super().__init__(parameters)
         self.lr, self.betas, self.eps, self.weight_decay = lr, betas, eps, weight_decay
 
-    def update(self, flat: Flat, present: np.ndarray) -> None:
-        m, v = flat.moments.values()
+    def options(self) -> dict[str, float]:
+        """What one step is told, as it is now."""
         # float(): a learning rate from a schedule may be a NumPy scalar, which would lift float32.
-        options = {
+        return {
             "lr": float(self.lr),
             "beta1": float(self.betas[0]),
             "beta2": float(self.betas[1]),
             "eps": float(self.eps),
             "weight_decay": float(self.weight_decay),
         }
+
+    def captured(self, flat: Flat, present: np.ndarray) -> tuple[Instruction, Callable[[], None]]:
+        if flat.xp is not np or flat.weights.dtype.itemsize < 4 or not kernels.in_use():
+            return super().captured(flat, present)
+        buffers = flat.weights, flat.gradients, *flat.moments.values()
+        # One segment for each parameter; neighbours are one while they count the same steps.
+        starts, stops = flat.starts[present], flat.stops[present]
+        cuts = np.flatnonzero(starts[1:] != stops[:-1]) + 1
+        joined_starts, joined_stops = starts[[0, *cuts]], stops[[*(cuts - 1), -1]]
+        segments = np.zeros((3, len(present)), np.int64)
+        numbers = np.zeros(7)
+
+        def prepare() -> None:
+            flat.steps[present] += 1
+            steps = flat.steps[present]
+            first, last = starts, stops
+            if (steps == steps[0]).all():
+                first, last, steps = joined_starts, joined_stops, steps[0]
+            count = len(first)
+            for row, values in zip(segments, (first, last, steps), strict=True):
+                row[:count] = values
+            numbers[:] = (*self.options().values(), 0.0, count)
+            numbers[4:6] = 1.0, self.weight_decay
+
+        words = [*(b.ctypes.data for b in buffers), flat.weights.size]
+        words += [*(row.ctypes.data for row in segments), numbers.ctypes.data]
+        from minigrad.kernels import machine  # imports Numba: only for who captures
+
+        return Instruction(
+            "adam", machine.adam(flat.weights.dtype), words, work=12 * flat.weights.size
+        ), prepare
+
+    def update(self, flat: Flat, present: np.ndarray) -> None:
+        m, v = flat.moments.values()
+        options = self.options()
         if flat.xp is np and (kernel := kernels.find("adam_step")) is not None:
             done = kernel(
                 flat.weights,

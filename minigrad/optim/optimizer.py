@@ -2,16 +2,17 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from minigrad.autodiff import Tensor, as_array
-from minigrad.backend import array_module, sample, to_numpy
+from minigrad.backend import array_module, modes, sample, to_numpy
 from minigrad.errors import ShapeError, StateError
 from minigrad.nn import Module
+from minigrad.programs import Instruction
 from minigrad.writes import wrote
 
 Parameters = Module | Mapping[str, Tensor] | Iterable[Tensor | tuple[str, Tensor]] | Tensor
@@ -117,6 +118,8 @@ class Optimizer:
                 f"step: gradients must have exactly the parameters' names; they differ in "
                 f"{sorted(gradients.keys() ^ self.parameters.keys())}"
             )
+        if (capture := modes.get().capture) is not None:
+            capture.updated(self, gradients)
         for flat in self.flats:
             flat.adopt()
             present = flat.collect(gradients)
@@ -126,6 +129,15 @@ class Optimizer:
                 for neighbours in np.split(present, np.flatnonzero(np.diff(present) != 1) + 1):
                     start, stop = flat.starts[neighbours[0]], flat.stops[neighbours[-1]]
                     wrote(flat.weights[start:stop])
+
+    def captured(self, flat: Flat, present: np.ndarray) -> tuple[Instruction, Callable[[], None]]:
+        """This update as an instruction of a program, and what to do before each run."""
+
+        def update() -> None:
+            flat.steps[present] += 1
+            self.update(flat, present)
+
+        return Instruction(type(self).__name__, function=update), lambda: None
 
     def update(self, flat: Flat, present: np.ndarray) -> None:
         """Change the weights of `present` parameters by `flat.gradients`; for subclasses."""

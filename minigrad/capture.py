@@ -1,0 +1,568 @@
+"""`mg.jit`: a step is watched once, and from then on repeated without Python's part in it.
+
+Jitted      the function that `jit` gives: one program for each signature of arguments
+Tracer      writes down the ops of a step while it runs
+Guard       what else the step depended on: settings of modules, numbers, parameters
+"""
+
+import functools
+import sys
+import types
+import warnings
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from minigrad import kernels, random
+from minigrad.autodiff import Tensor, caller, wrap
+from minigrad.backend import is_array, modes, switched, xp
+from minigrad.errors import CaptureError, ShapeError
+from minigrad.nn.module import Module, changes
+from minigrad.optim import Optimizer
+from minigrad.programs import Call, Drawn, Program, Update, Value
+from minigrad.trees import flatten
+
+__all__ = ["Jitted", "jit"]
+
+PLAIN = (bool, int, float, str, bytes, type(None))
+
+
+def jit(function: Callable | None = None, *, threads: int | None = None) -> Any:
+    """`function` as a program: watched at its first call, repeated from then on.
+
+    The function may be a whole training step (forward, `backward`, an optimizer's `step`), one that
+    gives losses and gradients, or a forward pass. Its first call with arguments of some shapes and
+    dtypes runs as ever while its ops are written down. What is repeated later is a program: no
+    graph is built, every array has its place, and passes over memory are put together. The second
+    call runs both, and compares them before the program is trusted.
+
+    Arrays are data; all else in the arguments, and what the function reads from outside (settings
+    of modules, numbers), is part of the program: if it changes, the function is watched again.
+    Parameters and an optimizer's learning rate are read anew in every call. Results are untracked.
+
+    Inside another transform, under `profile` or `detect_anomaly`, with tracked arguments and on a
+    device the function simply runs.
+
+    Args:
+        threads: how many may work on a large program; by default as `set_num_threads` says.
+
+    Raises:
+        CaptureError: the function reads values on the way (`item()`, `if x > 0`), or what the
+            program gives is not what the function gave.
+    """
+    if function is None:
+        return functools.partial(jit, threads=threads)
+    return Jitted(function, threads)
+
+
+class Jitted:
+    """A function that is repeated as a program; see `jit`."""
+
+    def __init__(self, function: Callable, threads: int | None = None):
+        functools.update_wrapper(self, function)
+        self.function, self.threads = function, threads
+        self.name = getattr(function, "__qualname__", type(function).__name__)
+        self._steps: dict[Any, Step] = {}
+        self._last: Step | None = None
+
+    def __get__(self, x: Any, owner: Any = None) -> Any:
+        return self if x is None else functools.partial(self, x)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        mode = modes.get()
+        if mode.observers or mode.levels or mode.differentiating or xp() is not np:
+            return self._simply(*flatten((args, kwargs)))
+        leaves, rebuild = flatten((args, kwargs))
+        arrays, key = [], []
+        for x in leaves:
+            if type(x) is Tensor:
+                if x.requires_grad and x.edge is not None:
+                    return self._simply(leaves, rebuild)
+                if not x.requires_grad:
+                    x = x.data
+            if type(x) is np.ndarray:
+                arrays.append(x)
+                key += (x.shape, x.dtype)
+            else:
+                key.append(x if type(x) in PLAIN else id(x))
+        signature = (len(args), *kwargs, mode.recording, *key)
+        try:
+            step = self._steps.get(signature)
+        except TypeError as error:
+            raise CaptureError(
+                f"jit: '{self.name}': an argument cannot be told apart: {error}"
+            ) from error
+        if step is None or not step.guard.holds():
+            step = self._steps[signature] = self._last = Step(self, leaves, rebuild)
+            return step.result
+        self._last = step
+        if not step.trusted:
+            return step.prove(arrays, leaves, rebuild)
+        return step.finish(step.program.run(arrays))
+
+    def _simply(self, leaves: list, rebuild: Callable) -> Any:
+        """The function as it is; arrays come as Tensors all the same."""
+        args, kwargs = rebuild([wrap(x) if is_array(x) else x for x in leaves])
+        return self.function(*args, **kwargs)
+
+    def program(self) -> str:
+        """The program of the last call: a line for each instruction, with shapes and times."""
+        if self._last is None:
+            raise CaptureError(f"jit: '{self.name}' has not been called yet")
+        step = self._last
+        kept = step.snapshot()
+        try:
+            return step.program.table(self.name)
+        finally:
+            step.restore(kept)
+
+
+def keep_array(tensor: Tensor, array: np.ndarray) -> None:
+    """Put a tensor's new values into the array that it had before."""
+    if tensor._data is not array:
+        array[...] = tensor._data
+        tensor._data = array
+
+
+class Step:
+    """One captured signature of a function.
+
+    Attributes:
+        program: what repeats it.
+        guard: what it depends on beside its arguments.
+        result: what the function gave while it was watched.
+        trusted: whether program and function have been compared.
+    """
+
+    def __init__(self, owner: Jitted, leaves: list, rebuild: Callable):
+        self.owner, self.trusted = owner, False
+        self.guard = Guard(owner.function, leaves)
+        tracer = Tracer(self.guard)
+        inputs, arguments = [], []
+        for x in leaves:
+            plain = type(x) is np.ndarray or (type(x) is Tensor and not x.requires_grad)
+            if plain:
+                array = np.array(x.data if type(x) is Tensor else x)
+                arguments.append(tracer.note(array, Value(array)))
+                x = wrap(array)
+            inputs.append(x)
+        args, kwargs = rebuild(inputs)
+        with _watched(owner.name, self.guard), random.recorded(tracer.keys):
+            observers = (*modes.get().observers, tracer)
+            with switched(observers=observers, capture=tracer):
+                y = owner.function(*args, **kwargs)
+        outs, self._rebuild = flatten(y)
+        self._kinds = [type(t) for t in outs]
+        self._constants = [None if self._is_result(t) else t for t in outs]
+        arrays = [t.data if type(t) is Tensor else t for t in outs if self._is_result(t)]
+        self.result = self._rebuild([wrap(t.data) if type(t) is Tensor else t for t in outs])
+        gradients = tracer.gradients_left()
+        self._holders = [p for p, _ in gradients]
+        self._count = len(arrays)
+        results = [tracer.value_of(a) for a in arrays] + [v for _, v in gradients]
+        self.assignments = tracer.finish_assignments()
+        self._assigned = tracer.assigned_tensors
+        self.optimizers = list({id(u.optimizer): u.optimizer for u in tracer.updates}.values())
+        self.constants = tracer.constants()
+        threads = owner.threads or kernels.get_num_threads()
+        self.program = Program(
+            tracer.calls, arguments, results, tracer.updates, self.assignments,
+            len(tracer.keys), threads,
+        )  # fmt: skip
+        self.guard.settle()
+
+    @staticmethod
+    def _is_result(x: Any) -> bool:
+        return type(x) in (Tensor, np.ndarray)
+
+    def finish(self, arrays: list[np.ndarray]) -> Any:
+        """The function's result from a run's; gradients that it leaves go to their tensors."""
+        for p, g in zip(self._holders, arrays[self._count :], strict=True):
+            p.grad = wrap(g)
+        found = iter(arrays)
+        return self._rebuild(
+            [
+                c if kind not in (Tensor, np.ndarray)
+                else wrap(next(found)) if kind is Tensor else next(found)
+                for kind, c in zip(self._kinds, self._constants, strict=True)
+            ]
+        )  # fmt: skip
+
+    # -- comparing
+
+    def snapshot(self) -> list[np.ndarray]:
+        """Copies of all that a run changes."""
+        return [np.array(a) for a in self._state()]
+
+    def restore(self, kept: list[np.ndarray]) -> None:
+        for a, old in zip(self._state(), kept, strict=True):
+            a[...] = old
+
+    def _state(self) -> Iterator[np.ndarray]:
+        for optimizer in self.optimizers:
+            for flat in optimizer.flats:
+                yield from (flat.weights, *flat.moments.values(), flat.steps)
+        for target, _ in self.assignments:
+            yield target
+
+    def prove(self, arrays: list[np.ndarray], leaves: list, rebuild: Callable) -> Any:
+        """Run program and function side by side; raise if they differ."""
+        before = self.snapshot()
+        keys = [random.next_key() for _ in range(self.program.keys_drawn)]
+        with random.replayed(keys):
+            mine = self.finish(self.program.run(arrays))
+        found = self.snapshot()
+        self.restore(before)
+        with random.replayed(keys):
+            theirs = self.owner._simply(leaves, rebuild)
+        for tensor, array in self._assigned:
+            keep_array(tensor, array)
+        pairs = [("a result", *p) for p in zip(_numbers(mine), _numbers(theirs), strict=True)]
+        pairs += [("the state afterwards", *p) for p in zip(found, self.snapshot(), strict=True)]
+        for what, a, b in pairs:
+            worst = _difference(a, b)
+            if not worst <= 1e-3 if what != "a result" else not worst <= 1e-4:
+                raise CaptureError(
+                    f"jit: the program of '{self.owner.name}' does not repeat the function: {what}, "
+                    f"{a.dtype} {a.shape}, is off by {worst:.1e} of its size. Something that "
+                    f"changes from call to call does not come in through the arguments, or is "
+                    f"computed with NumPy instead of ops. Taken as constant were: "
+                    f"{', '.join(self.constants) or 'no arrays'}"
+                )
+        self.trusted = True
+        return mine if not self.optimizers and not self.assignments else theirs_untracked(theirs)
+
+
+def theirs_untracked(y: Any) -> Any:
+    leaves, rebuild = flatten(y)
+    return rebuild([wrap(t.data) if type(t) is Tensor else t for t in leaves])
+
+
+def _numbers(y: Any) -> list[np.ndarray]:
+    return [
+        t.data if type(t) is Tensor else np.asarray(t)
+        for t in flatten(y)[0]
+        if type(t) in (Tensor, np.ndarray, int, float)
+    ]
+
+
+def _difference(a: np.ndarray, b: np.ndarray) -> float:
+    """The norm of the difference beside the norm; equal infinities and NaN do not count."""
+    if a.shape != b.shape:
+        return float("inf")
+    a, b = a.astype(np.float64).ravel(), b.astype(np.float64).ravel()
+    same = (a == b) | (np.isnan(a) & np.isnan(b))
+    size = float(np.linalg.norm(b[np.isfinite(b)]))
+    return 0.0 if same.all() else float(np.linalg.norm((a - b)[~same])) / max(size, 1e-30)
+
+
+# ----------------------------------------------------------------------------------------- watching
+
+
+class Tracer:
+    """Writes down every op of a step while it runs; an observer of ops.
+
+    Attributes:
+        calls: so far.
+        updates: steps of optimizers so far.
+        keys: that were drawn from the random stream.
+    """
+
+    def __init__(self, guard: "Guard"):
+        self.guard = guard
+        self.calls: list[Call] = []
+        self.updates: list[Update] = []
+        self.keys: list[Any] = []
+        self._outside: list[tuple[np.ndarray, Value]] = []
+        self._lines: list[str] = []
+        self._assigned: dict[int, tuple[Tensor, np.ndarray]] = {}
+        self._values: dict[int, tuple[weakref.ref, Value]] = {}
+
+    def value_of(self, array: np.ndarray) -> Value:
+        """The value that an array is; one from outside if nobody has seen it yet."""
+        known = self._values.get(id(array))
+        if known is not None and known[0]() is array:
+            return known[1]
+        if (name := self.guard.gradient_of(array)) is not None:
+            raise CaptureError(
+                f"jit: the step adds to the gradient of {name} that was there before it; call "
+                f"zero_grad() at its beginning or end, or leave out jit"
+            )
+        value = Value(array)
+        value.array = array
+        self._outside.append((array, value))
+        self._lines.append(caller())
+        return self.note(array, value)
+
+    def note(self, array: np.ndarray, value: Value) -> Value:
+        self._values[id(array)] = weakref.ref(array), value
+        return value
+
+    def called(self, op: Any, arrays: list, params: dict, y: Any, seconds: float) -> None:
+        if op.__name__ == "_getitem" and any(getattr(x, "dtype", None) == bool for x in arrays[1:]):
+            raise ShapeError(
+                "getitem: the shape of the result depends on values, which differ from call to call "
+                "under jit; use where(mask, x, 0)"
+            )
+        inputs = [self._input(x) for x in arrays]
+        outputs = [
+            t.data if type(t) is Tensor else t for t in (y if isinstance(y, tuple) else (y,))
+        ]
+        if len(outputs) == 1 and self._is_view(outputs[0], arrays, inputs):
+            return
+        values = []
+        for new in outputs:
+            value = Value(new)
+            value.made = True
+            values.append(self.note(new, value))
+        self.calls.append(Call(op.__name__, op, inputs, params, values))
+
+    def pulled_back(self, node: Any, g: Any, found: list, seconds: float) -> None:
+        pass
+
+    def _input(self, x: Any) -> Any:
+        if type(x) is np.ndarray:
+            return self.value_of(x)
+        if type(x) is random.Key:
+            for i, key in enumerate(self.keys):
+                if key is x:
+                    return Drawn(i)
+        return x
+
+    def _is_view(self, y: np.ndarray, arrays: list, inputs: list) -> bool:
+        """Whether `y` shows memory of an input, and nothing was computed; then it is noted so."""
+        for x, value in zip(arrays, inputs, strict=True):
+            if y is x:
+                return True
+            if type(x) is np.ndarray and y.base is not None and np.may_share_memory(x, y):
+                offset = y.__array_interface__["data"][0] - x.__array_interface__["data"][0]
+                self.note(y, Value(y, value.root, value.offset + offset))
+                return True
+        return False
+
+    # -- what a step does beside giving a result
+
+    def updated(self, optimizer: Any, gradients: Mapping[str, Any]) -> None:
+        """Note a step of an optimizer, which goes on to make it."""
+        if any(u.optimizer is optimizer for u in self.updates):
+            raise CaptureError("jit: an optimizer makes two steps in one call; make it one a call")
+        found = {
+            name: None if g is None else self.value_of(g.data if type(g) is Tensor else g)
+            for name, g in gradients.items()
+        }
+        self.updates.append(Update(optimizer, found))
+
+    def assigned(self, tensor: Tensor, array: Any) -> None:
+        """Note that `tensor` is about to be given the array of another."""
+        self.value_of(array)
+        self._assigned.setdefault(id(tensor), (tensor, tensor.data))
+
+    def refuse(self, what: str) -> None:
+        """Raise because a value is wanted that is not known when a program is run."""
+        raise CaptureError(
+            f"jit: {what} asks for a value while a step is captured (at {caller()}), and what "
+            f"follows would hang on it; give the tensor back and read it outside, or use "
+            f"where(condition, a, b) in place of an if"
+        )
+
+    def refuse_write(self) -> None:
+        """Raise because memory is overwritten in a way that no op describes."""
+        raise CaptureError(
+            f"jit: an array is written to in place while a step is captured (at {caller()}); write "
+            f"`x[...] = new`, or `x.data = index_set(x, ids, new).data` for a part of it"
+        )
+
+    def finish_assignments(self) -> list[tuple[np.ndarray, Value]]:
+        """Arrays that get values after each run; tensors keep the arrays that they had."""
+        found = []
+        for tensor, old in self._assigned.values():
+            found.append((old, self.value_of(tensor.data)))
+            keep_array(tensor, old)
+        self.assigned_tensors = list(self._assigned.values())
+        return found
+
+    def gradients_left(self) -> list[tuple[Tensor, Value]]:
+        """Parameters whose `.grad` was computed in this step and stays."""
+        return [
+            (p, self._values[id(p.grad.data)][1])
+            for p in self.guard.tensors
+            if p.grad is not None
+            and (known := self._values.get(id(p.grad.data))) is not None
+            and known[0]() is p.grad.data
+        ]
+
+    def constants(self) -> list[str]:
+        """Arrays that came from nowhere: described, with the line that met them first."""
+        known = self.guard.arrays()
+        return [
+            f"{a.dtype} {a.shape} at {line}"
+            for (a, _), line in zip(self._outside, self._lines, strict=True)
+            if id(a) not in known
+        ]
+
+
+@contextmanager
+def _watched(name: str, guard: "Guard") -> Iterator[None]:
+    """Warn if something is printed, or a list or dictionary grows, while a step is captured."""
+    printed = []
+
+    class Stream:
+        def __init__(self, stream: Any):
+            self.stream = stream
+
+        def write(self, text: str) -> int:
+            printed.append(text)
+            return self.stream.write(text)
+
+        def __getattr__(self, attribute: str) -> Any:
+            return getattr(self.stream, attribute)
+
+    sizes = [(what, x, len(x)) for what, x in guard.containers]
+    old = sys.stdout
+    sys.stdout = stream = Stream(old)
+    try:
+        yield
+    finally:
+        if sys.stdout is stream:
+            sys.stdout = old
+    effects = [f"it printed {''.join(printed)[:40]!r}"] if printed else []
+    effects += [f"{what} grew" for what, x, n in sizes if len(x) != n]
+    if effects:
+        warnings.warn(
+            f"jit: while '{name}' was captured, {' and '.join(effects)}; that will not happen again "
+            f"when the program is repeated",
+            stacklevel=4,
+        )
+
+
+class Guard:
+    """What a function reads beside its arguments, as far as that can be seen.
+
+    Its closure, the globals that it names, the object that it is bound to, and so on through the
+    functions among them: numbers and settings of modules are compared before each call; parameters
+    must have the arrays that they had.
+    """
+
+    def __init__(self, function: Callable, leaves: list):
+        self.modules: list[Module] = []
+        self.tensors: list[Tensor] = []
+        self.containers: list[tuple[str, Any]] = []
+        self._numbers: list[tuple[Callable[[], Any], Any]] = []
+        self._seen: set[int] = set()
+        self._function(function)
+        for x in leaves:
+            self._meet("an argument", x)
+        for module in list(self.modules):
+            self.tensors += [
+                p for p in module.parameters() if all(p is not t for t in self.tensors)
+            ]
+        self._gradients = {
+            id(p.grad.data): (p.grad.data, f"'{p.name}'" if p.name else f"a tensor {p.shape}")
+            for p in self.tensors
+            if p.grad is not None
+        }
+        self._settings = self._changes = None
+        self._arrays: list[tuple[Tensor, Any]] = []
+
+    def _function(self, function: Any) -> None:
+        if isinstance(function, functools.partial):
+            for x in (*function.args, *function.keywords.values()):
+                self._meet("an argument", x)
+            function = function.func
+        if isinstance(function, Jitted):
+            function = function.function
+        if isinstance(function, types.MethodType):
+            self._meet("self", function.__self__)
+            function = function.__func__
+        if isinstance(function, Module):
+            self._meet("the module", function)
+            function = type(function).forward
+        if not isinstance(function, types.FunctionType) or id(function) in self._seen:
+            return
+        self._seen.add(id(function))
+        if function.__module__ and function.__module__.split(".")[0] == "minigrad":
+            return
+        code = function.__code__
+        for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
+            try:
+                x = cell.cell_contents
+            except ValueError:
+                continue
+            self._meet(f"'{name}'", x)
+            if type(x) in PLAIN:
+                self._numbers.append((functools.partial(getattr, cell, "cell_contents"), x))
+        names = set(code.co_names)
+        for name in names & function.__globals__.keys():
+            x = function.__globals__[name]
+            self._meet(f"'{name}'", x)
+            if type(x) in PLAIN:
+                self._numbers.append((functools.partial(function.__globals__.get, name), x))
+        for x in function.__defaults__ or ():
+            self._meet("a default", x)
+
+    def _meet(self, what: str, x: Any) -> None:
+        if id(x) in self._seen:
+            return
+        if isinstance(x, Module):
+            self._seen.add(id(x))
+            self.modules += [m for _, m in x.named_modules()]
+        elif isinstance(x, Optimizer):
+            self._seen.add(id(x))
+            self.tensors += [
+                p for p in x.parameters.values() if all(p is not t for t in self.tensors)
+            ]
+        elif type(x) is Tensor:
+            self._seen.add(id(x))
+            self.tensors.append(x)
+        elif isinstance(x, list | dict | tuple | set):
+            self._seen.add(id(x))
+            if not isinstance(x, tuple):
+                self.containers.append((what, x))
+            for v in list(x.values() if isinstance(x, dict) else x)[:1000]:
+                self._meet(what, v)
+        elif isinstance(x, types.FunctionType | types.MethodType | functools.partial | Jitted):
+            self._function(x)
+        elif hasattr(x, "__dict__") and not isinstance(x, type | types.ModuleType):
+            self._seen.add(id(x))
+            if type(x).__module__.split(".")[0] not in ("minigrad", "numpy", "builtins"):
+                for name, v in list(vars(x).items()):
+                    self._meet(f"'{name}'", v)
+
+    def gradient_of(self, array: np.ndarray) -> str | None:
+        """Whose gradient `array` was before the step; None if nobody's."""
+        known = self._gradients.get(id(array))
+        return known[1] if known is not None and known[0] is array else None
+
+    def arrays(self) -> set[int]:
+        """The identities of the arrays of all tensors that are known."""
+        return {id(t.data) for t in self.tensors}
+
+    def settle(self) -> None:
+        """The step has been captured: what holds now must hold from here on."""
+        self._settings, self._changes = self._read_settings(), changes()
+        self._arrays = [(t, t.data) for t in self.tensors]
+        self._gradients = {}
+
+    def holds(self) -> bool:
+        """Whether the step still depends on what it did when it was captured."""
+        for read, value in self._numbers:
+            x = read()
+            if x is not value and (type(x) is not type(value) or x != value):
+                return False
+        for t, array in self._arrays:
+            if t._data is not array:
+                return False
+        if changes() != self._changes:
+            if self._read_settings() != self._settings:
+                return False
+            self._changes = changes()
+        return True
+
+    def _read_settings(self) -> list:
+        return [
+            {k: v if type(v) in PLAIN else id(v) for k, v in vars(m).items() if k[:1] != "_"}
+            for m in self.modules
+        ]

@@ -1,0 +1,115 @@
+"""The matrix product of the BLAS that NumPy or SciPy brought along, called from inside kernels.
+
+A kernel cannot keep an address in its code and be cached on disk; so the address of the routine is
+an argument like others, found once per process by `routine`.
+"""
+
+import ctypes
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from minigrad.kernels.compiling import compiled
+
+_ROUTINES = {np.dtype("float32"): "sgemm", np.dtype("float64"): "dgemm"}
+
+
+@cache
+def _bundled() -> ctypes.CDLL | None:
+    """The OpenBLAS in NumPy's wheel, where it has one."""
+    package = Path(np.__file__).parent
+    folders = package.parent / "numpy.libs", package / ".dylibs"
+    for path in (p for folder in folders for p in sorted(folder.glob("*openblas64_*"))):
+        try:
+            return ctypes.CDLL(str(path))
+        except OSError:
+            continue
+    return None
+
+
+@cache
+def routine(dtype: np.dtype) -> int:
+    """The address of the Fortran routine `sgemm` or `dgemm`.
+
+    Its integers may have 32 or 64 bits: `gemm` passes them in cells of 64, of which a little-endian
+    machine may read the first half.
+    """
+    name = _ROUTINES[np.dtype(dtype)]
+    library = _bundled()
+    if library is not None and sys.byteorder == "little":
+        function = getattr(library, f"scipy_{name}_64_", None)
+        if function is not None:
+            return ctypes.cast(function, ctypes.c_void_p).value
+    from scipy.linalg import cython_blas
+
+    capsule = cython_blas.__pyx_capi__[name]
+    get_name = ctypes.pythonapi.PyCapsule_GetName
+    get_name.restype, get_name.argtypes = ctypes.c_char_p, [ctypes.py_object]
+    get = ctypes.pythonapi.PyCapsule_GetPointer
+    get.restype, get.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    return get(capsule, get_name(capsule))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Products on the calling thread alone, for the length of a `with` block."""
+    library = _bundled()
+    setter = getattr(library, "scipy_openblas_set_num_threads64_", None)
+    if setter is None:
+        yield
+        return
+    before = library.scipy_openblas_get_num_threads64_()
+    setter(1)
+    try:
+        yield
+    finally:
+        setter(before)
+
+
+@intrinsic
+def _fortran_gemm(typing, address, flip_a, flip_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
+    """`gemm` on matrices in columns; flags are the letters' codes, `a`, `b`, `c` addresses."""
+    integer = types.int64
+    signature = types.void(
+        integer, integer, integer, integer, integer, integer, alpha, integer, integer, integer,
+        integer, alpha, integer, integer,
+    )  # fmt: skip
+
+    def generate(context, builder, signature, args):
+        address, *values = args
+        byte, pointer = ir.IntType(8), ir.IntType(8).as_pointer()
+        cells = []
+        for i, value in enumerate(values):
+            if i in (6, 8, 11):  # the matrices
+                cells.append(builder.inttoptr(value, pointer))
+                continue
+            value = builder.trunc(value, byte) if i < 2 else value
+            with builder.goto_entry_block():  # inside of a loop the stack would grow
+                cell = builder.alloca(value.type)
+            builder.store(value, cell)
+            cells.append(builder.bitcast(cell, pointer))
+        kind = ir.FunctionType(ir.VoidType(), [pointer] * len(cells))
+        builder.call(builder.inttoptr(address, kind.as_pointer()), cells)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@compiled
+def gemm(address, c, ldc, a, lda, flip_a, b, ldb, flip_b, m, n, k, alpha, beta):
+    """`C = alpha * A @ B + beta * C` for matrices in rows, given by their addresses.
+
+    C is (m, n), A is (m, k) and B is (k, n); with `flip_a` the memory at `a` holds A transposed, in
+    rows that are `lda` elements apart, and likewise with `flip_b`. `alpha` and `beta` have the
+    dtype of the matrices.
+    """
+    # What holds C in rows holds C.T = B.T @ A.T in columns, which is what Fortran wants.
+    letter_a, letter_b = 84 if flip_a else 78, 84 if flip_b else 78  # "T", "N"
+    _fortran_gemm(address, letter_b, letter_a, n, m, k, alpha, b, ldb, a, lda, beta, c, ldc)

@@ -1,0 +1,261 @@
+"""Vectors of a fixed number of lanes, for the inner loops that LLVM does not find by itself.
+
+`load(pointer, i, lanes)` gives a vector that lives in registers; it can be added, multiplied,
+compared and stored. LLVM splits one into as many registers as the processor needs, so the loops are
+the same everywhere. `lanes` is a literal number.
+
+    acc = fill(x[0], 16)                       # 16 times x[0]
+    acc = fma(load(a, i, 16), acc, acc)        # a[i:i+16] * acc + acc
+    store(y, i, acc)
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import operator
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic, models, overload, register_model
+
+__all__ = ["exp", "fill", "fma", "iota", "load", "maximum", "select", "spread", "store", "total"]
+
+
+class Vector(types.Type):
+    """Numba's type of a vector."""
+
+    def __init__(self, dtype: types.Type, lanes: int):
+        self.dtype, self.lanes = dtype, lanes
+        super().__init__(f"Vector({dtype}, {lanes})")
+
+
+@register_model(Vector)
+class _Model(models.PrimitiveModel):
+    def __init__(self, manager, kind):
+        part = manager.lookup(kind.dtype).get_value_type()
+        super().__init__(manager, kind, ir.VectorType(part, kind.lanes))
+
+
+def _number(kind):
+    return kind.dtype if isinstance(kind, types.CPointer | types.Array | Vector) else kind
+
+
+def _place(context, builder, kind, pointer, index, lanes):
+    """Where `lanes` elements of an array or pointer begin, as a pointer to a vector."""
+    part = context.get_value_type(_number(kind))
+    if isinstance(kind, types.Array):
+        pointer = context.make_array(kind)(context, builder, pointer).data
+    start = builder.gep(pointer, [index])
+    return builder.bitcast(start, ir.VectorType(part, lanes).as_pointer())
+
+
+@intrinsic
+def load(typing, source, index, lanes):
+    """Elements `index` to `index + lanes` of a pointer or a contiguous array."""
+    if not isinstance(lanes, types.IntegerLiteral):
+        return None
+    count = lanes.literal_value
+    kind = Vector(source.dtype, count)
+
+    def generate(context, builder, signature, args):
+        place = _place(context, builder, signature.args[0], args[0], args[1], count)
+        return builder.load(place, align=context.get_abi_sizeof(place.type.pointee.element))
+
+    return kind(source, types.intp, lanes), generate
+
+
+@intrinsic
+def store(typing, target, index, vector):
+    """Write a vector to elements `index` and up."""
+
+    def generate(context, builder, signature, args):
+        place = _place(context, builder, signature.args[0], args[0], args[1], vector.lanes)
+        builder.store(args[2], place, align=context.get_abi_sizeof(args[2].type.element))
+        return context.get_dummy_value()
+
+    return types.void(target, types.intp, vector), generate
+
+
+def _splat(builder, x, lanes):
+    whole = ir.VectorType(x.type, lanes)
+    first = builder.insert_element(
+        ir.Constant(whole, ir.Undefined), x, ir.Constant(ir.IntType(32), 0)
+    )
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
+    return builder.shuffle_vector(first, ir.Constant(whole, ir.Undefined), zeros)
+
+
+@intrinsic
+def fill(typing, x, lanes):
+    """A vector of equal numbers."""
+    if not isinstance(lanes, types.IntegerLiteral):
+        return None
+    kind = Vector(x, lanes.literal_value)
+
+    def generate(context, builder, signature, args):
+        return _splat(builder, args[0], kind.lanes)
+
+    return kind(x, lanes), generate
+
+
+@intrinsic
+def spread(typing, source, index, lanes):
+    """A vector of element `index`, repeated."""
+    if not isinstance(lanes, types.IntegerLiteral):
+        return None
+    kind = Vector(source.dtype, lanes.literal_value)
+
+    def generate(context, builder, signature, args):
+        pointer = args[0]
+        if isinstance(signature.args[0], types.Array):
+            pointer = context.make_array(signature.args[0])(context, builder, pointer).data
+        return _splat(builder, builder.load(builder.gep(pointer, [args[1]])), kind.lanes)
+
+    return kind(source, types.intp, lanes), generate
+
+
+@intrinsic
+def iota(typing, like):
+    """0, 1, 2, ... in as many lanes as `like` has."""
+
+    def generate(context, builder, signature, args):
+        kind = context.get_value_type(like)
+        return ir.Constant(kind, [float(i) for i in range(like.lanes)])
+
+    return like(like), generate
+
+
+@intrinsic
+def fma(typing, a, b, c):
+    """`a * b + c`, rounded once where the processor can."""
+
+    def generate(context, builder, signature, args):
+        kind = context.get_value_type(c)
+        name = f"llvm.fmuladd.v{c.lanes}f{32 if c.dtype == types.float32 else 64}"
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(kind, [kind] * 3), name
+        )
+        return builder.call(function, args)
+
+    return c(c, c, c), generate
+
+
+def _binary(name):
+    @intrinsic
+    def compute(typing, a, b):
+        def generate(context, builder, signature, args):
+            return getattr(builder, name)(*args)
+
+        return a(a, a), generate
+
+    return compute
+
+
+_add, _sub, _mul, _div = (_binary(name) for name in ("fadd", "fsub", "fmul", "fdiv"))
+
+
+def _operator(symbol, function):
+    @overload(symbol)
+    def _(a, b):
+        if isinstance(a, Vector) and isinstance(b, Vector):
+            return lambda a, b: function(a, b)
+
+
+_operator(operator.add, _add)
+_operator(operator.iadd, _add)
+_operator(operator.sub, _sub)
+_operator(operator.mul, _mul)
+_operator(operator.truediv, _div)
+
+
+@intrinsic
+def select(typing, a, relation, b, x, y):
+    """`x` where `a` stands in `relation` ('<', '>', '==', ...) to `b`, else `y`."""
+
+    def generate(context, builder, signature, args):
+        hit = builder.fcmp_ordered(relation.literal_value, args[0], args[2])
+        return builder.select(hit, args[3], args[4])
+
+    if not isinstance(relation, types.StringLiteral):
+        return None
+    return x(a, relation, b, x, x), generate
+
+
+@intrinsic
+def maximum(typing, a, b):
+    """The larger of each lane; `b` where `a` is NaN."""
+
+    def generate(context, builder, signature, args):
+        return builder.select(builder.fcmp_ordered(">", args[0], args[1]), args[0], args[1])
+
+    return a(a, a), generate
+
+
+@intrinsic
+def total(typing, vector):
+    """The sum of the lanes: pairs half a vector apart, again and again."""
+
+    def generate(context, builder, signature, args):
+        x, n = args[0], vector.lanes
+        while n > 1:
+            half = ir.VectorType(ir.IntType(32), n // 2)
+            parts = [
+                builder.shuffle_vector(x, x, ir.Constant(half, list(range(i, i + n // 2))))
+                for i in (0, n // 2)
+            ]
+            x, n = builder.fadd(*parts), n // 2
+        return builder.extract_element(x, ir.Constant(ir.IntType(32), 0))
+
+    return vector.dtype(vector), generate
+
+
+@intrinsic
+def exp(typing, vector):
+    """e**x in each lane: 0 below the normal numbers, NaN where x is NaN; see `cpu.exp`."""
+
+    def generate(context, builder, signature, args):
+        (x,), n = args, vector.lanes
+        kind = x.type
+        if vector.dtype != types.float32:
+            name = f"llvm.exp.v{n}f64"
+            function = cgutils.get_or_insert_function(
+                builder.module, ir.FunctionType(kind, [kind]), name
+            )
+            return builder.call(function, [x])
+
+        def number(value):
+            return ir.Constant(kind, [float(np.float32(value))] * n)
+
+        # Flags of their own keep Numba from adding those that let sums be reordered: `t - rounder`
+        # would undo the rounding.
+        exact = ("contract",)
+        plus, minus, times = (
+            functools.partial(getattr(builder, name), flags=exact)
+            for name in ("fadd", "fsub", "fmul")
+        )
+        low, integers = number(-87.33), ir.VectorType(ir.IntType(32), n)
+        small = builder.fcmp_ordered("<", x, low)
+        z = builder.select(small, low, x)
+        rounder = number(12582912.0)
+        t = plus(times(z, number(1 / math.log(2))), rounder)
+        whole = minus(t, rounder)
+        r = minus(z, times(whole, number(0.693359375)))
+        r = minus(r, times(whole, number(-2.12194440e-4)))
+        p = number(1.9875691500e-4)
+        for c in (
+            1.3981999507e-3,
+            8.3334519073e-3,
+            4.1665795894e-2,
+            1.6666665459e-1,
+            5.0000001201e-1,
+        ):
+            p = plus(times(p, r), number(c))
+        p = plus(times(p, times(r, r)), plus(r, number(1.0)))
+        bits = builder.shl(builder.bitcast(t, integers), ir.Constant(integers, [23] * n))
+        power = builder.bitcast(builder.add(bits, ir.Constant(integers, [0x3F800000] * n)), kind)
+        return builder.select(small, number(0.0), times(p, power))
+
+    return vector(vector), generate

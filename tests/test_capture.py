@@ -1,0 +1,460 @@
+"""`mg.jit`: programs repeat the functions that they were captured from."""
+
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import minigrad as mg
+from minigrad import kernels, nn, optim, random
+from minigrad.errors import CaptureError, OutOfRangeError
+from minigrad.programs import Storage, _arrange
+
+CALLS = 5
+
+
+def numbers(seed, *shape, dtype="float32"):
+    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+
+
+class Network(nn.Module):
+    """Two linear layers around a norm."""
+
+    def __init__(self, dropout=0.0, dtype="float32"):
+        with random.stream(3):
+            self.linear1 = nn.Linear(5, 8, dtype=dtype)
+            self.norm = nn.LayerNorm(8, dtype=dtype)
+            self.linear2 = nn.Linear(8, 3, dtype=dtype)
+        self.dropout = nn.Dropout(dropout)
+        self.slope = 1.0
+
+    def forward(self, x):
+        h = self.norm(mg.relu(self.linear1(x)))
+        return self.linear2(self.dropout(h)) * self.slope
+
+
+def trainer(make_optimizer=optim.Adam, **options):
+    """A network, its optimizer, and a step that trains it."""
+    model = Network(**options)
+    optimizer = make_optimizer(model)
+
+    def step(x, target):
+        loss = nn.functional.cross_entropy(model(x), target)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss
+
+    return model, optimizer, step
+
+
+def batches(count=CALLS, rows=7, dtype="float32"):
+    for i in range(count):
+        yield numbers(i, rows, 5, dtype=dtype), np.random.default_rng(i).integers(0, 3, rows)
+
+
+def assert_same(model, other, rtol=1e-5):
+    for p, q in zip(model.parameters(), other.parameters(), strict=True):
+        np.testing.assert_allclose(p.data, q.data, rtol=rtol, atol=1e-6, err_msg=p.name)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_training_step(dtype):
+    model, adam, step = trainer(dtype=dtype)
+    twin, twin_adam, plain = trainer(dtype=dtype)
+    fast = mg.jit(step)
+    for x, target in batches(dtype=dtype):
+        np.testing.assert_allclose(fast(x, target).item(), plain(x, target).item(), rtol=1e-6)
+    assert_same(model, twin)
+    mine, theirs = adam.state_dict(), twin_adam.state_dict()
+    assert mine.keys() == theirs.keys()
+    for key in mine:
+        np.testing.assert_allclose(mine[key], theirs[key], rtol=1e-4, atol=1e-7, err_msg=key)
+
+
+def transformer():
+    with random.stream(0):
+        model = nn.Seq2Seq(19, 8, 2, 16, 2, 2)
+    adam = optim.Adam(model, lr=0.01)
+
+    def step(src, tgt, out):
+        loss = nn.functional.cross_entropy(model(src, tgt), out, ignore_index=0)
+        loss.backward()
+        adam.step()
+        adam.zero_grad()
+        return loss
+
+    return model, step
+
+
+def sentences(seed, rows=4, length=6):
+    src, tgt, out = np.random.default_rng(seed).integers(1, 19, (3, rows, length))
+    src[0, length // 2 :] = out[0, length // 2 :] = 0
+    return src, tgt, out
+
+
+def test_a_transformer():
+    model, step = transformer()
+    twin, plain = transformer()
+    fast = mg.jit(step)
+    for i in range(CALLS):
+        batch = sentences(i, length=6 + i % 2)
+        np.testing.assert_allclose(fast(*batch).item(), plain(*batch).item(), rtol=1e-5)
+    assert_same(model, twin, rtol=1e-3)
+    assert "attention_grad" in fast.program()
+
+
+def test_threads_do_not_change_the_bits():
+    found = []
+    for threads in (1, 2, 3):
+        model, step = transformer()
+        fast = mg.jit(step, threads=threads)
+        losses = [fast(*sentences(i)).item() for i in range(2)]
+        program = fast._last.program
+        program.threads = threads  # though the work is too small for them to pay
+        losses += [fast(*sentences(i)).item() for i in range(2, CALLS)]
+        found.append((losses, [p.data.tobytes() for p in model.parameters()]))
+    assert found[0] == found[1] == found[2]
+
+
+def test_a_loss_and_its_gradients_by_value_and_grad():
+    model = Network()
+    loss = lambda model, x, target: nn.functional.cross_entropy(model(x), target)  # noqa: E731
+    plain = mg.value_and_grad(loss)
+    fast = mg.jit(plain)
+    for x, target in batches():
+        (value, gradients), (expected, theirs) = fast(model, x, target), plain(model, x, target)
+        np.testing.assert_allclose(value.data, expected.data, rtol=1e-6)
+        assert gradients.keys() == theirs.keys()
+        for name, g in gradients.items():
+            np.testing.assert_allclose(g.data, theirs[name].data, rtol=1e-5, atol=1e-7)
+        for p in model.parameters():
+            p.data -= 0.1 * gradients[p.name].data  # the program sees what is written here
+
+
+def test_a_forward_pass_gives_new_arrays_and_no_history():
+    model = Network()
+    fast = mg.jit(model)
+    with mg.no_grad():
+        results = [fast(x) for x, _ in batches()]
+        for y, (x, _) in zip(results, batches(), strict=True):
+            np.testing.assert_allclose(y.data, model(x).data, rtol=1e-5, atol=1e-6)
+    assert not any(y.requires_grad for y in results)
+
+
+def test_results_of_every_form():
+    @mg.jit
+    def f(tree, n):
+        x, (y, none) = tree["x"], tree["rest"]
+        return {
+            "sum": x + y,
+            "same": x,
+            "view": x[1:].T,
+            "n": n,
+            "array": (x * n).data,
+            "none": none,
+        }
+
+    for i in range(4):
+        x, y = numbers(i, 3, 2), numbers(i + 9, 2)
+        found = f({"x": x, "rest": (y, None)}, n=2)
+        assert list(found) == ["sum", "same", "view", "n", "array", "none"]
+        np.testing.assert_array_equal(found["sum"].data, x + y)
+        np.testing.assert_array_equal(found["same"].data, x)
+        np.testing.assert_array_equal(found["view"].data, x[1:].T)
+        np.testing.assert_array_equal(found["array"], x * 2)
+        assert (found["n"], found["none"]) == (2, None)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_chains_of_ops_with_views(data):
+    """Whatever views lie between ops, and whoever takes over whose memory."""
+    names = ["add", "multiply", "relu", "tanh", "sigmoid", "T", "rows", "reshape", "matmul", "sum"]
+    chosen = data.draw(st.lists(st.sampled_from(names), max_size=9))
+
+    def f(x, w):
+        kept = x
+        for name in chosen:
+            match name:
+                case "T":
+                    x = x.T
+                case "rows":
+                    x = x[::-1]
+                case "reshape":
+                    x = x.reshape(x.shape[::-1])
+                case "matmul":
+                    x = (x @ w[: x.shape[1], : x.shape[1]]) * 0.5
+                case "sum":
+                    x = x + x.sum(axis=0) * 0.1
+                case "add":
+                    x = x + (kept if kept.shape == x.shape else 1.0)
+                case "multiply":
+                    x = mg.tanh(x * x)
+                case _:
+                    x = getattr(mg, name)(x * 0.5)
+        return x, kept * 1.0
+
+    fast = mg.jit(f)
+    for i in range(4):
+        x, w = numbers(i, 3, 4), numbers(i + 7, 4, 4)
+        for y, expected in zip(fast(x, w), f(mg.Tensor(x), mg.Tensor(w)), strict=True):
+            np.testing.assert_allclose(y.data, expected.data, rtol=2e-5, atol=1e-6)
+
+
+def test_another_shape_dtype_or_number_makes_another_program():
+    calls = []
+
+    def f(x, scale=1.0):
+        calls.append(x.shape)
+        return x * scale
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fast = mg.jit(f)
+        for _ in range(3):
+            assert fast(np.ones(3, "float32"), scale=3.0).data.tolist() == [3, 3, 3]
+            assert fast(np.ones(2), 2.0).dtype == "float64"
+            assert fast(np.ones(2, "float32"), 2.0).dtype == "float32"
+    assert len(calls) == 6  # each is captured and then proved
+
+
+def test_a_setting_that_changed_is_noticed():
+    model = Network(dropout=0.5)
+    fast = mg.jit(model.forward)
+    x = numbers(0, 7, 5)
+    model.eval()
+    with mg.no_grad():
+        for slope in (1.0, 2.0, 2.0, 2.0, 3.0):
+            model.slope = slope
+            np.testing.assert_allclose(fast(x).data, model(x).data, rtol=1e-5)
+        model.train()
+        assert (fast(x).data != fast(x).data).any()
+        model.eval()
+        model.linear1.weight.data = model.linear1.weight.data * 2
+        np.testing.assert_allclose(fast(x).data, model(x).data, rtol=1e-5)
+        model.linear1 = nn.Linear(5, 8)
+        np.testing.assert_allclose(fast(x).data, model(x).data, rtol=1e-5)
+
+
+def test_a_number_outside_that_changed_is_noticed():
+    factor = 2.0
+
+    @mg.jit
+    def f(x):
+        return x * factor
+
+    for factor in (2.0, 2.0, 2.0, 3.0, 3.0, 4.0):
+        assert f(np.ones(1)).item() == factor
+
+
+def test_dropout_draws_the_same_masks_as_without_jit():
+    model, _, step = trainer(dropout=0.4)
+    twin, _, plain = trainer(dropout=0.4)
+    fast = mg.jit(step)
+    with random.stream(5):
+        mine = [fast(*batch).item() for batch in batches()]
+    with random.stream(5):
+        theirs = [plain(*batch).item() for batch in batches()]
+    np.testing.assert_allclose(mine, theirs, rtol=1e-6)
+    assert_same(model, twin)
+
+
+def test_the_learning_rate_is_read_in_every_call():
+    model, adam, step = trainer()
+    twin, twin_adam, plain = trainer()
+    fast = mg.jit(step)
+    for i, batch in enumerate(batches()):
+        adam.lr = twin_adam.lr = 0.01 / (i + 1)
+        fast(*batch), plain(*batch)
+    assert_same(model, twin)
+
+
+def test_gradients_that_stay():
+    model, plain = Network(), Network()
+
+    def gradients_of(model):
+        def f(x):
+            for p in model.parameters():
+                p.grad = None
+            model(x).sum().backward()
+
+        return f
+
+    fast, slow = mg.jit(gradients_of(model)), gradients_of(plain)
+    for x, _ in batches():
+        fast(x), slow(x)
+        for p, q in zip(model.parameters(), plain.parameters(), strict=True):
+            np.testing.assert_allclose(p.grad.data, q.grad.data, rtol=1e-5, atol=1e-6)
+
+
+def test_a_buffer_that_is_given_new_values():
+    class Mean(nn.Module):
+        def __init__(self):
+            self.mean = mg.Tensor(np.zeros(2, "float32"))
+
+        def forward(self, x):
+            self.mean.data = (0.9 * self.mean + 0.1 * x.mean(axis=0)).data
+            return x - self.mean
+
+    module, plain = Mean(), Mean()
+    fast = mg.jit(module)
+    for i in range(CALLS):
+        x = numbers(i, 4, 2)
+        np.testing.assert_allclose(fast(x).data, plain(x).data, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(module.mean.data, plain.mean.data, rtol=1e-5)
+
+
+def test_a_tied_weight_gets_the_sum_of_its_gradients():
+    def build():
+        with random.stream(1):
+            w = nn.Parameter(numbers(0, 4, 4))
+        w.name = "w"
+        adam = optim.Adam({"w": w})
+
+        def step(x):
+            loss = (mg.tanh(x @ w) @ w).sum()
+            loss.backward()
+            adam.step()
+            adam.zero_grad()
+            return loss
+
+        return w, step
+
+    (w, step), (v, plain) = build(), build()
+    fast = mg.jit(step)
+    for i in range(CALLS):
+        np.testing.assert_allclose(
+            fast(numbers(i, 3, 4)).data, plain(numbers(i, 3, 4)).data, rtol=1e-5
+        )
+    np.testing.assert_allclose(w.data, v.data, rtol=1e-5)
+
+
+# ------------------------------------------------------------------------------------ what is refused
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda x: x.sum().item(),
+        lambda x: bool(x.sum() > 0),
+        lambda x: x.numpy(),
+        float,
+        lambda x: x.tolist(),
+    ],
+    ids=["item", "bool", "numpy", "float", "tolist"],
+)
+def test_reading_a_value_on_the_way_is_refused(read):
+    @mg.jit
+    def f(x):
+        read(x)
+        return x
+
+    with pytest.raises(CaptureError, match=r"test_capture\.py:\d+"):
+        f(np.ones(1))
+
+
+@pytest.mark.parametrize("op", [mg.nonzero, mg.unique, lambda x: x[x > 0]])
+def test_a_shape_that_depends_on_values_is_refused(op):
+    with pytest.raises((CaptureError, mg.errors.ShapeError), match="depends on values"):
+        mg.jit(lambda x: op(x))(np.ones(3))
+
+
+def test_what_numpy_computes_on_the_way_is_found_out():
+    @mg.jit
+    def f(x):
+        return x * np.tanh(x.data)
+
+    f(numbers(0, 3))
+    with pytest.raises(CaptureError, match=r"does not repeat .* float32 \(3,\) at .*test_capture"):
+        f(numbers(1, 3))
+
+
+def test_gradients_from_before_are_refused():
+    model = Network()
+
+    @mg.jit
+    def f(x):
+        model(x).sum().backward()
+
+    f(numbers(0, 2, 5))
+    with pytest.raises(CaptureError, match="zero_grad"):
+        f(numbers(0, 3, 5))
+
+
+def test_printing_and_growing_lists_are_reported():
+    seen = []
+
+    @mg.jit
+    def f(x):
+        print("loss")
+        seen.append(1)
+        return x + 1
+
+    with pytest.warns(UserWarning, match=r"printed 'loss.*'seen' grew"):
+        f(np.ones(2))
+
+
+def test_an_id_out_of_range_is_named():
+    model = nn.Embedding(4, 2)
+    fast = mg.jit(model)
+    for ids in ([0, 1], [1, 3]):
+        fast(np.array(ids))
+    with pytest.raises(OutOfRangeError, match="4"):
+        fast(np.array([0, 4]))
+    assert fast(np.array([3, 2])).shape == (2, 2)
+
+
+def test_inside_of_transforms_and_profiles_the_function_runs():
+    f = mg.jit(lambda x: (x**3).sum())
+    assert mg.grad(f)(mg.Tensor([2.0])).item() == 12
+    assert mg.vmap(f)(np.ones((4, 2))).shape == (4,)
+    with mg.profile() as profile:
+        f(np.ones(2))
+    assert "power" in str(profile) or "sum" in str(profile)
+
+
+def test_errors_of_the_function_pass_through_and_leave_nothing_switched():
+    @mg.jit
+    def f(x):
+        raise KeyError("here")
+
+    with pytest.raises(KeyError, match="here"):
+        f(np.ones(1))
+    assert mg.backend.modes.get().capture is None
+    with pytest.raises(CaptureError, match="not been called"):
+        mg.jit(lambda x: x).program()
+
+
+def test_the_program_can_be_read():
+    model, adam, step = trainer()
+    fast = mg.jit(step)
+    for batch in batches():
+        fast(*batch)
+    before = [p.data.copy() for p in model.parameters()]
+    text = fast.program()
+    for p, old in zip(model.parameters(), before, strict=True):
+        np.testing.assert_array_equal(p.data, old)
+    first, second, *lines = text.splitlines()
+    assert "ops became" in first
+    assert "kernels" in first
+    assert "us" in second
+    assert any("float32[7, 5]" in line for line in lines)
+    assert lines[-1].split()[3] == "adam" or not kernels.in_use()
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 300), st.integers(0, 20), st.integers(0, 20)), max_size=12)
+)
+def test_places_that_live_at_the_same_time_do_not_overlap(sizes):
+    storages = [Storage(n * 64, min(a, b), max(a, b)) for n, a, b in sizes]
+    total = _arrange(storages)
+    for i, s in enumerate(storages):
+        assert s.offset >= 0
+        assert s.offset + s.size <= total
+        for t in storages[:i]:
+            apart = s.last < t.first or t.last < s.first
+            assert apart or s.offset + s.size <= t.offset or t.offset + t.size <= s.offset
