@@ -31,6 +31,22 @@ class Batch:
         """How many target positions are not padding."""
         return int(np.count_nonzero(self.tgt_out != PAD))
 
+    def filled(self, rows: int, multiple: int = 4) -> "Batch":
+        """With padding up to `rows` rows, and to lengths that are multiples: few different shapes.
+
+        What is added has no targets, so it has no part in a loss; its group is that of row 0.
+        """
+
+        def longer(ids: np.ndarray) -> np.ndarray:
+            missing = max(rows - len(ids), 0), -ids.shape[1] % multiple
+            return np.pad(ids, [(0, n) for n in missing], constant_values=PAD)
+
+        missing = max(rows - len(self.groups), 0)
+        return Batch(
+            self.groups + self.groups[:1] * missing,
+            *map(longer, (self.src, self.tgt_in, self.tgt_out)),
+        )
+
 
 def padded(sequences: Sequence[Sequence[int]]) -> np.ndarray:
     """(B, longest) ids, filled up with PAD."""

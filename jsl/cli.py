@@ -105,6 +105,7 @@ def cli() -> None:
 )
 @click.option("--load", type=PATH, help="A run to continue.")
 @click.option("--overwrite", is_flag=True, help="Save into a directory that holds something.")
+@click.option("--no-jit", is_flag=True, help="Run every step op by op: slower, easier to debug.")
 @backend_option
 @common
 def train(
@@ -122,6 +123,7 @@ def train(
     save: Path | None,
     load: Path | None,
     overwrite: bool,
+    no_jit: bool,
     backend: str | None,
 ) -> None:
     """Train a translator on a corpus, and save it.
@@ -174,7 +176,7 @@ def train(
         click.echo(say("train.backend", explanation=explain()))
         if kernels.prefer(True) and get_backend() == "numpy":
             prepare_kernels()
-        trainer = Trainer(rows, model, training, resume)
+        trainer = Trainer(rows, model, training, resume, jit=not no_jit)
         click.echo(
             say(
                 "train.start",
@@ -197,6 +199,7 @@ def train(
             command = ["jsl", "train", "--load", str(directory), "--epochs", str(left)]
             command += ["--corpus", str(corpus)] if corpus else []
             command += ["--backend", backend] if backend else []
+            command += ["--no-jit"] if no_jit else []
             click.echo(say("train.resume", command=shlex.join(command)))
             sys.exit(1)
 

@@ -1,6 +1,7 @@
 """The translator: one complete transformer per group, over one vocabulary."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -36,6 +37,16 @@ def build_model(
 
 def batch_loss(model: nn.Grouped, batch: Batch) -> Tensor:
     """The cross entropy per target token of the whole batch, all groups in one mean."""
-    src, tgt_in, tgt_out = map(to_device, (batch.src, batch.tgt_in, batch.tgt_out))
-    logits = model(batch.groups, src, tgt_in)
+    return loss_of(model, *arrays_of(model, batch))
+
+
+def arrays_of(model: nn.Grouped, batch: Batch) -> tuple[np.ndarray, ...]:
+    """A batch as `loss_of` takes it: the groups by number, src, tgt_in, tgt_out."""
+    ids = model.group_ids(batch.groups)
+    return ids, *map(to_device, (batch.src, batch.tgt_in, batch.tgt_out))
+
+
+def loss_of(model: nn.Grouped, groups: Any, src: Any, tgt_in: Any, tgt_out: Any) -> Tensor:
+    """The same from arrays or Tensors."""
+    logits = model(groups, src, tgt_in)
     return nn.functional.cross_entropy(logits, tgt_out, ignore_index=PAD)

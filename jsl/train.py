@@ -9,16 +9,17 @@ from typing import Any
 
 import numpy as np
 
+import minigrad
 from jsl import checkpoint
-from jsl.batching import epoch_batches, make_batch
+from jsl.batching import Batch, epoch_batches, make_batch
 from jsl.config import ModelConfig, TrainingConfig
 from jsl.corpus import Corpus
 from jsl.decode import greedy
 from jsl.errors import TrainingError, UsageError
 from jsl.messages import say
-from jsl.model import batch_loss, build_model
+from jsl.model import arrays_of, build_model, loss_of
 from jsl.vocabulary import Vocabulary
-from minigrad import nn, optim
+from minigrad import Tensor, nn, optim
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,8 @@ class Trainer:
         model: sizes.
         training: schedule; `epochs` is the number to add, to those of `resume` if there is one.
         resume: a run to continue with its weights and its optimizer's state.
+        jit: repeat captured programs in place of the steps, for speed; the last bits of the weights
+            depend on it.
 
     Raises:
         UsageError: the corpus has groups or tags that the run to continue does not know.
@@ -61,6 +64,7 @@ class Trainer:
         model: ModelConfig,
         training: TrainingConfig,
         resume: checkpoint.Run | None = None,
+        jit: bool = True,
     ):
         self.corpus, self.model_config, self.training = corpus, model, training
         self.vocabulary = Vocabulary.from_tags(corpus.tags)
@@ -83,6 +87,21 @@ class Trainer:
         self.optimizer = optim.Adam(self.model, lr=training.learning_rate)
         if resume is not None:
             self.optimizer.load_state_dict(checkpoint.load_optimizer(resume))
+        self._step = minigrad.jit(self._one_step) if jit else None
+
+    def _one_step(self, groups: Any, src: Any, tgt_in: Any, tgt_out: Any) -> Tensor:
+        loss = loss_of(self.model, groups, src, tgt_in, tgt_out)
+        loss.backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return loss
+
+    def step(self, batch: Batch) -> float:
+        """One step; the loss per token before it."""
+        if self._step is None:
+            return self._one_step(*arrays_of(self.model, batch)).item()
+        filled = batch.filled(self.training.batch_size)
+        return self._step(*arrays_of(self.model, filled)).item()
 
     def run_epoch(self) -> Progress:
         """One pass over the corpus.
@@ -100,11 +119,7 @@ class Trainer:
             self.training.seed,
             self.epoch,
         ):
-            loss = batch_loss(self.model, batch)
-            loss.backward()
-            self.optimizer.step()
-            self.optimizer.zero_grad()
-            value = loss.item()
+            value = self.step(batch)
             if not math.isfinite(value):
                 rate = self.training.learning_rate
                 raise TrainingError(

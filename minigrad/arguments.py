@@ -100,6 +100,11 @@ def _plain(x: Any, arrays: Sequence[Any]) -> Any:
         numbers = np.asarray(x)
         numbers = numbers.astype(np.float32) if numbers.dtype == np.float64 else numbers
         x = array_module(*arrays).asarray(numbers)
+    elif not is_array(x) and hasattr(x, "__dlpack__") and hasattr(x, "shape"):
+        raise TypeError(
+            f"expected an array or a Tensor, got {type(x).__module__}.{type(x).__name__}; share it "
+            f"by minigrad.from_dlpack(x)"
+        )
     if isinstance(x, complex) or (is_array(x) and x.dtype.kind == "c"):
         raise DtypeError("complex numbers are not supported; keep real and imaginary part apart")
     return x
@@ -108,7 +113,7 @@ def _plain(x: Any, arrays: Sequence[Any]) -> Any:
 def _narrow(x: Any) -> bool:
     """Whether `x` has a floating-point dtype below float64."""
     dtype = getattr(x, "dtype", None)
-    return dtype is not None and dtype.itemsize < 8 and dtype.kind in "fV"
+    return isinstance(dtype, np.dtype) and dtype.itemsize < 8 and dtype.kind in "fV"
 
 
 # ---------------------------------------------------------------------------- what rules read

@@ -69,10 +69,11 @@ def gradients(
         return dict(zip(inputs, found, strict=True))
     if type(inputs) is Tensor:
         return gradients(outputs, [inputs], grad_outputs, **options)[0]
-    if not isinstance(inputs, Sequence):
+    if not hasattr(inputs, "__iter__"):
         raise TypeError(
-            f"gradients: inputs must be a Tensor, a sequence of them or a mapping of names to them, "
-            f"and came as {type(inputs).__name__}; of a module give dict(m.named_parameters())"
+            f"gradients: inputs must be a Tensor, a sequence of them or a mapping of names to "
+            f"them, and came as {type(inputs).__name__}; of a module give "
+            f"dict(m.named_parameters())"
         )
     inputs = list(inputs)
     if type(outputs) is Tensor or not isinstance(outputs, list | tuple):
@@ -85,7 +86,7 @@ def gradients(
         )
     for i, x in enumerate(inputs):
         if type(x) is not Tensor or not x.requires_grad:
-            came = f"{x.name or 'tensor'}, {sample(x)}," if type(x) is Tensor else sample(x)
+            came = f"{x.name or 'a tensor'} of {sample(x)}" if type(x) is Tensor else sample(x)
             raise GradientError(
                 f"gradients: an input is not tracked (number {i}: {came}); give Tensors made with "
                 f"requires_grad=True before they are used"
@@ -125,8 +126,8 @@ def backward(
         if leaf.grad is not None:
             if type(leaf.grad) is not Tensor:
                 raise TypeError(
-                    f"backward: .grad of {leaf.name or 'a leaf'} was set to {sample(leaf.grad)}; it "
-                    f"must be a Tensor or None"
+                    f"backward: .grad of {leaf.name or 'a leaf'} was set to a "
+                    f"{type(leaf.grad).__name__}; it must be a Tensor or None"
                 )
             if create_graph or leaf.grad.requires_grad or modes.get().capture is not None:
                 leaf.grad = leaf.grad + total

@@ -22,7 +22,7 @@ from minigrad.backend import is_array, modes, switched, xp
 from minigrad.errors import CaptureError, ShapeError
 from minigrad.nn.module import Module, changes
 from minigrad.optim import Optimizer
-from minigrad.programs import Call, Drawn, Program, Update, Value
+from minigrad.programs import Call, Drawn, NotStacked, Program, Region, Update, Value
 from minigrad.trees import flatten
 
 __all__ = ["Jitted", "jit"]
@@ -34,10 +34,11 @@ def jit(function: Callable | None = None, *, threads: int | None = None) -> Any:
     """`function` as a program: watched at its first call, repeated from then on.
 
     The function may be a whole training step (forward, `backward`, an optimizer's `step`), one that
-    gives losses and gradients, or a forward pass. Its first call with arguments of some shapes and
-    dtypes runs as ever while its ops are written down. What is repeated later is a program: no
-    graph is built, every array has its place, and passes over memory are put together. The second
-    call runs both, and compares them before the program is trusted.
+    gives losses and gradients, or a forward pass. In its first call with arguments of some shapes
+    and dtypes its ops are written down. What is repeated from then on is a program: no graph is
+    built, every array has its place, and passes over memory are put together. In the first two
+    calls the function runs beside the program, and results and state are compared. They are the
+    program's in every call, so that bits do not depend on when it was captured.
 
     Arrays are data; all else in the arguments, and what the function reads from outside (settings
     of modules, numbers), is part of the program: if it changes, the function is watched again.
@@ -127,13 +128,18 @@ def keep_array(tensor: Tensor, array: np.ndarray) -> None:
         tensor._data = array
 
 
+def _is_data(x: Any) -> bool:
+    """Whether an argument is new in every call."""
+    return type(x) is np.ndarray or (type(x) is Tensor and not x.requires_grad)
+
+
 class Step:
     """One captured signature of a function.
 
     Attributes:
         program: what repeats it.
         guard: what it depends on beside its arguments.
-        result: what the function gave while it was watched.
+        result: what the first call gave.
         trusted: whether program and function have been compared.
     """
 
@@ -143,13 +149,13 @@ class Step:
         tracer = Tracer(self.guard)
         inputs, arguments = [], []
         for x in leaves:
-            plain = type(x) is np.ndarray or (type(x) is Tensor and not x.requires_grad)
-            if plain:
+            if _is_data(x):
                 array = np.array(x.data if type(x) is Tensor else x)
                 arguments.append(tracer.note(array, Value(array)))
                 x = wrap(array)
             inputs.append(x)
         args, kwargs = rebuild(inputs)
+        before = self.guard.snapshot()
         with _watched(owner.name, self.guard), random.recorded(tracer.keys):
             observers = (*modes.get().observers, tracer)
             with switched(observers=observers, capture=tracer):
@@ -158,7 +164,6 @@ class Step:
         self._kinds = [type(t) for t in outs]
         self._constants = [None if self._is_result(t) else t for t in outs]
         arrays = [t.data if type(t) is Tensor else t for t in outs if self._is_result(t)]
-        self.result = self._rebuild([wrap(t.data) if type(t) is Tensor else t for t in outs])
         gradients = tracer.gradients_left()
         self._holders = [p for p, _ in gradients]
         self._count = len(arrays)
@@ -167,12 +172,38 @@ class Step:
         self._assigned = tracer.assigned_tensors
         self.optimizers = list({id(u.optimizer): u.optimizer for u in tracer.updates}.values())
         self.constants = tracer.constants()
-        threads = owner.threads or kernels.get_num_threads()
-        self.program = Program(
-            tracer.calls, arguments, results, tracer.updates, self.assignments,
-            len(tracer.keys), threads,
-        )  # fmt: skip
         self.guard.settle()
+        with self._left_as(before):
+            self.program = self._programmed(tracer, arguments, results)
+        self.guard.restore(before)
+        given = [x.data if type(x) is Tensor else x for x in leaves if _is_data(x)]
+        self.result = self.prove(given, leaves, rebuild, tracer.keys)
+        self.trusted = False
+
+    @contextmanager
+    def _left_as(self, before: list[np.ndarray]) -> Iterator[None]:
+        """Should the block fail, nothing has happened."""
+        try:
+            yield
+        except BaseException:
+            self.guard.restore(before)
+            raise
+
+    def _programmed(self, tracer: "Tracer", arguments: list, results: list) -> Program:
+        region = tracer.region
+        for tensors in region.tensors if region is not None else ():
+            root = tracer.value_of(tensors[0].data).root
+            region.add_table(root, [t.data for t in tensors])
+        try:
+            return Program(
+                tracer.calls, arguments, results, tracer.updates, self.assignments,
+                len(tracer.keys), self.owner.threads or kernels.get_num_threads(), region,
+            )  # fmt: skip
+        except NotStacked as error:
+            raise CaptureError(
+                f"jit: {error} cannot be done for several groups at once; give the groups as a list "
+                f"of names, so that every split of a batch is a program of its own"
+            ) from error
 
     @staticmethod
     def _is_result(x: Any) -> bool:
@@ -208,23 +239,25 @@ class Step:
         for target, _ in self.assignments:
             yield target
 
-    def prove(self, arrays: list[np.ndarray], leaves: list, rebuild: Callable) -> Any:
-        """Run program and function side by side; raise if they differ."""
+    def prove(self, arrays: list, leaves: list, rebuild: Callable, keys: list | None = None) -> Any:
+        """Run function and program side by side; raise if they differ. What the program gave."""
         before = self.snapshot()
-        keys = [random.next_key() for _ in range(self.program.keys_drawn)]
+        if keys is None:
+            keys = [random.next_key() for _ in range(self.program.keys_drawn)]
         with random.replayed(keys):
-            mine = self.finish(self.program.run(arrays))
-        found = self.snapshot()
-        self.restore(before)
-        with random.replayed(keys):
-            theirs = self.owner._simply(leaves, rebuild)
+            theirs = untracked(self.owner._simply(leaves, rebuild))
         for tensor, array in self._assigned:
             keep_array(tensor, array)
+        after = self.snapshot()
+        self.restore(before)
+        with random.replayed(keys):
+            mine = self.finish(self.program.run(arrays))
         pairs = [("a result", *p) for p in zip(_numbers(mine), _numbers(theirs), strict=True)]
-        pairs += [("the state afterwards", *p) for p in zip(found, self.snapshot(), strict=True)]
+        pairs += [("the state afterwards", *p) for p in zip(self._state(), after, strict=True)]
         for what, a, b in pairs:
             worst = _difference(a, b)
-            if not worst <= 1e-3 if what != "a result" else not worst <= 1e-4:
+            if not worst <= (1e-4 if what == "a result" else 1e-3):
+                self.restore(after)
                 raise CaptureError(
                     f"jit: the program of '{self.owner.name}' does not repeat the function: {what}, "
                     f"{a.dtype} {a.shape}, is off by {worst:.1e} of its size. Something that "
@@ -233,10 +266,11 @@ class Step:
                     f"{', '.join(self.constants) or 'no arrays'}"
                 )
         self.trusted = True
-        return mine if not self.optimizers and not self.assignments else theirs_untracked(theirs)
+        return mine
 
 
-def theirs_untracked(y: Any) -> Any:
+def untracked(y: Any) -> Any:
+    """A tree of Tensors without their history."""
     leaves, rebuild = flatten(y)
     return rebuild([wrap(t.data) if type(t) is Tensor else t for t in leaves])
 
@@ -250,11 +284,14 @@ def _numbers(y: Any) -> list[np.ndarray]:
 
 
 def _difference(a: np.ndarray, b: np.ndarray) -> float:
-    """The norm of the difference beside the norm; equal infinities and NaN do not count."""
+    """The norm of the difference beside the norm; where both have gone astray nothing counts."""
     if a.shape != b.shape:
         return float("inf")
     a, b = a.astype(np.float64).ravel(), b.astype(np.float64).ravel()
-    same = (a == b) | (np.isnan(a) & np.isnan(b))
+    astray, lost = ~np.isfinite(a), ~np.isfinite(b)
+    same = (a == b) | (astray & lost)
+    if astray.any() and lost.any():
+        same |= astray | lost
     size = float(np.linalg.norm(b[np.isfinite(b)]))
     return 0.0 if same.all() else float(np.linalg.norm((a - b)[~same])) / max(size, 1e-30)
 
@@ -269,6 +306,7 @@ class Tracer:
         calls: so far.
         updates: steps of optimizers so far.
         keys: that were drawn from the random stream.
+        region: groups of rows with parameters of their own, if there are any.
     """
 
     def __init__(self, guard: "Guard"):
@@ -276,6 +314,7 @@ class Tracer:
         self.calls: list[Call] = []
         self.updates: list[Update] = []
         self.keys: list[Any] = []
+        self.region: Region | None = None
         self._outside: list[tuple[np.ndarray, Value]] = []
         self._lines: list[str] = []
         self._assigned: dict[int, tuple[Tensor, np.ndarray]] = {}
@@ -343,6 +382,29 @@ class Tracer:
                 return True
         return False
 
+    # -- groups
+
+    def split(self, ids: Any, models: list[Module]) -> bool:
+        """Note that rows go to `models` by `ids`; whether one program can serve every split."""
+        if type(ids) is not Tensor or not self.knows(ids.data):
+            return False  # the groups are part of the program
+        if self.region is not None:
+            raise CaptureError("jit: a step can call one Grouped model, once")
+        value = self.value_of(ids.data)
+        parameters = [[p for _, p in m.named_parameters()] for m in models]
+        settings = [_settings_of(m) for m in models]
+        if any(s != settings[0] for s in settings) or value.root.made:
+            raise CaptureError(
+                "jit: the sub-models of a Grouped differ, so that every split of a batch is another "
+                "program: give the groups as a list of names, which is not an array"
+            )
+        self.region = Region(value, [list(ps) for ps in zip(*parameters, strict=True)])
+        return True
+
+    def knows(self, array: np.ndarray) -> bool:
+        known = self._values.get(id(array))
+        return known is not None and known[0]() is array
+
     # -- what a step does beside giving a result
 
     def updated(self, optimizer: Any, gradients: Mapping[str, Any]) -> None:
@@ -380,7 +442,7 @@ class Tracer:
         found = []
         for tensor, old in self._assigned.values():
             found.append((old, self.value_of(tensor.data)))
-            keep_array(tensor, old)
+            tensor._data = old
         self.assigned_tensors = list(self._assigned.values())
         return found
 
@@ -449,6 +511,7 @@ class Guard:
     def __init__(self, function: Callable, leaves: list):
         self.modules: list[Module] = []
         self.tensors: list[Tensor] = []
+        self.optimizers: list[Optimizer] = []
         self.containers: list[tuple[str, Any]] = []
         self._numbers: list[tuple[Callable[[], Any], Any]] = []
         self._seen: set[int] = set()
@@ -457,7 +520,7 @@ class Guard:
             self._meet("an argument", x)
         for module in list(self.modules):
             self.tensors += [
-                p for p in module.parameters() if all(p is not t for t in self.tensors)
+                p for _, p in module.named_parameters() if all(p is not t for t in self.tensors)
             ]
         self._gradients = {
             id(p.grad.data): (p.grad.data, f"'{p.name}'" if p.name else f"a tensor {p.shape}")
@@ -511,6 +574,7 @@ class Guard:
             self.modules += [m for _, m in x.named_modules()]
         elif isinstance(x, Optimizer):
             self._seen.add(id(x))
+            self.optimizers.append(x)
             self.tensors += [
                 p for p in x.parameters.values() if all(p is not t for t in self.tensors)
             ]
@@ -530,6 +594,18 @@ class Guard:
             if type(x).__module__.split(".")[0] not in ("minigrad", "numpy", "builtins"):
                 for name, v in list(vars(x).items()):
                     self._meet(f"'{name}'", v)
+
+    def snapshot(self) -> list[np.ndarray]:
+        """Copies of what optimizers change."""
+        return [np.array(a) for a in self._state()]
+
+    def restore(self, kept: list[np.ndarray]) -> None:
+        for a, old in zip(self._state(), kept, strict=True):
+            a[...] = old
+
+    def _state(self) -> Iterator[np.ndarray]:
+        for flat in (f for o in self.optimizers for f in o.flats):
+            yield from (flat.weights, *flat.moments.values(), flat.steps)
 
     def gradient_of(self, array: np.ndarray) -> str | None:
         """Whose gradient `array` was before the step; None if nobody's."""
@@ -566,3 +642,12 @@ class Guard:
             {k: v if type(v) in PLAIN else id(v) for k, v in vars(m).items() if k[:1] != "_"}
             for m in self.modules
         ]
+
+
+def _settings_of(model: Module) -> list:
+    """The classes and settings of a model's modules, and its parameters' shapes, by name."""
+    found: list[Any] = [(name, p.shape, p.dtype) for name, p in model.named_parameters()]
+    for name, m in model.named_modules():
+        plain = {k: v for k, v in vars(m).items() if type(v) in PLAIN and k[:1] != "_"}
+        found.append((name, type(m), plain))
+    return found

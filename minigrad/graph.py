@@ -79,8 +79,8 @@ class Tensor(Manners):
             array = as_array(array)
             if self.requires_grad and array.dtype.kind not in "fV":
                 raise DtypeError(
-                    f"Tensor: .data of a tensor that requires gradients must be floating-point, and "
-                    f"got {array.dtype}; cast it, or call requires_grad_(False) first"
+                    f"Tensor: .data of a tensor that requires gradients must be floating-point, "
+                    f"and got {array.dtype}; cast it, or call requires_grad_(False) first"
                 )
             self._data = array
 

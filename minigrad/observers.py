@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from minigrad import kernels
+from minigrad.arguments import Like
 from minigrad.autodiff import Node, Op, Slot, Tensor, caller
 from minigrad.backend import array_module, is_array, modes, sample, switched, to_numpy
 from minigrad.errors import AnomalyError
@@ -60,7 +61,9 @@ class _Anomalies:
         gs = g if isinstance(g, tuple) else (g,)
         for parent, v in found:
             if _made_bad(v, gs):
-                whose = f"leaf '{parent.name}'" if type(parent) is Tensor else "input"
+                whose = f"an input of shape {tuple(v.shape)}"
+                if type(parent) is Tensor:
+                    whose = f"leaf {repr(parent.name) if parent.name else f'of shape {v.shape}'}"
                 raise AnomalyError(
                     f"the rule of '{node.op.__name__}', which was called at {line}, gave {_bad(v)} "
                     f"as the gradient of {whose}; the gradient that came was:\n"
@@ -267,7 +270,10 @@ def _declined(op: Op, arrays: list, params: dict) -> bool:
 def explain(op: Op, *inputs: Any, **params: Any) -> str:
     """One line: whether this call is computed by a kernel or by the formula, and why."""
     if not isinstance(op, Op):
-        raise TypeError(f"explain: expected an op, got {type(op).__name__}")
+        raise TypeError(
+            f"explain: expected an op, got {type(op).__name__}; a function that is made of ops has "
+            f"no kernel of its own: profile() shows what it calls"
+        )
     inputs, params = op.bind(inputs, dict(params))
     arrays = [x.data if type(x) is Tensor else x for x in inputs]
     module = array_module(*(a for a in arrays if is_array(a)))
@@ -302,8 +308,13 @@ def explain_grad(loss: Tensor, parameter: Tensor) -> str:
 
     Walks from the loss to the parameter without changing anything.
     """
+    for what, x in (("loss", loss), ("parameter", parameter)):
+        if type(x) is not Tensor:
+            raise TypeError(f"explain_grad: the {what} must be a Tensor, and is {sample(x)}")
     name = parameter.name or f"the tensor of shape {parameter.shape}"
-    if type(loss) is not Tensor or not loss.requires_grad:
+    if not loss.requires_grad:
+        if loss.dtype.kind in "iub":
+            return f"the loss has no history: it is {loss.dtype}, and integers have no gradient"
         return (
             "the loss has no history: it was computed under no_grad, from detached tensors, or "
             "from nothing that requires gradients"
@@ -313,7 +324,7 @@ def explain_grad(loss: Tensor, parameter: Tensor) -> str:
     target = parameter.edge or parameter
     paths: dict[int, tuple[Node | None, Node]] = {}
     stack: list[tuple[Node | None, Any]] = [(None, loss.edge or loss)]
-    ends, constants = [], []
+    ends, constants, others = [], [], []
     while stack:
         child, at = stack.pop()
         if at == target if type(at) is Slot else at is target:
@@ -337,18 +348,24 @@ def explain_grad(loss: Tensor, parameter: Tensor) -> str:
         for i, (parent, x) in enumerate(zip(node.parents, node.saved, strict=True)):
             if parent is not None:
                 stack.append((node, parent))
-            elif is_array(x) and overlap(x, parameter.data):
-                constants.append(f"input {i} of '{node.op.__name__}' ({_path(paths, node)})")
+                continue
+            where = f"input {i} of '{node.op.__name__}' ({_path(paths, node)})"
+            if is_array(x) and overlap(x, parameter.data):
+                constants.append(where)
+            elif is_array(x) or type(x) is Like:
+                others.append(f"{sample(x)} as {where}")
     if constants:
         return (
             f"{name} took part as a constant only: its array came without its history as "
-            f"{constants[0]}; it was detached there, or used under no_grad"
+            f"{constants[0]}; it was detached there, used under no_grad, or used before it "
+            f"required gradients"
         )
     leaves = ", ".join(sorted(set(ends))[:8]) or "no leaf at all"
     return (
         f"{name} took no part in the loss: the paths from the loss end at {leaves}. Either it was "
         f"not used, or what was made of it was detached, cast to integers, compared, or computed "
         f"under no_grad before it was used"
+        + (f". Without history came in {'; '.join(others[:4])}" if others else "")
     )
 
 
@@ -358,4 +375,6 @@ def _path(paths: dict[int, tuple[Node | None, Node]], node: Node | None) -> str:
     while node is not None:
         names.append(node.op.__name__)
         node = paths[node.serial][0]
+    if len(names) > 24:
+        names[12:-12] = [f"... {len(names) - 24} more ..."]
     return " <- ".join(["loss", *reversed(names)])

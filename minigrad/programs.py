@@ -10,6 +10,7 @@ A step arrives as the list of its op calls (`minigrad.capture`). On the way to a
    other times; gradients of parameters lie where the optimizer reads them.
 """
 
+import functools
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -139,6 +140,54 @@ class Update:
 
     optimizer: Any
     gradients: dict[str, Value | None]
+
+
+class Region:
+    """Groups of rows, each with parameters of its own, in one program (`nn.Grouped`).
+
+    A step is captured as if all rows, sorted by group, belonged to the first group. Calls that read
+    its parameters, or make gradients of them, are then done group by group, on the rows that a run
+    finds in `offsets`: how a batch is split is data.
+
+    Attributes:
+        ids: the value of the group of each row, before sorting.
+        tensors: for each parameter of the first group, those of all groups.
+        offsets: (groups + 1,) where each group's rows begin.
+    """
+
+    def __init__(self, ids: Value, tensors: list[list[Any]]):
+        self.ids, self.tensors = ids, tensors
+        self.groups = len(tensors[0])
+        self.offsets = np.zeros(self.groups + 1, np.int64)
+        self.rows = ids.shape[0]
+        self.tables: dict[Value, np.ndarray] = {}  # of a root: its address in each group
+        self.alive: list[Any] = []
+
+    def add_table(self, root: Value, arrays: list[np.ndarray]) -> None:
+        self.alive += arrays
+        self.tables[root] = np.array([a.ctypes.data for a in arrays], np.int64)
+
+    def table(self, value: Any) -> int:
+        """The address of the addresses of a value in each group; 0 if it is common to all."""
+        table = self.tables.get(value.root) if type(value) is Value else None
+        return 0 if table is None or value.offset else table.ctypes.data
+
+    def owns(self, *values: Any) -> bool:
+        return any(type(v) is Value and v.root in self.tables for v in values)
+
+    def words(self, rows: int) -> list[int]:
+        """What a handler is told: groups, where offsets lie, how many of `rows` a sample has."""
+        return [self.groups, self.offsets.ctypes.data, rows // self.rows]
+
+    def split(self, ids: np.ndarray) -> np.ndarray:
+        """Find the rows of each group; which groups have some."""
+        counts = np.bincount(ids, minlength=self.groups)
+        np.cumsum(counts, out=self.offsets[1:])
+        return np.flatnonzero(counts)
+
+
+class NotStacked(Exception):
+    """A call that cannot be done group by group."""
 
 
 class Drawn:
@@ -442,19 +491,34 @@ def _bits(x: float) -> int:
 class _Writer:
     """Turns calls into instructions, once every value has its place."""
 
-    def __init__(self, scratch: Callable[[Call], Value], status: np.ndarray, keys: list):
-        self.scratch, self.keys = scratch, keys
+    def __init__(self, scratch, status: np.ndarray, keys: list, region: Region | None):
+        self.scratch, self.keys, self.region = scratch, keys, region
         self.status = status.ctypes.data
 
     def instructions(self, call: Call, number: int) -> list[Instruction]:
         shapes = f"{', '.join(map(repr, call.reads))} -> {', '.join(map(repr, call.outputs))}"
-        write = getattr(self, f"_{call.name}", None) if _kernels_know(call) else None
+        write = getattr(self, f"_{call.name.lstrip('_')}", None) if _kernels_know(call) else None
         found = write(call, number) if write is not None else None
+        by_group = self.region is not None and self.region.owns(*call.reads, *call.outputs)
+        if by_group and (found is None or call.name not in _BY_GROUP):
+            raise NotStacked(f"'{call.name}' of {shapes}")
         if found is None:
             found = [Instruction(call.name, function=_in_python(call, self.keys))]
         for instruction in found:
             instruction.shapes = shapes
         return found
+
+    def _by_group(self, rows: int, *values: Any) -> list[int]:
+        """Words about groups, if one of the values is a group's own; else none."""
+        if self.region is None or not self.region.owns(*values):
+            return [0, 0, 0]
+        if rows % self.region.rows:
+            raise NotStacked(f"{rows} rows of {self.region.rows} samples")
+        return self.region.words(rows)
+
+    def _place(self, value: Value) -> int:
+        """The address of a value, or that of its addresses in each group."""
+        return (self.region is not None and self.region.table(value)) or value.address
 
     def _native(self, name: str, dtype: Any, words: list[int], work: int) -> list[Instruction]:
         from minigrad.kernels import machine  # imports Numba: only for who captures
@@ -468,10 +532,23 @@ class _Writer:
         (a, b, bias), y, p = call.inputs[:3], call.outputs[0], call.params
         m, n, k = p["m"], p["n"], p["k"]
         lda, flip_a, ldb, flip_b = p["layout"]
+        region, routine = self.region, blas.routine(y.dtype)
+        if region is not None and region.owns(y):
+            if not flip_a or flip_b or p["add"] or region.owns(a, b, bias):
+                raise NotStacked("a product")
+            words = [region.table(y), a.address, b.address, 0, m, n, k, n, lda, ldb, 0, 0, 0, 0]
+            words += [routine, *self._by_group(k, y)]
+            return self._native("group_products", y.dtype, words, 2 * m * n * k)
         words = [
             y.address, a.address, b.address, bias.address if bias is not None else 0,
-            m, n, k, n, lda, ldb, flip_a, flip_b, p["add"], p["relu"], blas.routine(y.dtype),
+            m, n, k, n, lda, ldb, flip_a, flip_b, p["add"], p["relu"], routine,
         ]  # fmt: skip
+        if region is not None and region.owns(a, b, bias):
+            whole = [v for v in (b, bias) if v is not None]
+            if flip_a or region.owns(a) or not all(region.table(v) for v in whole):
+                raise NotStacked("a product")
+            words += [*self._by_group(m, b), region.table(b)]
+            words += [region.table(bias) if bias is not None else 0]
         return self._native("product", y.dtype, words, 2 * m * n * k)
 
     def _relu(self, call: Call, _: int) -> list[Instruction] | None:
@@ -505,9 +582,8 @@ class _Writer:
             return None
         if y.dtype != x.dtype or not y.contiguous:
             return None
-        return self._native(
-            "column_sums", y.dtype, [y.address, x.address, *x.shape, x.shape[1]], x.size
-        )
+        words = [self._place(y), x.address, *x.shape, x.shape[1], *self._by_group(x.shape[0], y)]
+        return self._native("column_sums", y.dtype, words, x.size)
 
     def _layer_norm(self, call: Call, _: int) -> list[Instruction] | None:
         x, weight, bias, *more = call.inputs
@@ -515,9 +591,10 @@ class _Writer:
         if bias is None or not _norm_fits(x, weight, bias, y):
             return None
         d = x.shape[-1]
-        words = [y.address, x.address, weight.address, bias.address, x.size // d, d]
+        words = [y.address, x.address, self._place(weight), self._place(bias), x.size // d, d]
         words += [_bits(call.params.get("eps", 1e-5))]
         words += [more[0].address, call.outputs[1].address] if more else [0, 0]
+        words += self._by_group(x.size // d, weight, bias)
         return self._native("layer_norm", y.dtype, words, 10 * y.size)
 
     def _layer_norm_grad(self, call: Call, number: int) -> list[Instruction] | None:
@@ -528,8 +605,17 @@ class _Writer:
         d = x.shape[-1]
         sums = self.scratch(call)
         chunks = sums.shape[0]
-        words = [dx.address, sums.address, g.address, x.address, weight.address, x.size // d, d]
-        words += [chunks, _bits(call.params.get("eps", 1e-5)), more[0].address if more else 0]
+        words = [dx.address, sums.address, g.address, x.address, self._place(weight)]
+        words += [x.size // d, d, chunks, _bits(call.params.get("eps", 1e-5))]
+        words += [more[0].address if more else 0]
+        if self.region is not None and self.region.owns(weight):
+            words += [
+                *self._by_group(x.size // d, weight),
+                *map(self.region.table, (dweight, dbias)),
+            ]
+            if not all(words[-2:]):
+                raise NotStacked("a layer norm")
+            return self._native("layer_norm_grad", dx.dtype, words, 20 * dx.size)
         found = self._native("layer_norm_grad", dx.dtype, words, 20 * dx.size)
         for i, y in enumerate((dweight, dbias)):
             if y.root.place is not None:
@@ -614,16 +700,28 @@ class _Writer:
             return None
         if not _alike(table, table) or not _alike(y, y) or not table.size:
             return None
-        words = [y.address, table.address, ids.address, ids.size, *table.shape, self.status]
-        return self._native("embedding", y.dtype, [*words, number + 1], y.size)
+        words = [y.address, self._place(table), ids.address, ids.size, *table.shape, self.status]
+        words += [number + 1, *self._by_group(ids.size, table)]
+        return self._native("embedding", y.dtype, words, y.size)
+
+    def _reorder_rows(self, call: Call, number: int) -> list[Instruction] | None:
+        (x, order, _), y = call.inputs, call.outputs[0]
+        if not _alike(x, y) or order.dtype != np.int64 or not order.contiguous or not x.size:
+            return None
+        n = x.shape[0]
+        words = [y.address, x.address, order.address, n, n, x.size // n, self.status, number + 1]
+        return self._native("embedding", y.dtype, words, y.size)
 
     def _embedding_grad(self, call: Call, number: int) -> list[Instruction] | None:
         if call.op is not None:
             return None
         (g, ids), dw = call.inputs, call.outputs[0]
-        words = [dw.address, g.address, ids.address, ids.size, *dw.shape]
-        words += [call.params["padding"], self.status, number + 1]
+        words = [self._place(dw), g.address, ids.address, ids.size, *dw.shape]
+        words += [call.params["padding"], self.status, number + 1, *self._by_group(ids.size, dw)]
         return self._native("embedding_grad", dw.dtype, words, g.size)
+
+
+_BY_GROUP = {"product", "sum", "layer_norm", "layer_norm_grad", "embedding", "embedding_grad"}
 
 
 def _kernels_know(call: Call) -> bool:
@@ -677,6 +775,7 @@ class Program:
         updates: steps of optimizers, all at the end.
         assignments: arrays that get values at the end.
         keys_drawn: how many random keys a run draws.
+        region: rows that belong to groups, if any do.
         threads: how many may work on it.
     """
 
@@ -689,7 +788,9 @@ class Program:
         assignments: list[tuple[np.ndarray, Value]],
         keys_drawn: int,
         threads: int,
+        region: Region | None = None,
     ):
+        self.region = region
         self.arguments, self.results, self.updates = arguments, results, updates
         self.assignments, self.keys_drawn = assignments, keys_drawn
         self.keys: list[Any] = []
@@ -705,7 +806,7 @@ class Program:
         self.status = np.zeros(1, np.int64)
         self._scratch: dict[Call, Value] = {}
         self._plan(kept)
-        writer = _Writer(self._scratch.__getitem__, self.status, self.keys)
+        writer = _Writer(self._scratch.__getitem__, self.status, self.keys, region)
         self.instructions: list[Instruction] = []
         for i, call in enumerate(self.calls):
             self.instructions += writer.instructions(call, i)
@@ -801,12 +902,19 @@ class Program:
                 for flat in update.optimizer.flats
                 for i, name in enumerate(flat.parameters)
             }
+            of_groups = self._group_names(update)
             for name, g in update.gradients.items():
                 if g is None:
                     continue
                 flat, i = flat_of[name]
                 target = flat.view(flat.gradients, i)
                 root = g.root
+                if (names := of_groups.get(name)) is not None:
+                    if root in self.region.tables or not g.contiguous or g.offset:
+                        raise NotStacked(f"the gradient of '{name}'")
+                    places = [flat_of[n] for n in names]
+                    views = [f.view(f.gradients, j) for f, j in places]
+                    self.region.add_table(root, views)
                 fits = (
                     root in made
                     and root.place is None
@@ -823,6 +931,17 @@ class Program:
                 else:
                     self.copies.append((target, g))
 
+    def _group_names(self, update: Update) -> dict[str, list[str]]:
+        """For each parameter of the first group: what the optimizer calls those of all groups."""
+        if self.region is None:
+            return {}
+        names = {id(p): name for name, p in update.optimizer.parameters.items()}
+        return {
+            names[id(tensors[0])]: [names[id(t)] for t in tensors]
+            for tensors in self.region.tensors
+            if id(tensors[0]) in names
+        }
+
     # -- instructions
 
     def _finish_updates(self) -> None:
@@ -837,17 +956,34 @@ class Program:
         for update in self.updates:
             optimizer = update.optimizer
             for flat in optimizer.flats:
-                names = list(flat.parameters)
-                present = np.array(
-                    [i for i, n in enumerate(names) if update.gradients[n] is not None], np.int64
+                places = {name: i for i, name in enumerate(flat.parameters)}
+                of_groups = self._group_names(update)
+                common = [
+                    places[n]
+                    for n, g in update.gradients.items()
+                    if g is not None and n in places and n not in of_groups
+                ]
+                mine = [
+                    [places[n] for n in names]
+                    for first, names in of_groups.items()
+                    if first in places and update.gradients[first] is not None
+                ]
+                if not common and not mine:
+                    continue
+                present = functools.partial(
+                    self._present, np.array(common, np.int64), np.array(mine)
                 )
-                if len(present):
-                    instruction, before = optimizer.captured(flat, present)
-                    instruction.shapes = f"{flat.weights.dtype}[{flat.weights.size}]"
-                    self.before.append(before)
-                    self.instructions.append(instruction)
-                    first, last = flat.starts[present[0]], flat.stops[present[-1]]
-                    self.written.append(flat.weights[first:last])
+                instruction, before = optimizer.captured(flat, present)
+                instruction.shapes = f"{flat.weights.dtype}[{flat.weights.size}]"
+                self.before.append(before)
+                self.instructions.append(instruction)
+                self.written.append(flat.weights)
+
+    def _present(self, common: np.ndarray, by_group: np.ndarray) -> np.ndarray:
+        """The places of the parameters that have gradients in this run, in order."""
+        if not by_group.size:
+            return common
+        return np.sort(np.concatenate([common, by_group[:, self.here].ravel()]))
 
     def _assemble(self, threads: int) -> None:
         """Stretches of native instructions, with Python's in between."""
@@ -884,6 +1020,8 @@ class Program:
         for place, x in zip(self.inputs, arrays, strict=True):
             place[...] = x
         self.keys[:] = (random.next_key() for _ in range(self.keys_drawn))
+        if self.region is not None:
+            self.here = self.region.split(self.region.ids.view())
         for prepare in self.before:
             prepare()
         with self.team(self.threads) as run:

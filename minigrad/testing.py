@@ -96,6 +96,7 @@ def check_op(
         check.rule_against_formula()
         check.first_order()
         check.each_input_alone()
+        check.each_output_alone()
     if order >= 2:
         check.second_order()
     takes_floats = any(map(_is_float, check.inputs))
@@ -419,6 +420,26 @@ class _Check:
             (alone,) = self._first(self.inputs, which=[i])
             self.compare(f"gradient of input {i} tracked alone", alone, g, 1e-9, 1e-12)
 
+    def each_output_alone(self) -> None:
+        """A rule of several outputs gets None for those that nobody used."""
+        if len(self.floating) < 2:
+            return
+        together = self.gradient(self.values, self.tensors(self.inputs), self.weights)
+        sums: list = [None] * len(together)
+        for i, w in zip(self.floating, self.weights, strict=True):
+            xs = self.tensors(self.inputs)
+            y = self.values(xs)[i]
+            if type(y) is Tensor and y.requires_grad:
+                parts = gradients(y, [x for x in xs if type(x) is Tensor], to_device(w))
+                sums = [
+                    s if g is None else g if s is None else s + g
+                    for s, g in zip(sums, parts, strict=True)
+                ]
+        for g, s in zip(together, sums, strict=True):
+            if g is not None:
+                s = 0 * g.data if s is None else s
+                self.compare("gradients of each output alone, in sum", s, g, 1e-8, 1e-10)
+
     def second_order(self) -> None:
         """Gradients of <v, gradient(x, w)> by the inputs x and by the output weights w."""
         n = len(self.inputs)
@@ -605,7 +626,10 @@ def main() -> None:
     if options.docs is None:
         print(reference.table())
     else:
-        print(reference.write_docs(options.docs))
+        try:
+            print(reference.write_docs(options.docs))
+        except MinigradError as error:
+            parser.error(str(error))
 
 
 if __name__ == "__main__":

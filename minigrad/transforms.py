@@ -19,7 +19,9 @@ linear in what it is pulled back from, and the derivative of that linear functio
 """
 
 import functools
+import inspect
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral
 from types import SimpleNamespace
 from typing import Any
 
@@ -98,9 +100,7 @@ def vjp(function: Callable, *primals: Any, has_aux: bool = False):
     outer = inputs.is_within(ys)
 
     def pull_back(cotangents: Any) -> tuple:
-        gs = trees.leaves_of(cotangents)
-        if len(gs) != len(ys):
-            raise ShapeError(f"vjp: {len(gs)} gradients for {len(ys)} outputs; give one each")
+        gs = _matched(cotangents, out, "vjp: the gradient")
         found = inputs.pull_back(ys, gs, create_graph=outer or _tracked(gs))
         return inputs.arranged([inputs.released(g, _tracked(gs)) for g in found])
 
@@ -172,6 +172,12 @@ def _jacobian(function: Callable, argnums: Any, has_aux: bool, name: str):
         inputs = _Inputs(name, args, argnums)
         out, aux = inputs.call(function, kwargs, has_aux)
         ys, rebuild = _outputs(name, out)
+        for y in ys:
+            if y.dtype.kind not in "fV":
+                raise DtypeError(
+                    f"{name}: the function gave {sample(y)}, and only floating-point numbers have "
+                    f"derivatives; give it beside the others with has_aux"
+                )
         outer = inputs.is_within(ys)
         if name == "jacrev":
             rows = [_rows(inputs, y, outer) for y in ys]
@@ -254,10 +260,16 @@ class _Inputs:
     """
 
     def __init__(self, name: str, args: Sequence, argnums: int | Sequence[int]):
-        self.name, self.single = name, isinstance(argnums, int)
-        which = [argnums] if isinstance(argnums, int) else list(argnums)
+        self.name, self.single = name, isinstance(argnums, Integral)
+        if not self.single and not all(isinstance(i, Integral) for i in _listed(argnums)):
+            raise TypeError(f"{name}: argnums must be an int or several, and is {argnums!r}")
+        if not args:
+            raise TypeError(f"{name}: there is no positional argument to differentiate by")
+        which = [argnums] if self.single else list(argnums)
         if not which or not all(-len(args) <= i < len(args) for i in which):
             raise TypeError(f"{name}: argnums={argnums} for {len(args)} positional arguments")
+        if len({i % len(args) for i in which}) < len(which):
+            raise TypeError(f"{name}: argnums={argnums} names one of {len(args)} arguments twice")
         self.args, self.variables = list(args), []
         self.leaves, self.rebuilds = [], []
         for i in which:
@@ -273,6 +285,11 @@ class _Inputs:
         if isinstance(leaf, Module):
             self.variables += [p for _, p in leaf.named_parameters() if p.requires_grad]
             return leaf
+        if not hasattr(leaf, "dtype") and not isinstance(leaf, int | float):
+            raise DtypeError(
+                f"{self.name}: {where} is a {type(leaf).__name__}, and only floating-point numbers "
+                f"have gradients; choose other argnums, or close over it"
+            )
         array = as_array(leaf)
         if array.dtype.kind not in "fV":
             raise DtypeError(
@@ -328,18 +345,11 @@ class _Inputs:
             raise ShapeError(
                 f"{self.name}: {len(tangents)} tangents for {len(self.leaves)} primals"
             )
-        for leaves, tree in zip(self.leaves, tangents, strict=True):
-            if len(leaves) == 1 and isinstance(leaves[0], Module):
-                given = [tree]
-            else:
-                given = trees.leaves_of(tree)
-            if len(given) != len(leaves):
-                raise ShapeError(
-                    f"{self.name}: a tangent has {len(given)} leaves, its primal {len(leaves)}"
-                )
+        for leaves, arg, tree in zip(self.leaves, self.args, tangents, strict=True):
+            given = _matched(tree, arg, f"{self.name}: a tangent")
             for leaf, t in zip(leaves, given, strict=True):
                 if isinstance(leaf, Module):
-                    found += [t.get(name) for name, p in leaf.named_parameters() if p.requires_grad]
+                    found += self.direction_of(leaf, t)
                 else:
                     found.append(t)
         for x, t in zip(self.variables, found, strict=True):
@@ -349,6 +359,18 @@ class _Inputs:
                     f"{self.name}: a tangent has shape {shape}, its primal has shape {x.shape}"
                 )
         return found
+
+    def direction_of(self, module: Module, tangent: Any) -> list:
+        """A tangent or None for each trained parameter of `module`, from a mapping by name."""
+        tangent = {} if tangent is None else tangent
+        parameters = dict(module.named_parameters())
+        if not isinstance(tangent, Mapping) or not set(tangent) <= set(parameters):
+            came = sorted(tangent) if isinstance(tangent, Mapping) else type(tangent).__name__
+            raise ShapeError(
+                f"{self.name}: the tangent of a {type(module).__name__} must be a mapping of names "
+                f"of its parameters, {', '.join(parameters)}, and is {came}"
+            )
+        return [tangent.get(name) for name, p in parameters.items() if p.requires_grad]
 
     def released(self, tree: Any, keep: bool = False) -> Any:
         """Tensors without the history that ends at this transform's own variables."""
@@ -392,6 +414,18 @@ def _outputs(name: str, out: Any) -> tuple[list[Tensor], Callable]:
                 f"{name}: the function must give Tensors, there is a {type(leaf).__name__}"
             )
     return [x if type(x) is Tensor else wrap(x) for x in leaves], rebuild
+
+
+def _matched(tree: Any, like: Any, what: str) -> list:
+    """The leaves of `tree` in the order of those of `like`; ShapeError if it is another tree."""
+    try:
+        return trees.matched(tree, like, what)
+    except ValueError as error:
+        raise ShapeError(str(error)) from None
+
+
+def _listed(argnums: Any) -> list:
+    return list(argnums) if isinstance(argnums, Sequence) else [argnums]
 
 
 def _tracked(leaves: list) -> bool:
@@ -449,7 +483,8 @@ def vmap(function: Callable, in_axes: Any = 0, out_axes: Any = 0, *, explain: bo
     """`function`, which is written for one example, as a function of a batch of them.
 
     There is no loop: inside, each op sees tensors whose batch axis is hidden, and computes for all
-    examples at once. It may be nested, and combined with the other transforms.
+    examples at once. It may be nested, and combined with the other transforms. Dropout drops
+    elsewhere in each example; numbers drawn inside by `rand` and the like are the same for all.
 
     Args:
         in_axes: for each argument which axis is that of the batch; None for one that all examples
@@ -473,6 +508,8 @@ def vmap(function: Callable, in_axes: Any = 0, out_axes: Any = 0, *, explain: bo
             raise ShapeError(str(error)) from None
         length = _batch_length(leaves, axes, trees.paths(args, "args"))
         level, mode = writes.tick(), modes.get()
+        report.calls.clear()
+        report.declined.clear()
         observers = (*mode.observers, report) if explain else mode.observers
         plain = not any(type(x) is Tensor or isinstance(x, Module) for x in leaves)
         with switched(levels=(*mode.levels, level), observers=observers):
@@ -498,6 +535,14 @@ def vmap(function: Callable, in_axes: Any = 0, out_axes: Any = 0, *, explain: bo
 def _shown(y: Any, axis: int | None, level: int, length: int) -> Tensor:
     """An output with its batch axis back, or without one if it has none and none is wanted."""
     y = _as_tensor(y)
+    strangers = {known for known, _ in getattr(y.data, "levels", ())} - set(modes.get().levels)
+    if strangers:
+        raise ShapeError(
+            "vmap: an output comes from inside of another vmap, which has ended; return values "
+            "from a function, do not store them elsewhere"
+        )
+    if axis is not None and not -y.ndim - 1 <= axis <= y.ndim:
+        raise ShapeError(f"vmap: out_axes {axis} for an output of shape {y.shape} and a batch axis")
     if axis is None:
         if any(known == level for known, _ in getattr(y.data, "levels", ())):
             raise ShapeError(
@@ -538,7 +583,8 @@ def checkpoint(function: Callable) -> Callable:
 
     Time for memory: a second forward pass instead of what its ops would keep. (Chen et al.,
     "Training deep nets with sublinear memory cost", arXiv 1604.06174.) Keys that it draws from the
-    stream are drawn alike both times. It must do the same both times otherwise, too.
+    stream are drawn alike both times. It must do the same both times otherwise, too: constants
+    that it reads and that are no arguments must not be written in between.
     """
 
     @functools.wraps(function)
@@ -553,17 +599,30 @@ def checkpoint(function: Callable) -> Callable:
         if not live:
             return rebuild(ys)
         parents, saved = _roots([ys[i] for i in live], start)
+        count = len(parents)
+        # The arguments are read again: they too must not be written until then.
+        given = [x.data if type(x) is Tensor else x for x in trees.leaves_of((args, kwargs))]
+        saved += [x for x in given if is_array(x) and not any(x is known for known in saved)]
+        parents += [None] * (len(saved) - count)
 
         def rule(g, _y, *_inputs, call):
             as_tensors = modes.get().recording
             since = writes.tick()
             with switched(recording=True):
                 again, _ = trees.flatten(call())
+            shapes = [again[i].shape if _tracked(again[i : i + 1]) else None for i in live]
+            if shapes != [ys[i].shape for i in live]:
+                raise GradientError(
+                    f"checkpoint: {getattr(function, '__name__', 'the function')} did not do the "
+                    f"same again: its differentiable outputs had the shapes "
+                    f"{[ys[i].shape for i in live]}, and now {shapes}; what it does must depend on "
+                    f"its arguments only"
+                )
             gs = g if type(g) is tuple else (g,)
             pairs = [(again[i], v) for i, v in zip(live, gs, strict=True) if v is not None]
             outputs, gs = zip(*pairs, strict=True)
             sums, _ = walk(outputs, gs, None, as_tensors, None, since)
-            return [sums.get(parent) for parent in parents]
+            return [None if parent is None else sums.get(parent) for parent in parents]
 
         made = _made("checkpoint", rule, parents, saved, [ys[i].data for i in live], {"call": call})
         for i, y in zip(live, made, strict=True):
@@ -624,7 +683,7 @@ class custom_vjp:  # a decorator, with JAX's name
 
     `fwd(*args)` gives (what `f` gives, residuals); `bwd(residuals, g)` gives a tuple with a
     gradient, or None, for each argument. Both are written with ops, so that second derivatives
-    work. Arguments and results may be trees.
+    work. Arguments and results may be trees. Tracked tensors come in as arguments, not otherwise.
     """
 
     def __init__(self, function: Callable):
@@ -637,15 +696,37 @@ class custom_vjp:  # a decorator, with JAX's name
         """Give the function its derivative."""
         self.fwd, self.bwd = fwd, bwd
 
-    def __call__(self, *args: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if kwargs:
+            bound = inspect.signature(self.function).bind(*args, **kwargs)
+            bound.apply_defaults()
+            if bound.kwargs:
+                raise TypeError(
+                    f"{self.__name__}: its derivative goes by position; {', '.join(bound.kwargs)} "
+                    f"cannot be keyword-only"
+                )
+            args = bound.args
         leaves, _ = trees.flatten(args)
+        if modes.get().recording and any(isinstance(x, Module) for x in leaves):
+            raise GradientError(
+                f"{self.__name__}: a Module cannot be an argument of a custom_vjp, which gives no "
+                f"gradients of its parameters; pass these as tensors"
+            )
         if not (modes.get().recording and _tracked(leaves)):
             return self.function(*args)
         if self.fwd is None:
             raise GradientError(f"{self.__name__}: give it a derivative with defvjp(fwd, bwd)")
         # Recorded, so that what the residuals depend on is known when `bwd` is differentiated.
-        out, residuals = self.fwd(*args)
+        start = writes.tick()
+        pair = self.fwd(*args)
+        if not isinstance(pair, tuple) or len(pair) != 2:
+            raise GradientError(
+                f"{self.__name__}: fwd must give a pair (what the function gives, residuals), and "
+                f"gave {type(pair).__name__}"
+            )
+        out, residuals = pair
         ys, rebuild = trees.flatten(out)
+        self.refuse_others([y for y in ys if _tracked([y])], leaves, start)
         ys = [_as_tensor(y).data for y in ys]
         live = [i for i, y in enumerate(ys) if y.dtype.kind in "fV"]
         parents = [(x.edge or x) if type(x) is Tensor and x.requires_grad else None for x in leaves]
@@ -662,10 +743,7 @@ class custom_vjp:  # a decorator, with JAX's name
                     f"{self.__name__}: bwd must give a tuple of {len(args)} gradients, one for "
                     f"each argument"
                 )
-            flat: list[Any] = []
-            for arg, part in zip(args, found, strict=True):
-                count = len(trees.leaves_of(arg))
-                flat += [None] * count if part is None else _padded(part, count)
+            flat = _matched(tuple(found), args, f"{self.__name__}: what bwd gave")
             as_tensors = modes.get().recording
             return [v if as_tensors or type(v) is not Tensor else v.data for v in flat]
 
@@ -676,12 +754,13 @@ class custom_vjp:  # a decorator, with JAX's name
             results[i] = y
         return rebuild(results)
 
-
-def _padded(part: Any, count: int) -> list:
-    """The leaves of one argument's gradient, None among them."""
-    if isinstance(part, Mapping):
-        part = list(part.values())
-    if isinstance(part, tuple | list):
-        flat = [v for inside in part for v in _padded(inside, 1)]
-        return flat
-    return [part]
+    def refuse_others(self, outputs: list[Tensor], leaves: list, start: int) -> None:
+        """Raise if `outputs` depend on tracked tensors that are no arguments."""
+        known = {x.edge or x for x in leaves if type(x) is Tensor}
+        for root in _roots(outputs, start)[0]:
+            if root not in known:
+                what = root.name or "a tensor" if type(root) is Tensor else root.node.op.__name__
+                raise GradientError(
+                    f"{self.__name__}: it depends on {what}, which is tracked and no argument, so "
+                    f"its gradient would be lost; make it an argument, or detach it"
+                )

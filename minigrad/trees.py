@@ -5,6 +5,7 @@ stands for something absent and stays where it is, as in JAX.
 """
 
 from collections.abc import Callable, Mapping
+from numbers import Integral
 from typing import Any
 
 
@@ -41,6 +42,31 @@ def paths(tree: Any, prefix: str = "") -> list[str]:
     return [] if tree is None else [prefix]
 
 
+def matched(tree: Any, like: Any, what: str) -> list[Any]:
+    """For each leaf of `like` what stands there in `tree`: dictionaries go by key, not by order.
+
+    None in `tree` stands for all leaves below. Raises ValueError, naming `what`, if they differ.
+    """
+    if tree is None:
+        return [None] * len(leaves_of(like))
+    if isinstance(like, Mapping):
+        if not isinstance(tree, Mapping) or set(tree) != set(like):
+            came = f"keys {list(tree)}" if isinstance(tree, Mapping) else type(tree).__name__
+            raise ValueError(f"{what}: expected a mapping with the keys {list(like)}, got {came}")
+        return [v for k in like for v in matched(tree[k], like[k], f"{what}[{k!r}]")]
+    if isinstance(like, tuple | list):
+        if not isinstance(tree, tuple | list) or len(tree) != len(like):
+            came = f"{len(tree)}" if isinstance(tree, tuple | list) else type(tree).__name__
+            raise ValueError(f"{what}: expected a {type(like).__name__} of {len(like)}, got {came}")
+        pairs = enumerate(zip(tree, like, strict=True))
+        return [v for i, pair in pairs for v in matched(*pair, f"{what}[{i}]")]
+    if like is None:
+        raise ValueError(f"{what}: expected None, got {type(tree).__name__}")
+    if isinstance(tree, tuple | list):
+        raise ValueError(f"{what}: expected one array, got a {type(tree).__name__} of {len(tree)}")
+    return [tree]
+
+
 def prefixed(prefix: Any, tree: Any, what: str) -> list[Any]:
     """One value of `prefix` for each leaf of `tree`; a value stands for all the leaves below it.
 
@@ -50,9 +76,13 @@ def prefixed(prefix: Any, tree: Any, what: str) -> list[Any]:
         keys = list(tree) if isinstance(tree, Mapping) else range(len(tree))
         if len(prefix) != len(tree) or isinstance(prefix, Mapping) != isinstance(tree, Mapping):
             raise ValueError(f"{what}: {prefix!r} does not fit {len(tree)} values")
+        if isinstance(tree, Mapping) and set(prefix) != set(tree):
+            raise ValueError(f"{what}: the keys {list(prefix)} do not fit {list(tree)}")
         return [v for k in keys for v in prefixed(prefix[k], tree[k], what)]
     if isinstance(prefix, tuple | list | Mapping):
         raise ValueError(f"{what}: {prefix!r} does not fit a {type(tree).__name__}")
+    if not (prefix is None or isinstance(prefix, Integral)):
+        raise ValueError(f"{what}: expected an int or None, got {prefix!r}")
     return [prefix] * len(leaves_of(tree))
 
 

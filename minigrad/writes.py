@@ -20,7 +20,7 @@ tick = itertools.count(1).__next__  # the clock: every call is later than the on
 latest = 0  # the tick of the last write
 
 # (first address, last address): tick. Addresses that were freed and used again do no harm: what is
-# kept there now was kept later than the write. The oldest go first when there are too many.
+# kept there now was kept later than the write. When there are too many, the oldest become coarse.
 _ranges: dict[tuple[int, int], int] = {}
 _MOST = 4096
 
@@ -33,15 +33,27 @@ def wrote(array: Any) -> None:
     _ranges.pop(where, None)  # so that the order is that of the last writes
     _ranges[where] = latest
     if len(_ranges) > _MOST:
-        for old in list(_ranges)[: _MOST // 2]:
-            del _ranges[old]
+        _coarsen()
+
+
+def _coarsen() -> None:
+    """Make one range of each two neighbours among the oldest: a write is never forgotten, at worst
+    it counts for memory between two that was not written.
+    """
+    oldest = sorted(list(_ranges.items())[: _MOST // 2])
+    for where, _ in oldest:
+        _ranges.pop(where, None)
+    for ((low, end), when), ((_, high), then) in zip(oldest[::2], oldest[1::2], strict=True):
+        both = low, max(end, high)
+        _ranges[both] = max(when, then, _ranges.get(both, 0))
 
 
 def overwritten(array: Any, since: int) -> bool:
     """Whether memory of `array` has been written after the tick `since`."""
     low, high = _extent(array)
     return any(
-        when > since and low < end and start < high for (start, end), when in _ranges.items()
+        when > since and low < end and start < high
+        for (start, end), when in list(_ranges.items())  # a copy: another thread may write
     )
 
 

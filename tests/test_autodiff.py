@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad import graph, nn, ops
+from minigrad import graph, nn, ops, writes
 from minigrad.arguments import Like
 from minigrad.autodiff import REGISTRY, Tensor, gradients
 from minigrad.backend import is_array
@@ -1091,3 +1091,46 @@ def test_help_shows_a_function():
     assert "softmax(x, *, axis=-1) ->" in text
     assert "Tensor" in text
     assert "scaled to sum to one" in text
+
+
+def test_no_write_is_forgotten():
+    x, c = tracked(1, 2), Tensor(np.array([3.0, 4.0]))
+    y = (x * c).sum()
+    c.data += 1
+    others = [Tensor(np.zeros(1)) for _ in range(9000)]
+    for other in others:
+        other.data += 1
+    assert len(writes._ranges) <= writes._MOST
+    with pytest.raises(GradientError, match="overwritten"):
+        y.backward()
+
+
+def test_integers_are_not_put_where_gradients_are_wanted():
+    x = mg.tensor([1.0, 2.0], requires_grad=True)
+    with pytest.raises(DtypeError, match="must be floating-point, and got int64"):
+        x.data = mg.tensor([1, 2]).data
+    x.grad = np.ones(2, np.float32)
+    with pytest.raises(TypeError, match="must be a Tensor or None"):
+        x.sum().backward()
+
+
+def test_tensor_has_no_subclasses():
+    with pytest.raises(TypeError, match="cannot be subclassed"):
+        type("Mine", (Tensor,), {})
+
+
+@pytest.mark.parametrize(
+    ("outputs", "inputs", "message"),
+    [
+        (1.0, [], "output must be a Tensor, and is float"),
+        (None, nn.Linear(2, 2), "named_parameters"),
+    ],
+)
+def test_gradients_says_what_came(outputs, inputs, message):
+    with pytest.raises(TypeError, match=message):
+        mg.gradients(outputs, inputs)
+
+
+def test_gradients_takes_any_iterable_of_inputs():
+    x = mg.tensor(2.0, requires_grad=True)
+    assert mg.gradients(x * x, {"x": x}.values())[0].item() == 4

@@ -139,3 +139,25 @@ def test_explain_grad_finds_where_the_path_ends():
     loss.backward()
     assert "was freed by the walk at" in mg.explain_grad(loss, w)
     assert isinstance(AnomalyError("x"), GradientError)
+
+
+def test_explain_grad_says_what_came_in_without_history():
+    w, x = tracked(1.0, 2.0), tracked(3.0, 4.0)
+    answer = mg.explain_grad((w.astype("int64") * x).sum(), w)
+    assert "int64 (2,) as input 0 of 'multiply' (loss <- sum <- multiply)" in answer
+    assert "it is int64" in mg.explain_grad(w.astype("int64").sum(), w)
+    y = w
+    for _ in range(1000):
+        y = y + 1
+    assert len(mg.explain_grad(y, w)) < 500
+    for pair in ((3, w), (y, "w")):
+        with pytest.raises(TypeError, match="must be a Tensor, and is"):
+            mg.explain_grad(*pair)
+
+
+def test_an_anomaly_at_a_leaf_without_a_name():
+    x = tracked(0.0, 1.0)
+    with np.errstate(all="ignore"), mg.detect_anomaly():
+        y = mg.sqrt(x).sum()
+        with pytest.raises(AnomalyError, match=r"gradient of leaf of shape \(2,\)"):
+            y.backward()

@@ -440,3 +440,13 @@ def test_the_message_names_the_op_the_call_and_the_place():
         check_op(mg.sum, X, naive=lambda x, axis: np.sum(x, axis) + np.eye(3)[2], axis=0)
     for part in ("sum((2, 3), axis=0)", "value against the slow loop", "[2]", "3.25"):
         assert part in str(caught.value)
+
+
+def test_a_rule_that_needs_all_outputs_is_caught():
+    @mg.op(outputs=2)
+    def both(xp, x):
+        return x * 2, xp.sin(x)
+
+    both.vjp(lambda g, _y, x: (g[0] * 2 + g[1] * mg.cos(x),))
+    with pytest.raises(TypeError, match="NoneType"):
+        check_op(both, np.linspace(-1, 1, 3))

@@ -221,7 +221,7 @@ def test_vjp_may_be_pulled_often():
         dw, dx = pull(g)
         assert dw["a"].shape == (5, 4)
         close(dx, host(g) @ jacobian)
-    with pytest.raises(ShapeError, match="2 gradients for 1 outputs"):
+    with pytest.raises(ShapeError, match="expected one array, got a tuple of 2"):
         pull((array(3), array(3)))
 
 
@@ -525,3 +525,135 @@ def test_transforms_of_float32_stay_float32():
     for y in (mg.grad(f)(x), mg.hessian(f)(x), mg.jacfwd(mg.tanh)(x), mg.vmap(mg.grad(f))(x)):
         assert y.dtype == np.float32
     assert mg.jvp(f, (x,), (x,))[1].dtype == np.float32
+
+
+# ------------------------------------------------------------------------- what must not pass
+
+
+def test_trees_of_gradients_go_by_key():
+    x = array(3)
+    two = lambda x: {"u": x, "v": x * 2}  # noqa: E731
+    _, pull = mg.vjp(two, x)
+    ones, zeros = mg.ones_like(x), mg.zeros_like(x)
+    close(pull({"v": ones, "u": zeros})[0], [2, 2, 2])
+    close(pull({"u": ones, "v": None})[0], [1, 1, 1])
+    with pytest.raises(ShapeError, match=r"keys \['u', 'v'\], got keys \['v', 'w'\]"):
+        pull({"v": ones, "w": ones})
+    primal, tangent = {"u": x, "v": x}, {"v": ones, "u": zeros}
+    push = lambda t: mg.jvp(lambda d: d["u"] * 2 + d["v"], (primal,), (t,))[1]  # noqa: E731
+    close(push(tangent), [1, 1, 1])
+    close(push({"u": ones, "v": None}), [2, 2, 2])
+    with pytest.raises(ShapeError, match="expected a mapping with the keys"):
+        push({"v": ones, "q": zeros})
+
+
+@pytest.mark.parametrize("tangent", [{"wieght": np.ones((2, 3), "float32")}, np.ones(3)])
+def test_the_tangent_of_a_module_names_its_parameters(tangent):
+    model = nn.Linear(3, 2)
+    with pytest.raises(ShapeError, match="mapping of names of its parameters, weight, bias"):
+        mg.jvp(lambda m: m(mg.ones((1, 3))), (model,), (tangent,))
+
+
+@pytest.mark.parametrize(
+    ("argnums", "message"),
+    [((0, 0), "twice"), ((1, -1), "twice"), (1.0, "an int or several"), ((), "argnums=")],
+)
+def test_argnums_that_are_wrong(argnums, message):
+    with pytest.raises(TypeError, match=message):
+        mg.grad(lambda x, y: (x * y).sum(), argnums)(array(2), array(2))
+
+
+def test_argnums_from_numpy():
+    close(mg.grad(lambda x, y: (x * y).sum(), np.int64(1))(array(2), array(2)), array(2))
+
+
+def test_what_is_no_number_is_named():
+    with pytest.raises(DtypeError, match=r"argument 0\[1\] is a str"):
+        mg.grad(lambda t: t[0].sum())([array(2), "s"])
+    with pytest.raises(TypeError, match="no positional argument"):
+        mg.vjp(lambda: mg.ones(2))
+
+
+@pytest.mark.parametrize("jacobian", [mg.jacrev, mg.jacfwd])
+def test_integers_have_no_jacobian(jacobian):
+    with pytest.raises(DtypeError, match="int64"):
+        jacobian(lambda x: mg.argmax(x))(array(3))
+
+
+@pytest.mark.parametrize(
+    ("in_axes", "out_axes", "message"),
+    [
+        ("0", 0, "in_axes: expected an int or None"),
+        (0.0, 0, "in_axes: expected an int or None"),
+        (({"b": 0},), 0, "in_axes: the keys"),
+        (0, 2, "out_axes 2 for an output of shape"),
+        (0, -3, "out_axes -3"),
+        (0, "a", "out_axes: expected"),
+    ],
+)
+def test_axes_that_are_wrong(in_axes, out_axes, message):
+    with pytest.raises(ShapeError, match=message):
+        mg.vmap(lambda d: d["a"], in_axes, out_axes)({"a": array(3, 4)})
+
+
+def test_what_leaks_from_a_vmap_is_refused():
+    leaked = []
+    mg.vmap(lambda x: leaked.append(x) or x)(array(3, 4))
+    with pytest.raises(ShapeError, match="another vmap, which has ended"):
+        mg.vmap(lambda x: x * leaked[0])(array(3, 4))
+
+
+def test_a_report_is_of_the_last_call():
+    mapped = mg.vmap(lambda x: x.sum(), explain=True)
+    for _ in range(2):
+        mapped(array(3, 4))
+    assert mapped.report.calls["sum"] == 1
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_write_to_an_argument_of_a_checkpoint_is_noticed(which):
+    x, constant = Tensor(array(3), requires_grad=True), Tensor(array(3, seed=1))
+    args = (x * 2, constant)
+    y = mg.checkpoint(lambda h, c: h * c)(*args).sum()
+    args[which].data += 1
+    with pytest.raises(GradientError, match=r"'checkpoint'.* has been overwritten"):
+        y.backward()
+
+
+@pytest.mark.parametrize("second", [lambda x: x.detach(), lambda x: x.sum()])
+def test_a_checkpoint_that_does_something_else_again(second):
+    calls = iter([lambda x: x * 2, second])
+    x = Tensor(array(3), requires_grad=True)
+    y = mg.checkpoint(lambda x: next(calls)(x))(x).sum()
+    with pytest.raises(GradientError, match="did not do the same again"):
+        y.backward()
+
+
+def product():
+    f = mg.custom_vjp(lambda d, scale=1.0: d["a"] * d["b"] * scale)
+    f.defvjp(lambda d, scale=1.0: (d["a"] * d["b"] * scale, d),
+             lambda d, g: ({"b": g * d["a"], "a": g * d["b"]}, None))  # fmt: skip
+    return f
+
+
+def test_custom_vjp_takes_dictionaries_by_key_and_keywords():
+    d = {"a": array(3), "b": array(3, seed=1)}
+    g = mg.grad(lambda d: product()(d, scale=1.0).sum())(d)
+    close(g["a"], d["b"])
+    close(g["b"], d["a"])
+
+
+def test_custom_vjp_refuses_what_it_would_lose():
+    w, x = Tensor(array(3), requires_grad=True), Tensor(array(3), requires_grad=True)
+    f = mg.custom_vjp(lambda x: x * w)
+    f.defvjp(lambda x: (x * w, None), lambda _, g: (g * w,))
+    with pytest.raises(GradientError, match="tracked and no argument"):
+        f(x)
+    assert f(Tensor(array(3))).requires_grad, "without tracked arguments it is the function itself"
+    m = mg.custom_vjp(lambda m: m.weight * 2)
+    m.defvjp(lambda m: (m.weight * 2, None), lambda _, g: (g,))
+    with pytest.raises(GradientError, match="Module cannot be an argument"):
+        m(nn.Linear(2, 2))
+    f.defvjp(lambda x: x * 2, lambda _, g: (g,))
+    with pytest.raises(GradientError, match="fwd must give a pair"):
+        f(x)

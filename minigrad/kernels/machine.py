@@ -178,37 +178,93 @@ def finish(y, bias, rows, n, activation):
                 numbers[r, j] = zero if activation and x <= zero else x
 
 
+@compiled
+def product_block(
+    kind, c, ldc, a, lda, flip_a, b, ldb, flip_b, bias, m, n, k, add, activation, routine
+):
+    """c (m, n) = a @ b + bias, perhaps relu of it, perhaps added to what is in c."""
+    first = carray(at(kind, c), (1,))
+    size, one = first.itemsize, first.dtype.type(1)
+    beta = one if add else first.dtype.type(0)
+    if k == 0:
+        y = carray(at(kind, c), (m, ldc))
+        for i in range(m):
+            for j in range(n):
+                y[i, j] *= beta
+        return
+    # A block of rows at a time, so that what follows finds it in the cache.
+    block = m if not bias else max(64, (1 << 19) // (n * size))
+    for i in range(0, m, block):
+        rows = min(block, m - i)
+        gemm(
+            routine,
+            c + i * ldc * size, ldc,
+            a + (i if flip_a else i * lda) * size, lda, flip_a,
+            b, ldb, flip_b,
+            rows, n, k, one, beta,
+        )  # fmt: skip
+        if bias:
+            finish(at(kind, c + i * ldc * size), at(kind, bias), rows, n, activation)
+
+
 @handler
 def product(words, kind, part, parts):
-    """c = a @ b + bias, perhaps relu of it, perhaps added to what is in c."""
+    """c = a @ b + bias, perhaps relu of it, perhaps added to what is in c.
+
+    With groups, b and bias are those of each row's group; see `Region` in `minigrad.programs`.
+    """
     w = carray(words, (WORDS,))
     c, a, b, bias = w[0], w[1], w[2], w[3]
     m, n, k = w[4], w[5], w[6]
     ldc, lda, ldb, flip_a, flip_b = w[7], w[8], w[9], w[10], w[11]
     add, activation, routine = w[12], w[13], w[14]
-    first = carray(at(kind, c), (1,))
-    size, one = first.itemsize, first.dtype.type(1)
-    beta = one if add else first.dtype.type(0)
+    groups, each = w[15], w[17]
+    size = carray(at(kind, c), (1,)).itemsize
+    if groups:
+        i0, i1 = share(m, 16, part, parts)
+        offsets, b_of = carray(at(words, w[16]), (groups + 1,)), carray(at(words, w[18]), (groups,))
+        bias_of = carray(at(words, w[19]), (groups if w[19] else 0,))
+        for g in range(groups):
+            start, stop = max(i0, offsets[g] * each), min(i1, offsets[g + 1] * each)
+            if start < stop:
+                product_block(
+                    kind, c + start * ldc * size, ldc, a + start * lda * size, lda, flip_a,
+                    b_of[g], ldb, flip_b, bias_of[g] if w[19] else 0,
+                    stop - start, n, k, add, activation, routine,
+                )  # fmt: skip
+        return
     i0, i1, j0, j1 = 0, m, 0, n
     if m >= n or bias:
         i0, i1 = share(m, 16, part, parts)
     else:
         j0, j1 = share(n, 16, part, parts)
-    if i0 >= i1 or j0 >= j1:
-        return
-    # A block of rows at a time, so that what follows finds it in the cache.
-    block = i1 - i0 if not bias else max(64, (1 << 19) // (n * size))
-    for i in range(i0, i1, block):
-        rows = min(block, i1 - i)
-        gemm(
-            routine,
-            c + (i * ldc + j0) * size, ldc,
-            a + (i if flip_a else i * lda) * size, lda, flip_a,
-            b + (j0 * ldb if flip_b else j0) * size, ldb, flip_b,
-            rows, j1 - j0, k, one, beta,
+    if i0 < i1 and j0 < j1:
+        product_block(
+            kind, c + (i0 * ldc + j0) * size, ldc, a + (i0 if flip_a else i0 * lda) * size, lda,
+            flip_a, b + (j0 * ldb if flip_b else j0) * size, ldb, flip_b, bias,
+            i1 - i0, j1 - j0, k, add, activation, routine,
         )  # fmt: skip
-        if bias:
-            finish(at(kind, c + i * ldc * size), at(kind, bias), rows, n, activation)
+
+
+@handler
+def group_products(words, kind, part, parts):
+    """For each group that has rows, c_g (m, n) = the rows of a, transposed, @ those of b."""
+    w = carray(words, (WORDS,))
+    a, b, m, n = w[1], w[2], w[4], w[5]
+    lda, ldb, routine = w[8], w[9], w[14]
+    groups, each = w[15], w[17]
+    offsets, c_of = carray(at(words, w[16]), (groups + 1,)), carray(at(words, w[0]), (groups,))
+    i0, i1 = share(m, 16, part, parts)
+    if i0 == i1:
+        return
+    for g in range(groups):
+        start, stop = offsets[g] * each, offsets[g + 1] * each
+        if start < stop:
+            size = carray(at(kind, c_of[g]), (1,)).itemsize
+            product_block(
+                kind, c_of[g] + i0 * n * size, n, a + (start * lda + i0) * size, lda, True,
+                b + start * ldb * size, ldb, False, 0, i1 - i0, n, stop - start, 0, 0, routine,
+            )  # fmt: skip
 
 
 @handler
@@ -216,8 +272,22 @@ def column_sums(words, kind, part, parts):
     """y (n,) = the sums over the rows of x (m, n), which lie `step` elements apart."""
     w = carray(words, (WORDS,))
     m, n, step = w[2], w[3], w[4]
+    groups, each = w[5], w[7]
     j0, j1 = share(n, 16, part, parts)
-    y, x = at(kind, w[0]), at(kind, w[1])
+    if not groups:
+        sum_columns(at(kind, w[0]), at(kind, w[1]), m, n, step, j0, j1)
+        return
+    offsets, y_of = carray(at(words, w[6]), (groups + 1,)), carray(at(words, w[0]), (groups,))
+    for g in range(groups):
+        start, stop = offsets[g] * each, offsets[g + 1] * each
+        if start < stop:
+            size = carray(at(kind, w[1]), (1,)).itemsize
+            x = at(kind, w[1] + start * step * size)
+            sum_columns(at(kind, y_of[g]), x, stop - start, n, step, j0, j1)
+
+
+@compiled
+def sum_columns(y, x, m, n, step, j0, j1):
     zero = fill(carray(y, (1,)).dtype.type(0), 16)
     j = j0
     while j + 16 <= j1:  # sixteen columns at a time, four sums of every fourth row
@@ -307,46 +377,61 @@ def relu(words, kind, part, parts):
 
 @handler
 def layer_norm(words, kind, part, parts):
-    """y = layer norm of x, or of x + more, which is stored in `total`."""
+    """y = layer norm of x, or of x + more, which is stored in `total`; perhaps by groups."""
     w = carray(words, (WORDS,))
     n, d = w[4], w[5]
     eps = carray(words, (WORDS,)).view(np.float64)[6]
+    groups, each = w[9], w[11]
     start, stop = share(n, 16, part, parts)
-    y = carray(at(kind, w[0]), (n, d))[start:stop]
-    x = carray(at(kind, w[1]), (n, d))[start:stop]
-    weight, bias = carray(at(kind, w[2]), (d,)), carray(at(kind, w[3]), (d,))
+    y, x = carray(at(kind, w[0]), (n, d)), carray(at(kind, w[1]), (n, d))
     if w[7]:
-        more = carray(at(kind, w[7]), (n, d))[start:stop]
-        total = carray(at(kind, w[8]), (n, d))[start:stop]
-        for i in range(0, stop - start, 16):  # a few rows at a time, which stay in the cache
-            end = min(i + 16, stop - start)
-            for r in range(i, end):
-                for j in range(d):
-                    total[r, j] = x[r, j] + more[r, j]
-            cpu.layer_norm_loop(y[i:end], total[i:end], weight, bias, eps)
-    else:
-        cpu.layer_norm_loop(y, x, weight, bias, eps)
+        more, total = carray(at(kind, w[7]), (n, d)), carray(at(kind, w[8]), (n, d))
+        for i in range(start, stop):
+            for j in range(d):
+                total[i, j] = x[i, j] + more[i, j]
+        x = total
+    if not groups:
+        weight, bias = carray(at(kind, w[2]), (d,)), carray(at(kind, w[3]), (d,))
+        cpu.layer_norm_loop(y[start:stop], x[start:stop], weight, bias, eps)
+        return
+    offsets = carray(at(words, w[10]), (groups + 1,))
+    weight_of, bias_of = carray(at(words, w[2]), (groups,)), carray(at(words, w[3]), (groups,))
+    for g in range(groups):
+        low, high = max(start, offsets[g] * each), min(stop, offsets[g + 1] * each)
+        if low < high:
+            weight, bias = carray(at(kind, weight_of[g]), (d,)), carray(at(kind, bias_of[g]), (d,))
+            cpu.layer_norm_loop(y[low:high], x[low:high], weight, bias, eps)
 
 
 @handler
 def layer_norm_grad(words, kind, part, parts):
-    """dx; and for each of `chunks` of the rows, a row of partial sums (dweight, dbias)."""
+    """dx; and for each of `chunks` of the rows, a row of partial sums (dweight, dbias).
+
+    With groups, a chunk is what a group has.
+    """
     w = carray(words, (WORDS,))
     n, d, chunks = w[5], w[6], w[7]
     eps = carray(words, (WORDS,)).view(np.float64)[8]
+    groups, each = w[10], w[12]
     dx, g = carray(at(kind, w[0]), (n, d)), carray(at(kind, w[2]), (n, d))
-    x, weight = carray(at(kind, w[3]), (n, d)), carray(at(kind, w[4]), (d,))
-    sums = carray(at(kind, w[1]), (chunks, 2, d))
-    for chunk in range(part, chunks, parts):
-        start, stop = share(n, 1, chunk, chunks)
+    x = carray(at(kind, w[3]), (n, d))
+    offsets = carray(at(words, w[11]), (groups + 1 if groups else 0,))
+    tables = carray(at(words, w[4]), (groups,))
+    for chunk in range(part, groups if groups else chunks, parts):
+        if groups:
+            start, stop = offsets[chunk] * each, offsets[chunk + 1] * each
+            if start == stop:
+                continue
+            weight = carray(at(kind, tables[chunk]), (d,))
+            dweight = carray(at(kind, carray(at(words, w[13]), (groups,))[chunk]), (d,))
+            dbias = carray(at(kind, carray(at(words, w[14]), (groups,))[chunk]), (d,))
+        else:
+            start, stop = share(n, 1, chunk, chunks)
+            weight = carray(at(kind, w[4]), (d,))
+            sums = carray(at(kind, w[1]), (chunks, 2, d))
+            dweight, dbias = sums[chunk, 0], sums[chunk, 1]
         cpu.layer_norm_grad_loop(
-            dx[start:stop],
-            sums[chunk, 0],
-            sums[chunk, 1],
-            g[start:stop],
-            x[start:stop],
-            weight,
-            eps,
+            dx[start:stop], dweight, dbias, g[start:stop], x[start:stop], weight, eps
         )
         if w[9]:
             more = carray(at(kind, w[9]), (n, d))
@@ -441,19 +526,26 @@ def cross_entropy_rows_grad(words, kind, part, parts):
 
 @handler
 def embedding(words, kind, part, parts):
-    """y (n, d) = the rows `ids` (n,) of a table (rows, d)."""
+    """y (n, d) = the rows `ids` (n,) of a table (rows, d); perhaps of each group's own."""
     w = carray(words, (WORDS,))
     n, rows, d = w[3], w[4], w[5]
+    groups, each = w[8], w[10]
     start, stop = share(n, 16, part, parts)
-    y, table = carray(at(kind, w[0]), (n, d)), carray(at(kind, w[1]), (rows, d))
-    ids = carray(at(words, w[2]), (n,))
-    for i in range(start, stop):
-        row = ids[i]
-        if row < 0 or row >= rows:
-            carray(at(words, w[6]), (1,))[0] = w[7]
-            return
-        for j in range(d):
-            y[i, j] = table[row, j]
+    y, ids = carray(at(kind, w[0]), (n, d)), carray(at(words, w[2]), (n,))
+    offsets = carray(at(words, w[9]), (groups + 1 if groups else 0,))
+    for g in range(groups if groups else 1):
+        low, high, place = start, stop, w[1]
+        if groups:
+            low, high = max(start, offsets[g] * each), min(stop, offsets[g + 1] * each)
+            place = carray(at(words, w[1]), (groups,))[g]
+        table = carray(at(kind, place), (rows, d))
+        for i in range(low, high):
+            row = ids[i]
+            if row < 0 or row >= rows:
+                carray(at(words, w[6]), (1,))[0] = w[7]
+                return
+            for j in range(d):
+                y[i, j] = table[row, j]
 
 
 @handler
@@ -461,20 +553,29 @@ def embedding_grad(words, kind, part, parts):
     """table (rows, d) of the sums of the rows of g (n, d) that have equal ids, but `padding`."""
     w = carray(words, (WORDS,))
     n, rows, d, padding = w[3], w[4], w[5], w[6]
+    groups, each = w[9], w[11]
     j0, j1 = share(d, 16, part, parts)
-    table, g = carray(at(kind, w[0]), (rows, d)), carray(at(kind, w[1]), (n, d))
-    ids = carray(at(words, w[2]), (n,))
-    for i in range(rows):
-        for j in range(j0, j1):
-            table[i, j] = 0
-    for i in range(n):
-        row = ids[i]
-        if row < 0 or row >= rows:
-            carray(at(words, w[7]), (1,))[0] = w[8]
-            return
-        if row != padding:
+    g, ids = carray(at(kind, w[1]), (n, d)), carray(at(words, w[2]), (n,))
+    offsets = carray(at(words, w[10]), (groups + 1 if groups else 0,))
+    for group in range(groups if groups else 1):
+        start, stop, place = 0, n, w[0]
+        if groups:
+            start, stop = offsets[group] * each, offsets[group + 1] * each
+            if start == stop:
+                continue
+            place = carray(at(words, w[0]), (groups,))[group]
+        table = carray(at(kind, place), (rows, d))
+        for i in range(rows):
             for j in range(j0, j1):
-                table[row, j] += g[i, j]
+                table[i, j] = 0
+        for i in range(start, stop):
+            row = ids[i]
+            if row < 0 or row >= rows:
+                carray(at(words, w[7]), (1,))[0] = w[8]
+                return
+            if row != padding:
+                for j in range(j0, j1):
+                    table[row, j] += g[i, j]
 
 
 # ------------------------------------------------------------------------------------ optimizers

@@ -4,6 +4,7 @@ from minigrad.nn import functional, init
 from minigrad.nn.attention import MultiheadAttention
 from minigrad.nn.dropout import Dropout
 from minigrad.nn.embedding import Embedding, SinusoidalPositions, sinusoids
+from minigrad.nn.generation import Generator
 from minigrad.nn.group import Grouped
 from minigrad.nn.linear import Linear
 from minigrad.nn.module import Module, Parameter
@@ -17,7 +18,7 @@ from minigrad.nn.transformer import (
 )
 
 __all__ = [
-    "Decoder", "Dropout", "Embedding", "Encoder", "Grouped", "LayerNorm", "Linear", "Module",
+    "Decoder", "Dropout", "Embedding", "Encoder", "Generator", "Grouped", "LayerNorm", "Linear", "Module",
     "MultiheadAttention", "Parameter", "Seq2Seq", "SinusoidalPositions", "TransformerDecoderLayer",
     "TransformerEncoderLayer", "functional", "init", "sinusoids",
 ]  # fmt: skip

@@ -7,9 +7,10 @@ import numpy as np
 
 from minigrad import ops, random
 from minigrad.autodiff import Tensor, no_grad
-from minigrad.backend import array_module, to_numpy
+from minigrad.backend import array_module, modes, to_numpy
 from minigrad.errors import GroupError, ShapeError
 from minigrad.nn.module import Module
+from minigrad.trees import tree_map
 
 
 class Grouped(Module):
@@ -92,6 +93,15 @@ class Grouped(Module):
             GroupError: a group is not known; the message lists the known ones.
             ShapeError: the batch is empty, or lengths differ.
         """
+        capture = modes.get().capture
+        if capture is not None and capture.split(groups, list(self.models.values())):
+            # One program for every split: rows sorted by group, all through the first sub-model,
+            # in whose place the program puts each group's own.
+            order = ops.argsort(groups)
+            back = ops.argsort(order)
+            model = next(iter(self.models.values()))
+            y = model(*(ops.indexing._reorder_rows(x, order, back) for x in inputs))
+            return tree_map(lambda t: ops.indexing._reorder_rows(t, back, order), y)
         ids = self.group_ids(groups)
         shapes = [getattr(x, "shape", None) for x in inputs]
         if len(ids) == 0 or any(not shape or shape[0] != len(ids) for shape in shapes):

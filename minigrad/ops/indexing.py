@@ -145,6 +145,19 @@ def _add_at(xp, y, index, values):
     return y.astype(dtype)
 
 
+@primitive
+def _reorder_rows(xp, x, order, back):
+    """The rows of `x` in a new `order`, a permutation; `back` is the one that undoes it."""
+    return xp.take(x, order, axis=0)
+
+
+_reorder_rows.vjps(
+    lambda g, _y, _x, order, back: _reorder_rows(g, back, order),
+    lambda *_, **__: None,
+    lambda *_, **__: None,
+)
+
+
 # --------------------------------------------------------------------- rows along an axis
 
 

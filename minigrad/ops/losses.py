@@ -393,7 +393,7 @@ def cross_entropy(
     options = {"ignore_index": ignore_index}
     if weight is None:
         loss = cross_entropy_rows(rows, ids, label_smoothing=label_smoothing, **options)
-        return _mean_of_classes(loss, target, reduction, _plain(ids) != ignore_index)
+        return _mean_of_classes(loss, target, reduction, _plain(ids != ignore_index))
     own = _weights_of(name, weight, ids, ignore_index)
     loss = multiply(cross_entropy_rows(rows, ids, **options), own)
     if label_smoothing:

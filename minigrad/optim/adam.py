@@ -54,36 +54,32 @@ class Adam(Optimizer):
             "weight_decay": float(self.weight_decay),
         }
 
-    def captured(self, flat: Flat, present: np.ndarray) -> tuple[Instruction, Callable[[], None]]:
+    def captured(
+        self, flat: Flat, present: Callable[[], np.ndarray]
+    ) -> tuple[Instruction, Callable[[], None]]:
         if flat.xp is not np or flat.weights.dtype.itemsize < 4 or not kernels.in_use():
             return super().captured(flat, present)
+        from minigrad.kernels import machine  # imports Numba: only for who captures
+
         buffers = flat.weights, flat.gradients, *flat.moments.values()
-        # One segment for each parameter; neighbours are one while they count the same steps.
-        starts, stops = flat.starts[present], flat.stops[present]
-        cuts = np.flatnonzero(starts[1:] != stops[:-1]) + 1
-        joined_starts, joined_stops = starts[[0, *cuts]], stops[[*(cuts - 1), -1]]
-        segments = np.zeros((3, len(present)), np.int64)
+        segments = np.zeros((3, len(flat.starts)), np.int64)  # start, stop and step of each
         numbers = np.zeros(7)
 
         def prepare() -> None:
-            flat.steps[present] += 1
-            steps = flat.steps[present]
-            first, last = starts, stops
-            if (steps == steps[0]).all():
-                first, last, steps = joined_starts, joined_stops, steps[0]
-            count = len(first)
-            for row, values in zip(segments, (first, last, steps), strict=True):
-                row[:count] = values
-            numbers[:] = (*self.options().values(), 0.0, count)
-            numbers[4:6] = 1.0, self.weight_decay
+            here = present()
+            flat.steps[here] += 1
+            starts, stops, steps = flat.starts[here], flat.stops[here], flat.steps[here]
+            # Neighbours that have taken as many steps are one segment.
+            cut = np.flatnonzero((starts[1:] != stops[:-1]) | (steps[1:] != steps[:-1])) + 1
+            count = len(cut) + 1 if len(here) else 0
+            segments[:, :count] = starts[[0, *cut]], stops[[*(cut - 1), -1]], steps[[0, *cut]]
+            lr, beta1, beta2, eps, weight_decay = self.options().values()
+            numbers[:] = lr, beta1, beta2, eps, 1.0, weight_decay, count
 
         words = [*(b.ctypes.data for b in buffers), flat.weights.size]
         words += [*(row.ctypes.data for row in segments), numbers.ctypes.data]
-        from minigrad.kernels import machine  # imports Numba: only for who captures
-
-        return Instruction(
-            "adam", machine.adam(flat.weights.dtype), words, work=12 * flat.weights.size
-        ), prepare
+        handler = machine.adam(flat.weights.dtype)
+        return Instruction("adam", handler, words, work=12 * flat.weights.size), prepare
 
     def update(self, flat: Flat, present: np.ndarray) -> None:
         m, v = flat.moments.values()

@@ -130,12 +130,18 @@ class Optimizer:
                     start, stop = flat.starts[neighbours[0]], flat.stops[neighbours[-1]]
                     wrote(flat.weights[start:stop])
 
-    def captured(self, flat: Flat, present: np.ndarray) -> tuple[Instruction, Callable[[], None]]:
-        """This update as an instruction of a program, and what to do before each run."""
+    def captured(
+        self, flat: Flat, present: Callable[[], np.ndarray]
+    ) -> tuple[Instruction, Callable[[], None]]:
+        """This update as an instruction of a program, and what to do before each run.
+
+        `present()` gives the places of the parameters that have gradients in the run to come.
+        """
 
         def update() -> None:
-            flat.steps[present] += 1
-            self.update(flat, present)
+            here = present()
+            flat.steps[here] += 1
+            self.update(flat, here)
 
         return Instruction(type(self).__name__, function=update), lambda: None
 

@@ -19,6 +19,10 @@ def spread(g, *, index, shape):
     return indexing._spread(g, *arrays, template=template, shape=shape)
 
 
+def reorder_rows(x, order, back):
+    return indexing._reorder_rows(x, order, back)
+
+
 def tril_indices(x, k):
     """The lower triangle of `x`, one element after the other."""
     found = mg.tril_indices(x.shape[0], k, x.shape[1])
@@ -139,6 +143,13 @@ def small_numbers(draw):
 
 
 @st.composite
+def reordered(draw):
+    (x,) = draw(draws.floats(draw(draws.shapes(least=1, most=3))))
+    order = np.array(draw(st.permutations(range(len(x)))), np.int64)
+    return draws.Call((x, order, np.argsort(order)), {})
+
+
+@st.composite
 def classes(draw, stated):
     count = draw(st.sampled_from(draws.SOME))
     ids = draw(draws.integers(draw(draws.shapes(least=0 if stated else 1, most=3)), 0, count))
@@ -174,6 +185,7 @@ CASES = [
     Case(mg.put_along_axis, loops.put_along_axis, put_broadcast()),
     Case(mg.scatter_add, loops.scatter_add, put(repeated=True)),
     Case(indexing._scatter_add, naive.scatter_add, draws.scattered(summing=True)),
+    Case(reorder_rows, loops.reorder_rows, reordered()),
     # shapes that depend on values
     Case(mg.masked_select, loops.masked_select, masked()),
     Case(mg.nonzero, loops.nonzero, full_of_holes(), order=0),
@@ -189,4 +201,8 @@ CASES = [
 ]  # fmt: skip
 
 # What the table names under another name.
-ALIASES: dict[str, str] = {"spread": "_spread", "getitem": "_getitem"}
+ALIASES: dict[str, str] = {
+    "spread": "_spread",
+    "getitem": "_getitem",
+    "reorder_rows": "_reorder_rows",
+}

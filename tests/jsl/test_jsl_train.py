@@ -151,12 +151,13 @@ def test_losses_per_token_and_per_sentence(corpus):
 def test_an_epoch_weighs_its_batches_by_their_tokens(corpus, monkeypatch):
     seen = []
 
-    def watched(model, batch):
-        loss = batch_loss(model, batch)
-        seen.append((loss.item() * batch.tokens, batch.tokens))
+    def watched(self, batch):
+        loss = step(self, batch)
+        seen.append((loss * batch.tokens, batch.tokens))
         return loss
 
-    monkeypatch.setattr(jsl.train, "batch_loss", watched)
+    step = Trainer.step
+    monkeypatch.setattr(Trainer, "step", watched)
     trainer = Trainer(corpus, SMALL, TrainingConfig(epochs=1, batch_size=2))
     progress = trainer.run_epoch()
     losses, tokens = map(sum, zip(*seen, strict=True))

@@ -111,3 +111,7 @@ def one_hot(ids, *, num_classes):
     for at in np.ndindex(*ids.shape):
         y[(*at, ids[at].item())] = 1
     return y
+
+
+def reorder_rows(x, order, back):
+    return np.array([x[i] for i in order], x.dtype).reshape(x.shape)

@@ -1,0 +1,162 @@
+"""Greedy decoding to full length, beside PyTorch with kept keys and CTranslate2.
+
+    python -m benchmarks.decode [--rounds N] [--cases tiny long large] [--save] [--json FILE]
+
+All get the same weights and must find the same ids before anything is timed; with int8 weights, the
+share of ids that are those of float32 is in the table. One sentence: one thread each. A batch: two
+threads each, and of CTranslate2 both ways to use them (two threads a product; or half of the
+sentences each) count. Libraries that are not installed are left out.
+"""
+
+import argparse
+import contextlib
+import json
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.harness import Timing, machine, measure, table, write
+from minigrad import nn, random
+from minigrad.kernels import decoding
+
+# vocabulary, d_model, heads, d_ff, layers, length, sentences of a batch
+CASES = {
+    "tiny": (168, 16, 2, 32, 4, 10, 8),
+    "long": (168, 64, 4, 256, 4, 50, 32),
+    "large": (512, 256, 8, 1024, 6, 50, 32),
+}
+THREADS = 2
+START, PAD = 1, 0
+
+
+def build(case: str) -> nn.Seq2Seq:
+    """A model with random weights that never writes padding, and whose best ids stand out."""
+    vocabulary, d_model, heads, d_ff, layers, *_ = CASES[case]
+    with random.stream(random.key(0)):
+        model = nn.Seq2Seq(vocabulary, d_model, heads, d_ff, layers, layers)
+    output = model.decoder.output_projection
+    output.weight = nn.Parameter(output.weight.data * 3)
+    bias = output.bias.data.copy()
+    bias[PAD] = -1e4
+    output.bias = nn.Parameter(bias)
+    return model.eval()
+
+
+def contestants(case: str, model: nn.Seq2Seq, sentences: int, threads: int):
+    """Pairs (name, function that decodes and returns lists of ids); `(name, None)` if absent."""
+    vocabulary, d_model, heads, d_ff, layers, length, _ = CASES[case]
+    src = np.random.default_rng(1).integers(2, vocabulary, (sentences, length))
+    positions = nn.sinusoids(length, d_model)
+    allowed = [i for i in range(vocabulary) if i != START]
+    found = {}
+    for name, weights in (("minigrad", "float32"), ("minigrad, int8", "int8")):
+        generator = nn.Generator(
+            model,
+            start_id=START,
+            end_id=START,
+            allowed=allowed,
+            max_length=length,
+            weights=weights,
+            use_kernels=True,
+            threads=threads,
+        )
+        found[name] = lambda generator=generator: generator.greedy(src)
+    with contextlib.suppress(ImportError):
+        import torch
+
+        from benchmarks.peers import torch_decoder, torch_seq2seq
+
+        config = {"d_model": d_model, "n_heads": heads, "d_ff": d_ff, "n_layers": layers}
+        twin = torch_seq2seq.Seq2Seq(vocabulary, config, positions).eval()
+        state = model.state_dict(layout="torch")
+        twin.load_state_dict({k: torch.from_numpy(v) for k, v in state.items()})
+        decoder = torch_decoder.Decoder(twin, START, [START], length)
+        ids = torch.from_numpy(src)
+
+        def by_torch():
+            torch.set_num_threads(threads)
+            return decoder.greedy(ids).tolist()
+
+        found["PyTorch"] = by_torch
+    with contextlib.suppress(ImportError):
+        from benchmarks.peers import ctranslate2_decoder
+
+        kinds = [("CTranslate2", "float32", threads, 1), ("CTranslate2, int8", "int8", threads, 1)]
+        if threads > 1:
+            kinds += [("CTranslate2, split", "float32", 1, threads)]
+            kinds += [("CTranslate2, int8, split", "int8", 1, threads)]
+        for name, kind, each, workers in kinds:
+            other = ctranslate2_decoder.Decoder(
+                model, positions, START, length, kind, each, workers
+            )
+            tokens = other.tokens(src)
+            found[name] = lambda other=other, tokens=tokens: other.greedy(tokens)
+    return found
+
+
+def verify(found) -> dict[str, float]:
+    """The share of ids that are ours in float32; raises where others differ in float32."""
+    ours = np.array(found["minigrad"]())
+    shares = {}
+    for name, decode in found.items():
+        ids = np.array([[int(i) for i in row] for row in decode()])
+        shares[name] = float((ids == ours).mean())
+        if "int8" not in name and shares[name] < 1:
+            raise AssertionError(f"{name}: only {shares[name]:.1%} of the ids are ours")
+    return shares
+
+
+def run(case: str, sentences: int, threads: int, rounds: int) -> list[dict]:
+    """Rows of the table for one case."""
+    found = contestants(case, build(case), sentences, threads)
+    shares = verify(found)
+    timings = measure(found, rounds=rounds)
+    what = "one sentence" if sentences == 1 else f"{sentences} sentences"
+    rows = []
+    for name, timing in timings.items():
+        ours: Timing = timings["minigrad, int8" if "int8" in name else "minigrad"]
+        rows.append(
+            {
+                "case": f"{case}, {what}",
+                "library": name,
+                "ms": timing.median * 1e3,
+                "times ours": timing.ratio(ours),
+                "equal ids, %": 100 * shares[name],
+            }
+        )
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--save", action="store_true", help="write results/decode.json")
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    options = parser.parse_args()
+    decoding.warm_up()
+    rows = []
+    for case in options.cases:
+        rows += run(case, 1, 1, options.rounds)
+        rows += run(case, CASES[case][-1], THREADS, options.rounds)
+    print(table(rows))
+    if options.json:
+        value = {"benchmark": "decode", "machine": machine(), "rows": rows}
+        options.json.write_text(json.dumps(value, indent=2, ensure_ascii=False), encoding="utf-8")
+    if options.save:
+        print(write("decode", rows, peers=versions()))
+
+
+def versions() -> dict[str, str]:
+    """Of the libraries beside ours."""
+    from importlib import metadata
+
+    found = {}
+    for name in ("torch", "ctranslate2"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+if __name__ == "__main__":
+    main()
