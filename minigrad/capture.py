@@ -201,8 +201,8 @@ class Step:
             )  # fmt: skip
         except NotStacked as error:
             raise CaptureError(
-                f"jit: {error} cannot be done for several groups at once; give the groups as a list "
-                f"of names, so that every split of a batch is a program of its own"
+                f"jit: {error} cannot be done for several groups at once; give the groups as a "
+                f"list of names, so that every split of a batch is a program of its own"
             ) from error
 
     @staticmethod
@@ -259,8 +259,8 @@ class Step:
             if not worst <= (1e-4 if what == "a result" else 1e-3):
                 self.restore(after)
                 raise CaptureError(
-                    f"jit: the program of '{self.owner.name}' does not repeat the function: {what}, "
-                    f"{a.dtype} {a.shape}, is off by {worst:.1e} of its size. Something that "
+                    f"jit: the program of '{self.owner.name}' does not repeat the function: "
+                    f"{what}, {a.dtype} {a.shape}, is off by {worst:.1e} of its size. Something that "
                     f"changes from call to call does not come in through the arguments, or is "
                     f"computed with NumPy instead of ops. Taken as constant were: "
                     f"{', '.join(self.constants) or 'no arrays'}"
@@ -341,10 +341,10 @@ class Tracer:
         return value
 
     def called(self, op: Any, arrays: list, params: dict, y: Any, seconds: float) -> None:
-        if op.__name__ == "_getitem" and any(getattr(x, "dtype", None) == bool for x in arrays[1:]):
+        if op.__name__ == "_getitem" and any(x.dtype.kind == "b" for x in arrays[1:]):
             raise ShapeError(
-                "getitem: the shape of the result depends on values, which differ from call to call "
-                "under jit; use where(mask, x, 0)"
+                "getitem: the shape of the result depends on values, which differ from call to "
+                "call under jit; use where(mask, x, 0)"
             )
         inputs = [self._input(x) for x in arrays]
         outputs = [
@@ -395,8 +395,8 @@ class Tracer:
         settings = [_settings_of(m) for m in models]
         if any(s != settings[0] for s in settings) or value.root.made:
             raise CaptureError(
-                "jit: the sub-models of a Grouped differ, so that every split of a batch is another "
-                "program: give the groups as a list of names, which is not an array"
+                "jit: the sub-models of a Grouped differ, so that every split of a batch is "
+                "another program: give the groups as a list of names, which is not an array"
             )
         self.region = Region(value, [list(ps) for ps in zip(*parameters, strict=True)])
         return True
@@ -494,8 +494,8 @@ def _watched(name: str, guard: "Guard") -> Iterator[None]:
     effects += [f"{what} grew" for what, x, n in sizes if len(x) != n]
     if effects:
         warnings.warn(
-            f"jit: while '{name}' was captured, {' and '.join(effects)}; that will not happen again "
-            f"when the program is repeated",
+            f"jit: while '{name}' was captured, {' and '.join(effects)}; that will not happen "
+            f"again when the program is repeated",
             stacklevel=4,
         )
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 import minigrad as mg
 from minigrad import kernels, nn, optim, random
 from minigrad.errors import CaptureError, OutOfRangeError
-from minigrad.programs import Storage, _arrange
+from minigrad.programs.program import arrange
+from minigrad.programs.values import Storage
 
 CALLS = 5
 
@@ -430,7 +431,7 @@ def test_errors_of_the_function_pass_through_and_leave_nothing_switched():
 
 
 def test_the_program_can_be_read():
-    model, adam, step = trainer()
+    model, _, step = trainer()
     fast = mg.jit(step)
     for batch in batches():
         fast(*batch)
@@ -452,7 +453,7 @@ def test_the_program_can_be_read():
 )
 def test_places_that_live_at_the_same_time_do_not_overlap(sizes):
     storages = [Storage(n * 64, min(a, b), max(a, b)) for n, a, b in sizes]
-    total = _arrange(storages)
+    total = arrange(storages)
     for i, s in enumerate(storages):
         assert s.offset >= 0
         assert s.offset + s.size <= total

@@ -128,7 +128,7 @@ def _run(handlers, words, start, stop, part, parts, counter, give_way):
 
 @compiled
 def share(n, step, part, parts):
-    """Where the share of thread `part` of `n` things begins and ends, cut at multiples of `step`."""
+    """Where the share of thread `part` of `n` things begins and ends: at multiples of `step`."""
     units = (n + step - 1) // step
     return min(units * part // parts * step, n), min(units * (part + 1) // parts * step, n)
 
@@ -303,13 +303,13 @@ def sum_columns(y, x, m, n, step, j0, j1):
         store(y, j, (a0 + a1) + (a2 + a3))
         j += 16
     sums, rows = carray(y, (n,)), carray(x, (m, step))
-    for j in range(j, j1):
-        sums[j] = 0
+    for last in range(j, j1):
+        sums[last] = 0
         for i in range(m):
-            sums[j] += rows[i, j]
+            sums[last] += rows[i, last]
 
 
-# --------------------------------------------------------------------------------- element by element
+# ------------------------------------------------------------------------- element by element
 
 
 @handler
@@ -350,8 +350,8 @@ def relu_grad(words, kind, part, parts):
     while i + 16 <= stop:
         store(dx, i, select(load(y, i, 16), ">", zeros, load(g, i, 16), zeros))
         i += 16
-    for i in range(i, stop):
-        dx[i] = g[i] if y[i] > zero else zero
+    for j in range(i, stop):
+        dx[j] = g[j] if y[j] > zero else zero
 
 
 @handler
@@ -368,8 +368,8 @@ def relu(words, kind, part, parts):
         v = load(x, i, 16)
         store(y, i, select(v, "<=", zeros, zeros, v))
         i += 16
-    for i in range(i, stop):
-        y[i] = zero if x[i] <= zero else x[i]
+    for j in range(i, stop):
+        y[j] = zero if x[j] <= zero else x[j]
 
 
 # -------------------------------------------------------------------------------- normalisation

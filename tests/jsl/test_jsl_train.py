@@ -14,7 +14,7 @@ from jsl.batching import epoch_batches, make_batch
 from jsl.config import PRESETS, ModelConfig, TrainingConfig
 from jsl.corpus import Row, load_corpus, starter_corpus_path
 from jsl.errors import TrainingError, UsageError
-from jsl.model import batch_loss, build_model
+from jsl.model import build_model
 from jsl.train import Trainer, parameter_count
 from jsl.translate import Translator
 from jsl.vocabulary import PAD, Vocabulary
