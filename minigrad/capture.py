@@ -19,10 +19,12 @@ import numpy as np
 from minigrad import kernels, random
 from minigrad.autodiff import Tensor, caller, wrap
 from minigrad.backend import is_array, modes, switched, xp
+from minigrad.batched import Batched
 from minigrad.errors import CaptureError, ShapeError
 from minigrad.nn.module import Module, changes
 from minigrad.optim import Optimizer
 from minigrad.programs import Call, Drawn, NotStacked, Program, Region, Update, Value
+from minigrad.programs.values import Hidden, uncovered
 from minigrad.trees import flatten
 
 __all__ = ["Jitted", "jit"]
@@ -260,7 +262,7 @@ class Step:
                 self.restore(after)
                 raise CaptureError(
                     f"jit: the program of '{self.owner.name}' does not repeat the function: "
-                    f"{what}, {a.dtype} {a.shape}, is off by {worst:.1e} of its size. Something that "
+                    f"{what}, {a.dtype} {a.shape}, is off by {worst:.1e} of its size. What "
                     f"changes from call to call does not come in through the arguments, or is "
                     f"computed with NumPy instead of ops. Taken as constant were: "
                     f"{', '.join(self.constants) or 'no arrays'}"
@@ -350,6 +352,7 @@ class Tracer:
         outputs = [
             t.data if type(t) is Tensor else t for t in (y if isinstance(y, tuple) else (y,))
         ]
+        outputs = [uncovered(x)[0] for x in outputs]
         if len(outputs) == 1 and self._is_view(outputs[0], arrays, inputs):
             return
         values = []
@@ -365,6 +368,9 @@ class Tracer:
     def _input(self, x: Any) -> Any:
         if type(x) is np.ndarray:
             return self.value_of(x)
+        if type(x) is Batched:
+            array, levels = uncovered(x)
+            return Hidden(self.value_of(array), levels)
         if type(x) is random.Key:
             for i, key in enumerate(self.keys):
                 if key is x:
@@ -374,9 +380,11 @@ class Tracer:
     def _is_view(self, y: np.ndarray, arrays: list, inputs: list) -> bool:
         """Whether `y` shows memory of an input, and nothing was computed; then it is noted so."""
         for x, value in zip(arrays, inputs, strict=True):
+            x, _ = uncovered(x)
             if y is x:
                 return True
             if type(x) is np.ndarray and y.base is not None and np.may_share_memory(x, y):
+                value = value.value if type(value) is Hidden else value
                 offset = y.__array_interface__["data"][0] - x.__array_interface__["data"][0]
                 self.note(y, Value(y, value.root, value.offset + offset))
                 return True

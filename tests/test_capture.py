@@ -334,7 +334,7 @@ def test_a_tied_weight_gets_the_sum_of_its_gradients():
     np.testing.assert_allclose(w.data, v.data, rtol=1e-5)
 
 
-# ------------------------------------------------------------------------------------ what is refused
+# ---------------------------------------------------------------------------------- what is refused
 
 
 @pytest.mark.parametrize(
@@ -462,7 +462,7 @@ def test_places_that_live_at_the_same_time_do_not_overlap(sizes):
             assert apart or s.offset + s.size <= t.offset or t.offset + t.size <= s.offset
 
 
-# -------------------------------------------------------------------------------------------- groups
+# ------------------------------------------------------------------------------------------ groups
 
 
 def grouped(count=3, **sizes):
@@ -542,3 +542,67 @@ def test_an_op_that_cannot_be_done_by_group_is_named():
     fast = mg.jit(nn.Grouped({"a": Scaled(), "b": Scaled()}))
     with pytest.raises(CaptureError, match="multiply"):
         fast(np.array([0, 1]), np.ones((2, 2), "float32"))
+
+
+# ------------------------------------------------------------------------------------------ images
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.integers(1, 3), st.integers(1, 3), st.integers(1, 2), st.integers(0, 1), st.integers(1, 2),
+    st.integers(1, 3), st.integers(1, 3), st.booleans(),
+)  # fmt: skip
+def test_convolution_and_pooling(kernel, out, stride, padding, dilation, size, step, tie):
+    def f(x, w, b, v):
+        for t in (w, b, v):
+            t.requires_grad_()
+        h = mg.relu(mg.conv2d(x, w, b, stride=stride, padding=padding, dilation=dilation))
+        h = mg.max_pool2d(h, size, step)
+        h = mg.relu(mg.conv2d(h, v))
+        grads = mg.gradients((h * h).sum(), [w, b, v])
+        return h, *grads
+
+    fast = mg.jit(f)
+    for i in range(3):
+        x = numbers(i, 2, 2, 11, 12)
+        if tie:
+            x = np.round(x)
+        w, b, v = (
+            numbers(i + 1, out, 2, kernel, kernel),
+            numbers(i + 2, out),
+            numbers(i + 3, 2, out, 1, 1),
+        )
+        args = x, w, b, v
+        for y, expected in zip(fast(*args), f(*map(mg.Tensor, args)), strict=True):
+            np.testing.assert_allclose(y.data, expected.data, rtol=2e-4, atol=1e-4)
+
+
+def test_a_step_of_a_convolutional_network():
+    def build():
+        with random.stream(2):
+            weights = {
+                "w": nn.Parameter(numbers(1, 4, 1, 3, 3)),
+                "b": nn.Parameter(numbers(2, 4)),
+                "v": nn.Parameter(numbers(3, 3, 4, 2, 2)),
+            }
+        adam = optim.Adam(weights)
+
+        def step(x, target):
+            h = mg.max_pool2d(mg.relu(mg.conv2d(x, weights["w"], weights["b"])), 2)
+            loss = nn.functional.cross_entropy(mg.conv2d(h, weights["v"]).mean(axis=(2, 3)), target)
+            loss.backward()
+            adam.step()
+            adam.zero_grad()
+            return loss
+
+        return weights, step
+
+    (mine, step), (theirs, plain) = build(), build()
+    fast = mg.jit(step)
+    for i in range(CALLS):
+        batch = numbers(i, 5, 1, 9, 9), np.arange(5) % 3
+        np.testing.assert_allclose(fast(*batch).item(), plain(*batch).item(), rtol=1e-5)
+    for name in mine:
+        np.testing.assert_allclose(mine[name].data, theirs[name].data, rtol=1e-4, atol=1e-5)
+    table = fast.program()
+    assert not kernels.in_use() or "largest_grad" in table

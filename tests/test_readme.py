@@ -205,7 +205,7 @@ OPTIONS = {
     "train": [
         *("--corpus", "--preset [tiny]", "--epochs", "--batch-size", "--learning-rate", "--seed"),
         *("--d-model", "--heads", "--d-ff", "--layers", "--max-length"),
-        *("--backend [auto|cupy|numpy]", "--save", "--load", "--overwrite"),
+        *("--backend [auto|cupy|numpy]", "--save", "--load", "--overwrite", "--no-jit"),
         *("--help", "--lang [ja|en]", "--debug"),
     ],
     "predict": [

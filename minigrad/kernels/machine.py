@@ -33,7 +33,7 @@ from minigrad.kernels.blas import gemm
 from minigrad.kernels.compiling import FASTMATH, compiled
 from minigrad.kernels.vectors import fill, load, select, store
 
-WORDS = 24  # an instruction has at most as many
+WORDS = 40  # an instruction has at most as many
 PATIENCE = 20_000  # looks at the counter before a waiting thread gives up its core
 
 # ---------------------------------------------------------------------- what Numba does not have
@@ -149,9 +149,11 @@ def handler(function: Callable) -> Callable:
         return made.address
 
     address.__name__, address.__doc__ = function.__name__, function.__doc__
+    HANDLERS[function.__name__] = address
     return address
 
 
+HANDLERS: dict[str, Callable[[np.dtype], int]] = {}  # by name; those of other modules too
 _alive: list = []  # compiled functions whose addresses are in use
 
 
@@ -179,8 +181,29 @@ def finish(y, bias, rows, n, activation):
 
 
 @compiled
+def finish_rows(kind, c, ldc, bias, rows, n, activation):
+    """Rows of n elements += the bias of each row, then perhaps relu."""
+    shift = carray(at(kind, bias), (rows,))
+    zero = shift.dtype.type(0)
+    zeros = fill(zero, 16)
+    whole = n // 16 * 16
+    for r in range(rows):
+        y = at(kind, c + r * ldc * shift.itemsize)
+        x = fill(shift[r], 16)
+        for j in range(0, whole, 16):
+            v = load(y, j, 16) + x
+            if activation:
+                v = select(v, "<=", zeros, zeros, v)
+            store(y, j, v)
+        rest = carray(y, (n,))
+        for j in range(whole, n):
+            s = rest[j] + shift[r]
+            rest[j] = zero if activation and s <= zero else s
+
+
+@compiled
 def product_block(
-    kind, c, ldc, a, lda, flip_a, b, ldb, flip_b, bias, m, n, k, add, activation, routine
+    kind, c, ldc, a, lda, flip_a, b, ldb, flip_b, bias, m, n, k, add, activation, routine, by_row
 ):
     """c (m, n) = a @ b + bias, perhaps relu of it, perhaps added to what is in c."""
     first = carray(at(kind, c), (1,))
@@ -193,7 +216,7 @@ def product_block(
                 y[i, j] *= beta
         return
     # A block of rows at a time, so that what follows finds it in the cache.
-    block = m if not bias else max(64, (1 << 19) // (n * size))
+    block = m if not bias or by_row else max(64, (1 << 21) // (n * size))
     for i in range(0, m, block):
         rows = min(block, m - i)
         gemm(
@@ -203,7 +226,9 @@ def product_block(
             b, ldb, flip_b,
             rows, n, k, one, beta,
         )  # fmt: skip
-        if bias:
+        if bias and by_row:
+            finish_rows(kind, c + i * ldc * size, ldc, bias + i * size, rows, n, activation)
+        elif bias:
             finish(at(kind, c + i * ldc * size), at(kind, bias), rows, n, activation)
 
 
@@ -230,19 +255,21 @@ def product(words, kind, part, parts):
                 product_block(
                     kind, c + start * ldc * size, ldc, a + start * lda * size, lda, flip_a,
                     b_of[g], ldb, flip_b, bias_of[g] if w[19] else 0,
-                    stop - start, n, k, add, activation, routine,
+                    stop - start, n, k, add, activation, routine, False,
                 )  # fmt: skip
         return
+    by_row = w[20] != 0
     i0, i1, j0, j1 = 0, m, 0, n
-    if m >= n or bias:
+    if m >= n or (bias and not by_row):
         i0, i1 = share(m, 16, part, parts)
     else:
         j0, j1 = share(n, 16, part, parts)
     if i0 < i1 and j0 < j1:
         product_block(
             kind, c + (i0 * ldc + j0) * size, ldc, a + (i0 if flip_a else i0 * lda) * size, lda,
-            flip_a, b + (j0 * ldb if flip_b else j0) * size, ldb, flip_b, bias,
-            i1 - i0, j1 - j0, k, add, activation, routine,
+            flip_a, b + (j0 * ldb if flip_b else j0) * size, ldb, flip_b,
+            bias + i0 * size if by_row else bias,
+            i1 - i0, j1 - j0, k, add, activation, routine, by_row,
         )  # fmt: skip
 
 
@@ -264,6 +291,7 @@ def group_products(words, kind, part, parts):
             product_block(
                 kind, c_of[g] + i0 * n * size, n, a + (start * lda + i0) * size, lda, True,
                 b + start * ldb * size, ldb, False, 0, i1 - i0, n, stop - start, 0, 0, routine,
+                False,
             )  # fmt: skip
 
 
@@ -569,7 +597,7 @@ def embedding_grad(words, kind, part, parts):
             for j in range(j0, j1):
                 table[i, j] = 0
         for i in range(start, stop):
-            row = ids[i]
+            row = ids[i] + rows if ids[i] < 0 else ids[i]  # as an index counts
             if row < 0 or row >= rows:
                 carray(at(words, w[7]), (1,))[0] = w[8]
                 return

@@ -28,6 +28,12 @@ class Graph:
         readers = self.readers.get(value.root, [])
         return readers[0] if len(readers) == 1 and value.root not in self.kept else None
 
+    def drop(self, call: Call) -> None:
+        """Without this call; nobody reads what it gives."""
+        self.calls[self.index[call]] = None
+        for x in call.reads:
+            self.readers[x.root].remove(call)
+
     def replace(self, old: Sequence[Call], new: Call) -> None:
         """`new` in the place of the last of `old`."""
         place = max(self.index[c] for c in old)
@@ -43,16 +49,33 @@ class Graph:
             self.readers.setdefault(x.root, []).append(new)
 
 
-def norm_fits(x: Value, weight: Any, bias: Any, y: Value) -> bool:
+def flat(*values: Value) -> bool:
+    """Whether all lie in one stretch of memory without gaps, in the same order of axes."""
+    first = values[0]
+    step = first.dtype.itemsize
+    for n, s in sorted(zip(first.shape, first.strides, strict=True), key=lambda axis: axis[1]):
+        if n != 1 and s != step:
+            return not first.size
+        step *= n
+    return (
+        first.dtype.kind == "f"
+        and first.dtype.itemsize >= 4
+        and all(
+            (v.shape, v.strides, v.dtype) == (first.shape, first.strides, first.dtype)
+            for v in values
+        )
+    )
+
+
+def norm_fits(x: Value, y: Value, *parts: Any) -> bool:
+    """Whether `x` is normalised over its last axis, and all `parts` are of that axis."""
     d = x.shape[-1:]
-    parts = [p for p in (weight, bias) if p is not None]
     return (
         bool(x.size)
+        and alike(x, y)
         and all(
             type(p) is Value and p.shape == d and p.contiguous and p.dtype == x.dtype for p in parts
         )
-        and bool(parts)
-        and alike(x, y)
     )
 
 
@@ -76,6 +99,8 @@ def _products(graph: Graph) -> None:
                 continue
             layout = (k, False, k, True)
         else:
+            if len(a.shape) == len(b.shape) == 3 and a.shape[0] == b.shape[0] == 1:
+                a, b = _first(a), _first(b)
             if len(a.shape) != 2 or len(b.shape) != 2:
                 continue
             (m, k), n = a.shape, b.shape[1]
@@ -85,6 +110,13 @@ def _products(graph: Graph) -> None:
             layout = (*left, *right)
         params = {"m": m, "n": n, "k": k, "layout": layout, "add": False, "relu": False}
         graph.replace([call], Call("product", None, [a, b, bias], params, [y]))
+
+
+def _first(x: Value) -> Value:
+    """`x[0]`."""
+    found = Value(np.empty(0, x.dtype), x.root, x.offset)
+    found.shape, found.strides = x.shape[1:], x.strides[1:]
+    return found
 
 
 def _rows_of(x: Value) -> tuple[int, bool] | None:
@@ -100,7 +132,7 @@ def _rows_of(x: Value) -> tuple[int, bool] | None:
     return None
 
 
-def _activations(graph: Graph) -> None:
+def activations(graph: Graph) -> None:
     """relu right after a linear layer; and the derivative of relu in one pass."""
     for call in list(filter(None, graph.calls)):
         if call.name == "relu" and call.op is not None:
@@ -111,9 +143,7 @@ def _activations(graph: Graph) -> None:
                 and maker.name == "product"
                 and maker.inputs[2] is not None
                 and graph.only_reader(x) is call
-                and x.size == y.size
-                and x.contiguous
-                and y.contiguous
+                and flat(x, y)
             ):
                 params = maker.params | {"relu": True}
                 graph.replace([maker, call], Call("product", None, maker.inputs, params, [y]))
@@ -125,8 +155,15 @@ def _activations(graph: Graph) -> None:
             if maker is None or maker.name != "greater" or graph.only_reader(mask) is not call:
                 continue
             y, zero = maker.inputs
-            fits = type(y) is Value and alike(g, y, call.outputs[0])
-            if fits and type(zero) in (int, float) and zero == 0 and mask.shape == y.shape:
+            dx = call.outputs[0]
+            fits = type(y) is Value and g.shape == y.shape == dx.shape and kernels_know(call)
+            if (
+                fits
+                and g.dtype == y.dtype == dx.dtype
+                and type(zero) in (int, float)
+                and zero == 0
+                and mask.shape == y.shape
+            ):
                 graph.replace([maker, call], Call("relu_grad", None, [g, y], {}, call.outputs))
 
 
@@ -147,7 +184,7 @@ def _norms(graph: Graph) -> None:
             if after is not None and after.name == "layer_norm" and after.op is not None:
                 x, weight, bias = after.inputs
                 same = x.root is total.root and x.size == total.size
-                if same and norm_fits(x, weight, bias, after.outputs[0]):
+                if same and norm_fits(x, after.outputs[0], weight, bias):
                     outputs = [after.outputs[0], total]
                     new = Call("layer_norm", None, [a, weight, bias, b], after.params, outputs)
                     graph.replace([call, after], new)
@@ -161,7 +198,7 @@ def _norms(graph: Graph) -> None:
                     and dx.root is maker.outputs[0].root
                     and dx.size == dx.root.size
                     and graph.only_reader(dx) is call
-                    and norm_fits(maker.inputs[1], maker.inputs[2], None, maker.outputs[0])
+                    and norm_fits(maker.inputs[1], maker.outputs[0], maker.inputs[2])
                     and (
                         r.root not in graph.maker
                         or graph.index[graph.maker[r.root]] < graph.index[maker]
@@ -240,12 +277,13 @@ def _embeddings(graph: Graph) -> None:
                 and x.shape == g.shape
             ):
                 padding, g, old = test.inputs[1], x, [chosen, call]
-        if alike(g, g) and call.outputs[0].contiguous and g.shape[:-1] == ids.shape:
+        rows_of_ids = len(g.shape) == len(ids.shape) + 1 and g.shape[:-1] == ids.shape
+        if alike(g, g) and call.outputs[0].contiguous and rows_of_ids:
             params = {"rows": rows, "padding": padding}
             graph.replace(old, Call("embedding_grad", None, [g, ids], params, call.outputs))
 
 
-RULES = (_products, _activations, _norms, _sums, _embeddings)
+RULES = (_products, activations, _norms, _sums, _embeddings)
 
 
 def needed(calls: list[Call], kept: set[Value]) -> list[Call]:

@@ -7,16 +7,19 @@ from typing import Any
 import numpy as np
 
 from minigrad.backend import is_array
-from minigrad.programs.fusion import norm_fits
+from minigrad.programs import images
+from minigrad.programs.fusion import flat, norm_fits
 from minigrad.programs.values import (
     Call,
     Drawn,
+    Hidden,
     Instruction,
     NotStacked,
     Region,
     Value,
     alike,
     kernels_know,
+    uncovered,
 )
 
 
@@ -57,9 +60,9 @@ class Writer:
         return (self.region is not None and self.region.table(value)) or value.address
 
     def _native(self, name: str, dtype: Any, words: list[int], work: int) -> list[Instruction]:
-        from minigrad.kernels import machine  # imports Numba: only for who captures
+        from minigrad.kernels import images, machine  # noqa: F401 (Numba: only for who captures)
 
-        address = getattr(machine, name)(np.dtype(dtype))
+        address = machine.HANDLERS[name](np.dtype(dtype))
         return [Instruction(name, address, [int(w) for w in words], work=work)]
 
     def _product(self, call: Call, _: int) -> list[Instruction]:
@@ -81,23 +84,55 @@ class Writer:
         ]  # fmt: skip
         if region is not None and region.owns(a, b, bias):
             whole = [v for v in (b, bias) if v is not None]
+            if p.get("by_row"):
+                raise NotStacked("a convolution")
             if flip_a or region.owns(a) or not all(region.table(v) for v in whole):
                 raise NotStacked("a product")
             words += [*self._by_group(m, b), region.table(b)]
             words += [region.table(bias) if bias is not None else 0]
+        elif p.get("by_row"):
+            words += [0, 0, 0, 0, 0, 1]
         return self._native("product", y.dtype, words, 2 * m * n * k)
 
     def _relu(self, call: Call, _: int) -> list[Instruction] | None:
         x, y = call.inputs[0], call.outputs[0]
-        if not alike(x, y):
+        if not flat(x, y):
             return None
         return self._native("relu", y.dtype, [y.address, x.address, y.size], y.size)
 
-    def _relu_grad(self, call: Call, _: int) -> list[Instruction]:
+    def _relu_grad(self, call: Call, _: int) -> list[Instruction] | None:
         (g, y), dx = call.inputs, call.outputs[0]
-        return self._native(
-            "relu_grad", y.dtype, [dx.address, g.address, y.address, y.size], y.size
-        )
+        if flat(g, y, dx):
+            words = [dx.address, g.address, y.address, y.size]
+            return self._native("relu_grad", y.dtype, words, y.size)
+        return self._strided(dx, g, y, 1)
+
+    def _strided(self, y: Value, a: Value, b: Value | None, what: int) -> list[Instruction] | None:
+        words = images.strided_words(y, a, b, what)
+        return None if words is None else self._native("strided", y.dtype, words, y.size)
+
+    def _reshape(self, call: Call, _: int) -> list[Instruction] | None:
+        x, y = call.inputs[0], call.outputs[0]
+        if not y.contiguous:
+            return None
+        # What is read in the order of `x` is written one element after the other.
+        return self._strided(images.layout(y.root, x.shape, _packed(x), y.offset), x, None, 0)
+
+    def _windows(self, call: Call, _: int) -> list[Instruction] | None:
+        p = {"stride": 1, "dilation": 1} | call.params
+        return self._strided(call.outputs[0], images.windows_of(call.inputs[0], **p), None, 0)
+
+    def _sum_windows(self, call: Call, _: int) -> list[Instruction] | None:
+        y, words = call.outputs[0], images.sum_windows_words(call)
+        return None if words is None else self._native("sum_windows", y.dtype, words, y.size)
+
+    def _largest(self, call: Call, _: int) -> list[Instruction] | None:
+        y, words = call.outputs[0], images.largest_words(call.outputs[0], call.inputs[0])
+        return None if words is None else self._native("largest", y.dtype, words, y.size)
+
+    def _largest_grad(self, call: Call, _: int) -> list[Instruction]:
+        words = images.largest_grad_words(call)
+        return self._native("largest_grad", call.outputs[0].dtype, words, call.outputs[0].size)
 
     def _add(self, call: Call, _: int) -> list[Instruction] | None:
         (a, b), y = call.inputs, call.outputs[0]
@@ -114,6 +149,10 @@ class Writer:
     def _sum(self, call: Call, _: int) -> list[Instruction] | None:
         x, y = call.inputs[0], call.outputs[0]
         axis = call.params.get("axis")
+        if y.dtype == x.dtype and axis is not None and not (self.region and self.region.owns(y)):
+            words = images.channel_sum_words(x, y, axis)
+            if words is not None:
+                return self._native("channel_sums", y.dtype, words, x.size)
         if len(x.shape) != 2 or axis not in (0, (0,), -2) or not alike(x, x) or not x.size:
             return None
         if y.dtype != x.dtype or not y.contiguous:
@@ -124,7 +163,7 @@ class Writer:
     def _layer_norm(self, call: Call, _: int) -> list[Instruction] | None:
         x, weight, bias, *more = call.inputs
         y = call.outputs[0]
-        if bias is None or not norm_fits(x, weight, bias, y):
+        if not norm_fits(x, y, weight, bias):
             return None
         d = x.shape[-1]
         words = [y.address, x.address, self._place(weight), self._place(bias), x.size // d, d]
@@ -136,7 +175,7 @@ class Writer:
     def _layer_norm_grad(self, call: Call, number: int) -> list[Instruction] | None:
         g, x, weight, *more = call.inputs
         dx, dweight, dbias = call.outputs
-        if not norm_fits(x, weight, None, dx) or not alike(g, x):
+        if not norm_fits(x, dx, weight) or not alike(g, x):
             return None
         d = x.shape[-1]
         sums = self.scratch(call)
@@ -257,12 +296,25 @@ class Writer:
         return self._native("embedding_grad", dw.dtype, words, g.size)
 
 
+def _packed(x: Value) -> tuple[int, ...]:
+    """The strides of an array of this shape in C order."""
+    return np.empty((0,) * len(x.shape), x.dtype).strides if not x.size else _c_strides(x)
+
+
+def _c_strides(x: Value) -> tuple[int, ...]:
+    strides, step = [], x.dtype.itemsize
+    for n in reversed(x.shape):
+        strides.append(step)
+        step *= n
+    return tuple(reversed(strides))
+
+
 _BY_GROUP = {"product", "sum", "layer_norm", "layer_norm_grad", "embedding", "embedding_grad"}
 
 
 def _in_python(call: Call, keys: list) -> Callable[[], None]:
     """A function that computes a call with NumPy, into the places of its outputs."""
-    inputs = [x.view() if type(x) is Value else x for x in call.inputs]
+    inputs = [x.view() if type(x) in (Value, Hidden) else x for x in call.inputs]
     outputs = [y.view() for y in call.outputs]
     ufunc = getattr(np, call.name, None)
     if type(ufunc) is np.ufunc and not call.params and len(outputs) == 1:
@@ -276,7 +328,7 @@ def _in_python(call: Call, keys: list) -> Callable[[], None]:
         values = [keys[x.index] if type(x) is Drawn else x for x in inputs]
         found = op(*values, **params)
         for y, new in zip(outputs, found if type(found) is tuple else (found,), strict=True):
-            y[...] = new
+            y[...] = uncovered(new)[0]
 
     return compute
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from minigrad import kernels, random
 from minigrad.errors import OutOfRangeError
-from minigrad.programs.fusion import RULES, Graph, needed
+from minigrad.programs.fusion import RULES, Graph, activations, needed
+from minigrad.programs.images import pooling_gradients, row_biases, use_layouts
 from minigrad.programs.instructions import Writer
 from minigrad.programs.values import (
     Call,
@@ -62,7 +63,7 @@ class Program:
         calls = needed(calls, kept)
         graph = Graph(calls, kept)
         if kernels.prefer(True):
-            for rule in RULES:
+            for rule in (use_layouts, pooling_gradients, *RULES, row_biases, activations):
                 rule(graph)
         self.calls = [c for c in graph.calls if c is not None]
         self.status = np.zeros(1, np.int64)
@@ -148,6 +149,7 @@ class Program:
                 and x.dtype == y.dtype
                 and bytes_of(root) == bytes_of(y.root)
                 and y.offset == x.offset == 0
+                and all(_same_layout(x, v) for v in call.reads if v.root is root)
             ):
                 return root.place
         return None
@@ -349,6 +351,10 @@ _IN_PLACE = {
     "exp",
     "tanh",
 }
+
+
+def _same_layout(x: Value, y: Value) -> bool:
+    return (x.shape, x.strides, x.offset) == (y.shape, y.strides, y.offset)
 
 
 def bytes_of(root: Value) -> int:

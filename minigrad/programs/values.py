@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from minigrad import kernels
+from minigrad.batched import Batched
 
 
 class Value:
@@ -102,7 +103,8 @@ class Call:
 
     @property
     def reads(self) -> list[Value]:
-        return [x for x in self.inputs if type(x) is Value]
+        found = (x.value if type(x) is Hidden else x for x in self.inputs)
+        return [x for x in found if type(x) is Value]
 
 
 @dataclass(eq=False)
@@ -172,6 +174,34 @@ class NotStacked(Exception):
     """A call that cannot be done group by group."""
 
 
+class Hidden:
+    """A value of which `vmap` hides leading axes: its levels, the outermost array's first."""
+
+    __slots__ = ("levels", "value")
+
+    def __init__(self, value: Value, levels: tuple[int, ...]):
+        self.value, self.levels = value, levels
+
+    def view(self) -> Batched:
+        """What the op is called with."""
+        x = self.value.view()
+        for level in reversed(self.levels):
+            x = Batched(x, level)
+        return x
+
+    def __repr__(self) -> str:
+        return repr(self.value)
+
+
+def uncovered(x: Any) -> tuple[Any, tuple[int, ...]]:
+    """The array below all hidden axes, and their levels, the outermost first."""
+    levels = []
+    while type(x) is Batched:
+        levels.append(x.level)
+        x = x.value
+    return x, tuple(levels)
+
+
 class Drawn:
     """The key that a run draws as its number `index`."""
 
@@ -205,7 +235,7 @@ def alike(*values: Value) -> bool:
 
 def kernels_know(call: Call) -> bool:
     """Whether all its arrays of floats are of one dtype that handlers are compiled for."""
-    if not kernels.prefer(True):
+    if not kernels.prefer(True) or any(type(x) is Hidden for x in call.inputs):
         return False
     kinds = {v.dtype for v in (*call.reads, *call.outputs) if v.dtype.kind == "f"}
     return len(kinds) == 1 and kinds <= {np.dtype("float32"), np.dtype("float64")}

@@ -1,0 +1,255 @@
+"""What convolutions and pooling are made of: windows as layouts of the same memory.
+
+`_windows` (see `minigrad.ops.convs`) copies what a kernel sees. Where the reader can take it as one
+axis more over the old memory, nothing is copied.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from minigrad.programs.fusion import Graph, flat
+from minigrad.programs.values import Call, Value, kernels_know
+
+AXES = 6
+READ_ANY_LAYOUT = ("_windows", "_largest", "_first_largest")
+
+
+def layout(root: Value, shape: tuple, strides: tuple, offset: int) -> Value:
+    """Another view of a root."""
+    found = Value(np.empty(0, root.dtype), root, offset)
+    found.shape, found.strides = tuple(shape), tuple(strides)
+    return found
+
+
+def windows_of(x: Value, axis: int, size: int, count: int, stride: int, dilation: int) -> Value:
+    """The windows along `axis` (from the end) as a view: (A, B, size, ..., count, ...)."""
+    shape, strides = list(x.shape), list(x.strides)
+    step = strides[axis]
+    shape[axis], strides[axis] = count, step * stride
+    shape.insert(2, size)
+    strides.insert(2, step * dilation)
+    return layout(x.root, shape, strides, x.offset)
+
+
+def _along(call: Call) -> dict[str, int]:
+    return {"stride": 1, "dilation": 1} | call.params
+
+
+def use_layouts(graph: Graph) -> None:
+    """Windows that are read by what can read any layout are not copied."""
+    for call in list(filter(None, graph.calls)):
+        if call.name != "_windows" or call.op is None or not kernels_know(call):
+            continue
+        out, x = call.outputs[0], call.inputs[0]
+        readers = graph.readers.get(out.root, [])
+        if out.root in graph.kept or not readers:
+            continue
+        if not all(r.name in READ_ANY_LAYOUT and r.reads[0].size == out.size for r in readers):
+            continue
+        view = windows_of(x, **_along(call))
+        if len(view.shape) > AXES + 1 and any(r.name != "_windows" for r in readers):
+            continue
+        for reader in readers:
+            old = reader.inputs[0]
+            if old.shape != view.shape:
+                break
+        else:
+            graph.drop(call)
+            for reader in readers:
+                reader.inputs[0] = view
+                graph.readers.setdefault(view.root, []).append(reader)
+
+
+def pooling_gradients(graph: Graph) -> None:
+    """The gradient of a largest element in one pass, without masks."""
+    for call in list(filter(None, graph.calls)):
+        if call.name != "_sum_windows" or call.op is None:
+            continue
+        chosen = graph.maker.get(call.inputs[0].root)
+        if chosen is None or chosen.name != "where" or len(chosen.inputs) != 3:
+            continue
+        mask, g, zero = chosen.inputs
+        first = graph.maker.get(mask.root) if type(mask) is Value else None
+        if (
+            first is None
+            or first.name != "_first_largest"
+            or type(g) is not Value
+            or zero != 0
+            or graph.only_reader(mask) is not chosen
+            or graph.only_reader(call.inputs[0]) is not call
+            or len(g.shape) != len(mask.shape)
+            or g.shape[2] != 1
+            or not call.outputs[0].contiguous
+            or call.inputs[0].shape != mask.shape
+        ):
+            continue
+        w, y = first.inputs
+        plain = layout(g.root, g.shape[:2] + g.shape[3:], g.strides[:2] + g.strides[3:], g.offset)
+        if plain.shape != y.shape or len(y.shape) > AXES:
+            continue
+        new = Call("largest_grad", None, [w, y, plain], call.params, call.outputs)
+        if largest_grad_layout(new) is not None:
+            graph.replace([first, chosen, call], new)
+
+
+def row_biases(graph: Graph) -> None:
+    """The bias of each row of a product, as convolutions have it, added on the way."""
+    for call in list(filter(None, graph.calls)):
+        if call.name != "add" or call.op is None or len(call.reads) != 2:
+            continue
+        for a, b in (call.inputs, call.inputs[::-1]):
+            maker = graph.maker.get(a.root)
+            if (
+                maker is None
+                or maker.name != "product"
+                or maker.inputs[2] is not None
+                or maker.params["add"]
+                or graph.only_reader(a) is not call
+                or a.size != a.root.size
+                or not flat(a, call.outputs[0])
+                or b.size != maker.params["m"]
+                or not b.contiguous
+                or b.dtype != a.dtype
+            ):
+                continue
+            # The axis of the bias must be the rows of the product.
+            axes = [i for i, n in enumerate(b.shape) if n > 1]
+            place = axes[0] - len(b.shape) if axes else None
+            row = maker.params["n"] * a.dtype.itemsize
+            if len(axes) > 1 or (place is not None and a.strides[place] != row):
+                continue
+            if place is not None and a.shape[place] != maker.params["m"]:
+                continue
+            params = maker.params | {"by_row": True}
+            inputs = [*maker.inputs[:2], b]
+            graph.replace([maker, call], Call("product", None, inputs, params, call.outputs))
+            break
+
+
+# --------------------------------------------------------------------------------------- writing
+
+
+def _steps(shape: tuple, *strides: tuple, item: int) -> tuple[list[int], list[list[int]]] | None:
+    """Lengths and steps in elements, neighbours joined where all layouts allow it."""
+    axes = [(n, *(s[i] for s in strides)) for i, n in enumerate(shape) if n != 1]
+    joined: list[tuple] = []
+    for axis in axes:
+        if joined and all(
+            outer == inner * axis[0] for outer, inner in zip(joined[-1][1:], axis[1:], strict=True)
+        ):
+            joined[-1] = (joined[-1][0] * axis[0], *axis[1:])
+        else:
+            joined.append(axis)
+    joined = joined or [(1, *(item for _ in strides))]
+    if len(joined) > AXES or any(s % item or s < 0 for _, *steps in joined for s in steps):
+        return None
+    lengths = [n for n, *_ in joined]
+    return lengths, [[axis[i + 1] // item for axis in joined] for i in range(len(strides))]
+
+
+def _filled(numbers: list[int]) -> list[int]:
+    return numbers + [0] * (AXES - len(numbers))
+
+
+def strided_words(y: Value, a: Value, b: Value | None, what: int) -> list[int] | None:
+    """The words of the handler `strided`; None if a layout is not for it."""
+    layouts = [v.strides for v in (y, a, b) if v is not None]
+    found = _steps(y.shape, *layouts, item=y.dtype.itemsize)
+    if found is None or not y.size:
+        return None
+    lengths, steps = found
+    words = [y.address, a.address, b.address if b is not None else 0, what, len(lengths)]
+    for numbers in (lengths, *steps):
+        words += _filled(numbers)
+    return words
+
+
+def largest_words(y: Value, w: Value) -> list[int] | None:
+    shape, strides = w.shape[:2] + w.shape[3:], w.strides[:2] + w.strides[3:]
+    item = y.dtype.itemsize
+    found = _steps(shape, y.strides, strides, item=item)
+    if found is None or y.shape != shape or not y.size or w.strides[2] % item or w.strides[2] < 0:
+        return None
+    lengths, steps = found
+    words = [y.address, w.address, 0, w.shape[2], len(lengths)]
+    for numbers in (lengths, *steps):
+        words += _filled(numbers)
+    return [*words, w.strides[2] // item]
+
+
+def largest_grad_layout(call: Call) -> Any:
+    """Windows of the gradient, and `_pieces` of all arrays; None if the handler cannot do it."""
+    (w, y, g), dx = call.inputs, call.outputs[0]
+    p = {"stride": 1, "dilation": 1} | call.params
+    target = windows_of(dx, p["axis"], w.shape[2], y.shape[p["axis"]], p["stride"], p["dilation"])
+    item = y.dtype.itemsize
+    without = [v.strides[:2] + v.strides[3:] for v in (target, w)]
+    found = _pieces(y.shape, [*without, y.strides, g.strides], dx, item)
+    if found is None or w.strides[2] % item or w.strides[2] < 0 or not y.size:
+        return None
+    return target, found
+
+
+def largest_grad_words(call: Call) -> list[int]:
+    (w, y, g), dx = call.inputs, call.outputs[0]
+    target, (lengths, steps, whole, leading) = largest_grad_layout(call)
+    item = y.dtype.itemsize
+    words = [dx.address, w.address, y.address, w.shape[2], len(lengths)]
+    for numbers in (lengths, *steps):
+        words += _filled(numbers)
+    words += [target.strides[2] // item, w.strides[2] // item, g.address, whole, leading]
+    return words
+
+
+def sum_windows_words(call: Call) -> list[int] | None:
+    g, y = call.inputs[0], call.outputs[0]
+    p = {"stride": 1, "dilation": 1} | call.params
+    if not y.contiguous:
+        return None
+    axis = p["axis"]
+    target = windows_of(y, axis, g.shape[2], g.shape[axis], p["stride"], p["dilation"])
+    item = y.dtype.itemsize
+    without = [v.strides[:2] + v.strides[3:] for v in (target, g)]
+    shape = g.shape[:2] + g.shape[3:]
+    found = _pieces(shape, without, y, item)
+    if found is None or g.strides[2] % item or g.strides[2] < 0:
+        return None
+    lengths, steps, whole, leading = found
+    words = [y.address, g.address, 0, g.shape[2], len(lengths)]
+    for numbers in (lengths, *steps):
+        words += _filled(numbers)
+    return [*words, target.strides[2] // item, g.strides[2] // item, whole, leading]
+
+
+def _pieces(shape: tuple, strides: list[tuple], whole: Value, item: int) -> Any:
+    """Lengths and steps as `_steps`; elements of `whole` in a piece, and how many axes count them.
+
+    Pieces are what threads share: what belongs to one index of the first two axes.
+    """
+    first = _steps(shape[:2], *(s[:2] for s in strides), item=item)
+    rest = _steps(shape[2:], *(s[2:] for s in strides), item=item)
+    if first is None or rest is None or not whole.size:
+        return None
+    lengths = first[0] + rest[0]
+    if len(lengths) > AXES:
+        return None
+    steps = [a + b for a, b in zip(first[1], rest[1], strict=True)]
+    pieces = shape[0] * shape[1]
+    return lengths, steps, whole.size // pieces, len(first[0])
+
+
+def channel_sum_words(x: Value, y: Value, axis: Any) -> list[int] | None:
+    """The words for sums of (A, C, ...) over all axes but the second."""
+    n = len(x.shape)
+    axes = tuple(sorted(a % n for a in (axis if isinstance(axis, tuple) else (axis,))))
+    if n < 3 or axes != (0, *range(2, n)) or not x.size or not y.contiguous:
+        return None
+    item = x.dtype.itemsize
+    found = _steps(x.shape[2:], x.strides[2:], item=item)
+    if found is None or len(found[0]) != 1 or found[1][0][0] != 1:
+        return None
+    if any(s % item or s < 0 for s in x.strides[:2]):
+        return None
+    a, c = x.shape[:2]
+    return [y.address, x.address, a, c, found[0][0], x.strides[0] // item, x.strides[1] // item]
