@@ -157,7 +157,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the rows to a file")
     options = parser.parse_args()
     os.environ.setdefault(
-        "XLA_FLAGS", f"--xla_cpu_multi_thread_eigen=true intra_op_parallelism_threads={options.threads}"
+        "XLA_FLAGS",
+        f"--xla_cpu_multi_thread_eigen=true intra_op_parallelism_threads={options.threads}",
     )
     mg.kernels.set_num_threads(options.threads)
     peers = {}

@@ -1,4 +1,4 @@
-"""The command line: `jsl train` and `jsl predict`.
+"""The command line: `jsl train`, `jsl predict` and `jsl warmup`.
 
 Exit codes: 0 it worked, 2 the command line itself is wrong, 1 everything else. There is no
 traceback without `--debug`. What a command needs is imported when it runs, so that help is quick.
@@ -342,10 +342,20 @@ def progress_lines(epochs: int) -> Iterator[Callable[["Progress"], None]]:
 @click.option("--load", type=PATH, required=True, help="A saved run.")
 @click.option("--group", help="Translate for this group only; for all groups by default.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a text, for programs.")
+@click.option(
+    "--beam", type=options.Integer(1), default=1, help="Keep so many sequences in the search."
+)
+@click.option("--int8", is_flag=True, help="Round weights to bytes: quicker with large models.")
 @backend_option
 @common
 def predict(
-    texts: tuple[str, ...], load: Path, group: str | None, as_json: bool, backend: str | None
+    texts: tuple[str, ...],
+    load: Path,
+    group: str | None,
+    as_json: bool,
+    beam: int,
+    int8: bool,
+    backend: str | None,
 ) -> None:
     """Translate texts into tags, one line a text.
 
@@ -363,7 +373,7 @@ def predict(
 
     kernels.prefer(False)  # a translation is done before Numba would have started
     with using_backend(backend, "numpy"):
-        translator = Translator(load)
+        translator = Translator(load, beam, int8)
         groups = translator.groups
         if group is not None:
             groups = (unicodedata.normalize("NFC", group.strip()),)  # as a corpus is read
@@ -435,6 +445,28 @@ def show(
     elif first.far:
         click.echo(say("predict.far", text=text), err=True)
     return first.error is not None
+
+
+# -------------------------------------------------------------------------------- warmup
+
+
+@cli.command()
+@common
+def warmup() -> None:
+    """Compile what makes training and translating quick, for all runs to come on this machine.
+
+    Without it, `jsl train` compiles what it needs, and `jsl predict` gets along with NumPy.
+    """
+    from minigrad.kernels import cpu, decoding
+
+    began = time.perf_counter()
+
+    def report(name: str, seconds: float) -> None:
+        click.echo(say("warmup.kernel", name=name, seconds=seconds))
+
+    cpu.warm_up(report=report)
+    decoding.warm_up(report)
+    click.echo(say("train.compiled", seconds=time.perf_counter() - began))
 
 
 # ---------------------------------------------------------------------------------- main

@@ -233,6 +233,7 @@ TEXTS: dict[str, tuple[str, str]] = {
         "The kernels were ready after {seconds:.1f} s.",
     ),
     "train.compiling": ("カーネルを準備しています", "Preparing the kernels"),
+    "warmup.kernel": ("{seconds:6.2f}秒  {name}", "{seconds:6.2f} s  {name}"),
     "train.epoch": (
         "エポック {epoch}/{epochs}  損失 {token:.4f}/トークン {sentence:.4f}/文  "
         "{speed:,.0f}トークン/秒  残り {left}",

@@ -14,7 +14,7 @@ from jsl import checkpoint
 from jsl.batching import Batch, epoch_batches, make_batch
 from jsl.config import ModelConfig, TrainingConfig
 from jsl.corpus import Corpus
-from jsl.decode import greedy
+from jsl.decode import generator
 from jsl.errors import TrainingError, UsageError
 from jsl.messages import say
 from jsl.model import arrays_of, build_model, loss_of
@@ -170,12 +170,12 @@ class Trainer:
         for group in self.model.groups:
             rows = [row for row in self.corpus.rows if row.group == group]
             right = 0
+            limit = self.model_config.max_seq_len
+            search = generator(self.model[group], self.vocabulary, limit)
             for start in range(0, len(rows), batch_size):
                 part = rows[start : start + batch_size]
                 src = make_batch(part, self.vocabulary).src
-                decoded = greedy(
-                    self.model[group], src, self.vocabulary, self.model_config.max_seq_len
-                )
+                decoded = search.greedy(src)
                 right += sum(
                     self.vocabulary.decode_tags(ids) == " ".join(row.tags)
                     for ids, row in zip(decoded, part, strict=True)

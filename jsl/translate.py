@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jsl import checkpoint
 from jsl.batching import padded
-from jsl.decode import greedy
+from jsl.decode import generator
 from jsl.errors import TextError
 from jsl.messages import say
 from jsl.model import build_model
@@ -43,11 +43,16 @@ class Translation:
 class Translator:
     """A saved run, ready to translate.
 
+    Args:
+        directory: of the run.
+        beam: how many sequences a beam search keeps; 1 takes the best tag each time.
+        int8: whether to round weights to bytes: quicker with large models, almost as good.
+
     Raises:
         RunDirError: the directory does not hold an intact run.
     """
 
-    def __init__(self, directory: str | Path):
+    def __init__(self, directory: str | Path, beam: int = 1, int8: bool = False):
         self.run = checkpoint.load(Path(directory))
         self.vocabulary = self.run.vocabulary
         self.model = build_model(
@@ -55,6 +60,12 @@ class Translator:
         )
         checkpoint.restore(self.model, self.run)
         self.model.eval()
+        self.beam = beam
+        limit = self.run.model.max_seq_len
+        self.generators = {
+            group: generator(self.model[group], self.vocabulary, limit, int8)
+            for group in self.run.groups
+        }
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -69,7 +80,9 @@ class Translator:
         Raises:
             GroupError: the run does not know `group`; the message lists those that it knows.
         """
-        model = self.model[group]
+        if group not in self.generators:
+            self.model[group]  # raises
+        search = self.generators[group].beam
         found: list[Translation | None] = [None] * len(texts)
         encoded: list[tuple[int, list[int]]] = []
         for i, text in enumerate(texts):
@@ -82,7 +95,7 @@ class Translator:
         for start in range(0, len(encoded), batch_size):
             part = encoded[start : start + batch_size]
             src = padded([ids for _, ids in part])
-            decoded = greedy(model, src, self.vocabulary, self.run.model.max_seq_len)
+            decoded = search(src, self.beam)
             for (i, _), ids in zip(part, decoded, strict=True):
                 found[i] = Translation(
                     texts[i], group, self.vocabulary.decode_tags(ids), self.familiarity(texts[i])

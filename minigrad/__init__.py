@@ -8,13 +8,15 @@ Floors; a file imports only from the floors below its own.
     2  ops                         one formula an op
     1  graph  operations  autodiff
                                    Tensor, Op, gradients: the heart, in three chapters
-    0  arguments  backend  batched  errors  kernels  programs  random  runs  trees  writes
+    0  arguments  backend  batched  configuration  errors  kernels  programs  random  runs  trees
+       writes
 """
 
 __version__ = "0.1.0"
 
 from minigrad import autodiff, backend, errors, kernels, observers, ops, random, runs
 from minigrad.autodiff import Op, Tensor, enable_grad, gradients, no_grad, op, primitive
+from minigrad.configuration import get_num_threads, set_num_threads, show_config
 from minigrad.observers import detect_anomaly, explain, explain_grad, profile
 from minigrad.ops import linalg
 from minigrad.ops.activations import *
@@ -41,9 +43,10 @@ from minigrad.transforms import (  # isort: skip
 
 __all__ = [
     "Op", "Tensor", "autodiff", "backend", "checkpoint", "custom_vjp", "detect_anomaly",
-    "enable_grad", "errors", "explain", "explain_grad", "grad", "gradients", "hessian", "hvp",
-    "jacfwd", "jacrev", "jit", "jvp", "kernels", "nn", "no_grad", "observers", "op", "ops", "optim",
-    "primitive", "profile", "random", "runs", "transforms", "value_and_grad", "vjp", "vmap",
+    "enable_grad", "errors", "explain", "explain_grad", "get_num_threads", "grad", "gradients",
+    "hessian", "hvp", "jacfwd", "jacrev", "jit", "jvp", "kernels", "nn", "no_grad", "observers",
+    "op", "ops", "optim", "primitive", "profile", "random", "runs", "set_num_threads",
+    "show_config", "transforms", "value_and_grad", "vjp", "vmap",
 ]  # fmt: skip
 __all__ += ops.__all__
 

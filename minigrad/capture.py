@@ -262,9 +262,9 @@ class Step:
                 self.restore(after)
                 raise CaptureError(
                     f"jit: the program of '{self.owner.name}' does not repeat the function: "
-                    f"{what}, {a.dtype} {a.shape}, is off by {worst:.1e} of its size. What "
-                    f"changes from call to call does not come in through the arguments, or is "
-                    f"computed with NumPy instead of ops. Taken as constant were: "
+                    f"{what}, {a.dtype} {a.shape}, is off by {worst:.1e} of its size. "
+                    f"Something that changes from call to call does not come in through the "
+                    f"arguments, or is computed by NumPy, not by ops. Taken as constant were: "
                     f"{', '.join(self.constants) or 'no arrays'}"
                 )
         self.trusted = True

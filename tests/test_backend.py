@@ -203,3 +203,22 @@ def test_moving(cupy, monkeypatch):
         assert to_device(x) is x
     with backend.using("cupy"):
         assert type(to_device(x)) is DeviceArray
+
+
+def test_show_config_says_what_computes():
+    text = mg.show_config()
+    for word in ("python", "numpy", "numba", "backend", "kernels", "threads", "BLAS"):
+        assert word in text
+
+
+def test_the_number_of_threads():
+    before = mg.get_num_threads()
+    try:
+        mg.set_num_threads(3)
+        assert mg.get_num_threads() == 3
+        mg.set_num_threads(0)
+        assert mg.get_num_threads() >= 1
+        with pytest.raises(ValueError, match="got -1"):
+            mg.set_num_threads(-1)
+    finally:
+        mg.set_num_threads(before)

@@ -17,6 +17,7 @@ ROOT = Path(mg.__file__).parents[1]
 
 # A name stands for itself and everything in it; the longest name that fits counts.
 FLOORS = {
+    "minigrad.configuration": 0,
     "minigrad.errors": 0,
     "minigrad.arguments": 0,
     "minigrad.backend": 0,

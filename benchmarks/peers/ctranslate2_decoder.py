@@ -63,7 +63,10 @@ class Decoder:
 
 
 def specification(model: nn.Seq2Seq, positions: np.ndarray, start_id: int) -> Any:
-    """The weights of a Pre-LN model with relu, where CTranslate2 wants them."""
+    """The weights of a Pre-LN model with relu, where CTranslate2 wants them.
+
+    Copies: it scales some of what it is given in place.
+    """
     encoder, decoder = model.encoder, model.decoder
     spec = transformer_spec.TransformerSpec.from_config(
         (len(encoder.layers), len(decoder.layers)),
@@ -85,7 +88,7 @@ def specification(model: nn.Seq2Seq, positions: np.ndarray, start_id: int) -> An
         target.bias = np.concatenate([m.bias.data for m in sources])
 
     def norm(target, source):
-        target.gamma, target.beta = source.weight.data, source.bias.data
+        target.gamma, target.beta = source.weight.data.copy(), source.bias.data.copy()
 
     def self_attention(target, source, before):
         norm(target.layer_norm, before)
@@ -99,9 +102,9 @@ def specification(model: nn.Seq2Seq, positions: np.ndarray, start_id: int) -> An
 
     for part, source in ((spec.encoder, encoder), (spec.decoder, decoder)):
         embeddings = part.embeddings[0] if isinstance(part.embeddings, list) else part.embeddings
-        embeddings.weight = source.embed.weight.data
+        embeddings.weight = source.embed.weight.data.copy()
         part.scale_embeddings = False
-        part.position_encodings.encodings = positions
+        part.position_encodings.encodings = positions.copy()
         norm(part.layer_norm, source.norm)
     for target, source in zip(spec.encoder.layer, encoder.layers, strict=True):
         self_attention(target.self_attention, source.self_attn, source.norm1)

@@ -1,4 +1,4 @@
-"""jsl's translator and its training step in JAX, compiled as a whole; weights by PyTorch's names."""
+"""jsl's translator and its training step in JAX, compiled whole; weights by PyTorch's names."""
 
 from functools import partial
 

@@ -57,6 +57,14 @@ def routine(dtype: np.dtype) -> int:
     return get(capsule, get_name(capsule))
 
 
+def source() -> str:
+    """Where `routine` finds it."""
+    library = _bundled()
+    if library is not None and hasattr(library, "scipy_sgemm_64_"):
+        return "NumPy's OpenBLAS"
+    return "SciPy's BLAS"
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Products on the calling thread alone, for the length of a `with` block."""

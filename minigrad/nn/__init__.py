@@ -18,7 +18,7 @@ from minigrad.nn.transformer import (
 )
 
 __all__ = [
-    "Decoder", "Dropout", "Embedding", "Encoder", "Generator", "Grouped", "LayerNorm", "Linear", "Module",
-    "MultiheadAttention", "Parameter", "Seq2Seq", "SinusoidalPositions", "TransformerDecoderLayer",
-    "TransformerEncoderLayer", "functional", "init", "sinusoids",
+    "Decoder", "Dropout", "Embedding", "Encoder", "Generator", "Grouped", "LayerNorm", "Linear",
+    "Module", "MultiheadAttention", "Parameter", "Seq2Seq", "SinusoidalPositions",
+    "TransformerDecoderLayer", "TransformerEncoderLayer", "functional", "init", "sinusoids",
 ]  # fmt: skip

@@ -397,6 +397,12 @@ def test_predict_prints_tags(predict):
     assert found == Result(0, "<私> <食べる>\n", "")
 
 
+@pytest.mark.parametrize("options", [["--beam", 3], ["--int8"], ["--int8", "--beam", 2]])
+def test_other_searches(predict, options):
+    found = predict("--group", "甲", *options, "わたしはたべます")
+    assert found == Result(0, "<私> <食べる>\n", "")
+
+
 def test_without_group_there_is_a_line_for_each(predict):
     found = predict("わたしはたべます", "ありがとう")
     assert found == Result(
@@ -595,7 +601,10 @@ def test_languages(run, learned):
             "エラー: --lod というオプションはありません。近いのは --load です。",
         ),
         (["predict", "--load"], "エラー: --load の後に値が足りないか、余分です。"),
-        (["forget"], "エラー: forget というコマンドはありません。あるのは predict、train です。"),
+        (
+            ["forget"],
+            "エラー: forget というコマンドはありません。あるのは predict、train、warmup です。",
+        ),
     ],
 )
 def test_a_wrong_command_line_in_japanese(run, arguments, message):
@@ -641,8 +650,18 @@ def test_too_large_a_model_is_said_to_be_too_large(train, monkeypatch):
     assert not os.path.exists("a"), "nothing came of it"
 
 
+def test_warmup_compiles_and_says_so(run):
+    found = run("warmup")
+    assert (found.code, found.err) == (0, "")
+    lines = found.out.splitlines()
+    assert all(re.fullmatch(r" *[\d.]+ s  .+", line) for line in lines[:-1])
+    assert lines[-3].endswith("search, float32 weights")
+    assert lines[-1].startswith("The kernels were ready after")
+    assert "秒  softmax" in run("--lang", "ja", "warmup").out
+
+
 def test_help_and_version(run):
-    for command in ([], ["train"], ["predict"]):
+    for command in ([], ["train"], ["predict"], ["warmup"]):
         long, short = run(*command, "--help"), run(*command, "-h")
         assert (long.code, long.err) == (0, "")
         assert long == short

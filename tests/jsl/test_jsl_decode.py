@@ -5,13 +5,13 @@ import pytest
 
 from jsl.batching import padded
 from jsl.config import ModelConfig
-from jsl.decode import greedy
+from jsl.decode import generator, greedy
 from jsl.errors import TextError
 from jsl.model import build_model
 from jsl.translate import Translator
 from jsl.vocabulary import BOUNDARY, PAD, Vocabulary
-from minigrad import no_grad
-from minigrad.backend import to_device
+from minigrad import nn, no_grad
+from minigrad.backend import to_device, to_numpy
 from minigrad.errors import GroupError
 
 VOCABULARY = Vocabulary(tuple(f"<{c}>" for c in "いろはにほへとちりぬるを"))
@@ -44,7 +44,8 @@ def slowly(model, source, max_length=MAX_LENGTH):
     tags = []
     while len(tags) < max_length - 1:  # a place is kept for the end
         with no_grad():
-            logits = model(np.array([source]), np.array([[BOUNDARY, *tags]])).numpy()[0, -1]
+            ids = map(to_device, (np.array([source]), np.array([[BOUNDARY, *tags]])))
+            logits = to_numpy(model(*ids).data)[0, -1]
         best = BOUNDARY
         for i in VOCABULARY.tag_ids:
             if logits[i] > logits[best]:
@@ -128,6 +129,67 @@ def test_no_sentences_give_no_tags():
     assert greedy(random_model(0), np.full((0, 3), PAD), VOCABULARY, MAX_LENGTH) == []
 
 
+# ----------------------------------------------------------------------------- generators
+
+
+def by_kernels(model, vocabulary, max_length, **options):
+    return nn.Generator(
+        model,
+        start_id=BOUNDARY,
+        end_id=BOUNDARY,
+        allowed=vocabulary.output_ids,
+        max_length=max_length - 1,
+        use_kernels=True,
+        **options,
+    )
+
+
+@pytest.mark.parametrize("make", [generator, by_kernels])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_generators_find_what_the_reference_finds(make, seed):
+    model, sources = random_model(seed), padded(random_sources(seed))
+    for max_length in (1, 2, MAX_LENGTH):
+        expected = greedy(model, sources, VOCABULARY, max_length)
+        assert make(model, VOCABULARY, max_length).greedy(sources) == expected
+
+
+def test_generators_find_what_the_reference_finds_after_training(learned, corpus):
+    """On all rows, and on what is far from them, where scores are nearer to each other."""
+    translator = Translator(learned)
+    vocabulary, limit = translator.vocabulary, MAX_LENGTH
+    texts = [*(row.japanese for row in corpus.rows), *TEXTS]
+    sources = [vocabulary.encode_text(text) for text in texts]
+    sources = padded([*sources, *random_sources(0, 200)])
+    near = 0
+    for group in translator.groups:
+        model = translator.model[group]
+        expected = greedy(model, sources, vocabulary, limit)
+        assert len(set(map(tuple, expected))) >= 3
+        for make in (generator, by_kernels):
+            found = make(model, vocabulary, limit).greedy(sources)
+            for src, a, b in zip(sources, found, expected, strict=True):
+                if a != b:
+                    assert gap_where_they_part(model, src, a, b, vocabulary) < 1e-5
+                    near += 1
+        rounded = by_kernels(model, vocabulary, limit, weights="int8").greedy(sources)
+        equal = [a == b for a, b in zip(rounded, expected, strict=True)]
+        assert all(equal[: len(corpus.rows)])
+        assert np.mean(equal) > 0.8
+    assert near <= 2
+
+
+def gap_where_they_part(model, src, a, b, vocabulary):
+    """By how much the two best scores differ where two answers begin to."""
+    same = next(
+        (i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b))
+    )
+    with no_grad():
+        tgt = np.array([[BOUNDARY, *a[:same]]])
+        logits = to_numpy(model(to_device(src[None]), to_device(tgt)).data)[0, -1]
+    best = np.sort(logits[list(vocabulary.output_ids)])
+    return best[-1] - best[-2]
+
+
 # ---------------------------------------------------------------------------- translator
 
 
@@ -152,6 +214,13 @@ def test_translations_come_in_the_order_of_the_texts(translator, batch_size):
     assert [t.text for t in found] == TEXTS
     assert found == [translator.translate([text], "甲")[0] for text in TEXTS]
     assert len({t.tags for t in found}) >= 3
+
+
+@pytest.mark.parametrize("options", [{"beam": 3}, {"int8": True}, {"beam": 2, "int8": True}])
+def test_what_was_learned_is_found_by_every_search(learned, corpus, options):
+    translator = Translator(learned, **options)
+    for row in corpus.rows:
+        assert translator.translate([row.japanese], row.group)[0].tags == " ".join(row.tags)
 
 
 def test_no_texts_give_no_translations(translator):

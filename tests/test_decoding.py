@@ -1,0 +1,420 @@
+"""Generating: compiled kernels, NumPy with kept keys and the model itself find the same ids.
+
+Where they may differ: the two best scores differ by less than NEAR. Such cases are counted.
+"""
+
+import itertools
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad import nn, optim, random
+from minigrad.backend import get_backend, to_device, to_numpy
+from minigrad.errors import OutOfRangeError, ShapeError
+from minigrad.nn import generation
+
+NEAR = 1e-5
+PAD, BOUNDARY = 0, 1
+
+# vocabulary, d_model, heads, d_ff, encoder and decoder layers; then options
+MODELS = {
+    "tiny": ((40, 16, 2, 32, 2, 2), {}),
+    "norms last": ((40, 16, 2, 32, 2, 2), {"norm_first": False}),
+    "gelu": ((40, 16, 4, 24, 1, 2), {"activation": "gelu"}),
+    "norms last, gelu": ((23, 12, 3, 7, 2, 1), {"norm_first": False, "activation": "gelu"}),
+    "odd": ((33, 21, 3, 45, 2, 3), {}),
+    "one channel a head": ((12, 5, 5, 3, 1, 1), {}),
+    "one": ((9, 1, 1, 1, 1, 1), {}),
+    "wide": ((130, 96, 3, 160, 1, 2), {}),
+    "heads of 40": ((70, 80, 2, 64, 1, 1), {"norm_first": False}),
+    "other padding": ((40, 32, 2, 32, 2, 2), {"padding_idx": 7}),
+}
+numpy_only = pytest.mark.skipif(get_backend() != "numpy", reason="kernels are for NumPy")
+
+
+def build(name, seed=0, dtype="float32"):
+    """A model with opinions: its scores are far apart, and many sentences end early."""
+    sizes, options = MODELS[name]
+    with random.stream(random.key(seed)):
+        model = nn.Seq2Seq(*sizes, dtype=dtype, **options)
+    rng = np.random.default_rng(seed)
+    for p in model.parameters():
+        values = rng.normal(size=p.shape) * (1.5 / math.sqrt(p.shape[-1]) if p.ndim == 2 else 0.3)
+        p.data[...] = to_device((values + (p.ndim == 1 and "norm" in p.name)).astype(dtype))
+    model.decoder.output_projection.weight.data[...] *= 3
+    model.decoder.output_projection.bias.data[BOUNDARY] += 3 + 3 * (seed % 4)
+    return model
+
+
+def sources(model, count, length, seed=0):
+    """Ids with padding behind, some of it between, and one row of nothing else."""
+    rng = np.random.default_rng(seed)
+    src = rng.integers(0, len(model.encoder.embed.weight.data), (count, length))
+    for row in src:
+        row[rng.integers(1, length + 1) :] = model.padding_idx
+    if count > 2:
+        src[1] = model.padding_idx
+        src[2, 0] = model.padding_idx
+    return src
+
+
+def ways(model, **options):
+    """The three ways, and the third as the reference."""
+    options = {"start_id": BOUNDARY, "end_id": BOUNDARY, "max_length": 12, **options}
+    kernels = nn.Generator(model, use_kernels=True, **options)
+    arrays = nn.Generator(model, use_kernels=False, **options)
+    reference = nn.Generator(model, use_kernels=False, **options)
+    reference._current = lambda: None  # so that it cannot read the weights
+    if get_backend() == "numpy":
+        assert [g.explain([[0]]) for g in (kernels, arrays, reference)] == [
+            "kernels",
+            "arrays",
+            "model",
+        ]
+    return kernels, arrays, reference
+
+
+def scores_of(model, row, ids):
+    """(1 + number of `ids`, V) scores by the model itself."""
+    tgt = np.array([[BOUNDARY, *ids]])
+    with mg.no_grad():
+        return to_numpy(model.eval()(to_device(row[None]), to_device(tgt)).data[0])
+
+
+def near_ties(model, src, found, expected, ids):
+    """How many rows differ; AssertionError if one does where scores are not near."""
+    count = 0
+    for row, a, b in zip(src, found, expected, strict=True):
+        if a != b:
+            same = [
+                x
+                for x, _ in itertools.takewhile(
+                    lambda pair: pair[0] == pair[1], zip(a, b, strict=False)
+                )
+            ]
+            best = np.sort(scores_of(model, row, same)[-1][ids])
+            assert best[-1] - best[-2] < NEAR, (a, b)
+            count += 1
+    return count
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_all_ways_find_the_same_ids(name):
+    ties, lengths = 0, set()
+    for seed in range(5):
+        model = build(name, seed)
+        if seed == 4:  # whatever the size, some sentences end
+            model.decoder.output_projection.bias.data[BOUNDARY] = 25
+        kernels, arrays, reference = ways(model)
+        for count, length in ((1, 1), (1, 9), (11, 14)):
+            src = sources(model, count, length, seed)
+            expected = reference.greedy(src)
+            lengths |= set(map(len, expected))
+            for other in (kernels, arrays):
+                ties += near_ties(model, src, other.greedy(src), expected, other.ids)
+    assert ties <= 1
+    assert len(lengths) > 1 or name == "one"
+
+
+@pytest.mark.parametrize("name", ["tiny", "odd"])
+def test_only_allowed_ids_compete(name):
+    model = build(name, 1)
+    allowed = [9, 5, BOUNDARY, 20, 11]
+    kernels, arrays, reference = ways(model, allowed=allowed)
+    src = sources(model, 9, 12)
+    expected = reference.greedy(src)
+    assert kernels.greedy(src) == arrays.greedy(src) == expected
+    assert {i for ids in expected for i in ids} <= set(allowed) - {BOUNDARY}
+    ends = ways(model, allowed=[5, 9], max_length=70)  # the end cannot come
+    assert [list(map(len, g.greedy(src))) for g in ends] == [[70] * 9] * 3
+    assert ends[0].greedy(src) == ends[1].greedy(src) == ends[2].greedy(src)
+
+
+def test_of_equal_scores_the_smaller_id_wins():
+    model = build("tiny")
+    model.decoder.output_projection.weight.data[...] = 0
+    model.decoder.output_projection.bias.data[...] = 0
+    for generator in ways(model, allowed=[30, 17, 4], max_length=3):
+        assert generator.greedy([[5, 6]]) == [[4, 4, 4]]
+        assert generator.beam([[5, 6]], 2) == [[4, 4, 4]]
+    for generator in ways(model, max_length=3):
+        model.decoder.output_projection.bias.data[0] = -1
+        generator.refresh()
+        assert generator.greedy([[5, 6]]) == [[]]  # the end has the smallest id left
+
+
+@numpy_only
+def test_a_sentence_does_not_depend_on_its_batch_or_on_threads():
+    model = build("wide", 3)
+    src = sources(model, 40, 10)  # more than go at once
+    options = {"start_id": BOUNDARY, "end_id": BOUNDARY, "max_length": 30, "use_kernels": True}
+    one = nn.Generator(model, threads=1, **options)
+    expected = [one.greedy(row[None])[0] for row in src]
+    assert len(set(map(tuple, expected))) > 10
+    for threads in (1, 2, 3):
+        generator = nn.Generator(model, threads=threads, **options)
+        assert generator.greedy(src) == expected
+        assert generator.beam(src[:9], 3) == [one.beam(row[None], 3)[0] for row in src[:9]]
+
+
+# ------------------------------------------------------------------------------------------ beams
+
+
+def slow_beam(model, row, ids, max_length, width, penalty):
+    """The definition, with the whole model anew for each hypothesis."""
+    beam = [(0.0, [])]  # an ended one has its end
+
+    def ended(h):
+        return h[1][-1:] == [BOUNDARY]
+
+    for _ in range(max_length):
+        candidates = []
+        for log, found in beam:
+            if ended((log, found)):
+                candidates.append((log, found))
+                continue
+            scores = scores_of(model, row, found)[-1].astype(float)[ids]
+            norm = math.log(sum(math.exp(s - max(scores)) for s in scores)) + max(scores)
+            candidates += [
+                (log + s - norm, [*found, int(i)]) for s, i in zip(scores, ids, strict=True)
+            ]
+        candidates.sort(key=lambda h: -h[0] / len(h[1]) ** penalty)
+        beam = candidates[:width]
+        if all(map(ended, beam)):
+            break
+    best = beam[0][1]
+    return best[:-1] if best[-1] == BOUNDARY else best
+
+
+@pytest.mark.parametrize("name", ["tiny", "norms last, gelu", "odd"])
+@pytest.mark.parametrize(("width", "penalty"), [(2, 1.0), (4, 0.0), (7, 0.6)])
+def test_beams_are_what_the_definition_says(name, width, penalty):
+    model = build(name, width)
+    src = sources(model, 5, 6)
+    kernels, arrays, reference = ways(model, max_length=6)
+    expected = [slow_beam(model, row, kernels.ids, 6, width, penalty) for row in src]
+    for generator in (kernels, arrays, reference):
+        assert generator.beam(src, width, penalty) == expected
+
+
+def test_a_beam_of_one_is_greedy_search():
+    model = build("tiny", 2)
+    src = sources(model, 6, 8)
+    for generator in ways(model):
+        assert generator.beam(src, 1, 0.3) == generator.greedy(src)
+
+
+def test_a_beam_that_holds_everything_finds_the_best_of_all():
+    model = build("tiny", 5)
+    kernels, arrays, _ = ways(model, allowed=[BOUNDARY, 4, 5], max_length=4)
+    src = sources(model, 4, 5)
+    assert kernels.beam(src, 200, 0.0) == arrays.beam(src, 200, 0.0)
+
+    def log_of(row, ids):
+        scores = scores_of(model, row, ids).astype(float)[:, kernels.ids]
+        logs = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+        ends = [*ids, BOUNDARY][: kernels.max_length]
+        return sum(logs[t, list(kernels.ids).index(i)] for t, i in enumerate(ends))
+
+    everything = [[]]
+    for _ in range(4):
+        everything += [
+            [*ids, i] for ids in everything for i in (4, 5) if [*ids, i] not in everything
+        ]
+    for row, found in zip(src, kernels.beam(src, 200, 0.0), strict=True):
+        best = max(log_of(row, ids) for ids in everything if len(ids) <= 4)
+        assert log_of(row, found) == pytest.approx(best, abs=1e-5)
+
+
+def test_wider_beams_differ_from_greedy_search():
+    """So that the tests above are tests."""
+    model = build("tiny", 4)
+    src = sources(model, 12, 8)
+    kernels, _, _ = ways(model)
+    assert kernels.beam(src, 4) != kernels.greedy(src)
+
+
+# ----------------------------------------------------------------------------------- int8 weights
+
+
+@pytest.mark.parametrize("name", ["tiny", "norms last, gelu", "wide"])
+def test_int8_is_the_rounded_model(name):
+    model, equal, total = build(name, 6), 0, 0
+    kernels, arrays, _ = ways(model, weights="int8")
+    exact = ways(model)[0]
+    src = sources(model, 12, 10)
+    found, expected = kernels.greedy(src), exact.greedy(src)
+    if get_backend() == "numpy":
+        assert found == arrays.greedy(src)
+        assert kernels.beam(src, 3) == arrays.beam(src, 3)
+    for a, b in zip(found, expected, strict=True):
+        equal += sum(x == y for x, y in zip(a, b, strict=False))
+        total += max(len(a), len(b))
+    assert equal >= 0.7 * total  # after one other id, all that follow may be others
+
+
+def test_rounding_is_at_most_half_a_step():
+    w = np.random.default_rng(0).normal(size=(50, 7)).astype(np.float32)
+    w[:, 3] = 0
+    step = np.abs(w).max(axis=0) / 127
+    assert (np.abs(generation.rounded(w) - w) <= step * 0.501).all()
+
+
+# ------------------------------------------------------------------------- which way, which weights
+
+
+@numpy_only
+def test_what_the_kernels_do_not_cover():
+    src = [[3, 4, 5]]
+    options = {"start_id": BOUNDARY, "end_id": BOUNDARY, "max_length": 5, "use_kernels": True}
+    model = build("tiny", dtype="float64")
+    generator = nn.Generator(model, **options)
+    assert generator.explain(src) == "arrays"
+    assert generator.greedy(src) == ways(build("tiny"), max_length=5)[2].greedy(src)
+
+    model = build("tiny")
+    remove = model.decoder.register_forward_hook(lambda module, args, out: out)
+    generator = nn.Generator(model, **options)
+    assert generator.explain(src) == "model"
+    before = generator.greedy(src)
+    assert generator.beam(src, 2)
+    remove()
+    model.encoder.layers[0].linear1.bias = None
+    assert nn.Generator(model, **options).explain(src) == "model"
+    model = build("tiny")
+    assert nn.Generator(model, **options).greedy(src) == before
+
+
+@numpy_only
+def test_by_default_nothing_compiles_and_small_work_stays_with_numpy(monkeypatch, tmp_path):
+    src = np.full((1, 5), 3)
+    options = {"start_id": BOUNDARY, "end_id": BOUNDARY, "max_length": 5}
+    monkeypatch.delenv("MINIGRAD_KERNELS", raising=False)
+    monkeypatch.setattr(generation, "_spent", 0.0)
+    monkeypatch.setattr(generation, "on_disk", lambda kind: True)
+    generator = nn.Generator(build("tiny"), **options)
+    assert generator.explain(src) == "arrays"
+    assert generator.explain(np.full((100_000, 5), 3)) == "kernels"
+    monkeypatch.setattr(generation, "_spent", 1.0)  # of all that this process has decoded
+    assert generator.explain(src) == "kernels"
+    monkeypatch.setenv("MINIGRAD_KERNELS", "0")
+    assert generator.explain(src) == "arrays"
+    monkeypatch.delenv("MINIGRAD_KERNELS")
+    monkeypatch.undo()
+    monkeypatch.setattr(generation, "_spent", 1.0)
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    assert generator.explain(src) == "arrays"
+
+
+@numpy_only
+def test_compiled_kernels_are_found_on_disk(tmp_path, monkeypatch):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    assert not generation.on_disk("float32")
+    folder = tmp_path / "kernels_0123"
+    folder.mkdir()
+    file = folder / "decoding.search_float32-1.py311.nbi"
+    file.write_bytes(b"")
+    assert generation.on_disk("float32")
+    assert not generation.on_disk("int8")
+    os.utime(file, (0, 0))  # older than the source
+    assert not generation.on_disk("float32")
+
+
+def test_small_work_does_not_import_numba():
+    code = (
+        "import sys; from minigrad import nn; import minigrad as mg; mg.kernels.prefer(False); "
+        "m = nn.Seq2Seq(20, 8, 2, 8, 1, 1); "
+        "g = nn.Generator(m, start_id=1, end_id=1, max_length=5); g.greedy([[3, 4]]); "
+        "sys.exit('numba' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(mg.__file__).parents[1])
+
+
+def changed_by_adam(model):
+    adam = optim.Adam(model, lr=0.5)
+    model.train()
+    model(*map(to_device, (np.array([[3, 4]]), np.array([[1, 5]])))).sum().backward()
+    adam.step()
+
+
+def changed_by_loading(model):
+    model.load_state_dict(build("tiny", 9).state_dict())
+
+
+def changed_in_place(model):
+    model.decoder.output_projection.weight.data *= -1
+
+
+def changed_by_assignment(model):
+    model.decoder.embed.weight.data = model.decoder.embed.weight.data * -1
+
+
+@pytest.mark.parametrize(
+    "change", [changed_by_adam, changed_by_loading, changed_in_place, changed_by_assignment]
+)
+def test_new_weights_are_used(change):
+    model = build("tiny", 8)
+    src = sources(model, 12, 9)
+    generators = ways(model)
+    before = [g.greedy(src) for g in generators]
+    change(model)
+    after = [g.greedy(src) for g in generators]
+    assert after[0] == after[1] == after[2] != before[0]
+
+
+def test_what_numpy_writes_is_used_after_a_refresh():
+    model = build("tiny", 8)
+    kernels, arrays, reference = ways(model, max_length=4, allowed=[4, 5])
+    src = [[3, 4]]
+    for g in (kernels, arrays):
+        g.greedy(src)
+    model.decoder.output_projection.bias.data[4] = 1e6
+    for g in (kernels, arrays):
+        g.refresh()
+    assert kernels.greedy(src) == arrays.greedy(src) == reference.greedy(src) == [[4] * 4]
+
+
+def test_the_mode_of_the_model_stays_and_dropout_never_drops():
+    with random.stream(random.key(0)):
+        model = nn.Seq2Seq(40, 16, 2, 32, 1, 1, dropout=0.5)
+    assert model.training
+    src = sources(model, 3, 4)
+    found = [g.greedy(src) for g in ways(model) for _ in range(2)]
+    assert all(ids == found[0] for ids in found)
+    assert all(m.training for _, m in model.named_modules())
+
+
+def test_degenerate_input():
+    model = build("tiny")
+    for g in ways(model):
+        assert g.greedy(np.zeros((0, 3), int)) == []
+        [nothing, padding] = g.greedy(np.zeros((1, 0), int)), g.greedy([[0, 0]])
+        assert nothing == padding
+    for g in ways(model, max_length=0):
+        assert g.greedy([[3, 4]]) == [[]]
+
+
+def test_errors_say_what_is_wrong():
+    model = build("tiny")
+    options = {"start_id": BOUNDARY, "end_id": BOUNDARY, "max_length": 5}
+    with pytest.raises(OutOfRangeError, match=r"\[0, 40\)"):
+        nn.Generator(model, **options, allowed=[40])
+    with pytest.raises(ValueError, match="'float32' or 'int8', got 'int4'"):
+        nn.Generator(model, **options, weights="int4")
+    with pytest.raises(ValueError, match="negative"):
+        nn.Generator(model, **{**options, "max_length": -1})
+    for g in ways(model):
+        with pytest.raises(ShapeError, match="src must be"):
+            g.greedy([3, 4])
+        with pytest.raises(ValueError, match="width"):
+            g.beam([[3, 4]], 0)
+        with pytest.raises(OutOfRangeError):
+            g.greedy([[40]])
+        with pytest.raises(OutOfRangeError):
+            g.greedy([[3], [-1]])
