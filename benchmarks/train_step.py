@@ -1,6 +1,7 @@
 """One training step of the translator: forward, backward, Adam; beside PyTorch and JAX.
 
-    python -m benchmarks.train_step [--sizes tiny,long,large] [--rounds N] [--threads N] [--save]
+    python -m benchmarks.train_step [--sizes tiny,long,large] [--rounds N] [--threads N]
+        [--save] [--json FILE]
 
 Every library gets the same weights and batches, and must agree in the losses of the first steps to
 1e-4 before anything is timed. They take turns in one run with the same number of threads. A library
@@ -8,22 +9,19 @@ that is not installed is left out. "as trained" is what `jsl train` does: two gr
 lengths of the bundled corpus; a turn is one pass over its batches.
 """
 
-import argparse
-import json
 import os
-from pathlib import Path
 
 import numpy as np
 
 import minigrad as mg
-from benchmarks.harness import measure, table, write
+from benchmarks.harness import finish, measure, parser, table
 from jsl.batching import epoch_batches
 from jsl.config import PRESETS
 from jsl.corpus import load_corpus, starter_corpus_path
 from jsl.model import arrays_of, build_model, loss_of
 from jsl.vocabulary import Vocabulary
 from minigrad import nn, optim, random
-from minigrad.kernels import cpu
+from minigrad.kernels import cpu, machine
 from minigrad.nn import sinusoids
 
 AGREEMENT = 1e-4
@@ -149,13 +147,9 @@ def one_pass(step, count: int):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sizes", default="as trained,tiny,long,large")
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--save", action="store_true", help="write results/ and the README's table")
-    parser.add_argument("--json", type=Path, help="write the rows to a file")
-    options = parser.parse_args()
+    arguments = parser(__doc__, rounds=9, threads=2)
+    arguments.add_argument("--sizes", default="as trained,tiny,long,large")
+    options = arguments.parse_args()
     os.environ.setdefault(
         "XLA_FLAGS",
         f"--xla_cpu_multi_thread_eigen=true intra_op_parallelism_threads={options.threads}",
@@ -176,6 +170,7 @@ def main() -> None:
     except ImportError:
         pass
     cpu.warm_up()
+    machine.warm_up()
     rows = []
     for size in options.sizes.split(","):
         steps, count = prepare_as_trained() if size == "as trained" else prepare(size)
@@ -191,11 +186,8 @@ def main() -> None:
                     "times ours": timing.ratio(timings["minigrad"]),
                 }
             )
-        print(table(rows[-len(timings) :]), flush=True)
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8", newline="\n")
-    if options.save:
-        print(write("train_step", rows, peers=peers, threads=options.threads))
+        print(table(rows[-len(timings) :]), end="\n\n", flush=True)
+    finish("train_step", rows, options, peers=peers, threads=options.threads)
 
 
 if __name__ == "__main__":

@@ -243,16 +243,20 @@ def using_backend(name: str | None, default: str) -> Iterator[None]:
 
 def prepare_kernels() -> None:
     """Compile the kernels, or load them from the cache of an earlier run, before the clock runs."""
-    from minigrad.kernels import cpu
+    from minigrad.kernels import cpu, machine
 
     began = time.perf_counter()
     if sys.stderr and sys.stderr.isatty():
         from rich.console import Console
 
         with Console(stderr=True).status(say("train.compiling")) as status:
-            cpu.warm_up(report=lambda name, _: status.update(f"{say('train.compiling')}: {name}"))
+            for part in (cpu, machine):
+                part.warm_up(
+                    report=lambda name, _: status.update(f"{say('train.compiling')}: {name}")
+                )
     else:
         cpu.warm_up()
+        machine.warm_up()
     click.echo(say("train.compiled", seconds=time.perf_counter() - began))
 
 
@@ -457,7 +461,7 @@ def warmup() -> None:
 
     Without it, `jsl train` compiles what it needs, and `jsl predict` gets along with NumPy.
     """
-    from minigrad.kernels import cpu, decoding
+    from minigrad.kernels import cpu, decoding, machine
 
     began = time.perf_counter()
 
@@ -465,6 +469,7 @@ def warmup() -> None:
         click.echo(say("warmup.kernel", name=name, seconds=seconds))
 
     cpu.warm_up(report=report)
+    machine.warm_up(report=report)
     decoding.warm_up(report)
     click.echo(say("train.compiled", seconds=time.perf_counter() - began))
 

@@ -6,6 +6,7 @@ Guard       what else the step depended on: settings of modules, numbers, parame
 """
 
 import functools
+import math
 import sys
 import types
 import warnings
@@ -289,13 +290,15 @@ def _difference(a: np.ndarray, b: np.ndarray) -> float:
     """The norm of the difference beside the norm; where both have gone astray nothing counts."""
     if a.shape != b.shape:
         return float("inf")
+    noise = float(np.finfo(b.dtype).eps) if b.dtype.kind == "f" else 1e-30
     a, b = a.astype(np.float64).ravel(), b.astype(np.float64).ravel()
     astray, lost = ~np.isfinite(a), ~np.isfinite(b)
     same = (a == b) | (astray & lost)
     if astray.any() and lost.any():
         same |= astray | lost
-    size = float(np.linalg.norm(b[np.isfinite(b)]))
-    return 0.0 if same.all() else float(np.linalg.norm((a - b)[~same])) / max(size, 1e-30)
+    # What is zero but for rounding, as the gradient of a bias before a softmax, has no size.
+    size = max(float(np.linalg.norm(b[np.isfinite(b)])), 1e4 * noise * math.sqrt(b.size))
+    return 0.0 if same.all() else float(np.linalg.norm((a - b)[~same])) / size
 
 
 # ----------------------------------------------------------------------------------------- watching

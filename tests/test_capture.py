@@ -606,3 +606,31 @@ def test_a_step_of_a_convolutional_network():
         np.testing.assert_allclose(mine[name].data, theirs[name].data, rtol=1e-4, atol=1e-5)
     table = fast.program()
     assert not kernels.in_use() or "largest_grad" in table
+
+
+def test_a_result_that_is_zero_but_for_rounding_is_no_difference():
+    @mg.jit
+    def f(x, v):
+        x.requires_grad_()
+        y = mg.softmax(x + v, axis=-1)
+        return mg.gradients((y.sum(axis=-1) * 0.1).sum(), x)
+
+    for i in range(3):
+        f(numbers(i, 5, 7), numbers(i + 1, 7))
+
+
+def test_chains_of_elements_are_one_pass():
+    def f(x, w):
+        return mg.exp(-((x * w + 0.5) ** 2)) / (1.0 + mg.sigmoid(x)) - mg.where(x > 0, x, -w)
+
+    fast = mg.jit(f)
+    for i in range(3):
+        x, w = numbers(i, 33, 21), numbers(i + 5, 21)
+        np.testing.assert_allclose(
+            fast(x, w).data, f(mg.Tensor(x), mg.Tensor(w)).data, rtol=1e-5, atol=1e-6
+        )
+        y = fast(np.asfortranarray(numbers(i, 21, 21)), w)
+        expected = f(mg.Tensor(numbers(i, 21, 21)), mg.Tensor(w))
+        np.testing.assert_allclose(y.data, expected.data, rtol=1e-5, atol=1e-6)
+    if kernels.in_use():
+        assert "elementwise" in fast.program()

@@ -378,3 +378,17 @@ def test_errors(call, error, fragments):
 def test_complex_numbers_are_refused(function):
     with pytest.raises(TypeError, match="complex"):
         function(*[np.array([1j])] * function.arity)
+
+
+@pytest.mark.parametrize("name", ["exp", "sqrt", "tanh", "abs", "sign"])
+def test_none_is_no_number(name):
+    with pytest.raises(TypeError, match="got None"):
+        getattr(mg, name)(None)
+
+
+def test_stop_gradient_of_a_tree():
+    x = mg.Tensor([1.0], requires_grad=True) * 2
+    found = mg.stop_gradient({"a": x, "rest": [x, 3, None]})
+    assert not found["a"].requires_grad
+    assert not found["rest"][0].requires_grad
+    assert found["rest"][1:] == [3, None]

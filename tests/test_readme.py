@@ -210,6 +210,7 @@ OPTIONS = {
     ],
     "predict": [
         *("TEXT...", "--load", "--group", "--backend [auto|cupy|numpy]", "--json"),
+        *("--beam", "--int8"),
         *("--help", "--lang [ja|en]", "--debug"),
     ],
 }

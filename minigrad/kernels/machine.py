@@ -18,7 +18,8 @@ import ctypes
 import queue
 import sys
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 
@@ -680,3 +681,18 @@ def team(parts: int) -> Iterator[Callable]:
         if parts not in _teams:
             _teams[parts] = _Team(parts)
         yield _teams[parts].run
+
+
+def warm_up(
+    dtypes: Iterable[str] = ("float32",),
+    report: Callable[[str, float], None] | None = None,
+) -> None:
+    """Compile every handler, or load it from the on-disk cache; as `cpu.warm_up`."""
+    from minigrad.kernels import elementwise, images  # noqa: F401 (handlers of theirs, too)
+
+    for dtype in dtypes:
+        for name, address in HANDLERS.items():
+            began = time.perf_counter()
+            address(np.dtype(dtype))
+            if report:
+                report(f"jit.{name}", time.perf_counter() - began)

@@ -21,7 +21,9 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, overload, register_model
 
-__all__ = ["exp", "fill", "fma", "iota", "load", "maximum", "select", "spread", "store", "total"]
+__all__ = [
+    "exp", "fill", "fma", "iota", "load", "maximum", "nan_or", "select", "spread", "store", "total",
+]  # fmt: skip
 
 
 class Vector(types.Type):
@@ -190,6 +192,17 @@ def maximum(typing, a, b):
 
     def generate(context, builder, signature, args):
         return builder.select(builder.fcmp_ordered(">", args[0], args[1]), args[0], args[1])
+
+    return a(a, a), generate
+
+
+@intrinsic
+def nan_or(typing, a, b):
+    """`a` where it is NaN, else `b`."""
+
+    def generate(context, builder, signature, args):
+        lost = builder.fcmp_unordered("uno", args[0], args[0])
+        return builder.select(lost, args[0], args[1])
 
     return a(a, a), generate
 

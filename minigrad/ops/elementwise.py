@@ -16,6 +16,7 @@ from minigrad.autodiff import Tensor, op, primitive
 from minigrad.backend import array_module, is_array
 from minigrad.batched import Batched
 from minigrad.errors import DtypeError
+from minigrad.trees import tree_map
 
 __all__ = [
     "abs", "absolute", "add", "allclose", "arccos", "arccosh", "arcsin", "arcsinh", "arctan",
@@ -77,12 +78,19 @@ def _array(xp, x):
     """`x` as an array, a Python float as float32."""
     if hasattr(x, "dtype"):
         return x
+    _refuse_none(x)
     return xp.asarray(x, dtype="float32" if isinstance(x, float) else None)
+
+
+def _refuse_none(x):
+    if x is None:
+        raise TypeError("expected an array, a Tensor or a number, got None")
 
 
 def _floating(xp, x):
     """`x` as an array of floats: integers, booleans and Python's numbers as float32."""
     if not hasattr(x, "dtype"):
+        _refuse_none(x)
         return xp.asarray(x, dtype="float32")
     if x.dtype.kind == "c":
         raise DtypeError(f"an operand is {x.dtype}; complex is not supported")
@@ -718,5 +726,5 @@ for _op in (isclose, allclose, array_equal):
 
 
 def stop_gradient(x):
-    """`x` as a constant: the same values, no history."""
-    return x.detach() if type(x) is Tensor else x
+    """`x` as a constant: the same values, no history; of a tree, every leaf of it."""
+    return tree_map(lambda v: v.detach() if type(v) is Tensor else v, x)

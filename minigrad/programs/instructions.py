@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.backend import is_array
-from minigrad.programs import images
+from minigrad.programs import elementwise, images
 from minigrad.programs.fusion import flat, norm_fits
 from minigrad.programs.values import (
     Call,
@@ -32,6 +32,7 @@ class Writer:
 
     def __init__(self, scratch, status: np.ndarray, keys: list, region: Region | None):
         self.scratch, self.keys, self.region = scratch, keys, region
+        self.alive: list[Any] = []  # what instructions point to
         self.status = status.ctypes.data
 
     def instructions(self, call: Call, number: int) -> list[Instruction]:
@@ -60,7 +61,7 @@ class Writer:
         return (self.region is not None and self.region.table(value)) or value.address
 
     def _native(self, name: str, dtype: Any, words: list[int], work: int) -> list[Instruction]:
-        from minigrad.kernels import images, machine  # noqa: F401 (Numba: only for who captures)
+        from minigrad.kernels import elementwise, images, machine  # noqa: F401 (Numba: only here)
 
         address = machine.HANDLERS[name](np.dtype(dtype))
         return [Instruction(name, address, [int(w) for w in words], work=work)]
@@ -106,6 +107,12 @@ class Writer:
             words = [dx.address, g.address, y.address, y.size]
             return self._native("relu_grad", y.dtype, words, y.size)
         return self._strided(dx, g, y, 1)
+
+    def _elementwise(self, call: Call, _: int) -> list[Instruction]:
+        lines, y = elementwise.table(call), call.outputs[0]
+        self.alive.append(lines)
+        words = [y.size, len(lines), lines.ctypes.data]
+        return self._native("elementwise", y.dtype, words, y.size * len(lines))
 
     def _strided(self, y: Value, a: Value, b: Value | None, what: int) -> list[Instruction] | None:
         words = images.strided_words(y, a, b, what)

@@ -10,6 +10,7 @@ import numpy as np
 
 from minigrad import kernels, random
 from minigrad.errors import OutOfRangeError
+from minigrad.programs.elementwise import chains
 from minigrad.programs.fusion import RULES, Graph, activations, needed
 from minigrad.programs.images import pooling_gradients, row_biases, use_layouts
 from minigrad.programs.instructions import Writer
@@ -63,7 +64,7 @@ class Program:
         calls = needed(calls, kept)
         graph = Graph(calls, kept)
         if kernels.prefer(True):
-            for rule in (use_layouts, pooling_gradients, *RULES, row_biases, activations):
+            for rule in (use_layouts, pooling_gradients, *RULES, row_biases, activations, chains):
                 rule(graph)
         self.calls = [c for c in graph.calls if c is not None]
         self.status = np.zeros(1, np.int64)
@@ -73,6 +74,7 @@ class Program:
         self.instructions: list[Instruction] = []
         for i, call in enumerate(self.calls):
             self.instructions += writer.instructions(call, i)
+        self.keep_alive.append(writer.alive)
         self._finish_updates()
         self._assemble(threads)
 
