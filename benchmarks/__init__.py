@@ -1,1 +1,1 @@
-"""Measurements, each verified first. `python -m benchmarks.train_step` and so on."""
+"""Measurements, each verified first: `python -m benchmarks`, or one: `python -m benchmarks.decode`."""

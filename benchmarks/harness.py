@@ -2,8 +2,11 @@
 
 Machines are noisy, and noise comes in spells. So the candidates take turns within one run, and the
 figure to quote is the median over the rounds of the ratio within a round.
+
+A benchmark is a module with a `main` that reads `parser`, verifies, measures, and ends in `finish`.
 """
 
+import argparse
 import json
 import os
 import platform
@@ -81,19 +84,66 @@ def _processor() -> str:
         return platform.processor() or "unknown"
 
 
+def parser(doc: str, *, rounds: int, threads: int | None = None) -> argparse.ArgumentParser:
+    """The options that benchmarks share; `doc` is the module's docstring.
+
+    Args:
+        rounds: how many by default.
+        threads: how many by default; None for a benchmark where that is no question.
+    """
+    found = argparse.ArgumentParser(description=doc.splitlines()[0])
+    found.add_argument("--rounds", type=int, default=rounds, help=f"(default {rounds})")
+    if threads is not None:
+        found.add_argument("--threads", type=int, default=threads, help=f"(default {threads})")
+    found.add_argument("--save", action="store_true", help="write results/ and the README's table")
+    found.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file")
+    return found
+
+
+def finish(
+    name: str,
+    rows: list[dict[str, Any]],
+    options: argparse.Namespace,
+    notes: list[str] | None = None,
+    **more: Any,
+) -> None:
+    """Print the rows, and keep them where the options say.
+
+    Args:
+        notes: sentences that belong under the table.
+        more: what else to keep beside the rows, such as versions of peers.
+    """
+    print("\n\n".join([table(rows), *(notes or [])]), flush=True)
+    if notes:
+        more["notes"] = notes
+    if options.json:
+        _save_json(options.json, _described(name, rows, more))
+    if options.save:
+        print(f"\nwritten: {write(name, rows, **more)}")
+
+
+def _described(name: str, rows: list[dict[str, Any]], more: dict[str, Any]) -> dict[str, Any]:
+    return {"benchmark": name, "machine": machine(), **more, "rows": rows}
+
+
 def write(name: str, rows: list[dict[str, Any]], **more: Any) -> Path:
     """Save rows as `results/<name>.json` with the machine's description, and into the README."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    value = {"benchmark": name, "machine": machine(), **more, "rows": rows}
-    _save_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    value = _described(name, rows, more)
+    _save_json(path, value)
     text = README.read_text(encoding="utf-8")
     begin, end = f"<!-- table: {name} -->\n", "<!-- end -->"
     before, after = text.split(begin)
     after = after[after.index(end) :]
-    note = f"{value['machine']['processor']}, {value['machine']['cores']} cores"
-    _save_text(README, f"{before}{begin}{table(rows)}\n\n({note})\n{after}")
+    machine_note = f"({value['machine']['processor']}, {value['machine']['cores']} cores)"
+    parts = "\n\n".join([table(rows), *more.get("notes", []), machine_note])
+    _save_text(README, f"{before}{begin}{parts}\n{after}")
     return path
+
+
+def _save_json(path: Path, value: Any) -> None:
+    _save_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def _save_text(path: Path, text: str) -> None:
@@ -108,4 +158,8 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def _cell(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    if value is None:
+        return ""
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"

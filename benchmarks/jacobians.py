@@ -1,18 +1,17 @@
 """Jacobians of a small network for a batch of 512, in units of a batched forward and backward.
 
-    python -m benchmarks.jacobians [--rounds N] [--save]
+    python -m benchmarks.jacobians [--rounds N] [--save] [--json FILE]
 
 The unit is what one row of the Jacobian would cost by hand: one forward and backward pass of the
 whole batch, for one output. `vmap(jacfwd(f))` should cost less than five of them an output.
 """
 
-import argparse
 from itertools import pairwise
 
 import numpy as np
 
 import minigrad as mg
-from benchmarks.harness import measure, table, write
+from benchmarks.harness import finish, measure, parser
 
 BATCH, SIZES = 512, (16, 32, 8)
 
@@ -24,10 +23,7 @@ def network(w, x):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--save", action="store_true", help="write results/ and the README's table")
-    options = parser.parse_args()
+    options = parser(__doc__, rounds=15).parse_args()
     generator = np.random.default_rng(0)
     w = [generator.standard_normal((n, m), np.float32) / n**0.5 for n, m in pairwise(SIZES)]
     xs = generator.standard_normal((BATCH, SIZES[0]), np.float32)
@@ -63,9 +59,7 @@ def main() -> None:
         }
         for name, timing in found.items()
     ]
-    print(table(rows))
-    if options.save:
-        print(f"\nwritten: {write('jacobians', rows, batch=BATCH, sizes=SIZES)}")
+    finish("jacobians", rows, options, batch=BATCH, sizes=SIZES)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
 """The README's main job, timed and checked: train the preset from several seeds, then translate.
 
-    python -m benchmarks.main_job [--seeds 0 1 2] [--save]
+    python -m benchmarks.main_job [--rounds N] [--save] [--json FILE]
 
-Each run is a process of its own, as a user starts it: `jsl train`, then `jsl predict`. Seconds are
-of the whole process, with start-up, kernels from the on-disk cache, the check of all training rows
-and saving. The first run on a machine compiles the kernels besides, which takes some seconds more.
+Each round is a run with its number for a seed, in a process of its own, as a user starts it:
+`jsl train`, then `jsl predict`. Seconds are of the whole process, with start-up, kernels from the
+on-disk cache, the check of all training rows and saving. The first run on a machine compiles the
+kernels besides, which takes some seconds more.
 """
 
-import argparse
 import json
 import subprocess
 import sys
@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import table, write
+from benchmarks.harness import finish, parser
 
 # What the two sentences of the specification must give, in both groups.
 EXPECTED = {"ありがとう": "<ありがとう>", "わたしはたべます": "<私> <食べる>"}
@@ -51,15 +51,10 @@ def run(seed: int, directory: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--save", action="store_true", help="write results/main_job.json")
-    options = parser.parse_args()
+    options = parser(__doc__, rounds=3).parse_args()
     with tempfile.TemporaryDirectory() as directory:
-        rows = [run(seed, Path(directory) / str(seed)) for seed in options.seeds]
-    print(table(rows))
-    if options.save:
-        print(write("main_job", rows))
+        rows = [run(seed, Path(directory) / str(seed)) for seed in range(options.rounds)]
+    finish("main_job", rows, options)
 
 
 if __name__ == "__main__":

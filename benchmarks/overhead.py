@@ -1,17 +1,19 @@
 """What one op costs on small arrays, forward and backward, beside PyTorch eager in the same run.
 
-    python -m benchmarks.overhead [--rounds N] [--threads N] [--save]
+    python -m benchmarks.overhead [--rounds N] [--threads N] [--save] [--json FILE]
 
 Chains of 100 calls on float32 (80, 16): at that size the engine is what one pays for, not the
-arithmetic. Values and gradients are compared before anything is timed.
+arithmetic, nor threads, which only PyTorch is told about. Values and gradients are compared before
+anything is timed.
 """
 
-import argparse
-import os
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+
+import minigrad as mg
+from benchmarks.harness import finish, measure, parser
 
 LENGTH = 100
 
@@ -25,7 +27,7 @@ class Chain(NamedTuple):
     ops: int = 1  # how many ops a link of the chain has
 
 
-def chains(mg, torch) -> list[Chain]:
+def chains(torch) -> list[Chain]:
     F = torch.nn.functional
     return [
         Chain("tanh(x @ w)", lambda x, w: mg.tanh(x @ w), lambda x, w: torch.tanh(x @ w), 2),
@@ -57,25 +59,15 @@ def prepare(link, x, w, count: int = LENGTH):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=25)
-    parser.add_argument("--threads", type=int, default=2, help="for both (default 2)")
-    parser.add_argument("--save", action="store_true", help="write results/ and the README's table")
-    options = parser.parse_args()
-    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = str(options.threads)  # before NumPy loads its BLAS
-
+    options = parser(__doc__, rounds=25, threads=2).parse_args()
     import torch
-
-    import minigrad as mg
-    from benchmarks.harness import measure, table, write
 
     torch.set_num_threads(options.threads)
     generator = np.random.default_rng(0)
     start = generator.standard_normal((80, 16), np.float32)
     weight = generator.standard_normal((16, 16), np.float32) / 4
     rows = []
-    for chain in chains(mg, torch):
+    for chain in chains(torch):
         x, w = (mg.Tensor(v.copy(), requires_grad=True) for v in (start, weight))
         tx, tw = (torch.tensor(v, requires_grad=True) for v in (start, weight))
         forward, both = prepare(chain.ours, x, w)
@@ -103,9 +95,7 @@ def main() -> None:
                 "ratio ": found["ours both"].ratio(found["theirs both"]),
             }
         )
-    print(table(rows))
-    if options.save:
-        print(f"\nwritten: {write('overhead', rows, threads=options.threads)}")
+    finish("overhead", rows, options, threads=options.threads)
 
 
 def verify(chain: Chain, ours, theirs) -> None:

@@ -21,6 +21,9 @@ from minigrad.backend import array_module, is_array, modes, sample
 from minigrad.errors import DtypeError, GradientError, MinigradError, OutOfRangeError, ShapeError
 from minigrad.graph import Node, Slot, Tensor, ndarray, stand_in, tensor_ops, wrap
 
+# Static parameters for which NumPy's users give small arrays; they become tuples.
+SEQUENCES = {"pad_width", "repeats", "q", "shape", "axes", "axis", "shift", "sections"}
+
 REGISTRY: dict[str, "Op"] = {}  # a user's op stands there as 'module.name'
 
 P = ParamSpec("P")
@@ -111,6 +114,13 @@ class Op(Generic[P]):
                 )
         except (ValueError, IndexError) as error:
             raise self.explained(error, arrays) from error
+        except AttributeError as error:
+            if type(error.obj) not in (bool, int, float, str, list, tuple, dict, type(None)):
+                raise
+            raise TypeError(
+                f"{self.__name__}: expected arrays or Tensors, there is a "
+                f"{type(error.obj).__name__} among {', '.join(map(sample, arrays))}"
+            ) from error
         if type(y) is not ndarray or self.outputs != 1:
             y = self.checked(module, y)
         if tracked:
@@ -125,7 +135,9 @@ class Op(Generic[P]):
     def check_static(self, params: dict[str, Any]) -> None:
         """Raise if a static parameter is an array."""
         for name, value in params.items():
-            if type(value) not in STATIC and (type(value) is Tensor or is_array(value)):
+            if type(value) is ndarray and name in SEQUENCES and value.size <= 4096:
+                params[name] = _nested(value.tolist())
+            elif type(value) not in STATIC and (type(value) is Tensor or is_array(value)):
                 raise TypeError(
                     f"{self.__name__}: '{name}' is a static parameter and cannot be an array"
                 )
@@ -251,6 +263,10 @@ class Op(Generic[P]):
     def __repr__(self) -> str:
         shown = self.__signature__.replace(return_annotation=inspect.Signature.empty)
         return f"<op {self.__name__}{shown}>"
+
+
+def _nested(x: Any) -> Any:
+    return tuple(map(_nested, x)) if isinstance(x, list) else x
 
 
 Formula = Callable[Concatenate[Any, P], Any]

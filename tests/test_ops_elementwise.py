@@ -8,7 +8,7 @@ import pytest
 import minigrad as mg
 from minigrad.autodiff import Tensor
 from minigrad.backend import to_device
-from minigrad.errors import ShapeError
+from minigrad.errors import DtypeError, ShapeError
 from minigrad.nn import functional as F
 
 inf, nan = math.inf, math.nan
@@ -392,3 +392,17 @@ def test_stop_gradient_of_a_tree():
     assert not found["a"].requires_grad
     assert not found["rest"][0].requires_grad
     assert found["rest"][1:] == [3, None]
+
+
+@pytest.mark.parametrize("name", ["sign", "round", "rint", "relu", "negative", "positive", "abs"])
+def test_complex_arrays_are_refused_by_every_op(name):
+    with pytest.raises(DtypeError, match="complex"):
+        getattr(mg, name)(np.array([1j]))
+
+
+def test_nan_to_num_of_bfloat16():
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    x = np.array([1.0, np.inf, np.nan]).astype(ml_dtypes.bfloat16)
+    y = mg.nan_to_num(x)
+    assert y.dtype == x.dtype
+    assert y.astype(float).tolist() == [1.0, float(ml_dtypes.finfo(x.dtype).max), 0.0]

@@ -238,3 +238,34 @@ def test_random_integers():
     assert mg.rand((2, 3)).shape == mg.randn(2, 3).shape == (2, 3)
     with pytest.raises(ValueError, match="low=5, high=5"):
         mg.randint(5, 5)
+
+
+def test_small_arrays_as_static_parameters():
+    x = np.arange(6.0).reshape(2, 3)
+    widths, repeats = np.array([[1, 0], [0, 2]]), np.array([1, 2, 0])
+    np.testing.assert_array_equal(mg.pad(x, widths), np.pad(x, widths))
+    np.testing.assert_array_equal(mg.repeat(x, repeats, axis=1), np.repeat(x, repeats, axis=1))
+    np.testing.assert_allclose(mg.quantile(x, np.array([0.1, 0.5])), np.quantile(x, [0.1, 0.5]))
+    np.testing.assert_array_equal(
+        mg.roll(x, np.array([1, 2]), axis=(0, 1)), np.roll(x, (1, 2), (0, 1))
+    )
+
+
+@pytest.mark.parametrize("f", [mg.sum, mg.glu, mg.softmax])
+def test_what_is_no_array_is_named(f):
+    with pytest.raises(TypeError, match="there is a float"):
+        f(3.0)
+
+
+def test_digitize_with_falling_limits():
+    x, bins = np.array([0.0, 1.0, 2.5, 9.0]), np.array([3.0, 2.0, 1.0])
+    for right in (False, True):
+        expected = np.digitize(x, bins, right)
+        np.testing.assert_array_equal(mg.digitize(x, bins, right), expected)
+        np.testing.assert_array_equal(mg.digitize(mg.Tensor(x), bins, right).data, expected)
+
+
+def test_linspace_between_tensors():
+    assert mg.linspace(mg.tensor(0.0), 1, 3).data.tolist() == [0.0, 0.5, 1.0]
+    with pytest.raises(RuntimeError, match="detach"):
+        mg.linspace(mg.tensor(0.0, requires_grad=True), 1, 3)

@@ -142,6 +142,8 @@ def gelu(xp, x, *, approximate="none"):
         approximate: 'none' for the exact function, 'tanh' for the paper's approximation.
     """
     x = _floating(xp, x)
+    if x.dtype.itemsize == 2:  # NumPy would lift bfloat16 beside a number
+        return gelu(x.astype("float32"), approximate=approximate).astype(x.dtype)
     if approximate == "none":
         return 0.5 * x * (1 + erf(x * (1 / math.sqrt(2))))
     if approximate == "tanh":

@@ -12,12 +12,14 @@ Where memory is shared, a change to the array shows in the tensor, and the other
 """
 
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 
 from minigrad import random
 from minigrad.autodiff import Tensor, as_array, primitive
 from minigrad.backend import array_module, to_device, using, xp
+from minigrad.errors import GradientError
 
 __all__ = [
     "arange", "asarray", "empty", "empty_like", "eye", "from_dlpack", "from_numpy", "full",
@@ -131,10 +133,18 @@ def arange(start, stop=None, step=1, dtype=None, requires_grad: bool = False) ->
     return Tensor(xp().arange(start, stop, step, dtype=dtype), requires_grad)
 
 
+def _value(name: str, x: Any) -> Any:
+    """A number or array behind `x`, which must not be tracked: what is made has no history."""
+    if type(x) is Tensor and x.requires_grad:
+        raise GradientError(f"{name}: gives a constant; use x.detach() for a tracked tensor")
+    return x.data if type(x) is Tensor else x
+
+
 def linspace(
     start, stop, num: int = 50, endpoint: bool = True, dtype="float32", requires_grad: bool = False
 ) -> Tensor:
     """`num` evenly spaced numbers from `start` up to `stop`, that included if `endpoint`."""
+    start, stop = (_value("linspace", v) for v in (start, stop))
     return Tensor(xp().linspace(start, stop, num, endpoint, dtype=dtype), requires_grad)
 
 

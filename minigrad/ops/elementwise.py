@@ -77,6 +77,8 @@ def _match(*operands):
 def _array(xp, x):
     """`x` as an array, a Python float as float32."""
     if hasattr(x, "dtype"):
+        if x.dtype.kind == "c":
+            raise DtypeError("complex numbers are not supported; keep the parts apart")
         return x
     _refuse_none(x)
     return xp.asarray(x, dtype="float32" if isinstance(x, float) else None)
@@ -275,27 +277,27 @@ def astype(xp, x, *, dtype):
 
     Integers and booleans have no gradient: there the history ends.
     """
-    if np.dtype(dtype).kind not in "fiubV":
+    if dtype is None or np.dtype(dtype).kind not in "fiubV":  # None would mean float64
         raise DtypeError(f"astype: {dtype} is not supported; real numbers only")
-    return x.astype(dtype)
+    return _array(xp, x).astype(dtype)
 
 
 astype.vjps(lambda g, _y, _x, *, dtype: g)  # the engine casts it back
 
 
 @primitive
-def zeros_like(xp, x):
-    """Zeros of the shape and dtype of `x`."""
-    return xp.zeros_like(_array(xp, x))
+def zeros_like(xp, x, *, dtype=None):
+    """Zeros in the shape of `x`, and in its dtype unless another is given."""
+    return xp.zeros_like(_array(xp, x), dtype=dtype)
 
 
 zeros_like.no_gradient()
 
 
 @primitive
-def ones_like(xp, x):
-    """Ones of the shape and dtype of `x`."""
-    return xp.ones_like(_array(xp, x))
+def ones_like(xp, x, *, dtype=None):
+    """Ones in the shape of `x`, and in its dtype unless another is given."""
+    return xp.ones_like(_array(xp, x), dtype=dtype)
 
 
 ones_like.no_gradient()
@@ -342,7 +344,8 @@ rint = _step("rint", "The nearest whole number, the even one of two; its derivat
 @primitive
 def round(xp, x, *, decimals=0):
     """`x` to that many decimals, a tie to the even digit; its derivative is 0."""
-    return xp.round(_array(xp, x), decimals)
+    x = _array(xp, x)
+    return x.copy() if x.dtype.kind == "b" else xp.round(x, decimals)  # NumPy gives float16
 
 
 round.vjps(lambda g, _y, _x, *, decimals=0: zeros_like(g))
@@ -439,10 +442,17 @@ def nan_to_num(xp, x, *, nan=0.0, posinf=None, neginf=None):
     x = _array(xp, x)
     if x.dtype.kind in "iub":
         return x.copy()
-    most = float(np.finfo(x.dtype).max)
+    info = np.finfo if x.dtype.kind == "f" else _bfloat16_info
+    most = float(info(x.dtype).max)
     y = where(x == math.inf, most if posinf is None else posinf, x)
     y = where(x == -math.inf, -most if neginf is None else neginf, y)
     return where(isnan(x), nan, y)
+
+
+def _bfloat16_info(dtype):
+    import ml_dtypes  # where there is such an array, it is installed
+
+    return ml_dtypes.finfo(dtype)
 
 
 def masked_fill(x, mask, value):
@@ -536,6 +546,7 @@ def _(g, y, _x):
 @op
 def logit(xp, x, *, eps=None):
     """`log(x / (1 - x))`, the inverse of `sigmoid`; `eps` first limits `x` to [eps, 1 - eps]."""
+    x = _floating(xp, x)
     if eps is not None:
         x = clip(x, eps, 1 - eps)
     return log(x) - log1p(negative(x))
@@ -635,6 +646,9 @@ arctan2.vjps(
 @op
 def sinc(xp, x):
     """`sin(pi x) / (pi x)`, and 1 at 0 (NumPy's `sinc`)."""
+    x = _floating(xp, x)
+    if x.dtype.itemsize == 2:  # 16 bits are too few for the series
+        return sinc(x.astype("float32")).astype(x.dtype)
     x = multiply(x, math.pi)
     near = absolute(x) < 1
     # There a series: as a quotient, the derivatives would lose all digits towards 0.
@@ -667,7 +681,7 @@ def _untracked(name: str, doc: str, operands: int = 2):
         return getattr(xp, name)(*_match(a, b))
 
     def of_one(xp, x):
-        return getattr(xp, name)(x)
+        return getattr(xp, name)(_array(xp, x))
 
     formula = of_two if operands == 2 else of_one
     formula.__name__ = formula.__qualname__ = name

@@ -677,7 +677,7 @@ def one_hot(xp, ids, *, num_classes=-1):
         if not ids.size:
             raise ShapeError("one_hot: state num_classes, there are no ids to tell")
         num_classes = int(ids.max()) + 1
-    elif num_classes < 0:
+    elif num_classes < 0 or num_classes != int(num_classes):
         raise ValueError(f"one_hot: num_classes must be a length, or -1; got {num_classes}")
     ids = checked_ids("one_hot", ids, num_classes, low=0)
     return (ids[..., None] == xp.arange(num_classes)).astype("int64")

@@ -1,5 +1,6 @@
 """The only place where Tensor learns its operators, its methods, and to answer NumPy itself."""
 
+import operator
 import weakref
 from collections.abc import Callable
 from numbers import Integral
@@ -19,7 +20,7 @@ def _lengths(lengths: tuple) -> tuple[int, ...]:
     """`x.reshape(2, 3)` as well as `x.reshape((2, 3))`."""
     if len(lengths) == 1 and not isinstance(lengths[0], Integral):
         lengths = lengths[0]
-    return tuple(map(int, lengths))
+    return tuple(map(operator.index, lengths))
 
 
 def _operator(function: Callable) -> tuple[Callable[..., Tensor], Callable[..., Tensor]]:
@@ -125,6 +126,8 @@ class Manners:
     __and__, __rand__ = _operator(ops.bitwise_and)
     __or__, __ror__ = _operator(ops.bitwise_or)
     __xor__, __rxor__ = _operator(ops.bitwise_xor)
+    __lshift__, __rlshift__ = _operator(ops.left_shift)
+    __rshift__, __rrshift__ = _operator(ops.right_shift)
 
     def __neg__(self) -> Tensor:
         return ops.negative(self)
@@ -194,9 +197,6 @@ class Manners:
     def astype(self, dtype: Any) -> Tensor:
         return ops.astype(self, dtype=dtype)
 
-    def flatten(self) -> Tensor:
-        return ops.ravel(self)
-
     # ... and PyTorch's, where they are functions of the same name
 
     all = ops.all
@@ -219,6 +219,7 @@ class Manners:
     exp = ops.exp
     expand_dims = ops.expand_dims
     expm1 = ops.expm1
+    flatten = ops.flatten
     flip = ops.flip
     floor = ops.floor
     gather = ops.gather
@@ -419,6 +420,8 @@ def refuse_while_capturing(what: str) -> None:
 
 def _refuse_write(x: Tensor, value: Any) -> None:
     """Raise unless writing `value` into `x` leaves every history true."""
+    if value is None:
+        raise TypeError("x[...] = None: expected numbers, an array or a Tensor")
     tracked = x.edge is not None or (x.requires_grad and modes.get().recording)
     if tracked or (type(value) is Tensor and value.requires_grad):
         raise TypeError(
@@ -431,7 +434,8 @@ def _refuse_write(x: Tensor, value: Any) -> None:
 def _op_named(function) -> Op:
     """Our op for a function of NumPy."""
     name = _RENAMED.get(function.__name__, function.__name__)
-    home = ops.linalg if function.__module__ == "numpy.linalg" else ops
+    module = getattr(function, "__module__", None)  # SciPy's ufuncs have none
+    home = ops.linalg if module == "numpy.linalg" else ops
     if name not in home.__all__:
         raise TypeError(
             f"minigrad has no op for np.{function.__name__}; use the ops there are, or "
@@ -440,7 +444,10 @@ def _op_named(function) -> Op:
     return getattr(home, name)
 
 
-_RENAMED = {"true_divide": "divide", "abs": "absolute", "remainder": "mod"}
+_RENAMED = {
+    "true_divide": "divide", "abs": "absolute", "fabs": "absolute", "remainder": "mod",
+    "around": "round", "degrees": "rad2deg", "radians": "deg2rad",
+}  # fmt: skip
 
 
 def _cupy() -> Any:

@@ -6,11 +6,13 @@ last in rising order, as in NumPy, and first in falling order, as in PyTorch.
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from minigrad.autodiff import as_array, op, primitive
 from minigrad.errors import ShapeError
 from minigrad.ops.elementwise import stop_gradient
 from minigrad.ops.indexing import take_along_axis
-from minigrad.ops.shaping import _axis_of, ravel, squeeze
+from minigrad.ops.shaping import _axis_of, flip, ravel, squeeze
 
 __all__ = ["argsort", "digitize", "kthvalue", "searchsorted", "sort", "topk"]
 
@@ -115,7 +117,12 @@ def digitize(x, bins, right: bool = False):
     """For each element of `x` the number of the bin that it is in, from 0 for below all.
 
     Args:
-        bins: (n,) limits in rising order. Bin i is [bins[i - 1], bins[i]).
-        right: the bins are (bins[i - 1], bins[i]].
+        bins: (n,) limits in rising order. Bin i is [bins[i - 1], bins[i]). In falling order, it
+            is [bins[i], bins[i - 1]).
+        right: the bins are (bins[i - 1], bins[i]], or (bins[i], bins[i - 1]].
     """
-    return searchsorted(bins, x, side="left" if right else "right")
+    bins = bins if hasattr(bins, "dtype") else np.asarray(bins)
+    limits, side = as_array(bins), "left" if right else "right"
+    if limits.ndim == 1 and len(limits) > 1 and bool(limits[0] > limits[-1]):
+        return len(limits) - searchsorted(flip(bins, axis=0), x, side=side)  # from the other end
+    return searchsorted(bins, x, side=side)

@@ -1,0 +1,167 @@
+"""Peak memory of a training step of the model large, beside PyTorch.
+
+    python -m benchmarks.memory [--rounds N] [--threads N] [--save] [--json FILE]
+
+Each library takes the same steps in a process of its own, and says how much more memory the process
+has had than after its imports: the model, Adam's state, gradients, and what the step needs. With
+`jit` the first two steps also run the function and compare; the peak of later steps is what
+training goes on with, and is asked of Linux, which can forget an earlier peak. Losses must agree.
+"""
+
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.harness import finish, parser
+from benchmarks.train_step import AGREEMENT, LR, SIZES, loss_of_one, trainer
+
+SIZE = "large"
+LIBRARIES = ("minigrad", "minigrad, without jit", "PyTorch, fused Adam")
+FIRST, LATER = 3, 3  # steps
+
+
+def memory(kind: str) -> float:
+    """Megabytes: what the process has now (`VmRSS`), or the most since `forget_peak` (`VmHWM`)."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+    return next(int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith(kind))
+
+
+def forget_peak() -> bool:
+    """Let the peak be what the process has now; whether that can be done."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        return False
+    return True
+
+
+def ours(jit: bool, threads: int) -> Callable:
+    """Imports, and a function that builds a model and gives its step."""
+    import minigrad as mg
+    from minigrad import nn, random
+    from minigrad.kernels import cpu, machine
+
+    mg.set_num_threads(threads)
+    cpu.warm_up()
+    machine.warm_up()
+
+    def build():
+        vocabulary, d_model, heads, d_ff, layers, *_ = SIZES[SIZE]
+        with random.stream(0):
+            model = nn.Seq2Seq(vocabulary, d_model, heads, d_ff, layers, layers)
+        step = trainer(model, loss_of_one, jit=jit)
+        return lambda *batch: step(*batch).item()
+
+    return build
+
+
+def theirs(threads: int, weights: Path) -> Callable:
+    """The same of PyTorch, with weights from a file."""
+    import torch
+
+    from benchmarks.peers import torch_seq2seq as peer
+    from minigrad.nn import sinusoids
+
+    torch.set_num_threads(threads)
+
+    def build():
+        vocabulary, d_model, heads, d_ff, layers, length, batch = SIZES[SIZE]
+        config = {"d_model": d_model, "n_heads": heads, "d_ff": d_ff, "n_layers": layers}
+        twin = peer.Seq2Seq(vocabulary, config, sinusoids(length, d_model))
+        with np.load(weights) as saved, torch.no_grad():  # one at a time: copies would count
+            for name, tensor in twin.state_dict().items():
+                tensor.copy_(torch.from_numpy(saved[name]))
+        whole = peer.Trainer(peer.Grouped({"only": twin}), LR, fused=True)
+        groups = ["only"] * batch
+        return lambda *batch: whole.step(groups, *map(torch.from_numpy, batch))
+
+    return build
+
+
+def run(library: str, threads: int, weights: Path) -> dict[str, Any]:
+    """Peaks in megabytes and losses, of this process."""
+    if library.startswith("PyTorch"):
+        build = theirs(threads, weights)
+    else:
+        build = ours(library == "minigrad", threads)
+    vocabulary, *_, length, batch = SIZES[SIZE]
+    batches = np.random.default_rng(0).integers(1, vocabulary, (FIRST + LATER, 3, batch, length))
+    forget_peak()
+    before = memory("VmRSS")
+    step = build()
+    losses = [step(*x) for x in batches[:FIRST]]
+    first, later = memory("VmHWM") - before, None
+    if forget_peak():
+        losses += [step(*x) for x in batches[FIRST:]]
+        later = memory("VmHWM") - before
+    return {"first": first, "later": later, "losses": losses}
+
+
+def start(library: str, threads: int, weights: Path) -> dict[str, Any] | None:
+    """`run` in a process of its own; None where the library is not installed."""
+    command = [sys.executable, "-m", "benchmarks.memory", "--threads", str(threads)]
+    command += ["--library", library, "--weights", str(weights)]
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    found = subprocess.run(command, capture_output=True, encoding="utf-8", env=environment)
+    if found.returncode and "ModuleNotFoundError: No module named 'torch'" in found.stderr:
+        return None
+    assert not found.returncode, found.stderr
+    return json.loads(found.stdout)
+
+
+def save_weights(path: Path) -> None:
+    """Those of `ours`, as PyTorch names them."""
+    from minigrad import nn, random
+
+    vocabulary, d_model, heads, d_ff, layers, *_ = SIZES[SIZE]
+    with random.stream(0):
+        model = nn.Seq2Seq(vocabulary, d_model, heads, d_ff, layers, layers)
+    np.savez(path, **model.state_dict(layout="torch"))
+
+
+def main() -> None:
+    arguments = parser(__doc__, rounds=3, threads=2)
+    arguments.add_argument("--library", choices=LIBRARIES, help="only this, in this process")
+    arguments.add_argument("--weights", type=Path, help="where PyTorch's are")
+    options = arguments.parse_args()
+    if options.library:
+        print(json.dumps(run(options.library, options.threads, options.weights)))
+        return
+    found: dict[str, list[dict]] = {name: [] for name in LIBRARIES}
+    with tempfile.TemporaryDirectory() as directory:
+        weights = Path(directory) / "weights.npz"
+        save_weights(weights)
+        for _ in range(options.rounds):
+            for name in LIBRARIES:
+                if (result := start(name, options.threads, weights)) is not None:
+                    found[name].append(result)
+    expected = found["minigrad"][0]["losses"]
+    rows = []
+    for name, results in found.items():
+        if not results:
+            continue
+        for result in results:
+            np.testing.assert_allclose(result["losses"], expected, rtol=AGREEMENT, err_msg=name)
+        row: dict[str, Any] = {"library": name}
+        for key, title in (("first", "peak, MB"), ("later", "peak of later steps, MB")):
+            values = [r[key] for r in results if r[key] is not None]
+            row[title] = statistics.median(values) if values else None
+        rows.append(row)
+    finish("memory", rows, options, threads=options.threads, size=SIZE)
+
+
+if __name__ == "__main__":
+    main()

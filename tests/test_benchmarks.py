@@ -1,0 +1,102 @@
+"""The benchmarks can be found and started; nothing here asserts a time."""
+
+import argparse
+import ast
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import harness
+from benchmarks.__main__ import BENCHMARKS, parse
+from minigrad.kernels import cpu
+
+FOLDER = Path(harness.__file__).parent
+
+
+def test_the_command_line_lists_every_benchmark():
+    command = [sys.executable, "-m", "benchmarks", "--help"]
+    shown = subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout
+    modules = {p.stem for p in FOLDER.glob("*.py")} - {"__init__", "__main__", "harness"}
+    assert modules == set(BENCHMARKS)
+    for name in modules:
+        assert name in shown
+        assert importlib.util.find_spec(f"benchmarks.{name}")
+
+
+def test_a_benchmark_that_is_not_there_is_refused(capsys):
+    assert parse(["groups", "memory"]).names == ["groups", "memory"]
+    with pytest.raises(SystemExit):
+        parse(["groups", "speed"])
+    assert "no benchmark speed; there are kernels" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_every_benchmark_has_a_place_in_the_readme(name):
+    assert harness.README.read_text(encoding="utf-8").count(f"<!-- table: {name} -->\n") == 1
+    assert f"`{name}`" in (FOLDER / "README.md").read_text(encoding="utf-8")
+
+
+def test_every_kernel_is_measured():
+    tree = ast.parse((FOLDER / "kernels.py").read_text(encoding="utf-8"))
+    measured = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+    assert set(cpu.__all__) - {"warm_up"} <= measured
+
+
+def test_candidates_take_turns():
+    order = []
+    found = harness.measure(
+        {"a": lambda: order.append("a"), "b": lambda: order.append("b")}, rounds=3, seconds=0.0
+    )
+    assert "".join(order) == "aabb" + "ab" * 3
+    assert [len(timing.rounds) for timing in found.values()] == [3, 3]
+    assert all(timing.median > 0 for timing in found.values())
+
+
+def test_a_ratio_is_the_median_of_ratios():
+    # Round 2 was slow for both; medians alone would give 4 / 2.
+    a, b = harness.Timing("a", [3.0, 40.0, 4.0]), harness.Timing("b", [1.0, 20.0, 2.0])
+    assert a.ratio(b) == 2
+    assert harness.Timing("a", [3.0, 1.0, 8.0]).ratio(harness.Timing("b", [1.0, 1.0, 1.0])) == 3
+
+
+def test_a_table_in_markdown():
+    rows = [{"what": "x", "ms": 1.23456, "n": 3}, {"what": "y", "ms": 12345.6, "n": None}]
+    assert harness.table(rows).splitlines() == [
+        "| what | ms | n |",
+        "| --- | --- | --- |",
+        "| x | 1.23 | 3 |",
+        "| y | 12346 |  |",
+    ]
+
+
+def test_figures_are_kept_where_the_options_say(tmp_path, monkeypatch, capsys):
+    readme = tmp_path / "README.md"
+    readme.write_text("before\n<!-- table: t -->\nold\n<!-- end -->\nafter\n", encoding="utf-8")
+    monkeypatch.setattr(harness, "README", readme)
+    monkeypatch.setattr(harness, "RESULTS", tmp_path / "results")
+    given = ["--save", "--json", str(tmp_path / "all.json")]
+    options = harness.parser("A test.\n\nMore.", rounds=5, threads=2).parse_args(given)
+    assert (options.rounds, options.threads) == (5, 2)
+    rows = [{"a": 1.0}]
+    harness.finish("t", rows, options, notes=["A note."], size="s")
+    assert "| 1 |\n\nA note." in capsys.readouterr().out
+    text = readme.read_text(encoding="utf-8")
+    assert text.startswith("before\n<!-- table: t -->\n| a |")
+    assert text.endswith(")\n<!-- end -->\nafter\n")
+    assert "A note." in text
+    assert "old" not in text
+    for path in (tmp_path / "all.json", tmp_path / "results" / "t.json"):
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        assert kept["benchmark"] == "t"
+        assert kept["rows"] == rows
+        assert kept["size"] == "s"
+        assert kept["machine"]["cores"] >= 1
+
+
+def test_nothing_is_kept_unasked(tmp_path, monkeypatch):
+    monkeypatch.setattr(harness, "write", None)  # a call would fail
+    harness.finish("t", [{"a": 1.0}], argparse.Namespace(json=None, save=False))
