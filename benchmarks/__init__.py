@@ -1,1 +1,1 @@
-"""Measurements, each verified first: `python -m benchmarks`, or one: `python -m benchmarks.decode`."""
+"""Measurements, each verified first; see README.md in this folder."""

@@ -14,6 +14,8 @@ Floors; a file imports only from the floors below its own.
 
 __version__ = "0.1.0"
 
+from typing import TYPE_CHECKING, Any
+
 from minigrad import autodiff, backend, errors, kernels, observers, ops, random, runs
 from minigrad.autodiff import Op, Tensor, enable_grad, gradients, no_grad, op, primitive
 from minigrad.configuration import get_num_threads, set_num_threads, show_config
@@ -36,7 +38,6 @@ from minigrad.ops.softmaxes import *
 from minigrad.ops.sorting import *
 
 from minigrad import nn, optim, transforms  # isort: skip  (they stand on the ops)
-from minigrad.capture import jit  # isort: skip
 from minigrad.transforms import (  # isort: skip
     checkpoint, custom_vjp, grad, hessian, hvp, jacfwd, jacrev, jvp, value_and_grad, vjp, vmap,
 )  # fmt: skip
@@ -51,8 +52,16 @@ __all__ = [
 __all__ += ops.__all__
 
 
-def __getattr__(name: str):
-    if name in ("reference", "testing"):  # for people who add ops: loaded when asked for
+if TYPE_CHECKING:
+    from minigrad.capture import jit
+
+
+def __getattr__(name: str) -> Any:
+    if name == "jit":  # loaded when asked for, as are the modules for people who add ops
+        from minigrad.capture import jit
+
+        return jit
+    if name in ("reference", "testing"):
         import importlib
 
         return importlib.import_module(f"minigrad.{name}")

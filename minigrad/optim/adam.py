@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from minigrad import kernels
 from minigrad.optim.optimizer import Flat, Optimizer, runs
-from minigrad.programs import Instruction
 
 
 class Adam(Optimizer):
@@ -56,10 +56,11 @@ class Adam(Optimizer):
 
     def captured(
         self, flat: Flat, present: Callable[[], np.ndarray]
-    ) -> tuple[Instruction, Callable[[], None]]:
+    ) -> tuple[Any, Callable[[], None]]:
         if flat.xp is not np or flat.weights.dtype.itemsize < 4 or not kernels.in_use():
             return super().captured(flat, present)
         from minigrad.kernels import machine  # imports Numba: only for who captures
+        from minigrad.programs import Instruction
 
         buffers = flat.weights, flat.gradients, *flat.moments.values()
         segments = np.zeros((3, len(flat.starts)), np.int64)  # start, stop and step of each

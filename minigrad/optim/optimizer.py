@@ -12,7 +12,6 @@ from minigrad.autodiff import Tensor, as_array
 from minigrad.backend import array_module, modes, sample, to_numpy
 from minigrad.errors import ShapeError, StateError
 from minigrad.nn import Module
-from minigrad.programs import Instruction
 from minigrad.writes import wrote
 
 Parameters = Module | Mapping[str, Tensor] | Iterable[Tensor | tuple[str, Tensor]] | Tensor
@@ -132,7 +131,7 @@ class Optimizer:
 
     def captured(
         self, flat: Flat, present: Callable[[], np.ndarray]
-    ) -> tuple[Instruction, Callable[[], None]]:
+    ) -> tuple[Any, Callable[[], None]]:
         """This update as an instruction of a program, and what to do before each run.
 
         `present()` gives the places of the parameters that have gradients in the run to come.
@@ -142,6 +141,8 @@ class Optimizer:
             here = present()
             flat.steps[here] += 1
             self.update(flat, here)
+
+        from minigrad.programs import Instruction  # for who captures
 
         return Instruction(type(self).__name__, function=update), lambda: None
 
