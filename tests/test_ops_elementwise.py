@@ -406,3 +406,83 @@ def test_nan_to_num_of_bfloat16():
     y = mg.nan_to_num(x)
     assert y.dtype == x.dtype
     assert y.astype(float).tolist() == [1.0, float(ml_dtypes.finfo(x.dtype).max), 0.0]
+
+
+@pytest.mark.parametrize("wrong", [None, "abc", {}, len, np.array(["a"]), np.array([None])])
+def test_what_is_no_number_is_refused(wrong):
+    x = Tensor(np.ones(1))
+    for function in (mg.exp, mg.relu, mg.isnan, mg.zeros_like, mg.negative):
+        with pytest.raises(DtypeError, match="expected an array, a Tensor or a number"):
+            function(wrong)
+    for function in (mg.logical_and, mg.maximum, mg.equal):
+        for pair in ((x, wrong), (wrong, x)):
+            with pytest.raises(DtypeError, match="expected an array, a Tensor or a number"):
+                function(*pair)
+    with pytest.raises(TypeError):
+        mg.masked_fill(x, x > 0, wrong)
+
+
+def test_dtypes_that_hold_no_real_numbers_are_refused():
+    x = tracked([1.0, 2.0])
+    for dtype in (None, complex, "U1", "O"):
+        with pytest.raises(DtypeError, match="astype"):
+            mg.astype(x, dtype=dtype)
+    for function in (mg.zeros_like, mg.ones_like, lambda x, dtype: mg.full_like(x, 1, dtype)):
+        with pytest.raises(DtypeError, match=r"_like: .*complex"):
+            function(x, dtype=complex)
+        assert function(x, dtype="float32").dtype == np.float32
+        assert function(x, dtype=None).dtype == np.float64
+
+
+def test_no_number_equals_none_or_text():
+    x = tracked([1.0, 2.0])
+    for other in (None, "abc"):
+        assert (x == other) is False
+        assert (x != other) is True
+    assert x in [None, x]
+
+
+def test_logit_and_round_of_small_dtypes():
+    ones = to_device(np.array([0, 1], "u1"))
+    with np.errstate(divide="ignore"):  # a negated uint8 is 255
+        assert host(Tensor(mg.logit(ones))).tolist() == [-inf, inf]
+        assert host(Tensor(mg.logit(ones.astype(bool)))).tolist() == [-inf, inf]
+    assert mg.round(BOOLS).dtype == bool
+
+
+@pytest.mark.skipif(mg.backend.xp() is not np, reason="a device has no bfloat16 arrays")
+@pytest.mark.parametrize("function", [mg.gelu, mg.sinc, mg.nan_to_num, mg.round])
+def test_bfloat16_is_not_lifted_by_a_number(function):
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    x = np.linspace(-2, 2, 9).astype(ml_dtypes.bfloat16)
+    for y in (function(x), function(Tensor(x)), function(Tensor(x, requires_grad=True))):
+        assert y.dtype == x.dtype
+    exact = function(x.astype("float64"))
+    np.testing.assert_allclose(function(x).astype("float64"), exact, rtol=8e-3, atol=1e-6)
+    largest = mg.nan_to_num(np.array([inf, -inf]).astype(ml_dtypes.bfloat16))
+    assert np.isfinite(largest.astype("float32")).all()
+
+
+def test_operators_methods_and_numpys_other_names():
+    ids, x = Tensor(INTS), tracked([[0.5, -1.5], [2.5, 3.5]])
+    assert host(ids << 1).tolist() == [2, 4, 6]
+    assert host(1 << ids).tolist() == [2, 4, 8]
+    assert host(ids >> 1).tolist() == [0, 1, 1]
+    assert host(16 >> ids).tolist() == [8, 4, 2]
+    assert x[None].flatten(0, 1).shape == (2, 2)
+    assert x[None].flatten(start_axis=1).shape == (1, 4)
+    for function in (np.fabs, np.around, np.degrees, np.radians):
+        y = function(x)
+        assert y.requires_grad
+        np.testing.assert_allclose(host(y), function(host(x)), rtol=1e-15)
+    with pytest.raises(TypeError, match="float"):
+        x.reshape(4.0)
+    with pytest.raises(TypeError, match="None"):
+        x.detach()[0] = None
+
+
+def test_scipys_ufuncs_of_tensors_are_the_ops():
+    special = pytest.importorskip("scipy.special")
+    assert special.erf(tracked([1.0])).requires_grad
+    with pytest.raises(TypeError, match="no op"):
+        special.gamma(tracked([1.0]))

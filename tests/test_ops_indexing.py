@@ -356,6 +356,13 @@ def test_bins_are_numpys():
     for right in (False, True):
         found = mg.digitize(to_device(x), to_device(bins), right)
         np.testing.assert_array_equal(host(found), np.digitize(x, bins, right))
+        found = mg.digitize(to_device(x), to_device(bins[::-1].copy()), right)
+        np.testing.assert_array_equal(host(found), np.digitize(x, bins[::-1], right))
+        found = mg.digitize([0.7, 0.1], [0.7, 0.1], right)
+        np.testing.assert_array_equal(host(found), np.digitize([0.7, 0.1], [0.7, 0.1], right))
+    rows = to_device(np.array([[0.0, 1.0], [1.0, 0.0]]))
+    found = mg.vmap(lambda bins: mg.digitize(to_device(x), bins))(mg.Tensor(rows))
+    assert host(found).tolist() == [np.digitize(x, bins).tolist() for bins in ([0, 1], [1, 0])]
     assert mg.searchsorted([1, 2, 3], 2, "right") == 2
 
 
@@ -396,6 +403,7 @@ IDS = np.zeros((2, 1, 1), int)
         (lambda: mg.one_hot([[0.5]], num_classes=3), DtypeError, "one_hot|float32"),
         (lambda: mg.one_hot(IDS[:0]), ShapeError, "one_hot|num_classes"),
         (lambda: mg.one_hot([0], num_classes=-3), ValueError, "one_hot|-3"),
+        (lambda: mg.one_hot([0], num_classes=1.5), ValueError, "one_hot|1.5"),
         (lambda: mg.masked_select(X, IDS), DtypeError, "masked_select|booleans|int64"),
         (lambda: mg.masked_select(X, np.ones(7, bool)), ShapeError, "masked_select|(7,)"),
         (lambda: mg.nonzero(np.array(1)), ShapeError, "nonzero|0-d"),

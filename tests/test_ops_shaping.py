@@ -9,7 +9,7 @@ import minigrad as mg
 from minigrad import random
 from minigrad.autodiff import Tensor
 from minigrad.backend import to_device
-from minigrad.errors import OutOfRangeError, ShapeError
+from minigrad.errors import DtypeError, GradientError, OutOfRangeError, ShapeError
 
 X = np.arange(6.0).reshape(2, 3)
 
@@ -112,6 +112,21 @@ def test_several_arrays_beside_numpy():
     assert [y.shape for y in mg.broadcast_arrays(X, X[0], X[:, :1])] == [(2, 3)] * 3
 
 
+def test_lists_and_numbers_count_as_arrays():
+    t = Tensor(np.array(2.0), requires_grad=True)
+    y = mg.stack([t * t, 1.5, 3])
+    assert y.detach().numpy().tolist() == [4, 1.5, 3]
+    assert mg.gradients(mg.sum(y), t).item() == 4
+    assert mg.hstack([1.0, [2.0, 3.0]]).tolist() == [1, 2, 3]
+    assert [p.tolist() for p in mg.split([1, 2, 3, 4], 2)] == [[1, 2], [3, 4]]
+    assert [p.tolist() for p in mg.chunk([1, 2, 3], 2)] == [[1, 2], [3]]
+    assert [p.tolist() for p in mg.array_split([1, 2, 3], 2)] == [[1, 2], [3]]
+    assert [p.tolist() for p in mg.unstack([1, 2])] == [1, 2]
+    assert [p.tolist() for p in mg.broadcast_arrays([1, 2], 3)] == [[1, 2], [3, 3]]
+    with pytest.raises(TypeError, match="complex"):
+        mg.stack([1j, 2j])
+
+
 def test_integers_and_halves_keep_their_dtype():
     for dtype in ("i4", "?", "f2", "f4"):
         x = X.astype(dtype)
@@ -212,6 +227,30 @@ def test_in_the_shape_of_another():
     assert isinstance(mg.empty_like(X), np.ndarray)
     assert mg.empty_like(x, dtype="float64").numpy().dtype == np.float64
     assert mg.full((2,), fill_value=3).numpy().tolist() == [3, 3]
+
+
+@pytest.mark.parametrize("wrong", [None, 1j, "a"])
+def test_creation_refuses_what_is_no_number(wrong):
+    for call in (
+        lambda: mg.full((2,), wrong),
+        lambda: mg.full_like(X, wrong),
+        lambda: mg.arange(wrong),
+        lambda: mg.linspace(wrong, 1),
+    ):
+        with pytest.raises(DtypeError, match="expected real numbers"):
+            call()
+
+
+def test_what_is_created_is_a_constant():
+    t = Tensor(to_device(np.array(3.0)), requires_grad=True)
+    for call in (mg.arange, lambda t: mg.linspace(0, t, 3), lambda t: mg.full((2,), t)):
+        with pytest.raises(GradientError, match="detach"):
+            call(t)
+        assert type(call(t.detach())) is Tensor
+    with pytest.raises(GradientError, match="detach"):
+        np.linspace(t, t, 3)
+    with pytest.raises(ValueError, match="arange: step"):
+        mg.arange(1, 5, 0)
 
 
 def test_asarray_shares_and_keeps_the_history():

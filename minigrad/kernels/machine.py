@@ -357,9 +357,13 @@ def add(words, kind, part, parts):
             y[i] = a[i] + b[i]
     else:
         start, stop = share(n // period, 1, part, parts)
-        for r in range(start, stop):
-            for j in range(period):
-                y[r * period + j] = a[r * period + j] + b[j]
+        whole = period // 16 * 16
+        for r in range(start * period, stop * period, period):
+            for j in range(0, whole, 16):
+                v = load(at(kind, w[1]), r + j, 16) + load(at(kind, w[2]), j, 16)
+                store(at(kind, w[0]), r + j, v)
+            for j in range(whole, period):
+                y[r + j] = a[r + j] + b[j]
 
 
 @handler
@@ -593,7 +597,7 @@ def embedding_grad(words, kind, part, parts):
             if start == stop:
                 continue
             place = carray(at(words, w[0]), (groups,))[group]
-        table = carray(at(kind, place), (rows, d))
+        table, target, source = carray(at(kind, place), (rows, d)), at(kind, place), at(kind, w[1])
         for i in range(rows):
             for j in range(j0, j1):
                 table[i, j] = 0
@@ -603,7 +607,11 @@ def embedding_grad(words, kind, part, parts):
                 carray(at(words, w[7]), (1,))[0] = w[8]
                 return
             if row != padding:
-                for j in range(j0, j1):
+                whole = j0 + (j1 - j0) // 16 * 16
+                for j in range(j0, whole, 16):
+                    at_row = row * d + j
+                    store(target, at_row, load(target, at_row, 16) + load(source, i * d + j, 16))
+                for j in range(whole, j1):
                     table[row, j] += g[i, j]
 
 

@@ -19,7 +19,8 @@ import numpy as np
 from minigrad import random
 from minigrad.autodiff import Tensor, as_array, primitive
 from minigrad.backend import array_module, to_device, using, xp
-from minigrad.errors import GradientError
+from minigrad.errors import DtypeError, GradientError
+from minigrad.ops.elementwise import _real_dtype
 
 __all__ = [
     "arange", "asarray", "empty", "empty_like", "eye", "from_dlpack", "from_numpy", "full",
@@ -30,6 +31,8 @@ __all__ = [
 
 def tensor(data, dtype=None, requires_grad: bool = False) -> Tensor:
     """A new tensor with a copy of `data`: numbers, (nested) lists, an array or a Tensor.
+
+    It has no history, whatever `data` had: `asarray` keeps that.
 
     Without `dtype`, Python floats become float32, Python integers int64, and arrays keep theirs.
     """
@@ -83,7 +86,7 @@ def ones(shape, dtype="float32", requires_grad: bool = False) -> Tensor:
 
 def full(shape, fill_value, dtype="float32", requires_grad: bool = False) -> Tensor:
     """`shape` filled with one value."""
-    return Tensor(xp().full(shape, fill_value, dtype), requires_grad)
+    return Tensor(xp().full(shape, _value("full", fill_value), dtype), requires_grad)
 
 
 def empty(shape, dtype="float32", requires_grad: bool = False) -> Tensor:
@@ -94,7 +97,8 @@ def empty(shape, dtype="float32", requires_grad: bool = False) -> Tensor:
 @primitive
 def full_like(xp, x, *, fill_value, dtype=None):
     """One value in the shape of `x`, and in its dtype unless another is given."""
-    return xp.full_like(x, fill_value, dtype=dtype)
+    fill_value = _value("full_like", fill_value)
+    return xp.full_like(x, fill_value, dtype=_real_dtype("full_like", dtype))
 
 
 full_like.no_gradient()
@@ -128,6 +132,9 @@ def tri(N: int, M: int | None = None, k: int = 0, dtype="float32") -> Tensor:
 def arange(start, stop=None, step=1, dtype=None, requires_grad: bool = False) -> Tensor:
     """Evenly spaced numbers from `start` (0 if only one is given) up to and without `stop`."""
     start, stop = (0, start) if stop is None else (start, stop)
+    start, stop, step = (_value("arange", v) for v in (start, stop, step))
+    if step == 0:
+        raise ValueError("arange: step must not be 0")
     if dtype is None and any(isinstance(v, float) for v in (start, stop, step)):
         dtype = "float32"
     return Tensor(xp().arange(start, stop, step, dtype=dtype), requires_grad)
@@ -137,6 +144,8 @@ def _value(name: str, x: Any) -> Any:
     """A number or array behind `x`, which must not be tracked: what is made has no history."""
     if type(x) is Tensor and x.requires_grad:
         raise GradientError(f"{name}: gives a constant; use x.detach() for a tracked tensor")
+    if (x if hasattr(x, "dtype") else np.asarray(x)).dtype.kind not in "fiubV":
+        raise DtypeError(f"{name}: expected real numbers, got {x!r}")
     return x.data if type(x) is Tensor else x
 
 

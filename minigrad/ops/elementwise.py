@@ -13,7 +13,7 @@ import math
 import numpy as np
 
 from minigrad.autodiff import Tensor, op, primitive
-from minigrad.backend import array_module, is_array
+from minigrad.backend import array_module, is_array, sample
 from minigrad.batched import Batched
 from minigrad.errors import DtypeError
 from minigrad.trees import tree_map
@@ -48,18 +48,16 @@ def _match(*operands):
         if type(x) is float or type(x) is int:
             continue
         own = getattr(x, "dtype", None)
-        if dtype is None:
+        if dtype is None and own is not None:
             dtype = own
-        elif own is not dtype:
+        elif own is not dtype or own is None:
             break
     else:
         if dtype is not None and dtype.kind == "f":
             return operands
         if dtype is not None and dtype.kind == "V":  # bfloat16, which NumPy lifts beside a float
             return [dtype.type(x) if type(x) is float else x for x in operands]
-    dtypes = {x.dtype for x in operands if is_array(x)}
-    if any(d.kind == "c" for d in dtypes):
-        raise DtypeError(f"an operand is {np.result_type(*dtypes)}; complex is not supported")
+    dtypes = {x.dtype for x in map(_real, operands) if is_array(x)}
     floats = [d for d in dtypes if d.kind not in "iub"]
     if floats and len(floats) == len(dtypes):
         return operands
@@ -76,27 +74,33 @@ def _match(*operands):
 
 def _array(xp, x):
     """`x` as an array, a Python float as float32."""
-    if hasattr(x, "dtype"):
-        if x.dtype.kind == "c":
-            raise DtypeError("complex numbers are not supported; keep the parts apart")
+    if hasattr(_real(x), "dtype"):
         return x
-    _refuse_none(x)
     return xp.asarray(x, dtype="float32" if isinstance(x, float) else None)
 
 
-def _refuse_none(x):
-    if x is None:
-        raise TypeError("expected an array, a Tensor or a number, got None")
+def _real(x):
+    """`x`, which must be a number or hold real numbers."""
+    if x.dtype.kind in "fiubV" if hasattr(x, "dtype") else isinstance(x, int | float):
+        return x
+    raise DtypeError(
+        f"expected an array, a Tensor or a number, got {sample(x)}; real numbers only, complex is "
+        f"not supported"
+    )
+
+
+def _real_dtype(name: str, dtype):
+    """`dtype`, which must be one of real numbers, or None."""
+    if dtype is not None and np.dtype(dtype).kind not in "fiubV":
+        raise DtypeError(f"{name}: {dtype} is not supported; real numbers only")
+    return dtype
 
 
 def _floating(xp, x):
     """`x` as an array of floats: integers, booleans and Python's numbers as float32."""
     if not hasattr(x, "dtype"):
-        _refuse_none(x)
-        return xp.asarray(x, dtype="float32")
-    if x.dtype.kind == "c":
-        raise DtypeError(f"an operand is {x.dtype}; complex is not supported")
-    return x.astype("float32") if x.dtype.kind in "iub" else x
+        return xp.asarray(_real(x), dtype="float32")
+    return x if x.dtype.kind in "fV" else _real(x).astype("float32")
 
 
 def _floats(xp, a, b):
@@ -277,9 +281,9 @@ def astype(xp, x, *, dtype):
 
     Integers and booleans have no gradient: there the history ends.
     """
-    if dtype is None or np.dtype(dtype).kind not in "fiubV":  # None would mean float64
-        raise DtypeError(f"astype: {dtype} is not supported; real numbers only")
-    return _array(xp, x).astype(dtype)
+    if dtype is None:  # which would mean float64
+        raise DtypeError("astype: state a dtype, got None")
+    return _array(xp, x).astype(_real_dtype("astype", dtype))
 
 
 astype.vjps(lambda g, _y, _x, *, dtype: g)  # the engine casts it back
@@ -288,7 +292,7 @@ astype.vjps(lambda g, _y, _x, *, dtype: g)  # the engine casts it back
 @primitive
 def zeros_like(xp, x, *, dtype=None):
     """Zeros in the shape of `x`, and in its dtype unless another is given."""
-    return xp.zeros_like(_array(xp, x), dtype=dtype)
+    return xp.zeros_like(_array(xp, x), dtype=_real_dtype("zeros_like", dtype))
 
 
 zeros_like.no_gradient()
@@ -297,7 +301,7 @@ zeros_like.no_gradient()
 @primitive
 def ones_like(xp, x, *, dtype=None):
     """Ones in the shape of `x`, and in its dtype unless another is given."""
-    return xp.ones_like(_array(xp, x), dtype=dtype)
+    return xp.ones_like(_array(xp, x), dtype=_real_dtype("ones_like", dtype))
 
 
 ones_like.no_gradient()
@@ -404,7 +408,7 @@ fmin.vjps(
 def where(xp, condition, a, b):
     """`a` where `condition` holds, `b` elsewhere; nothing flows to the element not taken."""
     a, b = _match(a, b)
-    return xp.where(condition, a, b)
+    return xp.where(_real(condition), a, b)
 
 
 where.vjps(

@@ -28,6 +28,15 @@ def _operator(function: Callable) -> tuple[Callable[..., Tensor], Callable[..., 
     return lambda x, other: function(x, other), lambda x, other: function(other, x)
 
 
+def _equality(function: Callable) -> Callable[..., Any]:
+    """The method for `==` or `!=`; None and text, which no number equals, are left to Python."""
+
+    def method(x, other):
+        return NotImplemented if other is None or isinstance(other, str) else function(x, other)
+
+    return method
+
+
 class Manners:
     """What Python and NumPy expect of an array; copied onto Tensor below."""
 
@@ -146,8 +155,7 @@ class Manners:
 
     # -- comparisons: booleans without history; a tensor is hashed by identity all the same
 
-    __eq__, _ = _operator(ops.equal)
-    __ne__, _ = _operator(ops.not_equal)
+    __eq__, __ne__ = _equality(ops.equal), _equality(ops.not_equal)
     __lt__, _ = _operator(ops.less)
     __le__, _ = _operator(ops.less_equal)
     __gt__, _ = _operator(ops.greater)

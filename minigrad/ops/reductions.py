@@ -13,6 +13,8 @@ from numpy.lib.array_utils import normalize_axis_tuple
 from minigrad.autodiff import op, primitive
 from minigrad.errors import ShapeError
 from minigrad.ops.elementwise import (
+    _array,
+    _real_dtype,
     absolute,
     astype,
     isnan,
@@ -91,7 +93,7 @@ def _narrow(y, x):
 def sum(xp, x, *, axis=None, keepdims=False, dtype=None):
     """The sum along `axis`, in `dtype` if given; of no elements it is 0. Booleans are counted."""
     axis = axes_of(axis, x.ndim)
-    own = x.dtype if dtype is None else np.dtype(dtype)
+    own = x.dtype if dtype is None else np.dtype(_real_dtype("sum", dtype))
     if _half(own):
         return x.sum(axis=axis, keepdims=keepdims, dtype="float32").astype(own)
     return x.sum(axis=axis, keepdims=keepdims, dtype=dtype)
@@ -189,7 +191,7 @@ def logsumexp(xp, x, *, axis=None, keepdims=False):
 @primitive
 def cumsum(xp, x, *, axis=None, dtype=None):
     """The running sum along `axis` (None: of the flattened array), in `dtype` if given."""
-    own = x.dtype if dtype is None else np.dtype(dtype)
+    own = x.dtype if dtype is None else np.dtype(_real_dtype("cumsum", dtype))
     if _half(own):
         return xp.cumsum(x, axis=axis, dtype="float32").astype(own)
     return xp.cumsum(x, axis=axis, dtype=dtype)
@@ -211,7 +213,7 @@ def prod(xp, x, *, axis=None, keepdims=False, dtype=None):
     Its derivatives divide by nothing, so they are exact where elements are 0.
     """
     axis = axes_of(axis, x.ndim)
-    own = x.dtype if dtype is None else np.dtype(dtype)
+    own = x.dtype if dtype is None else np.dtype(_real_dtype("prod", dtype))
     if _half(own):
         return xp.prod(x, axis=axis, keepdims=keepdims, dtype="float32").astype(own)
     return xp.prod(x, axis=axis, keepdims=keepdims, dtype=dtype)
@@ -241,7 +243,7 @@ def cumprod(xp, x, *, axis=None, dtype=None):
 
     Its derivatives divide by nothing, so they are exact where elements are 0.
     """
-    own = x.dtype if dtype is None else np.dtype(dtype)
+    own = x.dtype if dtype is None else np.dtype(_real_dtype("cumprod", dtype))
     if _half(own):
         return xp.cumprod(x, axis=axis, dtype="float32").astype(own)
     return xp.cumprod(x, axis=axis, dtype=dtype)
@@ -317,13 +319,13 @@ def ptp(xp, x, *, axis=None, keepdims=False):
 @primitive
 def argmax(xp, x, *, axis=None, keepdims=False):
     """The index of the first largest element along `axis` (None: of the flattened array)."""
-    return xp.argmax(x, axis=axis, keepdims=keepdims)
+    return xp.argmax(_array(xp, x), axis=axis, keepdims=keepdims)
 
 
 @primitive
 def argmin(xp, x, *, axis=None, keepdims=False):
     """The index of the first smallest element along `axis` (None: of the flattened array)."""
-    return xp.argmin(x, axis=axis, keepdims=keepdims)
+    return xp.argmin(_array(xp, x), axis=axis, keepdims=keepdims)
 
 
 @primitive

@@ -10,7 +10,7 @@ from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from minigrad.autodiff import beside, op, primitive
 from minigrad.errors import OutOfRangeError, ShapeError
-from minigrad.ops.elementwise import _match
+from minigrad.ops.elementwise import _match, _real
 
 __all__ = [
     "array_split", "atleast_1d", "atleast_2d", "atleast_3d", "broadcast_arrays", "broadcast_to",
@@ -133,6 +133,7 @@ broadcast_to.vjp(lambda g, _y, _x, *, shape: g)  # the engine sums it
 
 def broadcast_arrays(*xs) -> tuple:
     """The arrays, each repeated to the shape that they broadcast to together."""
+    xs = [_arrayed(x, *xs) for x in xs]
     shapes = [x.shape for x in xs]
     try:
         shape = np.broadcast_shapes(*shapes)
@@ -171,9 +172,19 @@ def concatenate(xs, axis: int | None = 0):
 def _some(name: str, xs) -> list:
     """The arrays of the sequence `xs`, of which there must be one."""
     xs = list(xs)
+    xs = [_arrayed(x, *xs) for x in xs]
     if not xs:
         raise ShapeError(f"{name}: expects a sequence of at least one array, got an empty one")
     return xs
+
+
+def _arrayed(x, *others):
+    """`x`, of a list or a number an array, which is where `others` are."""
+    if hasattr(x, "shape"):
+        return x
+    numbers = _real(np.asarray(x))
+    numbers = numbers.astype("float32") if numbers.dtype == np.float64 else numbers
+    return beside([v for v in others if hasattr(v, "shape")], numbers)
 
 
 @primitive
@@ -247,7 +258,8 @@ def split(x, indices_or_sections, axis: int = 0) -> list:
     Raises:
         ShapeError: the axis does not divide into that many equal parts.
     """
-    n, parts = x.shape[_axis_of("split", axis, x.shape)], indices_or_sections
+    x, parts = _arrayed(x), indices_or_sections
+    n = x.shape[_axis_of("split", axis, x.shape)]
     if isinstance(parts, Integral) and (parts < 1 or n % parts):
         raise ShapeError(
             f"split: axis {axis} of length {n} does not divide into {parts} equal parts; give the "
@@ -258,6 +270,7 @@ def split(x, indices_or_sections, axis: int = 0) -> list:
 
 def array_split(x, indices_or_sections, axis: int = 0) -> list:
     """As `split`, but where the parts cannot be equal, the first ones are longer by one."""
+    x = _arrayed(x)
     axis = _axis_of("array_split", axis, x.shape)
     if isinstance(indices_or_sections, Integral):
         return _cut_evenly("array_split", x, indices_or_sections, axis)
@@ -266,6 +279,7 @@ def array_split(x, indices_or_sections, axis: int = 0) -> list:
 
 def chunk(x, chunks: int, axis: int = 0) -> tuple:
     """At most `chunks` pieces along `axis`, all of one length but the last (PyTorch's `chunk`)."""
+    x = _arrayed(x)
     axis = _axis_of("chunk", axis, x.shape)
     if chunks < 1:
         raise ShapeError(f"chunk: expects one piece or more, got {chunks}")
@@ -276,6 +290,7 @@ def chunk(x, chunks: int, axis: int = 0) -> tuple:
 
 def unstack(x, axis: int = 0) -> tuple:
     """The arrays that `stack` would make `x` of: one for each index along `axis`."""
+    x = _arrayed(x)
     before = (slice(None),) * _axis_of("unstack", axis, x.shape)
     return tuple(x[(*before, i, ...)] for i in range(x.shape[axis]))  # `...`: no scalars
 

@@ -6,11 +6,9 @@ last in rising order, as in NumPy, and first in falling order, as in PyTorch.
 
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from minigrad.autodiff import as_array, op, primitive
+from minigrad.autodiff import as_array, beside, op, primitive
 from minigrad.errors import ShapeError
-from minigrad.ops.elementwise import stop_gradient
+from minigrad.ops.elementwise import stop_gradient, where
 from minigrad.ops.indexing import take_along_axis
 from minigrad.ops.shaping import _axis_of, flip, ravel, squeeze
 
@@ -121,8 +119,11 @@ def digitize(x, bins, right: bool = False):
             is [bins[i], bins[i - 1]).
         right: the bins are (bins[i - 1], bins[i]], or (bins[i], bins[i - 1]].
     """
-    bins = bins if hasattr(bins, "dtype") else np.asarray(bins)
-    limits, side = as_array(bins), "left" if right else "right"
-    if limits.ndim == 1 and len(limits) > 1 and bool(limits[0] > limits[-1]):
-        return len(limits) - searchsorted(flip(bins, axis=0), x, side=side)  # from the other end
-    return searchsorted(bins, x, side=side)
+    bins = bins if hasattr(bins, "dtype") else beside([x], bins)
+    x = x if hasattr(x, "dtype") else beside([bins], x)
+    side = "left" if right else "right"
+    y = searchsorted(bins, x, side=side)
+    if not bins.size:
+        return y
+    falling = bins.shape[0] - searchsorted(flip(bins, axis=0), x, side=side)  # from the other end
+    return where(bins[0] > bins[-1], falling, y)  # no branch: for vmap and jit
