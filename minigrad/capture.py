@@ -248,6 +248,7 @@ class Step:
         before = self.snapshot()
         if keys is None:
             keys = [random.next_key() for _ in range(self.program.keys_drawn)]
+        self.program.rest()  # the function needs memory of its own meanwhile
         with random.replayed(keys):
             theirs = untracked(self.owner._simply(leaves, rebuild))
         for tensor, array in self._assigned:

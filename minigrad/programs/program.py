@@ -1,6 +1,7 @@
 """The program: every array in its place, every instruction in order."""
 
 import functools
+import mmap
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -124,11 +125,11 @@ class Program:
                 root.place = Storage(bytes_of(root), i, last.get(root, i))
                 storages.append(root.place)
         self.bytes = arrange(storages)
-        arena = np.empty(self.bytes + ALIGNED, np.uint8)
+        self._memory = mmap.mmap(-1, self.bytes + ALIGNED)  # zeros, once they are touched
+        arena = np.frombuffer(self._memory, np.uint8)
         start = -arena.ctypes.data % ALIGNED + arena.ctypes.data
         for storage in storages:
             storage.address = start + storage.offset
-        arena[:] = 0  # touched once, so that the first run does not pay for the pages
         self.keep_alive.append(arena)
 
     def _place_outside(self, root: Value, end: int) -> None:
@@ -301,6 +302,11 @@ class Program:
         for array in self.written:
             wrote(array)
         return [y.copy() for y in self.outputs]
+
+    def rest(self) -> None:
+        """Give the buffers' memory back to the system until the next run."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self._memory.madvise(mmap.MADV_DONTNEED)
 
     def _report(self) -> None:
         """Raise what the op says of an input that a handler refused."""
