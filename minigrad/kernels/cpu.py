@@ -36,6 +36,7 @@ from numba.extending import overload
 from minigrad.kernels.attention import attention_grad_loop, attention_loop
 from minigrad.kernels.compiling import compiled
 from minigrad.kernels.vectors import fill, fma, load, store, total
+from minigrad.random import Key
 
 __all__ = [
     "adam_step",
@@ -43,6 +44,7 @@ __all__ = [
     "attention_grad",
     "cross_entropy_rows",
     "cross_entropy_rows_grad",
+    "dropout",
     "embedding_grad",
     "layer_norm",
     "layer_norm_grad",
@@ -505,6 +507,72 @@ def embedding_grad(g: Array, ids: Array, *, rows: int) -> Array | Declined:
     return dw if embedding_grad_loop(dw, rows_of(g), ids.reshape(-1)) else NotImplemented
 
 
+# --- dropout --------------------------------------------------------------------------------------
+
+BLOCKS = 64  # of four words each, that are drawn together
+
+
+@compiled
+def draw_words(words, counters, first, low, high):
+    """Fill `words` (BLOCKS, 4) with those of block `first` and up, as `minigrad.random` draws them.
+
+    Round by round over all `counters` (4, BLOCKS), so that rounds run in vectors.
+    """
+    mask, half = np.uint64(0xFFFFFFFF), np.uint64(32)
+    c0, c1, c2, c3 = counters[0], counters[1], counters[2], counters[3]
+    for b in range(BLOCKS):
+        c0[b] = first + b
+        c1[b] = (first + b) >> 32
+        c2[b] = 0
+        c3[b] = 0
+    k0, k1 = np.uint64(low), np.uint64(high)
+    for _ in range(10):
+        for b in range(BLOCKS):
+            p0 = np.uint64(c0[b]) * np.uint64(0xD2511F53)
+            p1 = np.uint64(c2[b]) * np.uint64(0xCD9E8D57)
+            c0[b] = (p1 >> half) ^ np.uint64(c1[b]) ^ k0
+            c1[b] = p1
+            c2[b] = (p0 >> half) ^ np.uint64(c3[b]) ^ k1
+            c3[b] = p0
+        k0 = (k0 + np.uint64(0x9E3779B9)) & mask
+        k1 = (k1 + np.uint64(0xBB67AE85)) & mask
+    for b in range(BLOCKS):
+        for lane in range(4):
+            words[b, lane] = counters[lane, b]
+
+
+@compiled
+def dropout_loop(y, x, start, stop, low, high, limit, scale):
+    """Elements `start`, which 4 divides, to `stop`: scaled where their words are at most `limit`."""
+    zero, factor, most = x.dtype.type(0), x.dtype.type(scale), np.uint32(limit)
+    words, counters = np.empty((BLOCKS, 4), np.uint32), np.empty((4, BLOCKS), np.uint32)
+    word = words.reshape(-1)
+    for first in range(start, stop, words.size):
+        draw_words(words, counters, first // 4, low, high)
+        n = min(words.size, stop - first)
+        to, at = y[first : first + n], x[first : first + n]
+        for i in range(n):
+            to[i] = at[i] * factor if word[i] <= most else zero
+
+
+def dropout_limit(p: float) -> int:
+    """The largest word for which an element is kept, as `random.bernoulli` decides; -1 for none."""
+    return round((1 - p) * 2**32) - 1
+
+
+def dropout(
+    x: Array, key: Key, *, p: float, shared: tuple[int, ...], levels: tuple | None
+) -> Array | Declined:
+    """`x / (1 - p)` where the key's words say so, with probability 1 - p, and 0 elsewhere."""
+    if shared or levels or type(key) is not Key or not 0 <= p <= 1 or not covered(x):
+        return NotImplemented
+    if (limit := dropout_limit(p)) < 0:
+        return NotImplemented
+    y = np.empty_like(x)
+    dropout_loop(y.reshape(-1), x.reshape(-1), 0, x.size, key.low, key.high, limit, 1 / (1 - p))
+    return y
+
+
 # --- Adam -----------------------------------------------------------------------------------------
 
 
@@ -598,6 +666,7 @@ def warm_up(
             (cross_entropy_rows, (x, ids), classes),
             (cross_entropy_rows_grad, (row, x, ids), classes),
             (embedding_grad, (x, ids), {"rows": 1}),
+            (dropout, (x, Key(0, 0)), {"p": 0.5, "shared": (), "levels": None}),
             (adam_step, (*flat, ids, ends, ends), {**adam, "decoupled": False}),
         ]
         for kernel, args, options in calls:

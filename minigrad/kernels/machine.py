@@ -696,7 +696,7 @@ def warm_up(
     report: Callable[[str, float], None] | None = None,
 ) -> None:
     """Compile every handler, or load it from the on-disk cache; as `cpu.warm_up`."""
-    from minigrad.kernels import elementwise, images  # noqa: F401 (handlers of theirs, too)
+    from minigrad.kernels import elementwise, images, noise  # noqa: F401 (handlers of theirs, too)
 
     for dtype in dtypes:
         for name, address in HANDLERS.items():

@@ -28,10 +28,21 @@ def _bits(x: float) -> int:
 
 
 class Writer:
-    """Turns calls into instructions, once every value has its place."""
+    """Turns calls into instructions, once every value has its place.
 
-    def __init__(self, scratch, status: np.ndarray, keys: list, region: Region | None):
-        self.scratch, self.keys, self.region = scratch, keys, region
+    What a run draws is found in `keys`, and the two words of each in `key_words`.
+    """
+
+    def __init__(
+        self,
+        scratch: Callable,
+        status: np.ndarray,
+        keys: list,
+        key_words: np.ndarray,
+        region: Region | None,
+    ):
+        self.scratch, self.region = scratch, region
+        self.keys, self.key_words = keys, key_words
         self.alive: list[Any] = []  # what instructions point to
         self.status = status.ctypes.data
 
@@ -61,7 +72,7 @@ class Writer:
         return (self.region is not None and self.region.table(value)) or value.address
 
     def _native(self, name: str, dtype: Any, words: list[int], work: int) -> list[Instruction]:
-        from minigrad.kernels import elementwise, images, machine  # noqa: F401 (Numba: only here)
+        from minigrad.kernels import elementwise, images, machine, noise  # noqa: F401 (Numba)
 
         address = machine.HANDLERS[name](np.dtype(dtype))
         return [Instruction(name, address, [int(w) for w in words], work=work)]
@@ -113,6 +124,22 @@ class Writer:
         self.alive.append(lines)
         words = [y.size, len(lines), lines.ctypes.data]
         return self._native("elementwise", y.dtype, words, y.size * len(lines))
+
+    def _dropout(self, call: Call, _: int) -> list[Instruction] | None:
+        from minigrad.kernels.cpu import dropout_limit
+
+        (x, key), y, p = call.inputs, call.outputs[0], call.params
+        if p.get("shared") or p.get("levels") or not flat(x, y) or not 0 <= p["p"] <= 1:
+            return None
+        if type(key) is Drawn:
+            place = self.key_words[key.index]
+        else:
+            place = np.array(tuple(key), np.int64)
+            self.alive.append(place)
+        if (limit := dropout_limit(p["p"])) < 0:
+            return None
+        words = [y.address, x.address, y.size, place.ctypes.data, limit, _bits(1 / (1 - p["p"]))]
+        return self._native("dropout", y.dtype, words, 30 * y.size)
 
     def _strided(self, y: Value, a: Value, b: Value | None, what: int) -> list[Instruction] | None:
         words = images.strided_words(y, a, b, what)

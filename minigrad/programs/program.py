@@ -59,6 +59,7 @@ class Program:
         self.arguments, self.results, self.updates = arguments, results, updates
         self.assignments, self.keys_drawn = assignments, keys_drawn
         self.keys: list[Any] = []
+        self.key_words = np.zeros((keys_drawn, 2), np.int64)
         kept = {v.root for v in results} | {v.root for _, v in assignments}
         kept |= {g.root for u in updates for g in u.gradients.values() if g is not None}
         self.captured = len(calls)
@@ -71,7 +72,8 @@ class Program:
         self.status = np.zeros(1, np.int64)
         self._scratch: dict[Call, Value] = {}
         self._plan(kept)
-        writer = Writer(self._scratch.__getitem__, self.status, self.keys, region)
+        scratch = self._scratch.__getitem__
+        writer = Writer(scratch, self.status, self.keys, self.key_words, region)
         self.instructions: list[Instruction] = []
         for i, call in enumerate(self.calls):
             self.instructions += writer.instructions(call, i)
@@ -287,6 +289,8 @@ class Program:
         for place, x in zip(self.inputs, arrays, strict=True):
             place[...] = x
         self.keys[:] = (random.next_key() for _ in range(self.keys_drawn))
+        for words, key in zip(self.key_words, self.keys, strict=True):
+            words[:] = key.low, key.high
         if self.region is not None:
             self.here = self.region.split(self.region.ids.view())
         for prepare in self.before:
