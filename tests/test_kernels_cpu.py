@@ -6,6 +6,8 @@ import math
 import numpy as np
 import pytest
 
+import minigrad as mg
+import minigrad.nn.functional as F
 from minigrad import ops, random
 from minigrad.kernels import compiling, cpu
 
@@ -410,6 +412,27 @@ def test_dropout_declines(rng, dtype):
         assert cpu.dropout(x, key, **{**plain, **odd}) is NotImplemented
     assert cpu.dropout(x, None, **plain) is NotImplemented
     assert cpu.dropout(x, key, **{**plain, "levels": ()}) is not NotImplemented
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_dropout_in_a_program_draws_anew_in_each_run(rng, dtype, threads):
+    x, key = normal(rng, dtype, 60, 129), random.key(9)
+
+    def step(x):
+        y = F.dropout(x, 0.3) + F.dropout(x, 0.5, key=key)
+        return y, mg.gradients((F.dropout(y * y, 0.2) * y).sum(), [x])[0]
+
+    fast = mg.jit(step, threads=threads)
+    random.seed(5)
+    got = [[t.data for t in fast(mg.Tensor(x, requires_grad=True))] for _ in range(3)]
+    random.seed(5)
+    expected = [[t.data for t in step(mg.Tensor(x, requires_grad=True))] for _ in range(3)]
+    for (y, dx), (y_, dx_) in zip(got, expected, strict=True):
+        assert y.tobytes() == y_.tobytes()
+        np.testing.assert_allclose(dx, dx_, rtol=1e-6)
+    lines = [line for line in fast.program().splitlines() if " dropout " in line]
+    assert len(lines) > 3
+    assert all("kernel" in line for line in lines)
 
 
 # --- Adam -----------------------------------------------------------------------------------------

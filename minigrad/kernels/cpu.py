@@ -543,7 +543,7 @@ def draw_words(words, counters, first, low, high):
 
 @compiled
 def dropout_loop(y, x, start, stop, low, high, limit, scale):
-    """Elements `start`, which 4 divides, to `stop`: scaled where their words are at most `limit`."""
+    """From `start`, which 4 divides, to `stop`: scaled where words are at most `limit`, else 0."""
     zero, factor, most = x.dtype.type(0), x.dtype.type(scale), np.uint32(limit)
     words, counters = np.empty((BLOCKS, 4), np.uint32), np.empty((4, BLOCKS), np.uint32)
     word = words.reshape(-1)
