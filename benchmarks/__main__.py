@@ -16,6 +16,7 @@ from pathlib import Path
 BENCHMARKS = {
     "kernels": "every kernel beside the machine's limits and its formula in NumPy",
     "train_step": "a training step beside PyTorch and JAX",
+    "images": "a training step of two small convolutional networks beside PyTorch",
     "decode": "translating beside PyTorch and CTranslate2",
     "start_up": "from the start of a process to its answer",
     "groups": "a step with 32 groups beside one with one group",

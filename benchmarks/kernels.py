@@ -49,12 +49,17 @@ WHY = {
     "column_sums": "16 columns at a time are read, one line of the cache from each row, which is "
     "no order that the processor reads ahead in",
     "add, of a row": "the loop that repeats the row adds element by element, not in vectors",
-    "largest (pooling)": "it goes over one axis after the other, and along the last one every "
-    "second element is read by itself",
-    "largest_grad": "as largest, and each window is compared element by element to find the first",
-    "strided (windows)": "rows are 24 elements long, and finding where each begins takes as long "
-    "as copying it",
-    "sum_windows": "as strided; each element is read and written once for every window it is in",
+    "max_windows": "rows of 13 windows are three vectors of 4 and one by itself",
+    "max_windows_grad": "as max_windows, with six comparisons for four elements",
+    "windows": "rows are 24 elements long, and finding where each begins takes as long as copying "
+    "it",
+    "sum_windows": "as windows; each element is read and written once for every window it is in",
+    "batch_norm_train": "the limit counts x once for mean, variance and result together; it is "
+    "read three times",
+    "batch_norm_grad": "as batch_norm_train",
+    "top_ids": "elements are compared one by one with the last of those found, a branch each",
+    "dropout": "a random word of 32 bits takes ten rounds of Philox for four elements, which is "
+    "what it is measured by: computing, not moving",
 }
 
 
@@ -106,6 +111,8 @@ def cases(size: str) -> Iterator[Case]:
     yield from of_products(n, d, ff)
     yield from of_elements(n, d, ff)
     weights = 2 * vocabulary * d + layers * (16 * d * d + 4 * d * ff)
+    yield of_noise(n, d)
+    yield of_norm(weights)
     yield of_adam(weights)
 
 
@@ -120,6 +127,11 @@ def of_classes(n: int, classes: int) -> Iterator[Case]:
     yield Case(
         "softmax_grad", shape, partial(ops.softmax_grad.formula, np, g, y), 3 * size,
         call=partial(cpu.softmax_grad, g, y, axis=-1),
+    )  # fmt: skip
+    yield Case(
+        "top_ids", f"{shape}, 4 of each",
+        partial(ops.sorting._top_ids.formula, np, x, k=4, descending=True), size + 8 * 4 * n,
+        call=partial(cpu.top_ids, x, k=4, descending=True),
     )  # fmt: skip
     options = {"ignore_index": -100, "label_smoothing": 0.0}
     yield Case(
@@ -253,6 +265,24 @@ def of_elements(n: int, d: int, ff: int) -> Iterator[Case]:
     )  # fmt: skip
 
 
+def of_noise(n: int, d: int) -> Case:
+    x, key = normal(n, d), mg.random.key(3)
+    options = {"p": 0.1, "shared": (), "levels": None}
+    return Case(
+        "dropout", f"({n}, {d})", partial(ops.dropout.formula, np, x, key, **options), 2 * x.nbytes,
+        call=partial(cpu.dropout, x, key, **options),
+        step=lambda x: nn.functional.dropout(x, 0.1, key=key), arrays=(x,),
+    )  # fmt: skip
+
+
+def of_norm(size: int) -> Case:
+    g = normal(size)
+    return Case(
+        "square_sum", f"{size}", lambda: np.square(g, dtype=np.float64).sum(), g.nbytes,
+        call=lambda: np.array(cpu.square_sum(g)),
+    )  # fmt: skip
+
+
 def gradient_of(function: Callable) -> Callable:
     """A function of x and g: the gradient of x, given g by what `function` gives."""
     return lambda x, g: mg.vjp(function, x)[1](g)[0]
@@ -301,24 +331,48 @@ def of_images() -> Iterator[Case]:
     along = {"axis": -1, "size": 3, "count": 24}
     windows = ops.convs._windows(x, **along)
     pool = partial(mg.max_pool2d, kernel_size=2)
+    four = {"kernel": (2, 2), "stride": (2, 2), "dilation": (1, 1), "counts": (13, 13)}
     yield Case(
-        "largest (pooling)", shape, lambda: seen.max(axis=(3, 5)), x.nbytes + g.nbytes,
-        step=pool, arrays=(x,), handler="largest",
+        "max_windows", shape, lambda: seen.max(axis=(3, 5)), x.nbytes + g.nbytes,
+        call=partial(cpu.max_windows, x, **four),
+        step=pool, arrays=(x,),
     )  # fmt: skip
     yield Case(
-        "largest_grad", shape, first_largest, 2 * x.nbytes + 2 * g.nbytes,
+        "max_windows_grad", shape, first_largest, 2 * x.nbytes + g.nbytes,
+        call=partial(cpu.max_windows_grad, g, x, **four),
         step=gradient_of(pool), arrays=(x, g),
     )  # fmt: skip
     yield Case(
-        "strided (windows)", shape, partial(ops.convs._windows.formula, np, x, **along),
+        "windows", shape, partial(ops.convs._windows.formula, np, x, **along),
         x.nbytes + windows.nbytes,
+        call=partial(cpu.windows, x, **along),
         step=partial(ops.convs._windows, **along), arrays=(x,), handler="strided",
     )  # fmt: skip
     yield Case(
         "sum_windows", shape,
         partial(ops.convs._sum_windows.formula, np, windows, axis=-1, length=26),
         x.nbytes + windows.nbytes,
+        call=partial(cpu.sum_windows, windows, axis=-1, length=26),
         step=partial(ops.convs._sum_windows, axis=-1, length=26), arrays=(windows,),
+    )  # fmt: skip
+    weight, bias, mean, variance = normal(32), normal(32), normal(32), normal(32) ** 2
+    like = np.ascontiguousarray(x[::-1])
+    norm, norm_grad = ops.norms._batch_norm_train, ops.norms._batch_norm_grad
+    yield Case(
+        "batch_norm_train", shape, partial(norm.formula, np, x, weight, bias), 3 * x.nbytes,
+        call=partial(cpu.batch_norm_train, x, weight, bias, eps=1e-5),
+        step=norm, arrays=(x, weight, bias),
+    )  # fmt: skip
+    yield Case(
+        "batch_norm_grad", shape, partial(norm_grad.formula, np, like, x, weight), 5 * x.nbytes,
+        call=partial(cpu.batch_norm_grad, like, x, weight, eps=1e-5),
+        step=norm_grad, arrays=(like, x, weight),
+    )  # fmt: skip
+    yield Case(
+        "batch_norm_stats", shape,
+        partial(ops.batch_norm_stats.formula, np, x, mean, variance), 2 * x.nbytes,
+        call=partial(cpu.batch_norm_stats, x, mean, variance, momentum=0.1),
+        step=ops.batch_norm_stats, arrays=(x, mean, variance),
     )  # fmt: skip
     yield Case(
         "channel_sums", shape, partial(np.sum, x, axis=(0, 2, 3)), x.nbytes,

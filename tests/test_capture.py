@@ -605,7 +605,7 @@ def test_a_step_of_a_convolutional_network():
     for name in mine:
         np.testing.assert_allclose(mine[name].data, theirs[name].data, rtol=1e-4, atol=1e-5)
     table = fast.program()
-    assert not kernels.in_use() or "largest_grad" in table
+    assert not kernels.in_use() or "max_windows_grad" in table
 
 
 def test_a_result_that_is_zero_but_for_rounding_is_no_difference():

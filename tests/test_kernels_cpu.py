@@ -5,6 +5,8 @@ import math
 
 import numpy as np
 import pytest
+from naive import convs, norms
+from naive import pools as loops
 
 import minigrad as mg
 import minigrad.nn.functional as F
@@ -56,7 +58,7 @@ def differences(f, x, g, h=1e-5):
 
 
 def same_bits(a, b):
-    a, b = (y if isinstance(y, tuple) else (y,) for y in (a, b))
+    a, b = (y if isinstance(y, tuple) else (np.asarray(y),) for y in (a, b))
     return all(x.tobytes() == y.tobytes() for x, y in zip(a, b, strict=True))
 
 
@@ -435,6 +437,106 @@ def test_dropout_in_a_program_draws_anew_in_each_run(rng, dtype, threads):
     assert all("kernel" in line for line in lines)
 
 
+# --- images ---------------------------------------------------------------------------------------
+
+
+def pooled(x, kernel, stride, dilation):
+    """The arguments of `max_windows` that go with an input."""
+    sizes = zip(x.shape[2:], kernel, stride, dilation, strict=True)
+    counts = tuple((n - (k - 1) * d - 1) // s + 1 for n, k, s, d in sizes)
+    return {"kernel": kernel, "stride": stride, "dilation": dilation, "counts": counts}
+
+
+@pytest.mark.parametrize(
+    ("lengths", "kernel", "stride", "dilation"),
+    [
+        ((2, 2), (2, 2), (2, 2), (1, 1)),
+        ((13, 39), (2, 2), (2, 2), (1, 1)),
+        ((8, 9), (2, 2), (1, 2), (3, 1)),
+        ((9, 11), (3, 2), (2, 3), (1, 2)),
+        ((7,), (2,), (2,), (1,)),
+        ((11,), (3,), (1,), (2,)),
+    ],
+)
+def test_max_windows_equals_the_loop_and_so_does_its_gradient(
+    rng, dtype, lengths, kernel, stride, dilation
+):
+    x = np.floor(normal(rng, dtype, 2, 3, *lengths) * 2)  # with ties
+    x[rng.random(x.shape) < 0.1] = -np.inf
+    options = pooled(x, kernel, stride, dilation)
+    y = cpu.max_windows(x, **options)
+    check(y, loops.max_windows(x, **options), dtype)
+    g = normal(rng, dtype, *y.shape)
+    check(cpu.max_windows_grad(g, x, **options), loops.max_windows_grad(g, x, **options), dtype)
+
+
+@pytest.mark.parametrize("place", [(0, 0), (0, 1), (1, 0), (1, 1), (5, 33)])
+def test_max_windows_shows_a_nan_in_its_window_only(rng, dtype, place):
+    x = normal(rng, dtype, 1, 1, 6, 34)
+    x[(0, 0, *place)] = np.nan
+    options = pooled(x, (2, 2), (2, 2), (1, 1))
+    hit = np.zeros((3, 17), bool)
+    hit[place[0] // 2, place[1] // 2] = True
+    y = cpu.max_windows(x, **options)[0, 0]
+    np.testing.assert_array_equal(np.isnan(y), hit)
+    dx = cpu.max_windows_grad(np.ones((1, 1, 3, 17), dtype), x, **options)[0, 0]
+    assert dx[place] == 1
+    assert dx.sum() == hit.size
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (40, 33), (7, 4, 5), (2, 1, 40), (3, 2, 5, 7)], ids=str)
+def test_batch_norm_equals_the_loop(rng, dtype, shape):
+    x, g = normal(rng, dtype, *shape) * 3 + 1, normal(rng, dtype, *shape)
+    w, b = normal(rng, dtype, shape[1]), normal(rng, dtype, shape[1])
+    wide = x.astype("float64")
+    check(
+        cpu.batch_norm_train(x, w, b, eps=0.1), norms.batch_norm_train(wide, w, b, eps=0.1), dtype
+    )
+    expected = norms.batch_norm_grad(g, wide, w, eps=0.1)
+    for a, e in zip(cpu.batch_norm_grad(g, x, w, eps=0.1), expected, strict=True):
+        check(a, e, dtype, floor=float(g.size) if dtype == "float32" else 1e-30)
+    new = cpu.batch_norm_stats(x, w, b**2, momentum=0.3)
+    for a, e in zip(new, norms.batch_norm_stats(wide, w, b**2, momentum=0.3), strict=True):
+        check(a, e, dtype)
+
+
+@pytest.mark.parametrize("axis", [-1, -2, -3])
+@pytest.mark.parametrize(("size", "stride", "dilation"), [(3, 1, 1), (1, 2, 1), (2, 3, 2)])
+def test_windows_are_those_of_the_loop_and_are_summed_back(
+    rng, dtype, axis, size, stride, dilation
+):
+    x = normal(rng, dtype, 2, 1, 5, 6, 19)
+    along = {"axis": axis, "stride": stride, "dilation": dilation}
+    count = (x.shape[axis] - (size - 1) * dilation - 1) // stride + 1
+    w = cpu.windows(x, size=size, count=count, **along)
+    np.testing.assert_array_equal(w, convs.windows(x, size=size, count=count, **along))
+    y = cpu.sum_windows(w, length=x.shape[axis], **along)
+    check(y, convs.sum_windows(w, length=x.shape[axis], **along), dtype)
+
+
+# --- the rest -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize(("n", "k"), [(1, 1), (7, 7), (50, 3), (200, 32)])
+def test_top_ids_are_the_first_of_the_order(rng, dtype, n, k, descending):
+    x = np.floor(normal(rng, dtype, 6, n) * 3)
+    x[0], x[1, -1], x[2, 0], x[3] = -np.inf, np.nan, np.inf, np.nan
+    expected = ops.argsort.formula(np, x, axis=-1, descending=descending)[:, :k]
+    np.testing.assert_array_equal(cpu.top_ids(x, k=k, descending=descending), expected)
+
+
+def test_top_ids_leaves_many_to_a_sort(rng, dtype):
+    assert cpu.top_ids(normal(rng, dtype, 2, 40), k=33, descending=True) is NotImplemented
+
+
+@pytest.mark.parametrize("n", [0, 1, 1023, 2050])
+def test_square_sum_adds_up_in_float64(rng, dtype, n):
+    x = normal(rng, dtype, n) * 1e20
+    expected = math.fsum(float(v) ** 2 for v in x)
+    assert cpu.square_sum(x) == pytest.approx(expected, rel=1e-13)
+
+
 # --- Adam -----------------------------------------------------------------------------------------
 
 ADAM = {"lr": 1e-2, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0}
@@ -515,6 +617,8 @@ def calls(rng, dtype):
     x3, row = normal(rng, dtype, 2, 3, 4), normal(rng, dtype, 4)
     x, g, ids = normal(rng, dtype, 5, 4), normal(rng, dtype, 5), rng.integers(0, 4, 5)
     starts, stops, steps = np.array([0]), np.array([3]), np.array([2])
+    x4 = normal(rng, dtype, 2, 3, 2, 3)
+    pool = {"kernel": (1, 1), "stride": (1, 1), "dilation": (1, 1), "counts": (2, 3)}
     attention = {"heads": 2, "causal": True, "scale": 0.5, "dropout": 0.0}
     classes = {"ignore_index": -100, "label_smoothing": 0.1}
     return {
@@ -527,6 +631,15 @@ def calls(rng, dtype):
         "cross_entropy_rows": ((x, ids), classes),
         "cross_entropy_rows_grad": ((g, x, ids), classes),
         "embedding_grad": ((x, ids), {"rows": 4}),
+        "max_windows": ((x4,), pool),
+        "max_windows_grad": ((x4, x4), pool),
+        "windows": ((x4,), {"axis": -1, "size": 1, "count": 3}),
+        "sum_windows": ((x4[:, :, None],), {"axis": -1, "length": 3}),
+        "batch_norm_train": ((x, row, row), {"eps": 1e-5}),
+        "batch_norm_grad": ((x, x, row), {"eps": 1e-5}),
+        "batch_norm_stats": ((x, row, row), {"momentum": 0.1}),
+        "top_ids": ((x,), {"k": 2, "descending": True}),
+        "square_sum": ((x,), {}),
         "dropout": ((x, random.key(3)), {"p": 0.4, "shared": (), "levels": None}),
         "adam_step": (
             (row, row.copy(), row.copy(), row**2, starts, stops, steps),
@@ -599,12 +712,13 @@ ODD_ARRAYS = {
 
 
 # What the table below does to (kernel, argument) and leaves a right call.
+ALONE = {(name, 0) for name in ("softmax", "dropout", "top_ids", "square_sum", "sum_windows")}
+WINDOWS = {("max_windows", 0), ("windows", 0)}
 STILL_COVERED = {
-    "mixed": {("softmax", 0), ("dropout", 0), ("cross_entropy_rows", 0), ("embedding_grad", 0)},
-    "one axis more": {("softmax", 0), ("dropout", 0)},
-    "shorter": {
-        ("softmax", 0),
-        ("dropout", 0),
+    "mixed": ALONE | WINDOWS | {("cross_entropy_rows", 0), ("embedding_grad", 0)},
+    "one axis more": ALONE | {("batch_norm_train", 0), ("batch_norm_stats", 0), ("windows", 0)},
+    "shorter": ALONE
+    | {
         ("cross_entropy_rows", 0),
         ("cross_entropy_rows_grad", 1),
         ("embedding_grad", 0),

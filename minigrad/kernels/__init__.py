@@ -77,9 +77,9 @@ def _cores() -> range:
 
 @cache
 def find(name: str) -> Callable | None:
-    """The CPU kernel called `name`; None if kernels are off or there is none."""
+    """The CPU kernel of the op called `name`; None if kernels are off or there is none."""
     if not prefer(True):
         return None
     from minigrad.kernels import cpu  # imports Numba: not before a kernel is wanted
 
-    return getattr(cpu, name, None)
+    return getattr(cpu, name.lstrip("_"), None)

@@ -28,6 +28,7 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from types import NotImplementedType
+from typing import Any
 
 import numpy as np
 from numba import types
@@ -42,15 +43,24 @@ __all__ = [
     "adam_step",
     "attention",
     "attention_grad",
+    "batch_norm_grad",
+    "batch_norm_stats",
+    "batch_norm_train",
     "cross_entropy_rows",
     "cross_entropy_rows_grad",
     "dropout",
     "embedding_grad",
     "layer_norm",
     "layer_norm_grad",
+    "max_windows",
+    "max_windows_grad",
     "softmax",
     "softmax_grad",
+    "square_sum",
+    "sum_windows",
+    "top_ids",
     "warm_up",
+    "windows",
 ]
 
 Array = np.ndarray
@@ -573,6 +583,245 @@ def dropout(
     return y
 
 
+# --- pooling --------------------------------------------------------------------------------------
+
+
+def run_handler(name: str, dtype: np.dtype, words: list[int]) -> None:
+    """Run an instruction of the machine at once, on this thread."""
+    from minigrad.kernels import machine  # which imports this file
+
+    machine.run_one(name, dtype, words)
+
+
+def within(lengths, kernel, stride, dilation, counts) -> bool:
+    """Whether the last window along each axis ends within its length."""
+    return all(
+        (c - 1) * s + (k - 1) * d < n
+        for n, k, s, d, c in zip(lengths, kernel, stride, dilation, counts, strict=True)
+    )
+
+
+def pool_words(to: Array, x: Array, g: Array | None, kernel, stride, dilation, counts) -> list[int]:
+    """Words of the handlers `max_windows` and `max_windows_grad`, for contiguous arrays."""
+    words = [to.ctypes.data, x.ctypes.data, *x.shape[:2]]
+    for array in (to, x):
+        plane = math.prod(array.shape[2:])
+        words += [plane * array.shape[1], plane]
+    one = (1,) * (2 - len(kernel))
+    for numbers in (x.shape[2:], counts, kernel, stride, dilation):
+        words += [*one, *numbers]
+    if g is not None:
+        plane = math.prod(counts)
+        words += [g.ctypes.data, plane * x.shape[1], plane]
+    return words
+
+
+def max_windows(x: Array, *, kernel, stride, dilation, counts) -> Array | Declined:
+    """The largest of each window along the last one or two axes of x (A, B, *lengths)."""
+    if len(kernel) > 2 or x.ndim != 2 + len(kernel) or not covered(x) or not x.size:
+        return NotImplemented
+    if not within(x.shape[2:], kernel, stride, dilation, counts):
+        return NotImplemented
+    y = np.empty((*x.shape[:2], *counts), x.dtype)
+    words = pool_words(y, x, None, kernel, stride, dilation, counts)
+    run_handler("max_windows", x.dtype, words)
+    return y
+
+
+def max_windows_grad(g: Array, x: Array, *, kernel, stride, dilation, counts) -> Array | Declined:
+    """Zeros like `x`, and `g` added where the first largest of its window is."""
+    if len(kernel) > 2 or x.ndim != 2 + len(kernel) or not covered(x, g) or not x.size:
+        return NotImplemented
+    fits = within(x.shape[2:], kernel, stride, dilation, counts)
+    if not fits or g.shape != (*x.shape[:2], *counts):
+        return NotImplemented
+    dx = np.empty_like(x)
+    words = pool_words(dx, x, g, kernel, stride, dilation, counts)
+    run_handler("max_windows_grad", x.dtype, words)
+    return dx
+
+
+# --- the first few of rows ------------------------------------------------------------------------
+
+
+@compiled
+def comes_before(v, u, descending):
+    """Whether `v` comes before `u`, not being equal to it; NaN counts as the largest."""
+    if descending:
+        return v > u or (v != v and u == u)
+    return v < u or (v == v and u != u)
+
+
+@compiled
+def top_ids_loop(y, x, descending):
+    """The places of the first elements of each sorted row; equal ones stay in their order.
+
+    Insertion into a list of k, which few elements enter once it is full.
+    """
+    k = y.shape[1]
+    for i in range(x.shape[0]):
+        have = 0
+        for j in range(x.shape[1]):
+            v = x[i, j]
+            if have == k and not comes_before(v, x[i, y[i, k - 1]], descending):
+                continue
+            have = min(have + 1, k)
+            p = have - 1
+            while p > 0 and comes_before(v, x[i, y[i, p - 1]], descending):
+                y[i, p] = y[i, p - 1]
+                p -= 1
+            y[i, p] = j
+
+
+def top_ids(x: Array, *, k: int, descending: bool) -> Array | Declined:
+    """The places of the first `k` elements in the order along the last axis, for small `k`."""
+    if not x.size or not covered(x) or not 0 < k <= 32:
+        return NotImplemented
+    y = np.empty((*x.shape[:-1], k), np.int64)
+    top_ids_loop(y.reshape(-1, k), rows_of(x), bool(descending))
+    return y
+
+
+# --- norms of gradients ---------------------------------------------------------------------------
+
+
+@compiled
+def square_sum_loop(x):
+    """The sum of squares, in float64: the square of no float32 overflows there."""
+    found = 0.0
+    for i in range(x.size):
+        v = np.float64(x[i])
+        found += v * v
+    return found
+
+
+def square_sum(x: Array) -> float | Declined:
+    """The sum of the squares of all elements, added up in float64."""
+    return square_sum_loop(x.reshape(-1)) if covered(x) else NotImplemented
+
+
+# --- batch norm -----------------------------------------------------------------------------------
+
+
+def plane_words(x: Array) -> list[int]:
+    """a, c, n and steps along a and c of (A, C, ...), for the handlers of batch norm."""
+    n = math.prod(x.shape[2:])
+    return [x.shape[0], x.shape[1], n, x.shape[1] * n, n]
+
+
+def batch_norm_train(
+    x: Array, weight: Array | None, bias: Array | None, *, eps: float
+) -> Array | Declined:
+    """Each channel of x (N, C, ...) standardised, then scaled and shifted."""
+    if x.ndim < 2 or weight is None or bias is None or not x.size:
+        return NotImplemented
+    if not covered(x, weight, bias) or {weight.shape, bias.shape} != {x.shape[1:2]}:
+        return NotImplemented
+    y = np.empty_like(x)
+    words = [y.ctypes.data, x.ctypes.data, weight.ctypes.data, bias.ctypes.data, bits(eps)]
+    words += [*plane_words(x), *plane_words(x)[3:]]
+    run_handler("batch_norm_train", x.dtype, words)
+    return y
+
+
+def batch_norm_grad(g: Array, x: Array, weight: Array | None, *, eps: float) -> Any:
+    """Gradients of the input, the weight and the bias of a batch norm."""
+    if x.ndim < 2 or weight is None or g.shape != x.shape or not x.size:
+        return NotImplemented
+    if not covered(g, x, weight) or weight.shape != x.shape[1:2]:
+        return NotImplemented
+    dx, dweight, dbias = np.empty_like(x), np.empty_like(weight), np.empty_like(weight)
+    words = [dx.ctypes.data, dweight.ctypes.data, dbias.ctypes.data, g.ctypes.data, x.ctypes.data]
+    words += [weight.ctypes.data, bits(eps), *plane_words(x), *plane_words(x)[3:] * 2]
+    run_handler("batch_norm_grad", x.dtype, words)
+    return dx, dweight, dbias
+
+
+def batch_norm_stats(
+    x: Array, running_mean: Array, running_var: Array, *, momentum: float
+) -> tuple[Array, Array] | Declined:
+    """The running mean and (unbiased) variance after a batch."""
+    old = running_mean, running_var
+    if (
+        x.ndim < 2
+        or not covered(x, *old)
+        or not x.size
+        or any(v.shape != x.shape[1:2] for v in old)
+    ):
+        return NotImplemented
+    if x.size == x.shape[1]:  # the variance of one number
+        return NotImplemented
+    new = np.empty_like(running_mean), np.empty_like(running_var)
+    words = [v.ctypes.data for v in (*new, x, *old)] + [bits(momentum), *plane_words(x)]
+    run_handler("batch_norm_stats", x.dtype, words)
+    return new
+
+
+def bits(x: float) -> int:
+    """A float64 as the word of an instruction."""
+    return int(np.float64(x).view(np.int64))
+
+
+# --- windows --------------------------------------------------------------------------------------
+
+
+def window_words(x: Array, w: Array, axis: int, stride: int, dilation: int) -> tuple:
+    """Lengths; steps in x and in its windows w; steps from element to element of a window in both.
+
+    x (A, B, ..., L, ...) counts as (AB, outer, L, inner), w as (AB, size, outer, count, inner).
+    """
+    first, L = x.shape[0] * x.shape[1], x.shape[axis]
+    outer = math.prod(x.shape[2 : x.ndim + axis])
+    inner = math.prod(x.shape[x.ndim + axis + 1 :])
+    size, count = w.shape[2], w.shape[axis]
+    lengths = [first, outer, count, inner]
+    in_x = [outer * L * inner, L * inner, stride * inner, 1]
+    in_w = [size * outer * count * inner, count * inner, inner, 1]
+    if inner == 1:  # so that rows are as long as can be
+        lengths, in_x, in_w = lengths[:3], in_x[:3], in_w[:3]
+    return lengths, in_x, in_w, dilation * inner, outer * count * inner
+
+
+def windows(
+    x: Array, *, axis: int, size: int, count: int, stride: int = 1, dilation: int = 1
+) -> Array | Declined:
+    """`count` windows of `size` elements along `axis`, counted from the end, in an axis 2."""
+    if not covered(x) or not x.size:
+        return NotImplemented
+    if not within(x.shape[axis:][:1], (size,), (stride,), (dilation,), (count,)):
+        return NotImplemented
+    shape = [*x.shape[:2], size, *x.shape[2:]]
+    shape[axis] = count
+    y = np.empty(shape, x.dtype)
+    lengths, in_x, in_w, step_x, step_w = window_words(x, y, axis, stride, dilation)
+    words = [y.ctypes.data, x.ctypes.data, 0, 0, len(lengths) + 1]
+    for numbers, along in ((lengths, size), (in_w, step_w), (in_x, step_x)):
+        numbers.insert(1, along)
+        words += numbers + [0] * (6 - len(numbers))
+    run_handler("strided", x.dtype, words)
+    return y
+
+
+def sum_windows(
+    g: Array, *, axis: int, length: int, stride: int = 1, dilation: int = 1
+) -> Array | Declined:
+    """Zeros of `length` along `axis` with all windows added in."""
+    if not covered(g) or not g.size:
+        return NotImplemented
+    if not within((length,), g.shape[2:3], (stride,), (dilation,), g.shape[axis:][:1]):
+        return NotImplemented
+    shape = [*g.shape[:2], *g.shape[3:]]
+    shape[axis] = length
+    y = np.empty(shape, g.dtype)
+    lengths, in_y, in_g, step_y, step_g = window_words(y, g, axis, stride, dilation)
+    words = [y.ctypes.data, g.ctypes.data, 0, g.shape[2], len(lengths)]
+    for numbers in (lengths, in_y, in_g):
+        words += numbers + [0] * (6 - len(numbers))
+    words += [step_y, step_g, y.size // lengths[0], 1]
+    run_handler("sum_windows", g.dtype, words)
+    return y
+
+
 # --- Adam -----------------------------------------------------------------------------------------
 
 
@@ -656,6 +905,7 @@ def warm_up(
         classes = {"ignore_index": -100, "label_smoothing": 0.0}
         adam = {"lr": 0.0, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0}
         flat = (row.copy() for _ in range(4))
+        one = {"kernel": (1,), "stride": (1,), "dilation": (1,)}
         calls = [
             (softmax, (x,), {"axis": -1}),
             (softmax_grad, (x, x), {"axis": -1}),
@@ -667,6 +917,15 @@ def warm_up(
             (cross_entropy_rows_grad, (row, x, ids), classes),
             (embedding_grad, (x, ids), {"rows": 1}),
             (dropout, (x, Key(0, 0)), {"p": 0.5, "shared": (), "levels": None}),
+            (top_ids, (x,), {"k": 1, "descending": True}),
+            (square_sum, (x,), {}),
+            (batch_norm_train, (x, row, row), {"eps": 1e-5}),
+            (batch_norm_grad, (x, x, row), {"eps": 1e-5}),
+            (batch_norm_stats, (np.ones((2, 1), dtype), row, row), {"momentum": 0.1}),
+            (max_windows, (x3,), {**one, "counts": (1,)}),
+            (max_windows_grad, (x3, x3), {**one, "counts": (1,)}),
+            (windows, (x3,), {"axis": -1, "size": 1, "count": 1}),
+            (sum_windows, (x3[..., None],), {"axis": -1, "length": 1}),
             (adam_step, (*flat, ids, ends, ends), {**adam, "decoupled": False}),
         ]
         for kernel, args, options in calls:

@@ -558,6 +558,31 @@ def cross_entropy_rows_grad(words, kind, part, parts):
 
 
 @handler
+def sum_all(words, kind, part, parts):
+    """y () = the sum of x (n,), n being small: one thread adds it up."""
+    w = carray(words, (WORDS,))
+    n = w[2]
+    if part == 0:
+        y, x = carray(at(kind, w[0]), (1,)), carray(at(kind, w[1]), (n,))
+        s = y.dtype.type(0)
+        for i in range(n):
+            s += x[i]
+        y[0] = s
+
+
+@handler
+def count_of(words, kind, part, parts):
+    """y () = how many of the ids (n,) are not the ignored one, or 1. Words: y, ids, n, ignored."""
+    w = carray(words, (WORDS,))
+    if part == 0:
+        y, ids = carray(at(kind, w[0]), (1,)), carray(at(words, w[1]), (w[2],))
+        count = 0
+        for i in range(w[2]):
+            count += ids[i] != w[3]
+        y[0] = max(count, 1)
+
+
+@handler
 def embedding(words, kind, part, parts):
     """y (n, d) = the rows `ids` (n,) of a table (rows, d); perhaps of each group's own."""
     w = carray(words, (WORDS,))
@@ -663,6 +688,19 @@ class _Team:
         for door in self.doors:
             door.put((handlers, words, start, stop))
         _run(handlers, words, start, stop, 0, self.parts, self.counter.ctypes.data, self.give_way)
+
+
+_PROTOTYPE = ctypes.CFUNCTYPE(None, *(ctypes.c_int64,) * 4)
+
+
+def run_one(name: str, dtype: np.dtype, words: list[int]) -> None:
+    """Run one instruction on this thread; ctypes lets other threads of Python run meanwhile."""
+    from minigrad.kernels import images  # noqa: F401 (its handlers)
+
+    array = np.zeros(WORDS, np.int64)
+    array[: len(words)] = words
+    where = array.ctypes.data
+    _PROTOTYPE(HANDLERS[name](dtype))(where, where, 0, 1)
 
 
 @cache

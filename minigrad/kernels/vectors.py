@@ -22,7 +22,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic, models, overload, register_model
 
 __all__ = [
-    "exp", "fill", "fma", "iota", "load", "maximum", "nan_or", "select", "spread", "store", "total",
+    "beats", "evens", "exp", "fill", "fma", "iota", "load", "maximum", "nan_or", "odds", "select",
+    "spread", "store", "total", "zipped",
 ]  # fmt: skip
 
 
@@ -205,6 +206,41 @@ def nan_or(typing, a, b):
         return builder.select(lost, args[0], args[1])
 
     return a(a, a), generate
+
+
+@intrinsic
+def beats(typing, a, b, x, y):
+    """`x` where `a` is larger than `b`, or NaN and `b` is not; else `y`."""
+
+    def generate(context, builder, signature, args):
+        a, b, x, y = args
+        lost = builder.and_(builder.fcmp_unordered("uno", a, a), builder.fcmp_ordered("ord", b, b))
+        return builder.select(builder.or_(builder.fcmp_ordered(">", a, b), lost), x, y)
+
+    return x(a, a, x, x), generate
+
+
+def _shuffled(count, places):
+    """An intrinsic of `count` vectors that picks lanes; `places(lanes)` numbers them through."""
+
+    def pick(typing, *vectors):
+        kind = vectors[0]
+        mask = places(kind.lanes)
+
+        def generate(context, builder, signature, args):
+            order = ir.Constant(ir.VectorType(ir.IntType(32), len(mask)), mask)
+            return builder.shuffle_vector(args[0], args[-1], order)
+
+        return Vector(kind.dtype, len(mask))(*vectors), generate
+
+    if count == 1:
+        return intrinsic(lambda typing, a: pick(typing, a))
+    return intrinsic(lambda typing, a, b: pick(typing, a, b))
+
+
+evens = _shuffled(1, lambda lanes: list(range(0, lanes, 2)))
+odds = _shuffled(1, lambda lanes: list(range(1, lanes, 2)))
+zipped = _shuffled(2, lambda lanes: [i // 2 + i % 2 * lanes for i in range(2 * lanes)])
 
 
 @intrinsic

@@ -186,10 +186,10 @@ def _check_running(name, running_mean, running_var):
 
 def _write(target, new):
     """Put new numbers into the array that `target` has."""
-    array = target.data if type(target) is Tensor else target
-    array[...] = new.data if type(new) is Tensor else new
     if type(target) is Tensor:
-        target.data = array  # so that the write is noticed
+        target[...] = new  # noticed by who captures, and by graphs that keep the old numbers
+    else:
+        target[...] = new.data if type(new) is Tensor else new
 
 
 def group_norm(x, num_groups: int, weight=None, bias=None, eps: float = 1e-5):

@@ -393,7 +393,9 @@ def cross_entropy(
     options = {"ignore_index": ignore_index}
     if weight is None:
         loss = cross_entropy_rows(rows, ids, label_smoothing=label_smoothing, **options)
-        return _mean_of_classes(loss, target, reduction, _plain(ids != ignore_index))
+        if reduction == "mean":
+            return divide(sum(loss), _count_of(loss, _plain(ids), ignore_index=ignore_index))
+        return _mean_of_classes(loss, target, reduction, None)
     own = _weights_of(name, weight, ids, ignore_index)
     loss = multiply(cross_entropy_rows(rows, ids, **options), own)
     if label_smoothing:
@@ -457,6 +459,16 @@ def _weights_of(name, weight, ids, ignore_index):
     counts = ids != ignore_index
     safe = checked_ids(name, _plain(ids * counts), weight.shape[0], low=0)
     return where(counts, take(weight, safe, axis=0), 0.0)
+
+
+@op
+def _count_of(xp, like, ids, *, ignore_index):
+    """How many ids are not `ignore_index`, or 1 if none, in the dtype of `like`."""
+    total = sum(ids != ignore_index)
+    return astype(where(total == 0, 1, total), dtype=like.dtype)
+
+
+_count_of.no_gradient()
 
 
 def _mean_of_classes(loss, target, reduction, weights):

@@ -175,12 +175,41 @@ def batch_norm(xp, x, running_mean=None, running_var=None, weight=None, bias=Non
     if m is None:
         axis = _all_but_channels(x)
         _more_than_one("batch_norm", math.prod(x.shape[a] for a in axis), x)
-        return _as_came(_affine(_standardise(_wide(x), axis=axis, eps=eps)[0], w, b), x)
+        return _batch_norm_train(x, weight, bias, eps=eps)
     scale = 1 / xp.sqrt(_wide(v) + eps)
     return _as_came(_affine(_wide(x) - m, scale if w is None else scale * w, b), x)
 
 
-@op(outputs=2)
+@op(kernel=True)
+def _batch_norm_train(xp, x, weight=None, bias=None, *, eps=1e-5):
+    """`batch_norm` with the statistics of `x` (N, C, ...) itself."""
+    w, b = _channels("batch_norm", x, weight, bias)
+    h = _standardise(_wide(x), axis=_all_but_channels(x), eps=eps)[0]
+    return _as_came(_affine(h, w, b), x)
+
+
+@_batch_norm_train.vjp
+def _(g, _y, x, weight, _bias, *, eps=1e-5):
+    dx, dweight, dbias = _batch_norm_grad(g, x, weight, eps=eps)
+    return dx, None if weight is None else dweight, None if _bias is None else dbias
+
+
+@op(kernel=True, outputs=3)
+def _batch_norm_grad(xp, g, x, weight=None, *, eps=1e-5):
+    """Gradients of `x`, weight and bias of `_batch_norm_train` from that of its output.
+
+    As `layer_norm_grad`, with means over all axes but that of the channels.
+    """
+    g, axis = _wide(g), _all_but_channels(x)
+    h, std = _standardise(_wide(x), axis=axis, eps=eps)
+    dbias, dweight = sum(g, axis=axis), sum(g * h, axis=axis)
+    (w,) = _channels("batch_norm", x, weight)
+    g = g if w is None else g * w
+    dx = g - mean(g, axis=axis, keepdims=True) - h * mean(g * h, axis=axis, keepdims=True)
+    return dx / std, dweight, dbias
+
+
+@op(kernel=True, outputs=2)
 def batch_norm_stats(xp, x, running_mean, running_var, *, momentum=0.1):
     """The running mean and variance after a batch: each `(1 - momentum) * old + momentum * new`.
 

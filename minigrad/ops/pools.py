@@ -6,12 +6,13 @@ elements that are pooled into an axis of their own, axis 2.
 """
 
 import math
+from functools import partial
 
 import numpy as np
 
 from minigrad.autodiff import beside, op, primitive
 from minigrad.errors import ShapeError
-from minigrad.ops.convs import _batch, _counts, _each, _reach, _windows
+from minigrad.ops.convs import _batch, _counts, _each, _reach, _sum_windows, _windows
 from minigrad.ops.elementwise import where
 from minigrad.ops.indexing import take
 from minigrad.ops.reductions import _narrow, _wide, sum
@@ -120,6 +121,46 @@ def _first_largest(xp, windows, y):
 _first_largest.no_gradient()
 
 
+@op(kernel=True)
+def _max_windows(xp, x, *, kernel, stride, dilation, counts):
+    """The largest of each window: x (A, B, *lengths) gives (A, B, *counts).
+
+    Args:
+        kernel, stride, dilation, counts: a tuple each, of one number for each of the last axes.
+    """
+    for windows in _in_turn(kernel, stride, dilation, counts):
+        x = _largest(windows(x))
+    return x
+
+
+@_max_windows.vjp
+def _(g, _y, x, *, kernel, stride, dilation, counts):
+    return _max_windows_grad(g, x, kernel=kernel, stride=stride, dilation=dilation, counts=counts)
+
+
+@op(kernel=True)
+def _max_windows_grad(xp, g, x, *, kernel, stride, dilation, counts):
+    """The gradient of the input of `_max_windows` from that of its output."""
+    steps = []
+    for windows in _in_turn(kernel, stride, dilation, counts):
+        w = windows(x)
+        y = _largest(w)
+        steps.append((_first_largest(w, y), x.shape))
+        x = y
+    for a in range(-len(kernel), 0):
+        first, shape = steps[-1 - a]
+        g = where(first, expand_dims(g, axis=2), 0.0)
+        g = _sum_windows(g, axis=a, length=shape[a], stride=stride[a], dilation=dilation[a])
+    return g
+
+
+def _in_turn(kernel, stride, dilation, counts):
+    """Functions that give the windows along one axis after the other, the last one first."""
+    for a in range(-1, -len(kernel) - 1, -1):
+        options = {"size": kernel[a], "count": counts[a], "stride": stride[a]}
+        yield partial(_windows, axis=a, dilation=dilation[a], **options)
+
+
 def _lowest(dtype):
     """What is not larger than any number of `dtype`."""
     if dtype.kind in "iu":
@@ -138,12 +179,17 @@ def _max_pool(name, n, x, kernel_size, stride, padding, dilation, ceil_mode, ret
     x, alone = _batch(name, x, n)
     pool = _Pool(name, x, kernel_size, stride, padding, dilation, ceil_mode)
     lowest = _lowest(x.dtype)
-    places = _places(x) if return_indices else None
+    if not return_indices:
+        if any(map(any, pool.widths)):
+            x = pad(x, pad_width=((0, 0), (0, 0), *pool.widths), constant_values=lowest)
+        options = {"kernel": pool.kernel, "stride": pool.stride, "dilation": pool.dilation}
+        return _result(_max_windows(x, counts=tuple(pool.counts), **options), None, alone)
+    places = _places(x)
     for axis in range(-1, -n - 1, -1):
         windows = pool.windows(x, axis, constant_values=lowest)
         x = _largest(windows)
-        if return_indices:  # in padding, which is found where all is -inf, that of its neighbour
-            places = _found(windows, x, pool.windows(places, axis, mode="edge"))
+        # In padding, which is found where all is -inf, that of its neighbour.
+        places = _found(windows, x, pool.windows(places, axis, mode="edge"))
     return _result(x, places, alone)
 
 

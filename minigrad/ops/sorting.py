@@ -89,9 +89,21 @@ def _ranked(name: str, x, k: int, least: int, axis: int, descending: bool) -> Ra
         raise ShapeError(
             f"{name}: k must be from {least} to {x.shape[axis]}, the length of axis {axis}; got {k}"
         )
-    order = argsort(stop_gradient(x), axis=axis, descending=descending)
-    ids = order[(*(slice(None),) * axis, slice(least and k - 1, k))]
+    if axis == x.ndim - 1 and not least:
+        ids = _top_ids(x, k=k, descending=descending)
+    else:
+        order = argsort(stop_gradient(x), axis=axis, descending=descending)
+        ids = order[(*(slice(None),) * axis, slice(least and k - 1, k))]
     return Ranked(take_along_axis(x, ids, axis=axis), ids)
+
+
+@op(kernel=True)
+def _top_ids(xp, x, *, k, descending):
+    """The indices of the first `k` elements in the order along the last axis."""
+    return argsort(x, axis=-1, descending=descending)[..., :k]
+
+
+_top_ids.no_gradient()
 
 
 @primitive

@@ -12,7 +12,7 @@ from minigrad.programs.fusion import Graph, flat
 from minigrad.programs.values import Call, Value, kernels_know
 
 AXES = 6
-READ_ANY_LAYOUT = ("_windows", "_largest", "_first_largest")
+READ_ANY_LAYOUT = ("_windows",)
 
 
 def layout(root: Value, shape: tuple, strides: tuple, offset: int) -> Value:
@@ -48,8 +48,6 @@ def use_layouts(graph: Graph) -> None:
         if not all(r.name in READ_ANY_LAYOUT and r.reads[0].size == out.size for r in readers):
             continue
         view = windows_of(x, **_along(call))
-        if len(view.shape) > AXES + 1 and any(r.name != "_windows" for r in readers):
-            continue
         for reader in readers:
             old = reader.inputs[0]
             if old.shape != view.shape:
@@ -59,38 +57,6 @@ def use_layouts(graph: Graph) -> None:
             for reader in readers:
                 reader.inputs[0] = view
                 graph.readers.setdefault(view.root, []).append(reader)
-
-
-def pooling_gradients(graph: Graph) -> None:
-    """The gradient of a largest element in one pass, without masks."""
-    for call in list(filter(None, graph.calls)):
-        if call.name != "_sum_windows" or call.op is None:
-            continue
-        chosen = graph.maker.get(call.inputs[0].root)
-        if chosen is None or chosen.name != "where" or len(chosen.inputs) != 3:
-            continue
-        mask, g, zero = chosen.inputs
-        first = graph.maker.get(mask.root) if type(mask) is Value else None
-        if (
-            first is None
-            or first.name != "_first_largest"
-            or type(g) is not Value
-            or zero != 0
-            or graph.only_reader(mask) is not chosen
-            or graph.only_reader(call.inputs[0]) is not call
-            or len(g.shape) != len(mask.shape)
-            or g.shape[2] != 1
-            or not call.outputs[0].contiguous
-            or call.inputs[0].shape != mask.shape
-        ):
-            continue
-        w, y = first.inputs
-        plain = layout(g.root, g.shape[:2] + g.shape[3:], g.strides[:2] + g.strides[3:], g.offset)
-        if plain.shape != y.shape or len(y.shape) > AXES:
-            continue
-        new = Call("largest_grad", None, [w, y, plain], call.params, call.outputs)
-        if largest_grad_layout(new) is not None:
-            graph.replace([first, chosen, call], new)
 
 
 def row_biases(graph: Graph) -> None:
@@ -165,41 +131,35 @@ def strided_words(y: Value, a: Value, b: Value | None, what: int) -> list[int] |
     return words
 
 
-def largest_words(y: Value, w: Value) -> list[int] | None:
-    shape, strides = w.shape[:2] + w.shape[3:], w.strides[:2] + w.strides[3:]
-    item = y.dtype.itemsize
-    found = _steps(shape, y.strides, strides, item=item)
-    if found is None or y.shape != shape or not y.size or w.strides[2] % item or w.strides[2] < 0:
+def max_windows_words(to: Value, x: Value, g: Value | None, params: dict) -> list[int] | None:
+    """The words of `max_windows`, to an output, or with `g` of its gradient, to that of `x`."""
+    kernel, stride, dilation = params["kernel"], params["stride"], params["dilation"]
+    counts, item = params["counts"], x.dtype.itemsize
+    values = [to, x] if g is None else [to, x, g]
+    if len(kernel) > 2 or not to.size:
         return None
-    lengths, steps = found
-    words = [y.address, w.address, 0, w.shape[2], len(lengths)]
-    for numbers in (lengths, *steps):
-        words += _filled(numbers)
-    return [*words, w.strides[2] // item]
+    words = [to.address, x.address, *x.shape[:2]]
+    for v in values:
+        steps = planes(v.shape, v.strides, item)
+        if steps is None:
+            return None
+        words += steps if v is not g else []
+    one = (1,) * (2 - len(kernel))
+    for numbers in (x.shape[2:], counts, kernel, stride, dilation):
+        words += [*one, *numbers]
+    return words if g is None else [*words, g.address, *planes(g.shape, g.strides, item)]
 
 
-def largest_grad_layout(call: Call) -> Any:
-    """Windows of the gradient, and `_pieces` of all arrays; None if the handler cannot do it."""
-    (w, y, g), dx = call.inputs, call.outputs[0]
-    p = {"stride": 1, "dilation": 1} | call.params
-    target = windows_of(dx, p["axis"], w.shape[2], y.shape[p["axis"]], p["stride"], p["dilation"])
-    item = y.dtype.itemsize
-    without = [v.strides[:2] + v.strides[3:] for v in (target, w)]
-    found = _pieces(y.shape, [*without, y.strides, g.strides], dx, item)
-    if found is None or w.strides[2] % item or w.strides[2] < 0 or not y.size:
+def planes(shape: tuple, strides: tuple, item: int) -> list[int] | None:
+    """Steps in elements along the first two axes, if what is behind them lies without gaps."""
+    expected = item
+    for n, s in zip(shape[:1:-1], strides[:1:-1], strict=True):
+        if n != 1 and s != expected:
+            return None
+        expected *= n
+    if any(s % item or s < 0 for s in strides[:2]):
         return None
-    return target, found
-
-
-def largest_grad_words(call: Call) -> list[int]:
-    (w, y, g), dx = call.inputs, call.outputs[0]
-    target, (lengths, steps, whole, leading) = largest_grad_layout(call)
-    item = y.dtype.itemsize
-    words = [dx.address, w.address, y.address, w.shape[2], len(lengths)]
-    for numbers in (lengths, *steps):
-        words += _filled(numbers)
-    words += [target.strides[2] // item, w.strides[2] // item, g.address, whole, leading]
-    return words
+    return [s // item for s in strides[:2]]
 
 
 def sum_windows_words(call: Call) -> list[int] | None:

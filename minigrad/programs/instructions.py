@@ -52,7 +52,9 @@ class Writer:
         found = write(call, number) if write is not None else None
         by_group = self.region is not None and self.region.owns(*call.reads, *call.outputs)
         if by_group and (found is None or call.name not in _BY_GROUP):
-            raise NotStacked(f"'{call.name}' of {shapes}")
+            chain = call.params.get("chain")
+            name = call.name if chain is None else ", ".join(op for op, _ in chain.lines)
+            raise NotStacked(f"'{name}' of {shapes}")
         if found is None:
             found = [Instruction(call.name, function=_in_python(call, self.keys))]
         for instruction in found:
@@ -160,13 +162,64 @@ class Writer:
         y, words = call.outputs[0], images.sum_windows_words(call)
         return None if words is None else self._native("sum_windows", y.dtype, words, y.size)
 
-    def _largest(self, call: Call, _: int) -> list[Instruction] | None:
-        y, words = call.outputs[0], images.largest_words(call.outputs[0], call.inputs[0])
-        return None if words is None else self._native("largest", y.dtype, words, y.size)
+    def _batch_norm_train(self, call: Call, _: int) -> list[Instruction] | None:
+        (x, *affine), y = call.inputs, call.outputs[0]
+        found = self._planes(x, y, affine)
+        if found is None:
+            return None
+        sizes, (of_x, of_y) = found
+        words = [
+            y.address,
+            x.address,
+            *(v.address for v in affine),
+            _bits(call.params.get("eps", 1e-5)),
+        ]
+        return self._native("batch_norm_train", y.dtype, words + sizes + of_x + of_y, 8 * y.size)
 
-    def _largest_grad(self, call: Call, _: int) -> list[Instruction]:
-        words = images.largest_grad_words(call)
-        return self._native("largest_grad", call.outputs[0].dtype, words, call.outputs[0].size)
+    def _batch_norm_grad(self, call: Call, _: int) -> list[Instruction] | None:
+        (g, x, weight), outputs = call.inputs, call.outputs
+        found = self._planes(x, outputs[0], [weight, *outputs[1:]], g)
+        if found is None:
+            return None
+        sizes, (of_x, of_dx, of_g) = found
+        words = [
+            *(v.address for v in (*outputs, g, x, weight)),
+            _bits(call.params.get("eps", 1e-5)),
+        ]
+        words += sizes + of_x + of_dx + of_g
+        return self._native("batch_norm_grad", x.dtype, words, 12 * x.size)
+
+    def _batch_norm_stats(self, call: Call, _: int) -> list[Instruction] | None:
+        (x, *old), new = call.inputs, call.outputs
+        found = self._planes(x, x, [*old, *new])
+        if found is None or x.size == x.shape[1]:
+            return None
+        sizes, (of_x, _) = found
+        words = [*(v.address for v in (*new, x, *old)), _bits(call.params.get("momentum", 0.1))]
+        return self._native("batch_norm_stats", x.dtype, words + sizes + of_x, 6 * x.size)
+
+    def _planes(self, x: Value, y: Value, channels: list[Any], *more: Value) -> Any:
+        """a, c, n of x (A, C, ...), and the steps along A and C of all; None if they do not fit."""
+        if not all(type(v) is Value and v.contiguous for v in channels) or not x.size:
+            return None
+        if self.region is not None and self.region.owns(*channels):
+            return None
+        steps = [images.planes(v.shape, v.strides, v.dtype.itemsize) for v in (x, y, *more)]
+        if None in steps:
+            return None
+        return [*x.shape[:2], math.prod(x.shape[2:])], steps
+
+    def _max_windows(self, call: Call, _: int) -> list[Instruction] | None:
+        x, y = call.inputs[0], call.outputs[0]
+        words = images.max_windows_words(y, x, None, call.params)
+        return None if words is None else self._native("max_windows", y.dtype, words, 2 * x.size)
+
+    def _max_windows_grad(self, call: Call, _: int) -> list[Instruction] | None:
+        (g, x), dx = call.inputs, call.outputs[0]
+        words = images.max_windows_words(dx, x, g, call.params)
+        return (
+            None if words is None else self._native("max_windows_grad", x.dtype, words, 3 * x.size)
+        )
 
     def _add(self, call: Call, _: int) -> list[Instruction] | None:
         (a, b), y = call.inputs, call.outputs[0]
@@ -187,6 +240,8 @@ class Writer:
             words = images.channel_sum_words(x, y, axis)
             if words is not None:
                 return self._native("channel_sums", y.dtype, words, x.size)
+        if axis is None and alike(x, x) and 0 < x.size <= 4096 and y.dtype == x.dtype:
+            return self._native("sum_all", y.dtype, [y.address, x.address, x.size], x.size)
         if len(x.shape) != 2 or axis not in (0, (0,), -2) or not alike(x, x) or not x.size:
             return None
         if y.dtype != x.dtype or not y.contiguous:
@@ -302,6 +357,13 @@ class Writer:
             x.address, target.address, *x.shape, p.get("ignore_index", -100),
             _bits(p.get("label_smoothing", 0.0)), self.status, number + 1,
         ]  # fmt: skip
+
+    def _count_of(self, call: Call, _: int) -> list[Instruction] | None:
+        ids, y = call.inputs[1], call.outputs[0]
+        if type(ids) is not Value or ids.dtype != np.int64 or not ids.contiguous:
+            return None
+        words = [y.address, ids.address, ids.size, call.params["ignore_index"]]
+        return self._native("count_of", y.dtype, words, ids.size)
 
     def _embedding(self, call: Call, number: int) -> list[Instruction] | None:
         (ids, table), y = call.inputs, call.outputs[0]

@@ -13,7 +13,7 @@ from minigrad import kernels, random
 from minigrad.errors import OutOfRangeError
 from minigrad.programs.elementwise import chains
 from minigrad.programs.fusion import RULES, Graph, activations, needed
-from minigrad.programs.images import pooling_gradients, row_biases, use_layouts
+from minigrad.programs.images import row_biases, use_layouts
 from minigrad.programs.instructions import Writer
 from minigrad.programs.values import (
     Call,
@@ -66,7 +66,7 @@ class Program:
         calls = needed(calls, kept)
         graph = Graph(calls, kept)
         if kernels.prefer(True):
-            for rule in (use_layouts, pooling_gradients, *RULES, row_biases, activations, chains):
+            for rule in (use_layouts, *RULES, row_biases, activations, chains):
                 rule(graph)
         self.calls = [c for c in graph.calls if c is not None]
         self.status = np.zeros(1, np.int64)

@@ -9,7 +9,7 @@ from strategies import Call
 
 import minigrad as mg
 from cases.case import Case
-from minigrad.ops.norms import _standardise
+from minigrad.ops.norms import _batch_norm_grad, _batch_norm_train, _standardise
 
 SDPA = mg.scaled_dot_product_attention
 
@@ -58,6 +58,17 @@ def of_channels(draw):
     if draw(draws.half_the_time):
         statistics = [None, None]
     return Call((x, *statistics, *draw(parameters(C))), draw(options(eps=[0.1])))
+
+
+@st.composite
+def of_own_channels(draw, with_gradient=False):
+    """x (N, C, ...), weight and bias; or a gradient, x and weight."""
+    x = draw(spread_out(2, 4))
+    w, b = draw(parameters(x.shape[1]))
+    if not with_gradient:
+        return Call((x, w, b), draw(options(eps=[0.1])))
+    (g,) = draw(draws.floats(x.shape))
+    return Call((g, x, w), draw(options(eps=[0.1])))
 
 
 @st.composite
@@ -116,6 +127,8 @@ CASES = [
     Case(mg.layer_norm_grad, naive.layer_norm_grad, draws.normalised(True)),
     Case(mg.rms_norm, norms.rms_norm, of_features()),
     Case(mg.batch_norm, norms.batch_norm, of_channels()),
+    Case(_batch_norm_train, norms.batch_norm_train, of_own_channels()),
+    Case(_batch_norm_grad, norms.batch_norm_grad, of_own_channels(with_gradient=True)),
     Case(mg.batch_norm_stats, norms.batch_norm_stats, running(), order=0),
     Case(mg.group_norm, norms.group_norm, grouped()),
     Case(mg.normalize, norms.normalize, directed()),

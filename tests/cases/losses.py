@@ -11,9 +11,20 @@ from strategies import Call
 import minigrad as mg
 from cases.case import Case
 from cases.layers import options
-from minigrad.ops.losses import _bce, _softplus
+from minigrad.ops.losses import _bce, _count_of, _softplus
 
 REDUCTIONS = ["mean", "sum", "none"]
+
+
+@st.composite
+def counted(draw):
+    (like,) = draw(draws.floats(draw(draws.shapes())))
+    ids = draw(st.lists(st.integers(-1, 2), max_size=5))
+    return Call((like, np.array(ids, np.int64)), {"ignore_index": draw(st.sampled_from([-1, 2]))})
+
+
+def count(like, ids, *, ignore_index):
+    return np.array(float(len([i for i in ids.tolist() if i != ignore_index]) or 1))
 
 
 @st.composite
@@ -185,6 +196,7 @@ CASES = [
     # classes
     Case(mg.cross_entropy_rows, naive.cross_entropy_rows, draws.classified()),
     Case(mg.cross_entropy_rows_grad, naive.cross_entropy_rows_grad, draws.classified(True)),
+    Case(_count_of, count, counted()),
     Case(mg.cross_entropy, naive.cross_entropy, draws.classified_anywhere()),
     Case(mg.cross_entropy, slow.cross_entropy, of_classes(axis=True, smooth=True)),
     Case(mg.cross_entropy, slow.cross_entropy, of_classes(True, probabilities=True, smooth=True)),

@@ -98,10 +98,30 @@ def compared_windows(draw, with_largest=False):
     return Call((x, loops.of_windows(x)), {})
 
 
+@st.composite
+def in_windows(draw, with_gradient=False):
+    """x, perhaps a gradient before it, and windows over its last axes."""
+    n = draw(st.sampled_from((2, 1, 3)))
+    sizes = st.sampled_from((2, 1, 3) if n < 3 else (2, 1))
+    params = {key: tuple(draw(sizes) for _ in range(n)) for key in ("kernel", "stride", "dilation")}
+    if draw(half_the_time):
+        params |= {"kernel": (2,) * n, "stride": (2,) * n, "dilation": (1,) * n}
+    counts = params["counts"] = tuple(draw(st.integers(1, 5 if n < 3 else 2)) for _ in range(n))
+    lengths = [
+        (c - 1) * s + (k - 1) * d + 1 + draw(st.integers(0, 1))
+        for k, s, d, c in zip(*params.values(), strict=True)
+    ]
+    lead = (draw(st.integers(1, 2)), draw(st.integers(1, 2)))
+    g, x = draw(floats((*lead, *counts), (*lead, *lengths)))
+    return Call((g, x) if with_gradient else (x,), params)
+
+
 CASES = [
     Case(mg.max_pool1d, loops.max_pool(1), pooled(1)),
     Case(mg.max_pool2d, loops.max_pool(2), pooled(2)),
     Case(mg.max_pool3d, loops.max_pool(3), pooled(3)),
+    Case(pools._max_windows, loops.max_windows, in_windows()),
+    Case(pools._max_windows_grad, loops.max_windows_grad, in_windows(with_gradient=True)),
     Case(pools._largest, loops.of_windows, compared_windows()),
     Case(pools._first_largest, loops.first_of_windows, compared_windows(with_largest=True)),
     Case(mg.avg_pool1d, loops.avg_pool(1), pooled(1, mean=True)),

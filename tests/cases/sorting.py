@@ -7,6 +7,7 @@ from naive import sorting as loops
 
 import minigrad as mg
 from cases.case import Case
+from minigrad.ops.sorting import _top_ids
 
 
 @st.composite
@@ -27,6 +28,13 @@ def topmost(draw):
     (x,) = draw(draws.floats(shape))
     k = draw(st.integers(0, shape[axis]))
     return draws.Call((x,), {"k": k, "axis": axis, "largest": draw(st.booleans())})
+
+
+@st.composite
+def first_few(draw):
+    (x,) = draw(draws.floats(draw(draws.shapes(1, 3, draws.SOME))))
+    k = draw(st.integers(0, x.shape[-1]))
+    return draws.Call((x,), {"k": k, "descending": draw(st.booleans())})
 
 
 @st.composite
@@ -57,6 +65,7 @@ CASES = [
     Case(mg.argsort, loops.argsort, ordered()),
     Case(mg.sort, loops.sort, ordered()),
     Case(mg.topk, loops.topk, topmost()),
+    Case(_top_ids, loops.top_ids, first_few()),
     Case(mg.kthvalue, loops.kthvalue, ranked()),
     Case(mg.searchsorted, loops.searchsorted, searched()),
     Case(mg.digitize, loops.digitize, binned()),

@@ -41,6 +41,24 @@ def batch_norm(x, running_mean=None, running_var=None, weight=None, bias=None, *
     return y
 
 
+def batch_norm_train(x, weight=None, bias=None, *, eps=1e-5):
+    return batch_norm(x, None, None, weight, bias, eps=eps)
+
+
+def batch_norm_grad(g, x, weight=None, *, eps=1e-5):
+    dx, (dweight, dbias) = np.zeros(x.shape), np.zeros((2, x.shape[1]))
+    for c in range(x.shape[1]):
+        places = channel(x, c)
+        hs, std = standardised([x[at].item() for at in places], eps)
+        gs, n = [g[at].item() for at in places], len(places)
+        dbias[c] = math.fsum(gs)
+        dweight[c] = math.fsum(g * h for g, h in zip(gs, hs, strict=True))
+        scale = parameter(weight, c, 1.0) / std
+        for at, gi, h in zip(places, gs, hs, strict=True):
+            dx[at] = scale * (gi - dbias[c] / n - h * dweight[c] / n)
+    return dx, dweight, dbias
+
+
 def batch_norm_stats(x, running_mean, running_var, *, momentum=0.1):
     new_mean, new_var = np.array(running_mean, float), np.array(running_var, float)
     for c in range(x.shape[1]):

@@ -236,3 +236,28 @@ def first_of_windows(x, y):
         return line.index(float(y[(a, b, *rest)])) == i
 
     return table(x.shape, entry)
+
+
+def seen_from(at, kernel, stride, dilation):
+    """The places that the window at `at` sees, row after row."""
+    front, back = at[:2], at[2:]
+    return [
+        (*front, *(i * s + k * d for i, s, k, d in zip(back, stride, ks, dilation, strict=True)))
+        for ks in itertools.product(*map(range, kernel))
+    ]
+
+
+def max_windows(x, *, kernel, stride, dilation, counts):
+    return table(
+        (*x.shape[:2], *counts),
+        lambda at: sorted(float(x[p]) for p in seen_from(at, kernel, stride, dilation))[-1],
+    )
+
+
+def max_windows_grad(g, x, *, kernel, stride, dilation, counts):
+    dx = np.zeros(x.shape)
+    for at in np.ndindex(*x.shape[:2], *counts):
+        places = seen_from(at, kernel, stride, dilation)
+        values = [float(x[p]) for p in places]
+        dx[places[values.index(sorted(values)[-1])]] += g[at]
+    return dx

@@ -42,6 +42,10 @@ def topk(x, k, axis=-1, largest=True, sorted=True):
     return values, ids
 
 
+def top_ids(x, *, k, descending):
+    return argsort_lines(x, axis=-1, descending=descending).astype(int)[..., :k]
+
+
 def searchsorted(a, v, *, side="left"):
     found = np.empty(np.shape(v), int)
     for at in np.ndindex(*found.shape):
