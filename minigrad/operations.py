@@ -101,6 +101,8 @@ class Op(Generic[P]):
             elif self.joint_rule is None and self.rules is None:
                 return self.inline(inputs, arrays, params)
         if mode.observers:
+            if tensors and mode.capture is not None and self.only_composed():
+                return self.inline(inputs, arrays, params)  # programs have kernels for its parts
             began, given = time.perf_counter(), list(arrays)
         try:
             y = NotImplemented
@@ -141,6 +143,11 @@ class Op(Generic[P]):
                 raise TypeError(
                     f"{self.__name__}: '{name}' is a static parameter and cannot be an array"
                 )
+
+    def only_composed(self) -> bool:
+        """Whether the formula is all there is: neither a rule nor a kernel stands for the whole."""
+        rules = self.joint_rule is not None or self.rules is not None
+        return not (self.primitive or rules or self.kernel is not None) and self.differentiable
 
     def inline(self, inputs: tuple, arrays: list, params: dict) -> Any:
         """Record, in place of a call without a rule, the ops that its formula is made of."""

@@ -634,3 +634,33 @@ def test_chains_of_elements_are_one_pass():
         np.testing.assert_allclose(y.data, expected.data, rtol=1e-5, atol=1e-6)
     if kernels.in_use():
         assert "elementwise" in fast.program()
+
+
+def test_a_convolution_without_gradients_is_made_of_kernels():
+    w, b = numbers(1, 4, 2, 3, 3), numbers(2, 4)
+    fast = mg.jit(lambda x: mg.max_pool2d(mg.relu(mg.conv2d(x, w, b)), 2))
+    for i in range(CALLS):
+        x = numbers(i, 3, 2, 9, 8)
+        expected = mg.max_pool2d(mg.relu(mg.conv2d(x, w, b)), 2)
+        np.testing.assert_allclose(fast(x).data, expected, rtol=1e-5, atol=1e-5)
+    assert not kernels.in_use() or "NumPy" not in fast.program()
+
+
+def test_a_batch_norm_keeps_its_running_statistics():
+    (w, b), (mean, var) = (
+        numbers(1, 2, 3),
+        (mg.Tensor(np.zeros(3, "f")), mg.Tensor(np.ones(3, "f"))),
+    )
+    expected = mean.data.copy(), var.data.copy()
+
+    def step(x):
+        return nn.functional.batch_norm(x, mean, var, w, b, training=True)
+
+    fast = mg.jit(step)
+    for i in range(CALLS):
+        x = numbers(i, 7, 3)
+        y = fast(x)
+        np.testing.assert_allclose(y.data, mg.batch_norm(x, None, None, w, b), rtol=1e-4, atol=1e-5)
+        expected = mg.batch_norm_stats(x, *expected)
+    np.testing.assert_allclose(mean.data, expected[0], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(var.data, expected[1], rtol=1e-5)
