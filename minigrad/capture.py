@@ -303,7 +303,8 @@ def _difference(a: np.ndarray, b: np.ndarray) -> float:
         off += float(np.sum((x - y)[~same] ** 2))
         size += float(np.sum(y[~lost] ** 2))
     # What is zero but for rounding, as the gradient of a bias before a softmax, has no size.
-    size = max(math.sqrt(size), 1e4 * noise * math.sqrt(a.size))
+    floor = (1e4 if noise > 1e-10 else 1e6) * noise
+    size = max(math.sqrt(size), floor * math.sqrt(a.size))
     return math.sqrt(off) / size if off else 0.0
 
 
@@ -370,6 +371,13 @@ class Tracer:
             value.made = True
             values.append(self.note(new, value))
         self.calls.append(Call(op.__name__, op, inputs, params, values))
+
+    def drew(self, draw: Callable, key: random.Key, numbers: np.ndarray) -> None:
+        """Note that `draw(key)` has given random numbers."""
+        value = Value(numbers)
+        value.made = True
+        self.calls.append(Call(draw.func.__name__, draw, [self._input(key)], {}, [value]))
+        self.note(numbers, value)
 
     def pulled_back(self, node: Any, g: Any, found: list, seconds: float) -> None:
         pass

@@ -664,3 +664,35 @@ def test_a_batch_norm_keeps_its_running_statistics():
         expected = mg.batch_norm_stats(x, *expected)
     np.testing.assert_allclose(mean.data, expected[0], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(var.data, expected[1], rtol=1e-5)
+
+
+def test_random_numbers_are_drawn_anew_in_each_run():
+    def step(x):
+        return x + mg.randn(3), mg.rand(2, 3, dtype="float64"), mg.randint(5, shape=(4,))
+
+    fast = mg.jit(step)
+    x = numbers(1, 3)
+    with random.stream(5):
+        found = [fast(x) for _ in range(CALLS)]
+    with random.stream(5):
+        expected = [step(mg.Tensor(x)) for _ in range(CALLS)]
+    for mine, theirs in zip(found, expected, strict=True):
+        for a, b in zip(mine, theirs, strict=True):
+            np.testing.assert_array_equal(a.data, b.data)
+            assert a.dtype == b.dtype
+
+
+def test_ops_of_vmap_are_left_as_they_are():
+    w, b = mg.Tensor(numbers(1, 3, 2), requires_grad=True), mg.Tensor(numbers(2, 3))
+
+    def one(x):
+        return mg.tanh(w @ x + b) * 2.0
+
+    def step(x):
+        jacobians = mg.vmap(mg.jacfwd(one))(x)
+        return mg.gradients((jacobians * jacobians).sum(), [w])[0]
+
+    fast = mg.jit(step)
+    for i in range(CALLS):
+        x = numbers(i, 4, 2)
+        np.testing.assert_allclose(fast(x).data, step(mg.Tensor(x)).data, rtol=1e-4, atol=1e-5)

@@ -11,6 +11,7 @@
 Where memory is shared, a change to the array shows in the tensor, and the other way round.
 """
 
+from functools import partial
 from numbers import Integral
 from typing import Any
 
@@ -18,7 +19,7 @@ import numpy as np
 
 from minigrad import random
 from minigrad.autodiff import Tensor, as_array, primitive
-from minigrad.backend import array_module, to_device, using, xp
+from minigrad.backend import array_module, modes, to_device, using, xp
 from minigrad.errors import DtypeError, GradientError
 from minigrad.ops.elementwise import _real_dtype
 
@@ -165,23 +166,33 @@ def _lengths(shape: tuple) -> tuple:
     return shape if len(shape) != 1 or isinstance(shape[0], Integral) else tuple(shape[0])
 
 
+def _drawn(draw, key):
+    """What `draw` gives for a key; who captures the step draws anew in each run."""
+    key = key or random.next_key()
+    found = draw(key)
+    if (capture := modes.get().capture) is not None:
+        capture.drew(draw, key, found)
+    return found
+
+
 def randn(
     *shape: int, dtype="float32", requires_grad: bool = False, key: random.Key | None = None
 ) -> Tensor:
     """Standard normal numbers, from `key` or else from the current stream of keys."""
-    drawn = random.normal(key or random.next_key(), _lengths(shape), dtype=dtype, xp=xp())
-    return Tensor(drawn, requires_grad)
+    draw = partial(random.normal, shape=_lengths(shape), dtype=dtype, xp=xp())
+    return Tensor(_drawn(draw, key), requires_grad)
 
 
 def rand(
     *shape: int, dtype="float32", requires_grad: bool = False, key: random.Key | None = None
 ) -> Tensor:
     """Numbers uniform in [0, 1), from `key` or else from the current stream of keys."""
-    drawn = random.uniform(key or random.next_key(), _lengths(shape), dtype=dtype, xp=xp())
-    return Tensor(drawn, requires_grad)
+    draw = partial(random.uniform, shape=_lengths(shape), dtype=dtype, xp=xp())
+    return Tensor(_drawn(draw, key), requires_grad)
 
 
 def randint(low: int, high: int | None = None, shape=(), key: random.Key | None = None) -> Tensor:
     """Integers from `low` (0 if only one limit is given) up to and without `high`, int64."""
     low, high = (0, low) if high is None else (low, high)
-    return Tensor(random.integers(key or random.next_key(), low, high, shape, xp=xp()))
+    draw = partial(random.integers, low=low, high=high, shape=shape, xp=xp())
+    return Tensor(_drawn(draw, key))

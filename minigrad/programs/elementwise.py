@@ -57,7 +57,7 @@ def chains(graph: Graph) -> None:
     """Put each elementwise call together with those that only it reads."""
     made: dict[Call, Chain] = {}
     booleans: dict[Value, Call] = {}  # comparisons, of which only chains may read
-    for call in list(filter(None, graph.calls)):
+    for call in graph.plain():
         op, given = NAMES.get(call.name), call.inputs
         if call.name == "power" and type(given[1]) in (int, float) and given[1] == 2:
             op, given = "square", given[:1]

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.programs.values import Call, Value, alike, kernels_know
+from minigrad.programs.values import Call, Hidden, Value, alike, kernels_know
 
 
 class Graph:
@@ -22,6 +22,12 @@ class Graph:
                 self.maker[y.root] = call
             for x in call.reads:
                 self.readers.setdefault(x.root, []).append(call)
+
+    def plain(self) -> list[Call]:
+        """The calls as they are now, without those of `vmap`, whose inputs hide an axis."""
+        return [
+            c for c in self.calls if c is not None and not any(type(x) is Hidden for x in c.inputs)
+        ]
 
     def only_reader(self, value: Value) -> Call | None:
         """The call that alone reads the memory of `value`; None if more is done with it."""
@@ -81,7 +87,7 @@ def norm_fits(x: Value, y: Value, *parts: Any) -> bool:
 
 def _products(graph: Graph) -> None:
     """Matrix products, and linear layers, become the product of the machine."""
-    for call in list(filter(None, graph.calls)):
+    for call in graph.plain():
         if call.op is None or call.name not in ("matmul", "linear") or not kernels_know(call):
             continue
         y, a, b = call.outputs[0], *call.inputs[:2]
@@ -134,7 +140,7 @@ def _rows_of(x: Value) -> tuple[int, bool] | None:
 
 def activations(graph: Graph) -> None:
     """relu right after a linear layer; and the derivative of relu in one pass."""
-    for call in list(filter(None, graph.calls)):
+    for call in graph.plain():
         if call.name == "relu" and call.op is not None:
             x, y = call.inputs[0], call.outputs[0]
             maker = graph.maker.get(x.root)
@@ -169,7 +175,7 @@ def activations(graph: Graph) -> None:
 
 def _norms(graph: Graph) -> None:
     """A sum right before a layer norm; and the sum of gradients right after its derivative."""
-    for call in list(filter(None, graph.calls)):
+    for call in graph.plain():
         if (
             call.name == "add"
             and call.op is not None
@@ -216,7 +222,7 @@ def _norms(graph: Graph) -> None:
 
 def _sums(graph: Graph) -> None:
     """A product that is added to what is not read again is added in place."""
-    for call in list(filter(None, graph.calls)):
+    for call in graph.plain():
         if call.name != "add" or call.op is None or len(call.reads) != 2:
             continue
         a, b = call.inputs
@@ -252,7 +258,7 @@ def _sums(graph: Graph) -> None:
 
 def _embeddings(graph: Graph) -> None:
     """The gradient of an embedding leaves out the row of padding by itself."""
-    for call in list(filter(None, graph.calls)):
+    for call in graph.plain():
         if call.name != "embedding_grad" or call.op is None:
             continue
         g, ids = call.inputs

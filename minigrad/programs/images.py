@@ -38,7 +38,7 @@ def _along(call: Call) -> dict[str, int]:
 
 def use_layouts(graph: Graph) -> None:
     """Windows that are read by what can read any layout are not copied."""
-    for call in list(filter(None, graph.calls)):
+    for call in graph.plain():
         if call.name != "_windows" or call.op is None or not kernels_know(call):
             continue
         out, x = call.outputs[0], call.inputs[0]
@@ -61,7 +61,7 @@ def use_layouts(graph: Graph) -> None:
 
 def row_biases(graph: Graph) -> None:
     """The bias of each row of a product, as convolutions have it, added on the way."""
-    for call in list(filter(None, graph.calls)):
+    for call in graph.plain():
         if call.name != "add" or call.op is None or len(call.reads) != 2:
             continue
         for a, b in (call.inputs, call.inputs[::-1]):

@@ -415,7 +415,7 @@ def _in_python(call: Call, keys: list) -> Callable[[], None]:
     ufunc = getattr(np, call.name, None)
     if type(ufunc) is np.ufunc and not call.params and len(outputs) == 1:
         y = outputs[0]
-        plain = all(is_array(x) or type(x) in (int, float) for x in inputs)
+        plain = all(type(x) in (np.ndarray, int, float) for x in inputs)
         if plain and ufunc.nin == len(inputs) and _gives(ufunc, inputs) == y.dtype:
             return lambda: ufunc(*inputs, out=y)
     op, params = call.op, call.params

@@ -227,7 +227,8 @@ def alike(*values: Value) -> bool:
     """Whether all are contiguous, of one shape and one dtype that kernels know."""
     first = values[0]
     return (
-        first.dtype.kind == "f"
+        all(type(v) is Value for v in values)
+        and first.dtype.kind == "f"
         and first.dtype.itemsize >= 4
         and all(v.contiguous and v.shape == first.shape and v.dtype == first.dtype for v in values)
     )
