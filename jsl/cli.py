@@ -241,6 +241,14 @@ def using_backend(name: str | None, default: str) -> Iterator[None]:
         yield
 
 
+# What training runs. Others, as those for images, would take their time for nothing.
+KERNELS = {
+    "adam", "adam_step", "add", "attention", "attention_grad", "column_sums", "count_of",
+    "cross_entropy_rows", "cross_entropy_rows_grad", "elementwise", "embedding", "embedding_grad",
+    "group_products", "layer_norm", "layer_norm_grad", "product", "relu", "relu_grad", "sum_all",
+}  # fmt: skip
+
+
 def prepare_kernels() -> None:
     """Compile the kernels, or load them from the cache of an earlier run, before the clock runs."""
     from minigrad.kernels import cpu, machine
@@ -252,11 +260,12 @@ def prepare_kernels() -> None:
         with Console(stderr=True).status(say("train.compiling")) as status:
             for part in (cpu, machine):
                 part.warm_up(
-                    report=lambda name, _: status.update(f"{say('train.compiling')}: {name}")
+                    report=lambda name, _: status.update(f"{say('train.compiling')}: {name}"),
+                    only=KERNELS,
                 )
     else:
-        cpu.warm_up()
-        machine.warm_up()
+        cpu.warm_up(only=KERNELS)
+        machine.warm_up(only=KERNELS)
     click.echo(say("train.compiled", seconds=time.perf_counter() - began))
 
 

@@ -33,6 +33,7 @@ from minigrad.graph import (
     wrap,
 )
 from minigrad.operations import REGISTRY, Op, op, primitive
+from minigrad.sparse import SparseRows
 
 __all__ = [
     "REGISTRY", "Node", "Op", "Slot", "Tensor", "as_array", "backward", "beside", "caller",
@@ -98,7 +99,7 @@ def gradients(
             g if g is None or g.requires_grad else tensor_ops().batching._constant(g, x)
             for g, x in zip(found, inputs, strict=True)
         ]
-    return [g if g is None or type(g) is Tensor else wrap(g) for g in found]
+    return [g if g is None or type(g) in (Tensor, SparseRows) else wrap(g) for g in found]
 
 
 def backward(
@@ -123,7 +124,9 @@ def backward(
     """
     sums, mine = walk([self], [gradient], None, create_graph, retain_graph)
     for leaf, total in sums.items():
-        if leaf.grad is not None:
+        if type(total) is SparseRows or type(leaf.grad) is SparseRows:
+            leaf.grad = _with_sparse_rows(leaf.grad, total)
+        elif leaf.grad is not None:
             if type(leaf.grad) is not Tensor:
                 raise TypeError(
                     f"backward: .grad of {leaf.name or 'a leaf'} was set to a "
@@ -140,6 +143,14 @@ def backward(
             total = as_array(total)
             own = leaf in mine and total.flags.c_contiguous
             leaf.grad = wrap(total if own else total.copy(order="C"))
+
+
+def _with_sparse_rows(old: Any, new: Any) -> Any:
+    """The sum of two gradients, either of which may be `SparseRows`, and the first one None."""
+    if old is None:
+        return new
+    total = as_array(old) + as_array(new)
+    return total if type(total) is SparseRows else wrap(total)
 
 
 def walk(
@@ -180,8 +191,9 @@ def walk(
             for target, g in found:
                 total = sums.get(target)
                 if total is not None:
-                    if target in mine:
+                    if target in mine and type(g) is not SparseRows:
                         total += g
+                        sums[target] = total  # another object, if it was sparse rows
                     else:
                         total = total + g
                         if not as_tensors:
@@ -307,11 +319,15 @@ def _usefulness(
 
 
 _PACKAGE = str(Path(__file__).parent) + os.sep
+_EXAMPLES = os.path.join(_PACKAGE, "examples", "")  # who runs one is its user
 
 
 def caller() -> str:
     """'file.py:12' of the innermost line outside this package."""
     frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+    while frame.f_back is not None:
+        file = frame.f_code.co_filename
+        if not file.startswith(_PACKAGE) or file.startswith(_EXAMPLES):
+            break
         frame = frame.f_back
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"

@@ -13,6 +13,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from minigrad.programs import Call, Drawn, NotStacked, Program, Region, Update, 
 from minigrad.programs.values import Hidden, uncovered
 from minigrad.trees import flatten
 
-__all__ = ["Jitted", "jit"]
+__all__ = ["Jitted", "disable_jit", "jit"]
 
 PLAIN = (bool, int, float, str, bytes, type(None))
 
@@ -77,7 +78,8 @@ class Jitted:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         mode = modes.get()
-        if mode.observers or mode.levels or mode.differentiating or xp() is not np:
+        inside = mode.observers or mode.levels or mode.differentiating
+        if inside or xp() is not np or not _enabled.get():
             return self._simply(*flatten((args, kwargs)))
         leaves, rebuild = flatten((args, kwargs))
         arrays, key = [], []
@@ -136,6 +138,19 @@ def _is_data(x: Any) -> bool:
     return type(x) is np.ndarray or (type(x) is Tensor and not x.requires_grad)
 
 
+_enabled = ContextVar("jit", default=True)
+
+
+@contextmanager
+def disable_jit() -> Iterator[None]:
+    """Inside the block, functions under `jit` run as they are."""
+    token = _enabled.set(False)
+    try:
+        yield
+    finally:
+        _enabled.reset(token)
+
+
 class Step:
     """One captured signature of a function.
 
@@ -159,10 +174,13 @@ class Step:
             inputs.append(x)
         args, kwargs = rebuild(inputs)
         before = self.guard.snapshot()
-        with _watched(owner.name, self.guard), random.recorded(tracer.keys):
-            observers = (*modes.get().observers, tracer)
-            with switched(observers=observers, capture=tracer):
-                y = owner.function(*args, **kwargs)
+        with (
+            self._left_as(before),
+            _watched(owner.name, self.guard),
+            random.recorded(tracer.keys),
+            switched(observers=(*modes.get().observers, tracer), capture=tracer),
+        ):
+            y = owner.function(*args, **kwargs)
         outs, self._rebuild = flatten(y)
         self._kinds = [type(t) for t in outs]
         self._constants = [None if self._is_result(t) else t for t in outs]
@@ -418,10 +436,11 @@ class Tracer:
         value = self.value_of(ids.data)
         parameters = [[p for _, p in m.named_parameters()] for m in models]
         settings = [_settings_of(m) for m in models]
-        if any(s != settings[0] for s in settings) or value.root.made:
+        buffers = any(m.buffers() for m in models)  # which the program could not tell apart
+        if any(s != settings[0] for s in settings) or value.root.made or buffers:
             raise CaptureError(
-                "jit: the sub-models of a Grouped differ, so that every split of a batch is "
-                "another program: give the groups as a list of names, which is not an array"
+                "jit: the sub-models of a Grouped differ or have buffers, so that every split of a "
+                "batch is another program: give the groups as a list of names, which is no array"
             )
         self.region = Region(value, [list(ps) for ps in zip(*parameters, strict=True)])
         return True
@@ -544,9 +563,8 @@ class Guard:
         for x in leaves:
             self._meet("an argument", x)
         for module in list(self.modules):
-            self.tensors += [
-                p for _, p in module.named_parameters() if all(p is not t for t in self.tensors)
-            ]
+            held = [*dict(module.named_parameters()).values(), *module.buffers()]
+            self.tensors += [p for p in held if all(p is not t for t in self.tensors)]
         self._gradients = {
             id(p.grad.data): (p.grad.data, f"'{p.name}'" if p.name else f"a tensor {p.shape}")
             for p in self.tensors
@@ -571,7 +589,7 @@ class Guard:
         if not isinstance(function, types.FunctionType) or id(function) in self._seen:
             return
         self._seen.add(id(function))
-        if function.__module__ and function.__module__.split(".")[0] == "minigrad":
+        if _is_ours(function.__module__ or ""):
             return
         code = function.__code__
         for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
@@ -616,7 +634,8 @@ class Guard:
             self._function(x)
         elif hasattr(x, "__dict__") and not isinstance(x, type | types.ModuleType):
             self._seen.add(id(x))
-            if type(x).__module__.split(".")[0] not in ("minigrad", "numpy", "builtins"):
+            module = type(x).__module__
+            if not _is_ours(module) and module.split(".")[0] not in ("numpy", "builtins"):
                 for name, v in list(vars(x).items()):
                     self._meet(f"'{name}'", v)
 
@@ -667,6 +686,12 @@ class Guard:
             {k: v if type(v) in PLAIN else id(v) for k, v in vars(m).items() if k[:1] != "_"}
             for m in self.modules
         ]
+
+
+def _is_ours(module: str) -> bool:
+    """Whether a module is of the engine, which holds no model of a user's."""
+    package, _, part = module.partition(".")
+    return package == "minigrad" and part.split(".")[0] not in ("examples", "learner")
 
 
 def _settings_of(model: Module) -> list:

@@ -11,6 +11,8 @@
     ├── BackendError          an array module that is absent or mixed        (a RuntimeError)
     ├── StateError            a state dictionary that does not fit a model   (a ValueError)
     ├── GroupError            unknown groups, sub-models that differ         (a ValueError)
+    ├── DataError             a file or table of data that is not as it should be (a ValueError)
+    ├── WorkerError           a worker of a DataLoader that failed or died   (a RuntimeError)
     └── RunError              a run directory that cannot be read or written (an OSError)
 
 Each message names the function, what it expects, what came, and the way out. Every class also
@@ -62,6 +64,18 @@ class StateError(MinigradError, ValueError):
 
 class GroupError(MinigradError, ValueError):
     """A group is not known, or a sub-model differs from the others."""
+
+
+class DataError(MinigradError, ValueError):
+    """A file or a table of data is not what it should be."""
+
+
+class WorkerError(MinigradError, RuntimeError):
+    """A worker of a DataLoader failed or died; the message has its traceback."""
+
+    # Of what a worker raised there is also a class that is both this and the worker's own, so that
+    # `except ValueError` works as without workers. KeyError's __str__ would quote the message.
+    __str__ = Exception.__str__
 
 
 class RunError(MinigradError, OSError):

@@ -21,6 +21,7 @@ from minigrad.autodiff import Node, Op, Slot, Tensor, caller
 from minigrad.backend import array_module, is_array, modes, sample, switched, to_numpy
 from minigrad.errors import AnomalyError
 from minigrad.runs import atomic_write
+from minigrad.sparse import SparseRows
 from minigrad.writes import overlap
 
 # ---------------------------------------------------------------------------------- anomalies
@@ -113,7 +114,7 @@ def _numbers(x: Any) -> np.ndarray:
     x = x.data if type(x) is Tensor else x
     while getattr(x, "hides_a_batch_axis", False):
         x = x.value
-    return to_numpy(x)
+    return to_numpy(x.values if type(x) is SparseRows else x)
 
 
 def _listing(values: Any) -> str:

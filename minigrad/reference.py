@@ -48,7 +48,7 @@ def names() -> Iterator[tuple[str, Op | Callable]]:
     private = {
         name: op
         for name, op in REGISTRY.items()
-        if op.__module__.startswith("minigrad.") and id(op) not in known
+        if op.__module__.startswith("minigrad.ops.") and id(op) not in known
     }
     yield from sorted((public | private).items(), key=lambda pair: pair[0].lstrip("_"))
 

@@ -696,3 +696,19 @@ def test_ops_of_vmap_are_left_as_they_are():
     for i in range(CALLS):
         x = numbers(i, 4, 2)
         np.testing.assert_allclose(fast(x).data, step(mg.Tensor(x)).data, rtol=1e-4, atol=1e-5)
+
+
+def test_groups_with_options_of_their_own_are_refused_by_name():
+    model = nn.Grouped({"a": nn.Linear(3, 2), "b": nn.Linear(3, 2)})
+    parts = [{"params": model["a"], "name": "a", "lr": 1e-2}, {"params": model["b"], "name": "b"}]
+    adam = optim.Adam(parts)
+
+    def step(x, groups):
+        loss = (model(groups, x) ** 2).mean()
+        loss.backward()
+        adam.step()
+        adam.zero_grad()
+        return loss
+
+    with pytest.raises(CaptureError, match="other options for some of the groups"):
+        mg.jit(step)(numbers(1, 4, 3), np.array([0, 1, 1, 0]))

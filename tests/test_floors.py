@@ -17,6 +17,7 @@ ROOT = Path(mg.__file__).parents[1]
 
 # A name stands for itself and everything in it; the longest name that fits counts.
 FLOORS = {
+    "minigrad.abstract": 0,
     "minigrad.configuration": 0,
     "minigrad.errors": 0,
     "minigrad.arguments": 0,
@@ -26,9 +27,9 @@ FLOORS = {
     "minigrad.programs": 0,
     "minigrad.random": 0,
     "minigrad.runs": 0,
+    "minigrad.sparse": 0,
     "minigrad.trees": 0,
     "minigrad.writes": 0,
-    "minigrad.data": 0,
     "minigrad.graph": 1,
     "minigrad.operations": 1,
     "minigrad.autodiff": 1,
@@ -37,10 +38,12 @@ FLOORS = {
     "minigrad.optim": 3,
     "minigrad.transforms": 3,
     "minigrad.capture": 3,
+    "minigrad.data": 3,
     "minigrad.observers": 3,
     "minigrad.reference": 5,
     "minigrad.testing": 3,
     "minigrad.learner": 4,
+    "minigrad.examples": 6,
     "minigrad": 5,  # the public names of all the floors
     "jsl": 6,
 }

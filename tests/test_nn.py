@@ -493,13 +493,19 @@ def test_tied_projections_cannot_be_packed():
 def test_a_summary_lists_parameters_and_their_sum():
     model = nn.Grouped({"日本": nn.Linear(30, 40), "b": nn.Linear(1, 2, bias=False)})
     model["b"].requires_grad_(False)
-    assert model.summary().splitlines() == [
-        "parameter                 shape     dtype    count  bytes",
-        "models.日本.weight        (40, 30)  float32  1,200  4,800",
-        "models.日本.bias          (40,)     float32     40    160",
-        "models.b.weight (frozen)  (2, 1)    float32      2      8",
-        "total of Grouped                             1,242  4,968",
+    for i, p in enumerate(model.parameters()):
+        p.data[...] = i
+    model["b"].weight.data[0] = -1.5
+    lines = model.summary().splitlines()
+    assert [" ".join(line.split()) for line in lines] == [
+        "parameter shape dtype mean std min max non-zeros count bytes",
+        "models.日本.weight (40, 30) float32 0 0 0 0 0 1,200 4,800",
+        "models.日本.bias (40,) float32 1 0 1 1 40 40 160",
+        "models.b.weight (frozen) (2, 1) float32 0.25 1.75 -1.5 2 2 2 8",
+        "total of Grouped 1,242 4,968",
     ]
+    widths = [len(line) + 2 * ("日本" in line) for line in lines]
+    assert len(set(widths)) == 1
 
 
 def test_a_representation_shows_the_tree():
@@ -510,20 +516,35 @@ def test_a_representation_shows_the_tree():
             self.norms = {"last": nn.LayerNorm(4), "drop": nn.Dropout(0.25)}
 
     line = "Linear(in_features=4, out_features=4, bias=False)"
-    assert repr(Pair()).splitlines() == [
+    twos = "mean 2, std 0, min 2, max 2, non-zeros"
+    weight = f"  weight: float32 (4, 4), {twos} 16, count 16, bytes 64"
+    table = f"    weight: float32 (5, 4), {twos} 20, count 20, bytes 80"
+    pair = Pair()
+    for p in pair.parameters():
+        p.data[...] = 2
+    assert repr(pair).splitlines() == [
         "Pair(",
         "  (attention): MultiheadAttention(",
         "    num_heads=2, dropout=0.1",
         f"    (q_proj): {line}",
+        f"    {weight}",
         f"    (k_proj): {line}",
+        f"    {weight}",
         f"    (v_proj): {line}",
+        f"    {weight}",
         f"    (out_proj): {line}",
+        f"    {weight}",
         "  )",
         "  (tables.0): Embedding(5, 4, padding_idx=0)",
+        table,
         "  (tables.1): Embedding(5, 4)",
+        table,
         "  (norms.last): LayerNorm((4,), eps=1e-05)",
+        f"    weight: float32 (4,), {twos} 4, count 4, bytes 16",
+        f"    bias: float32 (4,), {twos} 4, count 4, bytes 16",
         "  (norms.drop): Dropout(p=0.25)",
         ")",
+        "112 parameters, 448 bytes",
     ]
 
 
@@ -1148,7 +1169,7 @@ ERRORS = [
     (lambda: nn.TransformerEncoderLayer(4, 2, dropout=-0.1), ValueError, "got -0.1"),
     (lambda: nn.TransformerDecoderLayer(4, 2, dropout=2.0), ValueError, "got 2.0"),
     (lambda: nn.Seq2Seq(5, 4, 2, 6, 0, 0, dropout=2.0), ValueError, "got 2.0"),
-    (lambda: nn.Embedding(3, 2, padding_idx=3), ShapeError, r"must be in \[0, 3\), got 3"),
+    (lambda: nn.Embedding(3, 2, padding_idx=3), ShapeError, r"must be in \[-3, 3\), got 3"),
     (
         lambda: nn.TransformerEncoderLayer(4, 2, activation="elu"),
         ValueError,

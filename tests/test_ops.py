@@ -113,11 +113,17 @@ CREATION = {
 }  # fmt: skip
 
 
+# Ops of layers that a comparison with differences cannot test: gradients that are not the
+# derivative on purpose, or are sparse (test_layers_embedding.py), and random numbers
+# (test_functional.py).
+ELSEWHERE = {"_scaled_gradient", "_sparse_rows", "_uniform_beside"}
+
+
 def test_every_op_is_in_the_table():
     tested = {case.op.__name__ for case in CASES}
     tested |= {ALIASES.get(name, name) for name in tested}
     own = {name for name, op in REGISTRY.items() if op.__module__.startswith("minigrad.")}
-    assert own <= tested, "ops without a line in the table"
+    assert own - ELSEWHERE <= tested, "ops without a line in the table"
     assert set(mg.ops.__all__) - CREATION - {"abs", "linalg"} <= tested, "functions without a line"
     assert mg.abs is mg.absolute
 

@@ -3,6 +3,7 @@
 Every test of numbers runs with kernels and with formulas.
 """
 
+import gc
 import math
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from minigrad import kernels, nn, optim
 from minigrad.autodiff import Tensor, gradients
 from minigrad.backend import to_device, to_numpy
-from minigrad.errors import ShapeError, StateError
+from minigrad.errors import DtypeError, GradientError, ShapeError, StateError
 
 TINY = {np.dtype(d): float(np.finfo(d).tiny) for d in ("float32", "float64")}
 
@@ -245,20 +246,53 @@ def test_data_of_another_shape_is_refused():
     p.data = to_device(np.ones(1))
     with pytest.raises(ShapeError, match=r"data of 'p' .* shape \(1,\), it must stay \(3,\)"):
         optimizer.step()
-
-
-def test_two_optimizers_may_share_parameters(path):
-    """Each takes in what the other did."""
-    p, q = parameter(3), parameter(3)
-    first, second = optim.Adam({"p": p}, lr=0.1), optim.Adam({"p": p}, lr=0.1)
-    alone = optim.Adam({"q": q}, lr=0.1)
-    set_gradient(p, np.ones(3))
-    set_gradient(q, np.ones(3))
-    for optimizer in (first, second, first):
+    p.data = to_device(np.ones(3, np.float32))
+    with pytest.raises(DtypeError, match=r"data of 'p' .* float32, it must stay float64"):
         optimizer.step()
+
+
+def test_a_later_optimizer_takes_parameters_over(path):
+    """And goes on from where they are; the earlier one says so when it is used again."""
+    p, q = parameter(3), parameter(2)
+    first = optim.Adam({"p": p, "q": q}, lr=0.1)
+    set_gradient(p, np.ones(3))
+    first.step()
+    before = host(p)
+    second = optim.SGD({"p": p}, lr=0.5)
+    assert host(p).tobytes() == before.tobytes()
+    set_gradient(p, np.ones(3))
+    second.step()
+    np.testing.assert_allclose(host(p), before - 0.5, rtol=1e-12)
+    after, kept = host(p), host(q)
+    with pytest.raises(StateError, match=r"^Adam: 'p' belongs to an optimizer \(SGD\) .* after"):
+        first.step()
+    assert (host(p).tobytes(), host(q).tobytes()) == (after.tobytes(), kept.tobytes())
+    del second
+    gc.collect()
+    first.step()  # one that is gone does not count
+    assert (host(p) < after).all()
+
+
+def test_an_optimizer_may_be_made_again():
+    p = parameter(3)
     for _ in range(3):
-        alone.step()
-    np.testing.assert_allclose(host(p), host(q), rtol=1e-12)
+        optimizer = optim.Adam({"p": p}, lr=0.1)  # the last one lives until here
+        before = host(p)
+        set_gradient(p, np.ones(3))
+        optimizer.step()
+        np.testing.assert_allclose(host(p), before - 0.1, rtol=1e-6)
+
+
+def test_parameters_may_share_memory_with_those_of_another_optimizer():
+    p, q = parameter(3), parameter(3, seed=1)
+    first, second = optim.SGD({"p": p}, lr=1.0), optim.SGD({"q": q}, lr=1.0)
+    q.data = p.data  # as one copies weights into a target network
+    set_gradient(q, np.ones(3))
+    second.step()
+    np.testing.assert_allclose(host(q), host(p) - 1)
+    set_gradient(p, np.ones(3))
+    first.step()
+    np.testing.assert_allclose(host(q), host(p))
 
 
 def test_dtypes_may_be_mixed(path):
@@ -338,7 +372,7 @@ def test_parameters_need_names_of_their_own():
     assert list(optim.Adam({"a": a.weight, "b": b.weight}).parameters) == ["a", "b"]
 
 
-@pytest.mark.parametrize("nothing", [{}, [], nn.Dropout()])
+@pytest.mark.parametrize("nothing", [{}, [], nn.Dropout(), [{"params": []}]])
 def test_an_optimizer_needs_parameters(nothing):
     with pytest.raises(StateError, match="there are no parameters"):
         optim.Adam(nothing)
@@ -347,7 +381,7 @@ def test_an_optimizer_needs_parameters(nothing):
 @pytest.mark.parametrize(
     ("wrong", "kind"),
     [
-        ([{"params": [], "lr": 1.0}], "dict"),
+        ([{"params": []}, parameter(1)], "dict"),
         ([np.ones(2)], "ndarray"),
         ({"w": [1.0]}, "tuple"),
         ([parameter(1), None], "NoneType"),
@@ -572,3 +606,39 @@ def test_clipping_scales_each_gradient_once_where_they_are_made_by_hand():
     for p, g in zip(parameters, before, strict=True):
         np.testing.assert_allclose(host(p.grad), g / 2, rtol=1e-12)
     assert host(others).tolist() == normal(4).tolist()
+
+
+NORMS = {1.0: 6.5, 2.0: 3.774917218, 3.0: 3.305744648, math.inf: 3.0}  # torch's
+
+
+@pytest.mark.parametrize("norm_type", NORMS)
+def test_norms_are_pytorchs(norm_type):
+    model = gradients_of([1.0, -2.0], [3.0, 0.5])
+    norm = optim.clip_grad_norm_(model, 1.5, norm_type)
+    assert norm == pytest.approx(NORMS[norm_type])
+    g = np.concatenate([host(p.grad) for p in model.values()])
+    np.testing.assert_allclose(g, np.array([1, -2, 3, 0.5]) * 1.5 / norm, rtol=1e-6)
+    with pytest.raises(ValueError, match="norm_type must be positive, got 0"):
+        optim.clip_grad_norm_(model, 1.5, 0)
+
+
+@pytest.mark.parametrize("norm_type", [2.0, 3.0, math.inf])
+def test_a_norm_that_is_not_finite_may_be_an_error(norm_type):
+    model = gradients_of([1.0, 2.0], [math.nan, 1.0])
+    assert math.isnan(optim.clip_grad_norm_(model, 0.1, norm_type))
+    with pytest.raises(
+        GradientError, match=r"norm .* is nan; not finite are those of 'parameter' \(2,\)$"
+    ):
+        optim.clip_grad_norm_(model, 0.1, norm_type, error_if_nonfinite=True)
+    optim.clip_grad_norm_(gradients_of([1.0]), 0.1, norm_type, error_if_nonfinite=True)
+
+
+def test_clipping_by_value():
+    model = gradients_of([3.0, -0.2], None, [[math.nan], [-4.0]])
+    optim.clip_grad_value_(model, 0.5)
+    assert host(model["p0"].grad).tolist() == [0.5, np.float32(-0.2)]
+    assert model["p1"].grad is None
+    np.testing.assert_array_equal(host(model["p2"].grad), [[math.nan], [-0.5]])
+    assert model["p0"].grad.dtype == np.float32
+    with pytest.raises(ValueError, match="clip_value must be positive, got 0"):
+        optim.clip_grad_value_(model, 0)

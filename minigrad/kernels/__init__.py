@@ -1,8 +1,8 @@
 """Fast versions of formulas: arrays in, arrays out, or `NotImplemented`.
 
-`cpu.py` holds the Numba kernels. A kernel has the name and the arguments of the formula that it
-speeds up and knows nothing of autodiff; what it does not cover (a dtype, an axis, a layout) it
-declines, and the formula answers.
+`cpu.py` holds the Numba kernels, `updates.py` those of optimizers. A kernel has the name and the
+arguments of the formula that it speeds up and knows nothing of autodiff; what it does not cover (a
+dtype, an axis, a layout) it declines, and the formula answers.
 
 Whether kernels answer at all is decided once per process, at the first call that has one: a switch
 half-way would change the last bits of a training run. `MINIGRAD_KERNELS=0` switches them off,
@@ -80,6 +80,7 @@ def find(name: str) -> Callable | None:
     """The CPU kernel of the op called `name`; None if kernels are off or there is none."""
     if not prefer(True):
         return None
-    from minigrad.kernels import cpu  # imports Numba: not before a kernel is wanted
+    from minigrad.kernels import cpu, updates  # import Numba: not before a kernel is wanted
 
-    return getattr(cpu, name.lstrip("_"), None)
+    name = name.lstrip("_")
+    return getattr(updates if name in updates.__all__ else cpu, name, None)

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from types import NotImplementedType
 from typing import Any
 
@@ -893,10 +893,11 @@ def adam_step(
 def warm_up(
     dtypes: Iterable[str] = ("float32",),
     report: Callable[[str, float], None] | None = None,
+    only: Container[str] | None = None,
 ) -> None:
     """Compile every kernel, or load it from the on-disk cache, by calling it on tiny arrays.
 
-    `report(name, seconds)` is called after each.
+    `report(name, seconds)` is called after each; `only` has the names of those that are wanted.
     """
     for dtype in dtypes:
         x, x3, row = np.ones((1, 1), dtype), np.ones((1, 1, 1), dtype), np.ones(1, dtype)
@@ -929,6 +930,8 @@ def warm_up(
             (adam_step, (*flat, ids, ends, ends), {**adam, "decoupled": False}),
         ]
         for kernel, args, options in calls:
+            if only is not None and kernel.__name__ not in only:
+                continue
             began = time.perf_counter()
             kernel(*args, **options)
             if report:

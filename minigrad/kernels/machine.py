@@ -19,7 +19,7 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 
@@ -732,12 +732,15 @@ def team(parts: int) -> Iterator[Callable]:
 def warm_up(
     dtypes: Iterable[str] = ("float32",),
     report: Callable[[str, float], None] | None = None,
+    only: Container[str] | None = None,
 ) -> None:
     """Compile every handler, or load it from the on-disk cache; as `cpu.warm_up`."""
-    from minigrad.kernels import elementwise, images, noise  # noqa: F401 (handlers of theirs, too)
+    from minigrad.kernels import elementwise, images, noise, updates  # noqa: F401 (more handlers)
 
     for dtype in dtypes:
         for name, address in HANDLERS.items():
+            if only is not None and name not in only:
+                continue
             began = time.perf_counter()
             address(np.dtype(dtype))
             if report:

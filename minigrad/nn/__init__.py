@@ -2,14 +2,36 @@
 
 from typing import TYPE_CHECKING, Any
 
-from minigrad.nn import functional, init
+from minigrad.nn import (
+    activation,
+    containers,
+    conv,
+    dropout,
+    functional,
+    init,
+    norm,
+    pool,
+    recurrent,
+)
+from minigrad.nn.activation import *
 from minigrad.nn.attention import MultiheadAttention
-from minigrad.nn.dropout import Dropout
-from minigrad.nn.embedding import Embedding, SinusoidalPositions, sinusoids
+from minigrad.nn.containers import *
+from minigrad.nn.conv import *
+from minigrad.nn.dropout import *
+from minigrad.nn.embedding import Embedding, EmbeddingBag, EntityEmbedding
 from minigrad.nn.group import Grouped
-from minigrad.nn.linear import Linear
-from minigrad.nn.module import Module, Parameter
-from minigrad.nn.norm import LayerNorm
+from minigrad.nn.linear import Bilinear, Linear
+from minigrad.nn.module import Buffer, Module, Parameter
+from minigrad.nn.norm import *
+from minigrad.nn.overview import shapes, summary
+from minigrad.nn.pool import *
+from minigrad.nn.positions import (
+    LearnedPositions,
+    RotaryPositions,
+    SinusoidalPositions,
+    sinusoids,
+)
+from minigrad.nn.recurrent import *
 from minigrad.nn.transformer import (
     Decoder,
     Encoder,
@@ -19,10 +41,18 @@ from minigrad.nn.transformer import (
 )
 
 __all__ = [
-    "Decoder", "Dropout", "Embedding", "Encoder", "Generator", "Grouped", "LayerNorm", "Linear",
-    "Module", "MultiheadAttention", "Parameter", "Seq2Seq", "SinusoidalPositions",
-    "TransformerDecoderLayer", "TransformerEncoderLayer", "functional", "init", "sinusoids",
+    "Bilinear", "Buffer", "Decoder", "Embedding", "EmbeddingBag", "Encoder", "EntityEmbedding",
+    "Generator", "Grouped", "LearnedPositions", "Linear", "Module", "MultiheadAttention",
+    "Parameter", "RotaryPositions", "Seq2Seq", "SinusoidalPositions", "TransformerDecoderLayer",
+    "TransformerEncoderLayer", "functional", "init", "shapes", "sinusoids", "summary",
 ]  # fmt: skip
+__all__ += activation.__all__
+__all__ += containers.__all__
+__all__ += conv.__all__
+__all__ += dropout.__all__
+__all__ += norm.__all__
+__all__ += pool.__all__
+__all__ += recurrent.__all__
 
 if TYPE_CHECKING:
     from minigrad.nn.generation import Generator

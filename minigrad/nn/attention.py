@@ -12,6 +12,7 @@ from minigrad.errors import DtypeError, ShapeError, StateError
 from minigrad.nn import init
 from minigrad.nn.linear import Linear
 from minigrad.nn.module import Module
+from minigrad.nn.positions import RotaryPositions
 
 
 class MultiheadAttention(Module):
@@ -30,6 +31,9 @@ class MultiheadAttention(Module):
         dropout: the probability that an attention weight is dropped in training.
         bias: whether the four projections have one.
         kdim, vdim: features of keys and values, `embed_dim` by default.
+        rotary: what turns queries and keys by their positions, with the features of a head.
+        batch_first: False for (T, B, features) in place of (B, T, features), as PyTorch has it by
+            default.
     """
 
     def __init__(
@@ -41,6 +45,9 @@ class MultiheadAttention(Module):
         kdim: int | None = None,
         vdim: int | None = None,
         dtype: str = "float32",
+        *,
+        rotary: RotaryPositions | None = None,
+        batch_first: bool = True,
     ):
         if not 0 <= dropout <= 1:
             raise ValueError(f"MultiheadAttention: dropout must be in [0, 1], got {dropout}")
@@ -53,6 +60,12 @@ class MultiheadAttention(Module):
         kdim, vdim = kdim or embed_dim, vdim or embed_dim
         packed = kdim == vdim == embed_dim
         self.num_heads, self.dropout = index(num_heads), dropout
+        if rotary is not None and rotary.features != embed_dim // self.num_heads:
+            raise ShapeError(
+                f"MultiheadAttention: rotary must have the {embed_dim // self.num_heads} features "
+                f"of a head, it has {rotary.features}"
+            )
+        self.rotary, self.batch_first = rotary, batch_first
         self.q_proj = _projection(embed_dim, embed_dim, packed, bias, dtype)
         self.k_proj = _projection(kdim, embed_dim, packed, bias, dtype)
         self.v_proj = _projection(vdim, embed_dim, packed, bias, dtype)
@@ -83,11 +96,16 @@ class MultiheadAttention(Module):
         Returns:
             (B, T, embed_dim).
         """
+        if not self.batch_first:
+            query, key, value = (ops.swapaxes(x, axis1=0, axis2=1) for x in (query, key, value))
         mask = _seen(query, key, key_padding_mask, attn_mask)
         p = self.dropout if self.training else 0.0
+        q, k = self.q_proj(query), self.k_proj(key)
+        if self.rotary is not None:
+            q, k = self.rotary(q), self.rotary(k)
         y = ops.attention(
-            self.q_proj(query),
-            self.k_proj(key),
+            q,
+            k,
             self.v_proj(value),
             mask,
             random.next_key() if p else None,
@@ -95,7 +113,8 @@ class MultiheadAttention(Module):
             causal=is_causal,
             dropout=p,
         )
-        return self.out_proj(y)
+        y = self.out_proj(y)
+        return y if self.batch_first else ops.swapaxes(y, axis1=0, axis2=1)
 
     def extra_repr(self) -> str:
         return f"num_heads={self.num_heads}, dropout={self.dropout}"

@@ -6,10 +6,10 @@ import math
 import numpy as np
 
 from minigrad import batched, ops, random
-from minigrad.autodiff import Tensor
-from minigrad.errors import ShapeError
+from minigrad.autodiff import Tensor, beside, primitive
+from minigrad.backend import array_module, modes, sample, to_numpy
+from minigrad.errors import CaptureError, GradientError, OutOfRangeError, ShapeError
 from minigrad.ops import (
-    embedding,
     gelu,
     log_softmax,
     normalize,
@@ -24,7 +24,10 @@ from minigrad.ops.activations import *
 from minigrad.ops.convs import *
 from minigrad.ops.losses import *
 from minigrad.ops.noise import drawn
+from minigrad.ops.norms import p_norm
 from minigrad.ops.pools import *
+from minigrad.sparse import SparseRows
+from minigrad.writes import wrote
 
 # -------------------------------------------------------------------------------- dropout
 
@@ -80,6 +83,30 @@ def alpha_dropout(x, p: float = 0.5, training: bool = False, *, key=None):
     return ops.subtract(ops.multiply(ops.where(kept, x, low), a), low * a * p)
 
 
+@primitive
+def _uniform_beside(xp, x, key, *, low, high):
+    """Uniform numbers, float64 in the shape of `x`."""
+    draw = functools.partial(random.uniform, key, low=low, high=high, dtype="float64")
+    return drawn(x, x.shape, batched.levels_of(x), draw)
+
+
+_uniform_beside.no_gradient()
+
+
+def rrelu(x, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False, *, key=None):
+    """`x` where it is positive, a slope times `x` elsewhere.
+
+    In training each element draws its own slope between `lower` and `upper`, else it is the middle
+    between the two. (Xu et al., "Empirical evaluation of rectified activations", arXiv 1505.00853.)
+    """
+    if not lower <= upper:
+        raise ValueError(f"rrelu: lower must be at most upper, got {lower} and {upper}")
+    if not training:
+        return ops.leaky_relu(x, negative_slope=(lower + upper) / 2)
+    u = _uniform_beside(ops.stop_gradient(x), key or random.next_key(), low=lower, high=upper)
+    return ops.where(ops.greater_equal(x, 0), x, x * ops.astype(u, dtype=x.dtype))
+
+
 def gumbel_softmax(logits, tau: float = 1.0, hard: bool = False, *, axis=-1, key=None):
     """A sample from the classes along `axis`, as weights; nearly one-hot for small `tau`.
 
@@ -92,18 +119,212 @@ def gumbel_softmax(logits, tau: float = 1.0, hard: bool = False, *, axis=-1, key
     """
     if not tau > 0:
         raise ValueError(f"gumbel_softmax: tau must be positive, got {tau}")
-    data = logits.data if type(logits) is Tensor else logits
-    draw = functools.partial(
-        random.uniform, key or random.next_key(), low=1e-300, high=1.0, dtype="float64"
-    )
-    noise = -ops.log(-ops.log(drawn(data, data.shape, batched.levels_of(data), draw)))
-    noisy = logits + ops.astype(noise, dtype=data.dtype)
+    u = _uniform_beside(ops.stop_gradient(logits), key or random.next_key(), low=1e-300, high=1.0)
+    noisy = logits + ops.astype(-ops.log(-ops.log(u)), dtype=logits.dtype)
     y = softmax(ops.divide(noisy, tau), axis=axis)
     if not hard:
         return y
     hit = ops.one_hot(ops.argmax(y, axis=axis), num_classes=y.shape[axis])
     hit = ops.astype(ops.moveaxis(hit, -1, axis), dtype=y.dtype)
     return hit - ops.stop_gradient(y) + y
+
+
+# -------------------------------------------------------------------------------- look-ups
+
+
+def embedding(
+    ids,
+    weight,
+    padding_idx: int | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
+):
+    """Rows of `weight` at `ids`: (*ids.shape, features).
+
+    Args:
+        ids: integers of any shape in [0, rows).
+        weight: (rows, features).
+        padding_idx: this row gets no gradient; negative ones count from the end.
+        max_norm: longer rows are scaled to this norm on their way out. Other than in PyTorch
+            `weight` stays as it is, and the scaling is part of the graph.
+        norm_type: the p of the norm.
+        scale_grad_by_freq: divide the gradient of each row by how often its id occurs in `ids`.
+        sparse: let `weight.grad` be `minigrad.sparse.SparseRows`, of the rows at `ids` alone. (With
+            `create_graph` it is dense all the same.)
+
+    Raises:
+        OutOfRangeError: an id is out of range; the message names its position.
+        GradientError: sparse gradients are wanted of a weight that was computed.
+        CaptureError: ... or in a step that `jit` captures.
+    """
+    if sparse:
+        _check_sparse("embedding", weight)
+        y = _sparse_rows(ids, weight, padding_idx=padding_idx)
+    else:
+        y = ops.embedding(ids, weight, padding_idx=padding_idx)
+    if max_norm is not None:
+        norms = p_norm(y, norm_type, axis=-1, keepdims=True)
+        long = norms > max_norm
+        y = y * ops.where(long, max_norm / (ops.where(long, norms, 1.0) + 1e-7), 1.0)
+    if scale_grad_by_freq:
+        ones = ops.full_like(ids, fill_value=1, dtype=y.dtype)
+        counts = ops.embedding_grad(ones, ids, rows=len(weight))
+        y = _scaled_gradient(y, 1 / ops.take(counts, ids, axis=0)[..., None])
+    return y
+
+
+def _check_sparse(name, weight):
+    if modes.get().capture is not None:
+        raise CaptureError(f"{name}: jit captures no sparse gradients; make it with sparse=False")
+    if type(weight) is Tensor and weight.edge is not None:
+        raise GradientError(
+            f"{name}: sparse gradients stop at the weight, which must be a leaf, and this one was "
+            f"computed by '{weight.edge.node.op.__name__}'; use sparse=False"
+        )
+
+
+@primitive
+def _sparse_rows(xp, ids, weight, *, padding_idx=None):
+    """As `mg.embedding`, with the gradient of `weight` as `SparseRows`."""
+    ids = ids if hasattr(ids, "dtype") else xp.asarray(ids)
+    return ops.embedding(ids, weight, padding_idx=padding_idx)
+
+
+@_sparse_rows.vjp
+def _(g, _y, ids, _weight, *, padding_idx=None):
+    rows = _weight.shape[0]
+    padding = None if padding_idx is None else padding_idx % rows
+    if type(g) is Tensor or getattr(g, "hides_a_batch_axis", False):
+        if padding is not None:
+            g = ops.where((ids == padding)[..., None], 0.0, g)
+        return None, ops.embedding_grad(g, ids, rows=rows)
+    xp = array_module(g)
+    ids = xp.asarray(ids, dtype="int64").reshape(-1)
+    g = g.reshape(len(ids), -1)
+    if padding is not None:
+        inside = ids != padding
+        ids, g = ids[inside], g[inside]
+    here, places = xp.unique(ids, return_inverse=True)
+    values = ops.embedding_grad(g, places.reshape(-1), rows=len(here))
+    return None, SparseRows(here, values, _weight.shape)
+
+
+@primitive
+def _scaled_gradient(xp, x, scale):
+    """`x` itself, whose gradient is multiplied by `scale` on the way back."""
+    return x
+
+
+_scaled_gradient.vjps(lambda g, _y, _x, scale: g * scale, lambda *_: None)
+
+
+def embedding_bag(
+    ids,
+    weight,
+    offsets=None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    mode: str = "mean",
+    sparse: bool = False,
+    per_sample_weights=None,
+    include_last_offset: bool = False,
+    padding_idx: int | None = None,
+):
+    """The sum, mean or maximum of the rows of `weight` at each bag of ids: (bags, features).
+
+    An empty bag gives zeros.
+
+    Args:
+        ids: (bags, n) integers, each row a bag; or (n,) for all bags, one after the other.
+        offsets: (bags,) where each begins in (n,) ids; the first one is 0.
+        mode: 'sum', 'mean' or 'max'. Of equal elements of a bag the first gets the gradient.
+        per_sample_weights: of the shape of `ids`: what each row is multiplied by, in mode 'sum'.
+        include_last_offset: whether `offsets` has the end of the last bag, too.
+        padding_idx: this id counts as if it were not there.
+
+    The others, and what is raised, as for `embedding`.
+    """
+    name = "embedding_bag"
+    if mode not in ("sum", "mean", "max"):
+        raise ValueError(f"{name}: mode must be 'sum', 'mean' or 'max', got {mode!r}")
+    if mode == "max" and (scale_grad_by_freq or sparse):
+        raise ValueError(f"{name}: mode 'max' has no sparse gradients and none scaled by frequency")
+    if per_sample_weights is not None:
+        if mode != "sum":
+            raise ValueError(f"{name}: per_sample_weights are for mode 'sum', not {mode!r}")
+        if per_sample_weights.shape != ids.shape:
+            raise ShapeError(
+                f"{name}: per_sample_weights must have the shape of the ids, {ids.shape}; got "
+                f"{per_sample_weights.shape}"
+            )
+    if ids.ndim == 2 and offsets is None:
+        bags, n = ids.shape
+        starts = np.arange(bags) * n
+        bag_of = beside([weight], np.repeat(np.arange(bags), n))
+    elif ids.ndim == 1 and offsets is not None:
+        starts = _starts(name, offsets, ids.shape[0], include_last_offset)
+        bags = len(starts)
+        ends = np.append(starts[1:], ids.shape[0])
+        bag_of = beside([weight], np.repeat(np.arange(bags), ends - starts))
+    else:
+        raise ShapeError(
+            f"{name}: give ids (bags, n) without offsets, or ids (n,) with offsets (bags,); got "
+            f"{ids.shape} and {'no offsets' if offsets is None else offsets.shape}"
+        )
+    ids = ops.reshape(ids, shape=(-1,))
+    rows = embedding(ids, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse)
+    inside = None
+    if padding_idx is not None:
+        inside = ids != padding_idx % len(weight)
+        rows = ops.where(inside[:, None], rows, 0.0)
+    if mode == "max":
+        return _largest_of_bags(rows, inside, starts, bags)
+    if per_sample_weights is not None:
+        rows = rows * ops.reshape(per_sample_weights, shape=(-1, 1))
+    total = ops.embedding_grad(rows, bag_of, rows=bags)
+    if mode == "sum":
+        return total
+    ones = ops.ones_like(bag_of) if inside is None else ops.astype(inside, dtype="int64")
+    counts = ops.maximum(ops.embedding_grad(ones, bag_of, rows=bags), 1)
+    return total / ops.astype(counts, dtype=total.dtype)[:, None]
+
+
+def _starts(name, offsets, n, include_last_offset) -> np.ndarray:
+    """The offsets on the host, checked; they are what decides shapes."""
+    if modes.get().capture is not None:
+        modes.get().capture.refuse("embedding_bag (for its offsets)")
+    starts = to_numpy(offsets.data if type(offsets) is Tensor else offsets).astype("int64")
+    if offsets.ndim != 1 or offsets.dtype.kind not in "iu":
+        raise ShapeError(f"{name}: offsets must be (bags,) integers, got {sample(offsets)}")
+    if include_last_offset:
+        if not len(starts) or starts[-1] != n:
+            raise ShapeError(f"{name}: the last offset must be the number of ids, {n}")
+        starts = starts[:-1]
+    if len(starts) and (starts[0] or (np.diff(starts) < 0).any() or starts[-1] > n):
+        raise OutOfRangeError(f"{name}: offsets must rise from 0 to at most {n}, got {starts}")
+    if not len(starts) and n:
+        raise ShapeError(f"{name}: there are {n} ids and no offsets")
+    return starts
+
+
+def _largest_of_bags(rows, inside, starts, bags):
+    """The largest of the rows (n, features) of each bag; zeros where there are none."""
+    n = rows.shape[0]
+    lengths = np.diff(np.append(starts, n))
+    longest = max(int(lengths.max(initial=0)), 1)
+    places = np.arange(longest)
+    there = places < lengths[:, None]
+    at = beside([rows], np.where(there, starts[:, None] + places, n))
+    low = beside([rows], np.full((1, rows.shape[1]), -math.inf, rows.dtype))
+    if inside is not None:
+        rows = ops.where(inside[:, None], rows, -math.inf)
+    padded = ops.take(ops.concatenate([rows, low]), at, axis=0)  # (bags, longest, features)
+    first = ops.argmax(padded, axis=1)
+    y = ops.take_along_axis(padded, first[:, None], axis=1)[:, 0]
+    return ops.where(y == -math.inf, 0.0, y)
 
 
 # -------------------------------------------------------------------------- normalisation
@@ -174,8 +395,8 @@ def batch_norm(
     y = ops.batch_norm(x, None, None, weight, bias, eps=eps)
     if running_mean is not None:
         new = ops.batch_norm_stats(x, running_mean, running_var, momentum=momentum)
-        _write(running_mean, new[0])
-        _write(running_var, new[1])
+        write(running_mean, new[0])
+        write(running_var, new[1])
     return y
 
 
@@ -184,12 +405,16 @@ def _check_running(name, running_mean, running_var):
         raise ValueError(f"{name}: give running_mean and running_var, or use those of x")
 
 
-def _write(target, new):
-    """Put new numbers into the array that `target` has."""
-    if type(target) is Tensor:
-        target[...] = new  # noticed by who captures, and by graphs that keep the old numbers
+def write(target, new) -> None:
+    """Put new numbers into the array that `target`, a buffer or an array, has and keeps."""
+    new = new.data if type(new) is Tensor else new
+    if type(target) is not Tensor:
+        target[...] = new
+    elif modes.get().capture is not None:
+        target.data = new  # the program puts it into the array
     else:
-        target[...] = new.data if type(new) is Tensor else new
+        target.data[...] = new
+        wrote(target.data)
 
 
 def group_norm(x, num_groups: int, weight=None, bias=None, eps: float = 1e-5):
@@ -231,7 +456,7 @@ def instance_norm(
         plain, axis = ops.stop_gradient(x), tuple(range(2, x.ndim))
         means = ops.mean(plain, axis=axis), ops.var(plain, axis=axis, correction=1)
         for old, new in zip((running_mean, running_var), means, strict=True):
-            _write(old, ops.stop_gradient(old) * (1 - momentum) + ops.mean(new, axis=0) * momentum)
+            write(old, ops.stop_gradient(old) * (1 - momentum) + ops.mean(new, axis=0) * momentum)
     return y
 
 
@@ -364,4 +589,5 @@ _OURS = ("minigrad.ops", "minigrad.nn.functional")
 __all__ = sorted(
     name for name, value in globals().items()
     if not name.startswith("_") and callable(value) and value.__module__.startswith(_OURS)
+    and name not in ("p_norm", "write")
 )  # fmt: skip

@@ -26,9 +26,10 @@ from minigrad.backend import array_module, to_numpy
 from minigrad.errors import OutOfRangeError, ShapeError
 from minigrad.nn.attention import MultiheadAttention
 from minigrad.nn.dropout import Dropout
-from minigrad.nn.embedding import Embedding, SinusoidalPositions, sinusoids
+from minigrad.nn.embedding import Embedding
 from minigrad.nn.linear import Linear
 from minigrad.nn.norm import LayerNorm
+from minigrad.nn.positions import SinusoidalPositions, sinusoids
 from minigrad.nn.transformer import (
     Decoder,
     Encoder,

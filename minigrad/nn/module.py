@@ -1,15 +1,14 @@
-"""Modules: parameters in named attributes, and what one does with all of them at once."""
+"""Modules: parameters and buffers in named attributes, and what one does with all of them."""
 
-import reprlib
-import unicodedata
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
 from minigrad.autodiff import Tensor, wrap
 from minigrad.backend import array_module, is_array, to_numpy, xp
 from minigrad.errors import StateError
+from minigrad.nn import overview
 from minigrad.writes import wrote
 
 
@@ -21,6 +20,17 @@ def Parameter(data: Any, requires_grad: bool = True) -> Tensor:
     """
     data = data.data if type(data) is Tensor else data
     return Tensor(xp().asarray(data), requires_grad, name="parameter")
+
+
+class Buffer(NamedTuple):
+    """An array that a module owns and its `forward` changes, such as running statistics.
+
+    Assigned to an attribute it becomes a Tensor there, which is saved and loaded with the
+    parameters, and which no optimizer sees. See also `Module.register_buffer`.
+    """
+
+    data: Any
+    persistent: bool = True
 
 
 _changes = [0]
@@ -35,9 +45,9 @@ class Module:
     """A function with parameters. Subclasses set attributes and define `forward`.
 
     Whatever a module holds in its attributes is found there: parameters, other modules, and lists,
-    tuples or dictionaries of them. A parameter is made with `nn.Parameter`; nothing is registered.
-    The order is that in which the attributes were set. What is held twice is listed once, under its
-    first name.
+    tuples or dictionaries of them. A parameter is made with `nn.Parameter`, state that is not
+    trained with `nn.Buffer`. The order is that in which the attributes were set. What is held twice
+    is listed once, under its first name.
 
     Calling a module turns arrays and lists of numbers into Tensors, so a module always gives
     Tensors. (Tuples reach `forward` as they are.)
@@ -45,8 +55,13 @@ class Module:
 
     training = True
     _hooks: dict[str, list[Callable]] | None = None
+    _buffers: Mapping[str, bool] = {}  # name: whether it is saved
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if type(value) is Buffer:
+            return self.register_buffer(name, *value)
+        if name in self._buffers and is_array(value):
+            value = Tensor(value)
         object.__setattr__(self, name, value)
         _changes[0] += 1
 
@@ -87,7 +102,40 @@ class Module:
         hooks.append(hook)
         return lambda: hooks.remove(hook)
 
+    def register_buffer(self, name: str, data: Any, persistent: bool = True) -> None:
+        """Set attribute `name` to a Tensor of `data`, or None, that belongs to the state.
+
+        Args:
+            data: moved to the backend in force.
+            persistent: whether `state_dict` has it.
+        """
+        if data is not None:
+            data = Tensor(xp().asarray(data.data if type(data) is Tensor else data))
+        object.__setattr__(self, "_buffers", {**self._buffers, name: persistent})
+        self.__setattr__(name, data)
+
     # -- what is inside
+
+    def modules(self) -> list["Module"]:
+        """This module and all below it, from the top down."""
+        return [m for _, m in self.named_modules()]
+
+    def named_children(self) -> Iterator[tuple[str, "Module"]]:
+        """Pairs (name, module) of the modules directly below, those in lists among them."""
+        return _children(self)
+
+    def children(self) -> list["Module"]:
+        """The modules directly below."""
+        return [m for _, m in _children(self)]
+
+    def apply(self, function: Callable[["Module"], Any]) -> Self:
+        """Call `function` with every module below, then with this one; returns itself.
+
+        For initial values: `model.apply(lambda m: ...)`.
+        """
+        for module in reversed(self.modules()):
+            function(module)
+        return self
 
     def named_modules(self) -> Iterator[tuple[str, "Module"]]:
         """Pairs (name, module): this one, named '', and all below it, from the top down."""
@@ -125,6 +173,30 @@ class Module:
             found.append(p)
         return found
 
+    def named_buffers(self) -> Iterator[tuple[str, Tensor]]:
+        """Pairs (full name, buffer), such as ('norm.running_mean', ...), each buffer once."""
+        yield from ((name, b.data) for name, b in _walk(self, "", set()) if type(b) is Buffer)
+
+    def buffers(self) -> list[Tensor]:
+        """All buffers."""
+        return [b for _, b in self.named_buffers()]
+
+    def _named_state(self) -> dict[str, Tensor]:
+        """What is saved, by full name and in order: parameters and persistent buffers."""
+        found = dict(self.named_parameters())
+        state = {}
+        for name, x in _walk(self, "", set()):
+            if type(x) is Buffer and x.persistent:
+                if name in found:
+                    raise StateError(
+                        f"{type(self).__name__}: a parameter and a buffer are called '{name}'; "
+                        f"rename an attribute or key"
+                    )
+                state[name] = x.data
+            elif type(x) is Tensor:
+                state[name] = found[name]
+        return state
+
     # -- modes
 
     def train(self, mode: bool = True) -> Self:
@@ -151,7 +223,7 @@ class Module:
     # -- state
 
     def state_dict(self, layout: str = "minigrad") -> dict[str, np.ndarray]:
-        """Copies of all parameters on the host, by full name.
+        """Copies of all parameters and persistent buffers on the host, by full name.
 
         Args:
             layout: 'torch' for the names and shapes of PyTorch where they differ from ours: an
@@ -159,21 +231,21 @@ class Module:
         """
         if layout not in ("minigrad", "torch"):
             raise ValueError(f"state_dict: layout must be 'minigrad' or 'torch', got {layout!r}")
-        state = {name: np.array(to_numpy(p.data)) for name, p in self.named_parameters()}
+        state = {name: np.array(to_numpy(p.data)) for name, p in self._named_state().items()}
         if layout == "torch":
             for prefix, module in self.named_modules():
                 module.pack_state(state, f"{prefix}." if prefix else "")
         return state
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
-        """Copy the values of `state` into the parameters of the same names.
+        """Copy the values of `state` into the parameters and buffers of the same names.
 
         Entries in PyTorch's packed layout are unpacked first. A tied parameter may stand under any
         of its names, and under several if their values are the same, as PyTorch writes it.
 
         Args:
             state: NumPy arrays, device arrays or Tensors by full name.
-            strict: every parameter must be there and nothing else. Without it, absent and
+            strict: every one of them must be there and nothing else. Without it, absent and
                 unexpected names are passed over; shapes and dtypes must fit all the same.
 
         Raises:
@@ -187,12 +259,17 @@ class Module:
                 f"{type(state).__name__}"
             )
         state = {k: v.data if type(v) is Tensor else v for k, v in state.items()}
-        wanted = dict(self.named_parameters())
+        wanted = self._named_state()
+        modules = []
         names: dict[int, list[str]] = {}  # of each parameter: every path that leads to it
         for name, inside in _walk(self, "", set(), every_path=True):
             if isinstance(inside, Module):
+                modules.append(inside)
                 inside.unpack_state(state, f"{name}." if name else "")
-            elif wanted.get(name, inside) is inside:
+                continue
+            if type(inside) is Buffer:
+                inside = inside.data
+            if wanted.get(name, inside) is inside:
                 names.setdefault(id(inside), []).append(name)
         problems = []
         if strict:
@@ -221,6 +298,11 @@ class Module:
             p = wanted[name]
             p.data[...] = array_module(p.data).asarray(value)
             wrote(p.data)
+        for module in modules:
+            module.loaded()
+
+    def loaded(self) -> None:
+        """Called after new values have been loaded into this module; for subclasses."""
 
     def pack_state(self, state: dict[str, np.ndarray], prefix: str) -> None:
         """Rewrite this module's own entries of `state` to PyTorch's layout; for subclasses."""
@@ -230,39 +312,43 @@ class Module:
 
     # -- pictures
 
-    def summary(self) -> str:
-        """A table: each parameter's name, shape, dtype, count and bytes, and the totals."""
-        rows = [("parameter", "shape", "dtype", "count", "bytes")]
-        count = size = 0
-        for name, p in self.named_parameters():
-            frozen = "" if p.requires_grad else " (frozen)"
-            rows.append(
-                (name + frozen, str(p.shape), str(p.dtype), f"{p.size:,}", f"{p.data.nbytes:,}")
-            )
-            count, size = count + p.size, size + p.data.nbytes
-        rows.append((f"total of {type(self).__name__}", "", "", f"{count:,}", f"{size:,}"))
-        widths = [max(map(_columns, column)) for column in zip(*rows, strict=True)]
+    def summary(self, input_shape: Any = None, dtype: Any = "float32") -> str:
+        """Tables of the layers' outputs and of the arrays; see `minigrad.nn.summary`."""
+        return overview.summary(self, input_shape, dtype)
 
-        def cells(row):
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True)):
-                gap = " " * (width - _columns(cell))
-                yield cell + gap if i < 3 else gap + cell
-
-        return "\n".join("  ".join(cells(row)).rstrip() for row in rows)
+    def shapes(self, input_shape: Any, dtype: Any = "float32") -> dict[str, Any]:
+        """The shape that each module below gives, without computing; see `minigrad.nn.shapes`."""
+        return overview.shapes(self, input_shape, dtype)
 
     def extra_repr(self) -> str:
         """What stands in the parentheses of this module's line in `repr`; for subclasses."""
         return ""
 
-    @reprlib.recursive_repr()  # '...' for a module that holds itself
     def __repr__(self) -> str:
-        lines = [
-            f"  ({name}): " + repr(child).replace("\n", "\n  ") for name, child in _children(self)
-        ]
-        name, extra = type(self).__name__, self.extra_repr()
-        if not lines:
-            return f"{name}({extra})"
-        return "\n".join([f"{name}(", *([f"  {extra}"] if extra else []), *lines, ")"])
+        """The tree of modules, with the arrays of each, and the count of parameters."""
+        count, size = overview.size_of(self)
+        total = f"\n{count:,} parameters, {size:,} bytes" if count else ""
+        return "\n".join(_picture(self, ())) + total
+
+
+def _picture(module: Module, above: tuple[Module, ...]) -> list[str]:
+    """The lines of a module in `repr`."""
+    name, extra = type(module).__name__, module.extra_repr()
+    arrays = [
+        f"  {k}{' (buffer)' if k in module._buffers else ''}: {overview.line_of(x)}"
+        for k, x in vars(module).items()
+        if type(x) is Tensor and (x.name is not None or k in module._buffers)
+    ]
+    lines = []
+    for part, child in _children(module):
+        if any(child is m for m in (*above, module)):
+            lines.append(f"  ({part}): ...")  # a module that holds itself
+        else:
+            first, *rest = _picture(child, (*above, module))
+            lines += [f"  ({part}): {first}", *(f"  {line}" for line in rest)]
+    if not lines:
+        return [f"{name}({extra})", *arrays]
+    return [f"{name}(", *([f"  {extra}"] if extra else []), *arrays, *lines, ")"]
 
 
 def _as_input(x: Any) -> Any:
@@ -280,11 +366,6 @@ def _holds_numbers(values: list) -> bool:
         else isinstance(v, int | float | np.number | np.bool)
         for v in values
     )
-
-
-def _columns(text: str) -> int:
-    """How many columns of a terminal `text` takes: two for each wide character, as in 日本."""
-    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
 def _kind(x: Any) -> str:
@@ -309,10 +390,11 @@ def _items(value: Any) -> Iterator[tuple[str, Any]]:
 def _walk(
     value: Any, name: str, seen: set[int], every_path: bool = False
 ) -> Iterator[tuple[str, Any]]:
-    """Modules and parameters in and below `value`, in order, with full names.
+    """Modules, parameters and buffers in and below `value`, in order, with full names.
 
-    Each once, under its first name; or with `every_path` under each name that leads to it. Among
-    the parameters are nameless tensors made with `requires_grad`, which ought to be parameters.
+    Each once, under its first name; or with `every_path` under each name that leads to it. Buffers
+    come as `Buffer(tensor, persistent)`. Among the parameters are nameless tensors made with
+    `requires_grad`, which ought to be parameters.
     """
     is_parameter = type(value) is Tensor and (
         value.name is not None or (value.requires_grad and value.is_leaf)
@@ -323,8 +405,15 @@ def _walk(
         seen.add(id(value))
         if is_parameter or isinstance(value, Module):
             yield name, value
+        buffers = value._buffers if isinstance(value, Module) else {}
         for part, inside in _items(value):
-            yield from _walk(inside, f"{name}.{part}" if name else part, seen, every_path)
+            full = f"{name}.{part}" if name else part
+            if part in buffers and type(inside) is Tensor and inside.name is None:
+                if every_path or id(inside) not in seen:
+                    seen.add(id(inside))
+                    yield full, Buffer(inside, buffers[part])
+            else:
+                yield from _walk(inside, full, seen, every_path)
         if every_path:
             seen.remove(id(value))  # met again it is another path, unless inside itself
 

@@ -3,6 +3,7 @@
 Letters: B batch, S source length, T target length, D = d_model, V vocabulary.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from minigrad import ops
@@ -11,10 +12,11 @@ from minigrad.errors import ShapeError
 from minigrad.nn import init
 from minigrad.nn.attention import MultiheadAttention
 from minigrad.nn.dropout import Dropout
-from minigrad.nn.embedding import Embedding, SinusoidalPositions, as_ids
+from minigrad.nn.embedding import Embedding, as_ids
 from minigrad.nn.linear import Linear
 from minigrad.nn.module import Module
 from minigrad.nn.norm import LayerNorm
+from minigrad.nn.positions import RotaryPositions, SinusoidalPositions
 
 ACTIVATIONS = {"relu": ops.relu, "gelu": ops.gelu}
 
@@ -22,20 +24,21 @@ ACTIVATIONS = {"relu": ops.relu, "gelu": ops.gelu}
 class _Layer(Module):
     """What encoder and decoder layers share: residual branches and the feed-forward network."""
 
-    def __init__(self, d_model, dim_feedforward, dropout, activation, norm_first, dtype):
-        if activation not in ACTIVATIONS:
+    def __init__(self, d_model, dim_feedforward, dropout, activation, norm_first, dtype, bias):
+        if not callable(activation) and activation not in ACTIVATIONS:
             raise ValueError(
-                f"{type(self).__name__}: activation must be one of {sorted(ACTIVATIONS)}, got "
-                f"{activation!r}"
+                f"{type(self).__name__}: activation must be one of {sorted(ACTIVATIONS)} or a "
+                f"function, got {activation!r}"
             )
         self.activation, self.norm_first = activation, norm_first
-        self.linear1 = Linear(d_model, dim_feedforward, dtype=dtype)
-        self.linear2 = Linear(dim_feedforward, d_model, dtype=dtype)
+        self.linear1 = Linear(d_model, dim_feedforward, bias, dtype)
+        self.linear2 = Linear(dim_feedforward, d_model, bias, dtype)
         self.dropout = Dropout(dropout)
 
     def _feed_forward(self, x):
         """Position by position: (B, T, D) -> (B, T, dim_feedforward) -> (B, T, D)."""
-        return self.linear2(self.dropout(ACTIVATIONS[self.activation](self.linear1(x))))
+        activation = ACTIVATIONS.get(self.activation, self.activation)
+        return self.linear2(self.dropout(activation(self.linear1(x))))
 
     def _residual(self, x, norm, branch):
         """`x` plus a branch of it; the norm stands before the branch, or after the sum."""
@@ -52,9 +55,13 @@ class TransformerEncoderLayer(_Layer):
         nhead: heads of the attention.
         dim_feedforward: features between the two linear layers.
         dropout: in training, on attention weights, on the inner features and on both branches.
-        activation: 'relu' or 'gelu'.
+        activation: 'relu', 'gelu' or a function.
         norm_first: Pre-LN (Xiong et al., arXiv 2002.04745), our default; False for Post-LN, which
             is PyTorch's.
+        layer_norm_eps: of the norms.
+        bias: whether linear layers and norms have one.
+        batch_first: False for (S, B, D) in place of (B, S, D), as PyTorch has it by default.
+        rotary: what turns queries and keys of the self-attention by their positions.
     """
 
     def __init__(
@@ -63,18 +70,39 @@ class TransformerEncoderLayer(_Layer):
         nhead: int,
         dim_feedforward: int = 2048,
         dropout: float = 0.1,
-        activation: str = "relu",
+        activation: str | Callable = "relu",
         norm_first: bool = True,
         dtype: str = "float32",
+        *,
+        layer_norm_eps: float = 1e-5,
+        bias: bool = True,
+        batch_first: bool = True,
+        rotary: RotaryPositions | None = None,
     ):
-        self.self_attn = MultiheadAttention(d_model, nhead, dropout, dtype=dtype)
-        super().__init__(d_model, dim_feedforward, dropout, activation, norm_first, dtype)
-        self.norm1 = LayerNorm(d_model, dtype=dtype)
-        self.norm2 = LayerNorm(d_model, dtype=dtype)
+        shared: dict[str, Any] = {"bias": bias, "dtype": dtype, "batch_first": batch_first}
+        self.self_attn = MultiheadAttention(d_model, nhead, dropout, rotary=rotary, **shared)
+        super().__init__(d_model, dim_feedforward, dropout, activation, norm_first, dtype, bias)
+        self.norm1 = LayerNorm(d_model, layer_norm_eps, bias=bias, dtype=dtype)
+        self.norm2 = LayerNorm(d_model, layer_norm_eps, bias=bias, dtype=dtype)
 
-    def forward(self, src: Tensor, src_key_padding_mask: Any = None) -> Tensor:
-        """src: (B, S, D), mask (B, S) True at padding -> (B, S, D)."""
-        x = self._residual(src, self.norm1, lambda x: self.self_attn(x, x, x, src_key_padding_mask))
+    def forward(
+        self,
+        src: Tensor,
+        src_key_padding_mask: Any = None,
+        src_mask: Any = None,
+        is_causal: bool = False,
+    ) -> Tensor:
+        """src: (B, S, D), mask (B, S) True at padding -> (B, S, D).
+
+        Args:
+            src_mask: (S, S), True where a position must not see another; or floats to add.
+            is_causal: position i sees 0..i only.
+        """
+        x = self._residual(
+            src,
+            self.norm1,
+            lambda x: self.self_attn(x, x, x, src_key_padding_mask, src_mask, is_causal),
+        )
         return self._residual(x, self.norm2, self._feed_forward)
 
 
@@ -90,16 +118,22 @@ class TransformerDecoderLayer(_Layer):
         nhead: int,
         dim_feedforward: int = 2048,
         dropout: float = 0.1,
-        activation: str = "relu",
+        activation: str | Callable = "relu",
         norm_first: bool = True,
         dtype: str = "float32",
+        *,
+        layer_norm_eps: float = 1e-5,
+        bias: bool = True,
+        batch_first: bool = True,
+        rotary: RotaryPositions | None = None,
     ):
-        self.self_attn = MultiheadAttention(d_model, nhead, dropout, dtype=dtype)
-        self.multihead_attn = MultiheadAttention(d_model, nhead, dropout, dtype=dtype)
-        super().__init__(d_model, dim_feedforward, dropout, activation, norm_first, dtype)
-        self.norm1 = LayerNorm(d_model, dtype=dtype)
-        self.norm2 = LayerNorm(d_model, dtype=dtype)
-        self.norm3 = LayerNorm(d_model, dtype=dtype)
+        shared: dict[str, Any] = {"bias": bias, "dtype": dtype, "batch_first": batch_first}
+        self.self_attn = MultiheadAttention(d_model, nhead, dropout, rotary=rotary, **shared)
+        self.multihead_attn = MultiheadAttention(d_model, nhead, dropout, **shared)
+        super().__init__(d_model, dim_feedforward, dropout, activation, norm_first, dtype, bias)
+        self.norm1 = LayerNorm(d_model, layer_norm_eps, bias=bias, dtype=dtype)
+        self.norm2 = LayerNorm(d_model, layer_norm_eps, bias=bias, dtype=dtype)
+        self.norm3 = LayerNorm(d_model, layer_norm_eps, bias=bias, dtype=dtype)
 
     def forward(
         self,
@@ -128,11 +162,12 @@ class Encoder(Module):
     def __init__(
         self, vocab_size: int, d_model: int, num_layers: int, padding_idx: int, **layer: Any
     ):
-        self.embed = Embedding(vocab_size, d_model, padding_idx, layer.get("dtype", "float32"))
+        dtype = layer.get("dtype", "float32")
+        self.embed = Embedding(vocab_size, d_model, padding_idx, dtype=dtype)
         self.positions = SinusoidalPositions()
         self.dropout = Dropout(layer["dropout"])
         self.layers = [TransformerEncoderLayer(d_model, **layer) for _ in range(num_layers)]
-        self.norm = LayerNorm(d_model, dtype=layer.get("dtype", "float32"))
+        self.norm = LayerNorm(d_model, dtype=dtype)
 
     def forward(self, src: Tensor, src_padding: Any = None) -> Tensor:
         """src: (B, S) ids, src_padding (B, S) True at padding -> (B, S, D)."""
@@ -149,7 +184,7 @@ class Decoder(Module):
         self, vocab_size: int, d_model: int, num_layers: int, padding_idx: int, **layer: Any
     ):
         dtype = layer.get("dtype", "float32")
-        self.embed = Embedding(vocab_size, d_model, padding_idx, dtype)
+        self.embed = Embedding(vocab_size, d_model, padding_idx, dtype=dtype)
         self.positions = SinusoidalPositions()
         self.dropout = Dropout(layer["dropout"])
         self.layers = [TransformerDecoderLayer(d_model, **layer) for _ in range(num_layers)]

@@ -12,6 +12,7 @@ import math
 
 import numpy as np
 
+from minigrad.abstract import Abstract
 from minigrad.autodiff import Tensor, op, primitive
 from minigrad.backend import array_module, is_array, sample
 from minigrad.batched import Batched
@@ -558,6 +559,8 @@ def logit(xp, x, *, eps=None):
 
 def _special(xp, name, x):
     """SciPy's special function of that name, in the dtype of `x`."""
+    if type(x) is Abstract:
+        return x
     if type(x) is Batched:
         return Batched(_special(array_module(x.value), name, x.value), x.level)
     if xp is np:

@@ -1,13 +1,16 @@
-"""Adam."""
+"""Adam and AdamW."""
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from minigrad import kernels
-from minigrad.optim.optimizer import Flat, Optimizer, runs
+from minigrad.errors import CaptureError
+from minigrad.optim.flat import Flat
+from minigrad.optim.naming import Parameters
+from minigrad.optim.optimizer import Optimizer, Segments, Setting, flush
 
 
 class Adam(Optimizer):
@@ -17,104 +20,142 @@ class Adam(Optimizer):
     own step count, so one that sat out does not have its bias corrected too little.
 
     Args:
-        parameters: a Module, a mapping of names, `model.parameters()`, or pairs (name, parameter).
-        lr: the learning rate; may be changed between steps.
+        parameters: a Module, a mapping of names, `model.parameters()`, or pairs (name, parameter);
+            or groups, see `Optimizer`.
+        lr: the learning rate, or a function of the step; may be changed between steps.
         betas: how much of the two running means stays at each step.
         eps: added to the denominator.
         weight_decay: this much of the weight is added to its gradient.
+        amsgrad: divide by the largest mean of squares so far (Reddi et al., arXiv 1904.09237).
+        maximize: climb.
     """
 
-    moments = ("exp_avg", "exp_avg_sq")
+    slots = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
+    kernel = "adam_variant_step"
+    decoupled = False
+
+    betas, eps, weight_decay = Setting(), Setting(), Setting()
 
     def __init__(
         self,
-        parameters,
-        lr: float = 1e-3,
+        parameters: Parameters,
+        lr: Any = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
     ):
-        rates = (lr, eps, weight_decay)
-        if not (all(0 <= r < math.inf for r in rates) and all(0 <= b < 1 for b in betas)):
-            raise ValueError(
-                f"Adam: lr, eps and weight_decay must be finite and not negative, and betas in "
-                f"[0, 1); got {lr=}, {eps=}, {weight_decay=}, {betas=}"
-            )
-        super().__init__(parameters)
-        self.lr, self.betas, self.eps, self.weight_decay = lr, betas, eps, weight_decay
+        super().__init__(
+            parameters,
+            lr=lr,
+            betas=betas,
+            eps=eps,
+            weight_decay=weight_decay,
+            amsgrad=amsgrad,
+            maximize=maximize,
+        )
 
-    def options(self) -> dict[str, float]:
-        """What one step is told, as it is now."""
-        # float(): a learning rate from a schedule may be a NumPy scalar, which would lift float32.
-        return {
-            "lr": float(self.lr),
-            "beta1": float(self.betas[0]),
-            "beta2": float(self.betas[1]),
-            "eps": float(self.eps),
-            "weight_decay": float(self.weight_decay),
-        }
+    @classmethod
+    def keras(cls, parameters: Parameters, lr: Any = 1e-3, **options: Any) -> Self:
+        """With the eps of Keras and of the JAX examples, 1e-7.
+
+        Keras itself adds it before the correction of the bias, to a root that is smaller in the
+        first steps; where gradients are much larger than 1e-7 that makes no difference.
+        """
+        return cls(parameters, lr, **{"eps": 1e-7, **options})
+
+    def moments(self, group):
+        return self.slots if group["amsgrad"] else self.slots[:2]
+
+    def options(self, flat: Flat) -> dict[str, Any]:
+        return {**super().options(flat), "decoupled": self.decoupled}
 
     def captured(
         self, flat: Flat, present: Callable[[], np.ndarray]
     ) -> tuple[Any, Callable[[], None]]:
-        if flat.xp is not np or flat.weights.dtype.itemsize < 4 or not kernels.in_use():
+        native = flat.xp is np and flat.weights.dtype.itemsize >= 4 and kernels.in_use()
+        if not native or flat.group["amsgrad"] or flat.group["maximize"]:
             return super().captured(flat, present)
         from minigrad.kernels import machine  # imports Numba: only for who captures
         from minigrad.programs import Instruction
 
+        count, segments, numbers = self._counter(flat), Segments(flat), np.zeros(7)
         buffers = flat.weights, flat.gradients, *flat.moments.values()
-        segments = np.zeros((3, len(flat.starts)), np.int64)  # start, stop and step of each
-        numbers = np.zeros(7)
+        words = [*(b.ctypes.data for b in buffers), flat.weights.size]
+        words += [*segments.words, numbers.ctypes.data]
 
         def prepare() -> None:
+            count()
             here = present()
             flat.steps[here] += 1
-            starts, stops, steps = flat.starts[here], flat.stops[here], flat.steps[here]
-            # Neighbours that have taken as many steps are one segment.
-            cut = np.flatnonzero((starts[1:] != stops[:-1]) | (steps[1:] != steps[:-1])) + 1
-            count = len(cut) + 1 if len(here) else 0
-            segments[:, :count] = starts[[0, *cut]], stops[[*(cut - 1), -1]], steps[[0, *cut]]
-            lr, beta1, beta2, eps, weight_decay = self.options().values()
-            numbers[:] = lr, beta1, beta2, eps, 1.0, weight_decay, count
+            o = self.options(flat)
+            if o["maximize"]:
+                raise CaptureError("jit: Adam's `maximize` was changed; make another jit")
+            shrink, l2 = 1.0, o["weight_decay"]
+            if o["decoupled"]:
+                shrink, l2 = 1 - o["lr"] * l2, 0.0
+            numbers[:6] = o["lr"], o["beta1"], o["beta2"], o["eps"], shrink, l2
+            numbers[6] = segments.find(here)
 
-        words = [*(b.ctypes.data for b in buffers), flat.weights.size]
-        words += [*(row.ctypes.data for row in segments), numbers.ctypes.data]
         handler = machine.adam(flat.weights.dtype)
         return Instruction("adam", handler, words, work=12 * flat.weights.size), prepare
 
-    def update(self, flat: Flat, present: np.ndarray) -> None:
-        m, v = flat.moments.values()
-        options = self.options()
-        if flat.xp is np and (kernel := kernels.find("adam_step")) is not None:
-            done = kernel(
-                flat.weights,
-                flat.gradients,
-                m,
-                v,
-                flat.starts[present],
-                flat.stops[present],
-                flat.steps[present],
-                decoupled=False,
-                **options,
-            )
-            if done is not NotImplemented:
+    def change(self, flat: Flat, present: np.ndarray) -> None:
+        o = self.options(flat)
+        plain = not (o.pop("amsgrad") or o.pop("maximize"))
+        if flat.xp is np and plain and (kernel := kernels.find("adam_step")) is not None:
+            segments = flat.starts[present], flat.stops[present], flat.steps[present]
+            buffers = flat.weights, flat.gradients, *flat.moments.values()
+            if kernel(*buffers, *segments, **o) is not NotImplemented:
                 return
-        for stretch, step in runs(flat, present):
-            arrays = (a[stretch] for a in (flat.weights, flat.gradients, m, v))
-            adam_step(flat.xp, *arrays, step, **options)
+        super().change(flat, present)
+
+    @staticmethod
+    def formula(xp, w, g, m, v, largest, step, *, amsgrad, maximize, **options) -> None:
+        adam_step(xp, w, -g if maximize else g, m, v, step, **options, largest=largest)
 
 
-def adam_step(xp, w, g, m, v, step, *, lr, beta1, beta2, eps, weight_decay) -> None:
-    """One step, number `step` from 1, in place on weights `w` and moments `m` and `v`."""
-    tiny = float(np.finfo(w.dtype).tiny)
-    if weight_decay:
+class AdamW(Adam):
+    """Adam whose weights shrink by `lr * weight_decay` of themselves, apart from the gradients.
+
+    (Loshchilov and Hutter, arXiv 1711.05101.) Arguments as for Adam.
+    """
+
+    decoupled = True
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        lr: Any = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+    ):
+        super().__init__(parameters, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)
+
+
+def adam_step(
+    xp, w, g, m, v, step, *, lr, beta1, beta2, eps, weight_decay, decoupled=False, largest=None
+) -> None:
+    """One step, number `step` from 1, in place on weights `w` and moments `m` and `v`.
+
+    And on the `largest` values of `v` so far, for AMSGrad.
+    """
+    if weight_decay and decoupled:
+        w *= 1 - lr * weight_decay
+    elif weight_decay:
         g = g + weight_decay * w
     m *= beta1
     m += (1 - beta1) * g
     v *= beta2
     v += (1 - beta2) * g * g
-    # An element that gets zeros decays into denormal numbers after some 830 steps, which are slow.
-    for moment in (m, v):
-        moment *= xp.abs(moment) >= tiny
+    flush(xp, m, v)
+    if largest is not None:
+        largest[...] = v = xp.maximum(largest, v)
     denominator = xp.sqrt(v) / math.sqrt(1 - beta2**step) + eps
     w -= (lr / (1 - beta1**step)) * m / denominator

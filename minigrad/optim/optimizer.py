@@ -1,79 +1,42 @@
-"""What optimizers share: named parameters in flat buffers, and state under the same names."""
+"""What optimizers share: named parameters in groups, and state under the same names."""
 
 import math
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import pairwise
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Self
 
 import numpy as np
 
-from minigrad.autodiff import Tensor, as_array
+from minigrad import kernels
+from minigrad.autodiff import Tensor
 from minigrad.backend import array_module, modes, sample, to_numpy
-from minigrad.errors import ShapeError, StateError
-from minigrad.nn import Module
+from minigrad.errors import CaptureError, StateError
+from minigrad.optim.flat import Flat, Shape, rows_in, runs
+from minigrad.optim.naming import Parameters, groups_of, named
 from minigrad.writes import wrote
 
-Parameters = Module | Mapping[str, Tensor] | Iterable[Tensor | tuple[str, Tensor]] | Tensor
 
+class Setting:
+    """An option of an optimizer as its attribute: read from its groups, set in all of them."""
 
-class Flat:
-    """Parameters of one dtype and device laid end to end in one array.
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
 
-    Each parameter's `.data` becomes a view into `weights`, so that one pass over one buffer updates
-    them all, and reading a parameter costs nothing.
+    def __get__(self, optimizer: Any, owner: type | None = None) -> Any:
+        if optimizer is None:
+            return self
+        found = [group[self.name] for group in optimizer.param_groups]
+        if any(x != found[0] for x in found):
+            raise StateError(
+                f"{type(optimizer).__name__}.{self.name}: the groups of parameters have different "
+                f"ones, {found}; read them from param_groups"
+            )
+        return found[0]
 
-    Attributes:
-        weights: the buffer of all parameters.
-        gradients: a buffer of the same layout, filled before each step.
-        moments: as many such buffers, of zeros, as the optimizer keeps.
-        starts, stops: where each parameter lies.
-        steps: (parameters,) how many steps each has taken.
-    """
-
-    def __init__(self, parameters: dict[str, Tensor], moments: Iterable[str]):
-        self.parameters = parameters
-        tensors = list(parameters.values())
-        ends = np.cumsum([0, *(p.size for p in tensors)])
-        self.starts, self.stops = ends[:-1], ends[1:]
-        self.steps = np.zeros(len(tensors), np.int64)
-        xp = self.xp = array_module(tensors[0].data)
-        dtype = tensors[0].dtype
-        self.weights = xp.empty(int(ends[-1]), dtype)
-        self.gradients = xp.empty(int(ends[-1]), dtype)
-        self.moments = {name: xp.zeros(int(ends[-1]), dtype) for name in moments}
-        self.views = [self.view(self.weights, i) for i in range(len(tensors))]
-        self.adopt()
-
-    def view(self, buffer: Any, i: int) -> Any:
-        """The part of a buffer that belongs to parameter `i`, in its shape."""
-        shape = list(self.parameters.values())[i].shape
-        return buffer[self.starts[i] : self.stops[i]].reshape(shape)
-
-    def adopt(self) -> None:
-        """Take in parameters whose `.data` is not the view here: at first, or once replaced."""
-        for (name, p), view in zip(self.parameters.items(), self.views, strict=True):
-            if p.data is not view:
-                if p.shape != view.shape:
-                    raise ShapeError(
-                        f"optimizer: the data of '{name}' was replaced by an array of shape "
-                        f"{p.shape}, it must stay {view.shape}; make another optimizer"
-                    )
-                view[...] = p.data
-                p.data = view
-
-    def collect(self, gradients: Mapping[str, Any]) -> np.ndarray:
-        """Copy the gradients that are not None into the buffer; the places of those parameters."""
-        present = []
-        for i, (name, p) in enumerate(self.parameters.items()):
-            g = gradients[name]
-            if g is not None:
-                g = as_array(g)
-                if g.shape != p.shape:
-                    raise ShapeError(f"the gradient of '{name}' must be {p.shape}, got {g.shape}")
-                self.gradients[self.starts[i] : self.stops[i]] = g.reshape(-1)
-                present.append(i)
-        return np.array(present, np.int64)
+    def __set__(self, optimizer: Any, value: Any) -> None:
+        for group in optimizer.param_groups:
+            optimizer.check({**optimizer.settings(group), self.name: value})
+        for group in optimizer.param_groups:
+            group[self.name] = value
 
 
 class Optimizer:
@@ -82,22 +45,161 @@ class Optimizer:
     A parameter whose gradient is absent (None) is left alone: its value, its state and its step
     count stay as they are, to the bit. A gradient of zeros is not absent.
 
+    Every number among the options may be a function of the step: `lr=lambda t: 0.1 * 0.99**t`, or a
+    schedule of `minigrad.optim.schedules`. Steps count from 0, the first update has number 0, and
+    are part of the state: who resumes goes on where it was.
+
+    An optimizer that is made over parameters of an earlier one takes them over; the earlier one
+    says so at its next step.
+
     Args:
         parameters: a Module, a mapping of name to parameter, the list from `parameters()`, or pairs
-            (name, parameter).
+            (name, parameter). Or a list of groups with options of their own, as in
+            `[{"params": encoder, "name": "encoder", "lr": 1e-4}, {"params": head}]`, where a
+            group's name, if it has one, goes before those of its parameters.
+        defaults: the options of groups that do not have their own.
+
+    Attributes:
+        parameters: by name.
+        param_groups: dictionaries with 'params' and the options, which may be changed between
+            steps; an attribute such as `lr` stands for that of all groups.
 
     Raises:
-        StateError: there are no parameters, one has no name, or two have the same one.
+        StateError: there are no parameters, one has no name, two have the same one.
+        ValueError: an option is out of its range.
     """
 
-    moments: tuple[str, ...] = ()
+    slots: tuple[str, ...] = ()  # names of the moments, in the order in which formulas take them
+    kernel = ""  # in minigrad.kernels.updates
+    formula: Callable[..., None]
 
-    def __init__(self, parameters: Parameters):
-        self.parameters = _named(parameters)
-        kinds: dict[Any, dict[str, Tensor]] = {}
-        for name, p in self.parameters.items():
-            kinds.setdefault((array_module(p.data), p.dtype), {})[name] = p
-        self.flats = [Flat(group, self.moments) for group in kinds.values()]
+    lr = Setting()
+
+    def __init__(self, parameters: Parameters, **defaults: Any):
+        self.defaults = defaults
+        self.parameters: dict[str, Tensor] = {}
+        self.param_groups: list[dict[str, Any]] = []
+        self.flats: list[Flat] = []
+        self._leader: Flat | None = None
+        self._add(groups_of(parameters))
+
+    def add_param_group(self, group: dict[str, Any]) -> None:
+        """One more group of parameters; its state starts from zero."""
+        self._add(groups_of([group]))
+
+    def _add(self, groups: list[dict[str, Any]]) -> None:
+        pairs = [pair for group in groups for pair in group["params"]]
+        everything = named([*self.parameters.items(), *pairs])
+        names = {id(p): name for name, p in everything.items()}
+        for group in groups:
+            if unknown := group.keys() - self.defaults.keys() - {"params", "name"}:
+                raise StateError(
+                    f"{type(self).__name__}: a group of parameters has the options "
+                    f"{sorted(unknown)}; there are {', '.join(self.defaults)}"
+                )
+            self.check({**self.defaults, **self.settings(group)})
+        count = self.step_count
+        for group in groups:
+            tensors = [p for _, p in group["params"]]
+            group = {**self.defaults, **group, "params": tensors}
+            self.param_groups.append(group)
+            kinds: dict[Any, dict[str, Tensor]] = {}
+            for p in tensors:
+                kinds.setdefault((array_module(p.data), p.dtype), {})[names[id(p)]] = p
+            for kind in kinds.values():
+                moments = {m: self._shape_of(m) for m in self.moments(group)}
+                flat = Flat(kind, moments, group, type(self).__name__)
+                flat.steps[-1] = count
+                self.prepare(flat)
+                self.flats.append(flat)
+        self.parameters = everything
+
+    def _shape_of(self, moment: str) -> Callable[[Shape], Shape | None]:
+        return lambda shape: self.moment_shape(moment, shape)
+
+    # -- for subclasses
+
+    def moments(self, group: Mapping[str, Any]) -> tuple[str, ...]:
+        """Those of `slots` that are kept with these options."""
+        return self.slots
+
+    def moment_shape(self, moment: str, shape: Shape) -> Shape | None:
+        """The shape of a moment of a parameter of this shape; None if it has none."""
+        return shape
+
+    def prepare(self, flat: Flat) -> None:
+        """Give moments the values that they start with, where those are not zeros."""
+
+    def check(self, options: Mapping[str, Any]) -> None:
+        """Raise ValueError if an option is out of its range."""
+        plain = {k: v for k, v in options.items() if not (v is None or callable(v))}
+        rates = {k: v for k, v in plain.items() if not isinstance(v, bool | tuple | list)}
+        betas = plain.get("betas", (0.0, 0.0))
+        fine = all(_number(r) and 0 <= r < math.inf for r in rates.values())
+        fine = fine and len(betas) == 2 and all(_number(b) and 0 <= b < 1 for b in betas)
+        if not fine:
+            *most, last = rates
+            and_betas = ", and betas in [0, 1)" if "betas" in plain else ""
+            got = ", ".join(f"{k}={v!r}" for k, v in plain.items())
+            raise ValueError(
+                f"{type(self).__name__}: {', '.join(most)} and {last} must be finite and not "
+                f"negative{and_betas}; got {got}"
+            )
+
+    def rows_of(self, flat: Flat, name: str, g: Any) -> Any:
+        """A sparse gradient as this optimizer takes it: as it is, or dense."""
+        raise StateError(
+            f"{type(self).__name__}: the gradient of '{name}' is sparse, of {len(g.rows)} rows; "
+            f"use SparseAdam, SGD or Adagrad for it, or nn.Embedding(..., sparse=False)"
+        )
+
+    # -- options
+
+    def settings(self, group: Mapping[str, Any]) -> dict[str, Any]:
+        """The options of a group without its parameters."""
+        return {k: group[k] for k in self.defaults if k in group}
+
+    def options(self, flat: Flat) -> dict[str, Any]:
+        """What the present step is told, as it is now."""
+        if flat.moments.keys() != set(self.moments(flat.group)):
+            raise StateError(
+                f"{type(self).__name__}: the options were changed so that it keeps "
+                f"{list(self.moments(flat.group))}, and it was made to keep "
+                f"{list(flat.moments)}; make another optimizer"
+            )
+        return self._at(flat.group, max(int(flat.steps[-1]) - 1, 0))
+
+    def _at(self, group: Mapping[str, Any], step: int) -> dict[str, Any]:
+        """The options of a group at a step, betas one by one."""
+        found: dict[str, Any] = {}
+        for name in self.defaults:
+            value = group[name]
+            if callable(value):
+                value = value(step)
+            # float(): a learning rate may be a NumPy scalar, which would lift float32.
+            if name == "betas":
+                found["beta1"], found["beta2"] = (float(b) for b in value)
+            elif value is None or isinstance(value, bool | tuple | list | str):
+                found[name] = value
+            else:
+                found[name] = float(value)
+        if not 0 <= found["lr"] < math.inf:
+            raise ValueError(
+                f"{type(self).__name__}: lr must be finite and not negative, and is "
+                f"{found['lr']} at step {step}"
+            )
+        return found
+
+    @property
+    def step_count(self) -> int:
+        """How many updates have been made: the number, from 0, of the next one."""
+        return int(self.flats[0].steps[-1]) if self.flats else 0
+
+    def learning_rates(self) -> list[float]:
+        """The learning rate of each group in the next update."""
+        return [self._at(group, self.step_count)["lr"] for group in self.param_groups]
+
+    # -- steps
 
     def step(self, gradients: Mapping[str, Any] | None = None) -> None:
         """One update.
@@ -118,16 +220,110 @@ class Optimizer:
                 f"{sorted(gradients.keys() ^ self.parameters.keys())}"
             )
         if (capture := modes.get().capture) is not None:
+            if names := [n for n, g in gradients.items() if rows_in(g) is not None]:
+                raise CaptureError(
+                    f"jit: the gradient of '{names[0]}' is sparse, of other rows in every call; "
+                    f"leave out jit, or make it dense with nn.Embedding(..., sparse=False)"
+                )
             capture.updated(self, gradients)
+            with_gradients = (
+                f for f in self.flats if any(gradients[n] is not None for n in f.parameters)
+            )
+            self._leader = next(with_gradients, None)
         for flat in self.flats:
             flat.adopt()
-            present = flat.collect(gradients)
+        found = [flat.collect(gradients, self.rows_of) for flat in self.flats]
+        if any(len(present) or sparse for present, sparse in found):
+            self._count()
+        for flat, (present, sparse) in zip(self.flats, found, strict=True):
             if len(present):
                 flat.steps[present] += 1
-                self.update(flat, present)
+                self.change(flat, present)
                 for neighbours in np.split(present, np.flatnonzero(np.diff(present) != 1) + 1):
                     start, stop = flat.starts[neighbours[0]], flat.stops[neighbours[-1]]
                     wrote(flat.weights[start:stop])
+            for i, g in sparse.items():
+                flat.steps[i] += 1
+                self.change_rows(flat, i, g)
+                wrote(flat.views[i])
+
+    def apply_gradients(self, grads_and_params: Iterable[tuple[Any, Tensor]]) -> None:
+        """One update by pairs (gradient, parameter), as in Keras; for the others there is none."""
+        names = {id(p): name for name, p in self.parameters.items()}
+        gradients: dict[str, Any] = dict.fromkeys(self.parameters)
+        given: set[str] = set()
+        for g, p in grads_and_params:
+            name = names.get(id(p))
+            if name is None or name in given:
+                what = "twice" if name else "and is not among the parameters of this optimizer"
+                raise StateError(
+                    f"apply_gradients: '{name or getattr(p, 'name', None)}' was given {what}"
+                )
+            given.add(name)
+            gradients[name] = g
+        self.step(gradients)
+
+    def apply(
+        self, gradients: Sequence[Any] | Mapping[str, Any], params: Iterable[Tensor] | None = None
+    ) -> None:
+        """One update by gradients in the order of `params`, by default that of the parameters."""
+        if isinstance(gradients, Mapping):
+            return self.step(gradients)
+        gradients = list(gradients)
+        owned = list(self.parameters.values() if params is None else params)
+        if len(gradients) != len(owned):
+            raise StateError(
+                f"apply: {len(gradients)} gradients for {len(owned)} parameters; give one (or "
+                f"None) each"
+            )
+        self.apply_gradients(zip(gradients, owned, strict=True))
+
+    def update(self, model: Any, gradients: Any = None) -> None:
+        """One update by what `mg.grad` gives for `model`: `update(model, gradients)`.
+
+        Also `update(gradients)`, by the names of this optimizer's parameters or in their order.
+        """
+        if gradients is None:
+            return self.apply(model)
+        inside = dict(model.named_parameters())
+        if unknown := gradients.keys() - inside.keys():
+            raise StateError(
+                f"update: the model has no parameters called {sorted(unknown)}; it has "
+                f"{', '.join(inside)}"
+            )
+        self.apply_gradients((g, inside[n]) for n, g in gradients.items() if g is not None)
+
+    def _count(self) -> None:
+        """Note that an update is made: in every flat, so that whoever copies one has it."""
+        for flat in self.flats:
+            flat.steps[-1] += 1
+
+    def change(self, flat: Flat, present: np.ndarray) -> None:
+        """Change the weights of `present` parameters by `flat.gradients`."""
+        options = self.options(flat)
+        moments = [flat.moments.get(name) for name in self.slots]
+        if flat.xp is np and self.kernel and (kernel := kernels.find(self.kernel)) is not None:
+            segments = flat.starts[present], flat.stops[present], flat.steps[present]
+            numbers = [float(x) for x in options.values()]
+            if kernel(flat.weights, flat.gradients, moments, *segments, numbers) is None:
+                return
+        for stretch, step in runs(flat, present):
+            w, g = flat.weights[stretch], flat.gradients[stretch]
+            parts = (None if m is None else m[stretch] for m in moments)
+            self.formula(flat.xp, w, g, *parts, step, **options)
+
+    def change_rows(self, flat: Flat, i: int, g: Any) -> None:
+        """Change the rows of parameter `i` that a sparse gradient has; no other is touched."""
+        here = [flat.moment(m, i) if m in flat.moments else None for m in self.slots]
+        views = [flat.views[i], *here]
+        w, *parts = [None if v is None else v[g.rows] for v in views]
+        values = g.values.astype(flat.weights.dtype)
+        self.formula(flat.xp, w, values, *parts, int(flat.steps[i]), **self.options(flat))
+        for view, part in zip(views, (w, *parts), strict=True):
+            if view is not None:
+                view[g.rows] = part
+
+    # -- in programs
 
     def captured(
         self, flat: Flat, present: Callable[[], np.ndarray]
@@ -136,19 +332,41 @@ class Optimizer:
 
         `present()` gives the places of the parameters that have gradients in the run to come.
         """
-
-        def update() -> None:
-            here = present()
-            flat.steps[here] += 1
-            self.update(flat, here)
-
         from minigrad.programs import Instruction  # for who captures
 
-        return Instruction(type(self).__name__, function=update), lambda: None
+        count = self._counter(flat)
+        native = flat.xp is np and flat.weights.dtype.itemsize >= 4 and kernels.in_use()
+        if not (native and self.kernel):
 
-    def update(self, flat: Flat, present: np.ndarray) -> None:
-        """Change the weights of `present` parameters by `flat.gradients`; for subclasses."""
-        raise NotImplementedError
+            def update() -> None:
+                here = present()
+                flat.steps[here] += 1
+                self.change(flat, here)
+
+            return Instruction(type(self).__name__, function=update), count
+
+        from minigrad.kernels import updates  # imports Numba: only for who captures
+
+        segments, numbers = Segments(flat), np.zeros(16)
+        moments = [flat.moments.get(name) for name in self.slots]
+        words = updates.words(self.kernel, flat.weights, flat.gradients, moments)
+        words += [*segments.words, numbers.ctypes.data]
+
+        def prepare() -> None:
+            count()
+            here = present()
+            flat.steps[here] += 1
+            options = [float(x) for x in self.options(flat).values()]
+            numbers[: 1 + len(options)] = segments.find(here), *options
+
+        handler = updates.update(flat.weights.dtype)
+        return Instruction(self.kernel, handler, words, work=12 * flat.weights.size), prepare
+
+    def _counter(self, flat: Flat) -> Callable[[], None]:
+        """What notes an update before each run: for one of the flats of a program."""
+        return self._count if flat is self._leader else lambda: None
+
+    # -- state
 
     def zero_grad(self) -> None:
         """Make all gradients absent."""
@@ -156,145 +374,113 @@ class Optimizer:
             p.grad = None
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """Copies of the state on the host: 'exp_avg.<parameter>' and so on, 'step.<parameter>'."""
+        """Copies of the state on the host: 'exp_avg.<parameter>' and so on, 'step.<parameter>'.
+
+        Where an option is a function of the step there is 'step' too, the number of updates made.
+        """
         return {key: np.array(to_numpy(view)) for key, view in self._entries()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over a state saved from an optimizer over parameters of the same names.
 
+        A state without 'step' has made as many updates as the parameter that has taken most.
+
         Raises:
             StateError: `state` is not a mapping; or lists everything missing, unexpected, of
                 another shape or dtype, or a negative step. Nothing has been changed then.
         """
-        if not isinstance(state, Mapping):
-            raise StateError(
-                f"{type(self).__name__}.load_state_dict: expected a mapping of names to arrays, "
-                f"got {type(state).__name__}"
-            )
         ours = dict(self._entries())
-        problems = [f"missing: {k}" for k in ours.keys() - state.keys()]
-        problems += [f"unexpected: {k}" for k in state.keys() - ours.keys()]
-        for key in ours.keys() & state.keys():
-            a, b = sample(ours[key]), sample(state[key])
-            if a != b:
-                problems.append(f"{key} must be {a}, got {b}")
-            elif key.startswith("step.") and (step := int(to_numpy(state[key]))) < 0:
-                problems.append(f"{key} must not be negative, got {step}")
-        if problems:
-            listing = "\n  ".join(sorted(problems))
-            raise StateError(
-                f"{type(self).__name__}.load_state_dict: {len(problems)} entries do not fit; "
-                f"nothing was loaded:\n  {listing}"
-            )
-        for key, view in ours.items():
-            view[...] = array_module(view).asarray(state[key])
+        count = np.zeros((), np.int64)
+        if isinstance(state, Mapping) and "step" in state:
+            ours["step"] = count
+        else:
+            ours.pop("step", None)
+        load_entries(type(self).__name__, ours, state)
+        if "step" not in ours:
+            count = np.max([flat.steps[:-1].max() for flat in self.flats])
+        for flat in self.flats:
+            flat.steps[-1] = count
 
     def _entries(self) -> Iterator[tuple[str, Any]]:
         """Names and views of all state."""
         for flat in self.flats:
             for i, name in enumerate(flat.parameters):
-                for moment, buffer in flat.moments.items():
-                    yield f"{moment}.{name}", flat.view(buffer, i)
+                for moment in flat.moments:
+                    if (view := flat.moment(moment, i)) is not None:
+                        yield f"{moment}.{name}", view
                 yield f"step.{name}", flat.steps[i : i + 1].reshape(())
+        if any(callable(group[name]) for group in self.param_groups for name in self.defaults):
+            yield "step", np.array(self.step_count)
+
+    @classmethod
+    def torch(cls, parameters: Parameters, **options: Any) -> Self:
+        """With the defaults of PyTorch, which are the defaults here."""
+        return cls(parameters, **options)
+
+    def __repr__(self) -> str:
+        lines = []
+        for group in self.param_groups:
+            size = sum(p.size for p in group["params"])
+            options = ", ".join(f"{k}={v!r}" for k, v in self.settings(group).items())
+            name = f"{group['name']}: " if group.get("name") else ""
+            lines.append(f"{name}{len(group['params'])} parameters, {size:,} numbers; {options}")
+        body = lines[0] if len(lines) == 1 else "".join(f"\n  {line}" for line in lines) + "\n"
+        return f"{type(self).__name__}({body})"
 
 
-def _pairs(parameters: Parameters) -> list[tuple[str | None, Tensor]]:
-    """All parameters with their names, None where nobody gave one."""
-    if isinstance(parameters, Module):
-        parameters = parameters.named_parameters()
-    elif isinstance(parameters, Mapping):
-        parameters = parameters.items()
-    elif type(parameters) is Tensor:
-        parameters = [parameters]
-    found = []
-    for x in parameters:
-        match x:
-            case Tensor():
-                found.append((None if x.name == "parameter" else x.name, x))
-            case (str(), Tensor()):
-                found.append(x)
-            case _:
-                raise StateError(
-                    f"optimizer: expected a Module, a mapping of names, parameters, or pairs "
-                    f"(name, parameter); there is a {type(x).__name__} among them"
-                )
-    return found
+class Segments:
+    """Where parameters with gradients lie and how many steps they have taken, as handlers read it.
 
-
-def _named(parameters: Parameters) -> dict[str, Tensor]:
-    """Parameters by name, each once."""
-    pairs = _pairs(parameters)
-    if not pairs:
-        raise StateError("optimizer: there are no parameters; give a model or a list that has some")
-    found: dict[str, Tensor] = {}
-    names: dict[int, str] = {}
-    for name, p in pairs:
-        if name is None and len(pairs) > 1:
-            raise StateError(
-                f"optimizer: a parameter of shape {p.shape} has no name; pass the model, "
-                f"model.parameters(), or a dictionary of names"
-            )
-        name = name or "parameter"
-        if name in found:
-            raise StateError(
-                f"optimizer: two parameters are called '{name}', of shapes "
-                f"{found[name].shape} and {p.shape}; pass a dictionary of names"
-            )
-        if (first := names.setdefault(id(p), name)) != name:
-            raise StateError(
-                f"optimizer: '{first}' and '{name}' are one and the same parameter; list it once"
-            )
-        found[name] = p
-    return found
-
-
-def runs(flat: Flat, present: np.ndarray) -> Iterator[tuple[slice, int]]:
-    """Stretches of the buffers that present neighbours share, with their step count."""
-    cuts = [0]
-    for i, (a, b) in enumerate(pairwise(present)):
-        if b != a + 1 or flat.steps[a] != flat.steps[b]:
-            cuts.append(i + 1)
-    for first, last in pairwise([*cuts, len(present)]):
-        a, b = present[first], present[last - 1]
-        yield slice(int(flat.starts[a]), int(flat.stops[b])), int(flat.steps[a])
-
-
-def clip_grad_norm_(parameters: Parameters, max_norm: float) -> float:
-    """Scale all gradients so that their common 2-norm is at most `max_norm`.
-
-    In place, where a gradient has its array for itself. Gradients that are views or share an array,
-    as those from `minigrad.gradients` may, get arrays of their own.
-
-    Args:
-        parameters: as for an optimizer, or without names, or one parameter alone.
-
-    Returns:
-        The norm before. Absent gradients stay absent; a norm that is not finite scales nothing.
+    Attributes:
+        words: the addresses of the starts, stops and steps.
     """
-    if not max_norm > 0:
-        raise ValueError(f"clip_grad_norm_: max_norm must be positive, got {max_norm}")
-    grads = [p.grad for _, p in _pairs(parameters) if p.grad is not None]
-    arrays = [g.data for g in grads]
-    if not arrays:
-        return 0.0
-    # In float64, where the square of no float32 overflows.
-    wide = (g.astype("float64").reshape(-1) for g in arrays)
-    norm = math.sqrt(float(sum(g @ g for g in wide)))
-    if max_norm < norm < float("inf"):
-        scale = float(max_norm / norm)  # a NumPy scalar would lift float32
-        uses = Counter(id(_owner(array)) for array in arrays)
-        for g, array in zip(grads, arrays, strict=True):
-            own = _owner(array) is array and uses[id(array)] == 1
-            if own and getattr(array.flags, "writeable", True):  # CuPy's arrays always are
-                array *= scale
-                wrote(array)
-            else:
-                g.data = array_module(array).asarray(array * scale)
-    return norm
+
+    def __init__(self, flat: Flat):
+        self.flat = flat
+        self.table = np.zeros((3, len(flat.starts)), np.int64)
+        self.words = [row.ctypes.data for row in self.table]
+
+    def find(self, here: np.ndarray) -> int:
+        """Fill in the parameters `here`; the number of segments."""
+        flat = self.flat
+        starts, stops, steps = flat.starts[here], flat.stops[here], flat.steps[here]
+        # Neighbours that have taken as many steps are one segment.
+        cut = np.flatnonzero((starts[1:] != stops[:-1]) | (steps[1:] != steps[:-1])) + 1
+        count = len(cut) + 1 if len(here) else 0
+        self.table[:, :count] = starts[[0, *cut]], stops[[*(cut - 1), -1]], steps[[0, *cut]]
+        return count
 
 
-def _owner(array: Any) -> Any:
-    """The array whose memory `array` shows: itself, unless it is a view."""
-    while getattr(array, "base", None) is not None:
-        array = array.base
-    return array
+def load_entries(who: str, ours: Mapping[str, Any], state: Any) -> None:
+    """Copy `state` into the arrays `ours` of the same names, or raise and change nothing."""
+    if not isinstance(state, Mapping):
+        raise StateError(
+            f"{who}.load_state_dict: expected a mapping of names to arrays, got "
+            f"{type(state).__name__}"
+        )
+    problems = [f"missing: {k}" for k in ours.keys() - state.keys()]
+    problems += [f"unexpected: {k}" for k in state.keys() - ours.keys()]
+    for key in ours.keys() & state.keys():
+        a, b = sample(ours[key]), sample(state[key])
+        if a != b:
+            problems.append(f"{key} must be {a}, got {b}")
+        elif key.partition(".")[0] == "step" and (step := int(to_numpy(state[key]))) < 0:
+            problems.append(f"{key} must not be negative, got {step}")
+    if problems:
+        listing = "\n  ".join(sorted(problems))
+        raise StateError(
+            f"{who}.load_state_dict: {len(problems)} entries do not fit; "
+            f"nothing was loaded:\n  {listing}"
+        )
+    for key, view in ours.items():
+        view[...] = array_module(view).asarray(state[key])
+
+
+def flush(xp: Any, *moments: Any) -> None:
+    """Make denormal numbers zero: a moment that gets zeros decays into them, and they are slow."""
+    for moment in moments:
+        moment *= xp.abs(moment) >= float(np.finfo(moment.dtype).tiny)
+
+
+def _number(x: Any) -> bool:
+    return isinstance(x, int | float | np.number) or (hasattr(x, "ndim") and x.ndim == 0)

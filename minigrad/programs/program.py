@@ -232,6 +232,8 @@ class Program:
                     for n, g in update.gradients.items()
                     if g is not None and n in places and n not in of_groups
                 ]
+                if any(len({n in places for n in names}) > 1 for names in of_groups.values()):
+                    raise NotStacked("an optimizer with other options for some of the groups")
                 mine = [
                     [places[n] for n in names]
                     for first, names in of_groups.items()

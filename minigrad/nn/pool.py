@@ -1,0 +1,218 @@
+"""Pooling: one number for each window."""
+
+from typing import Any
+
+from minigrad.autodiff import Tensor
+from minigrad.nn import functional as F
+from minigrad.nn.module import Module
+
+__all__ = [
+    "AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveAvgPool3d", "AdaptiveMaxPool1d",
+    "AdaptiveMaxPool2d", "AdaptiveMaxPool3d", "AvgPool1d", "AvgPool2d", "AvgPool3d", "MaxPool1d",
+    "MaxPool2d", "MaxPool3d", "Upsample",
+]  # fmt: skip
+
+Lengths = int | tuple[int, ...]
+Wanted = int | None | tuple[int | None, ...]
+
+
+class _Pool(Module):
+    """A layer that calls a function of its settings, which are its attributes in order."""
+
+    def forward(self, x: Tensor) -> Any:
+        """x: (N, C, ...) or (C, ...) -> the same with other lengths."""
+        return type(self).function(x, *self._settings().values())
+
+    function: Any = None
+
+    def _settings(self) -> dict[str, Any]:
+        return {k: v for k, v in vars(self).items() if k != "training" and k[0] != "_"}
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{k}={v}" for k, v in self._settings().items())
+
+
+class _MaxPool(_Pool):
+    def __init__(
+        self,
+        kernel_size: Lengths,
+        stride: Lengths | None = None,
+        padding: Lengths = 0,
+        dilation: Lengths = 1,
+        return_indices: bool = False,
+        ceil_mode: bool = False,
+    ):
+        self.kernel_size = kernel_size
+        self.stride = kernel_size if stride is None else stride
+        self.padding, self.dilation = padding, dilation
+        self.ceil_mode, self.return_indices = ceil_mode, return_indices
+
+
+class MaxPool1d(_MaxPool):
+    """The largest element of each window along the last axis: (N, C, L) -> (N, C, windows).
+
+    Args:
+        kernel_size: how many elements a window has.
+        stride: from one window to the next; `kernel_size` by default.
+        padding: places that count as minus infinity, on both sides; at most half of the kernel.
+        dilation: the distance of neighbours in a window.
+        return_indices: give a pair, the second one the places of what was found.
+        ceil_mode: let the last window end beyond the input.
+    """
+
+    function = staticmethod(F.max_pool1d)
+
+
+class MaxPool2d(_MaxPool):
+    """The largest element of each window over the last two axes; arguments as for `MaxPool1d`."""
+
+    function = staticmethod(F.max_pool2d)
+
+
+class MaxPool3d(_MaxPool):
+    """The largest element of each window over the last three axes; arguments as for `MaxPool1d`."""
+
+    function = staticmethod(F.max_pool3d)
+
+
+class AvgPool1d(_Pool):
+    """The mean of each window along the last axis: (N, C, L) -> (N, C, windows).
+
+    Args:
+        kernel_size, stride, ceil_mode: as for `MaxPool1d`.
+        padding: zeros on both sides.
+        count_include_pad: whether they count as elements.
+    """
+
+    function = staticmethod(F.avg_pool1d)
+
+    def __init__(
+        self,
+        kernel_size: Lengths,
+        stride: Lengths | None = None,
+        padding: Lengths = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+    ):
+        self.kernel_size = kernel_size
+        self.stride = kernel_size if stride is None else stride
+        self.padding, self.ceil_mode = padding, ceil_mode
+        self.count_include_pad = count_include_pad
+
+
+class AvgPool2d(AvgPool1d):
+    """The mean of each window over the last two axes; arguments as for `AvgPool1d`.
+
+    Args:
+        divisor_override: what sums are divided by, in place of the number of elements.
+    """
+
+    function = staticmethod(F.avg_pool2d)
+
+    def __init__(
+        self,
+        kernel_size: Lengths,
+        stride: Lengths | None = None,
+        padding: Lengths = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        divisor_override: int | None = None,
+    ):
+        super().__init__(kernel_size, stride, padding, ceil_mode, count_include_pad)
+        self.divisor_override = divisor_override
+
+
+class AvgPool3d(AvgPool2d):
+    """The mean of each window over the last three axes; arguments as for `AvgPool2d`."""
+
+    function = staticmethod(F.avg_pool3d)
+
+
+class _AdaptiveAvgPool(_Pool):
+    def __init__(self, output_size: Wanted):
+        self.output_size = output_size
+
+
+class AdaptiveAvgPool1d(_AdaptiveAvgPool):
+    """The means of `output_size` windows that share the last axis, whatever its length.
+
+    Args:
+        output_size: an int; for more axes one for all or one for each, None for that of the input.
+    """
+
+    function = staticmethod(F.adaptive_avg_pool1d)
+
+
+class AdaptiveAvgPool2d(_AdaptiveAvgPool):
+    """The means of windows that share the last two axes; see `AdaptiveAvgPool1d`."""
+
+    function = staticmethod(F.adaptive_avg_pool2d)
+
+
+class AdaptiveAvgPool3d(_AdaptiveAvgPool):
+    """The means of windows that share the last three axes; see `AdaptiveAvgPool1d`."""
+
+    function = staticmethod(F.adaptive_avg_pool3d)
+
+
+class _AdaptiveMaxPool(_Pool):
+    def __init__(self, output_size: Wanted, return_indices: bool = False):
+        self.output_size, self.return_indices = output_size, return_indices
+
+
+class AdaptiveMaxPool1d(_AdaptiveMaxPool):
+    """The largest of each of `output_size` windows that share the last axis.
+
+    Args:
+        output_size: as for `AdaptiveAvgPool1d`.
+        return_indices: give a pair, the second one the places of what was found.
+    """
+
+    function = staticmethod(F.adaptive_max_pool1d)
+
+
+class AdaptiveMaxPool2d(_AdaptiveMaxPool):
+    """The largest of each of the windows that share the last two axes; see `AdaptiveMaxPool1d`."""
+
+    function = staticmethod(F.adaptive_max_pool2d)
+
+
+class AdaptiveMaxPool3d(_AdaptiveMaxPool):
+    """The largest of each of the windows that share the last three; see `AdaptiveMaxPool1d`."""
+
+    function = staticmethod(F.adaptive_max_pool3d)
+
+
+class Upsample(Module):
+    """The input over a finer grid: (N, C, ...) with longer lengths; see `mg.interpolate`.
+
+    Args:
+        size: the new lengths; or
+        scale_factor: by how much each grows.
+        mode: 'nearest', 'nearest-exact', 'linear', 'bilinear' or 'trilinear'.
+        align_corners: whether the ends of old and new grid are the middles of their outer elements.
+    """
+
+    def __init__(
+        self,
+        size: Lengths | None = None,
+        scale_factor: float | tuple[float, ...] | None = None,
+        mode: str = "nearest",
+        align_corners: bool | None = None,
+    ):
+        self.size, self.scale_factor = size, scale_factor
+        self.mode, self.align_corners = mode, align_corners
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (N, C, ...) -> the same with other lengths."""
+        return F.interpolate(
+            x,
+            size=self.size,
+            scale_factor=self.scale_factor,
+            mode=self.mode,
+            align_corners=self.align_corners,
+        )
+
+    def extra_repr(self) -> str:
+        size = f"scale_factor={self.scale_factor}" if self.size is None else f"size={self.size}"
+        return f"{size}, mode={self.mode!r}"

@@ -1,0 +1,157 @@
+"""Parameters laid end to end in flat buffers."""
+
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from minigrad.autodiff import Tensor, as_array
+from minigrad.backend import array_module
+from minigrad.errors import BackendError, DtypeError, ShapeError, StateError
+from minigrad.sparse import SparseRows
+
+Shape = tuple[int, ...]
+
+# Who has which buffer: a parameter whose `.data` lies in the buffer of another optimizer is its.
+_owners: weakref.WeakValueDictionary[int, "Flat"] = weakref.WeakValueDictionary()
+
+
+class Flat:
+    """Parameters of one group, dtype and device laid end to end in one array.
+
+    Each parameter's `.data` becomes a view into `weights`, so that one pass over one buffer updates
+    them all, and reading a parameter costs nothing.
+
+    Attributes:
+        weights: the buffer of all parameters.
+        gradients: a buffer of the same layout, filled before each step.
+        moments: as many such buffers, of zeros, as the optimizer keeps.
+        starts, stops: where each parameter lies.
+        steps: (parameters + 1,) how many steps each has taken, and last how many steps the
+            optimizer has made.
+        group: the options of its parameters.
+    """
+
+    def __init__(
+        self,
+        parameters: dict[str, Tensor],
+        moments: Mapping[str, Callable[[Shape], Shape | None]],
+        group: dict[str, Any],
+        owner: str,
+    ):
+        """`moments` says for each moment which shape it has for a parameter, None for nothing."""
+        self.parameters, self.group, self.owner = parameters, group, owner
+        tensors = list(parameters.values())
+        ends = np.cumsum([0, *(p.size for p in tensors)])
+        self.starts, self.stops = ends[:-1], ends[1:]
+        self.steps = np.zeros(len(tensors) + 1, np.int64)
+        xp = self.xp = array_module(tensors[0].data)
+        dtype = tensors[0].dtype
+        self.weights = xp.empty(int(ends[-1]), dtype)
+        self.gradients = xp.empty(int(ends[-1]), dtype)
+        self.views = [self.view(self.weights, i) for i in range(len(tensors))]
+        self.moments: dict[str, Any] = {}
+        self._places: dict[str, list[tuple[int, Shape] | None]] = {}
+        for name, shape_of in moments.items():
+            end, places = 0, []
+            for p in tensors:
+                shape = shape_of(p.shape)
+                places.append(None if shape is None else (end, shape))
+                end += 0 if shape is None else int(np.prod(shape, dtype=np.int64))
+            self._places[name], self.moments[name] = places, xp.zeros(end, dtype)
+        _owners[id(self.weights)] = self
+        self.adopt(take=True)
+
+    def view(self, buffer: Any, i: int) -> Any:
+        """The part of a buffer that belongs to parameter `i`, in its shape."""
+        shape = list(self.parameters.values())[i].shape
+        return buffer[self.starts[i] : self.stops[i]].reshape(shape)
+
+    def moment(self, name: str, i: int) -> Any:
+        """The part of a moment that belongs to parameter `i`; None if it has none."""
+        if (place := self._places[name][i]) is None:
+            return None
+        start, shape = place
+        return self.moments[name][start : start + int(np.prod(shape, dtype=np.int64))].reshape(
+            shape
+        )
+
+    def adopt(self, take: bool = False) -> None:
+        """Take in parameters whose `.data` is not the view here: at first, or once replaced.
+
+        Raises:
+            StateError: unless it may `take` them, another optimizer that lives has them now.
+        """
+        for (name, p), view in zip(self.parameters.items(), self.views, strict=True):
+            if p.data is not view:
+                if not take:
+                    self._check(name, p, view)
+                view[...] = p.data
+                p.data = view
+
+    def _check(self, name: str, p: Tensor, view: Any) -> None:
+        """Raise unless the array that `p` was given can be taken in."""
+        if p.shape != view.shape:
+            raise ShapeError(
+                f"optimizer: the data of '{name}' was replaced by an array of shape "
+                f"{p.shape}, it must stay {view.shape}; make another optimizer"
+            )
+        if array_module(p.data) is not self.xp:
+            raise BackendError(
+                f"optimizer: '{name}' has moved to {array_module(p.data).__name__}; make another "
+                f"optimizer, and let it load this one's state"
+            )
+        if p.dtype != view.dtype:
+            raise DtypeError(
+                f"optimizer: the data of '{name}' was replaced by an array of {p.dtype}, it must "
+                f"stay {view.dtype}; make another optimizer"
+            )
+        other = _owners.get(id(getattr(p.data, "base", None)))
+        if other is not None and any(q is p for q in other.parameters.values()):
+            raise StateError(
+                f"{self.owner}: '{name}' belongs to an optimizer ({other.owner}) that was made "
+                f"after this one; a parameter can have one, see optim.check_ownership. Delete one "
+                f"of them, or give them different parameters"
+            )
+
+    def collect(
+        self, gradients: Mapping[str, Any], rows_of: Callable[["Flat", str, Any], Any]
+    ) -> tuple[np.ndarray, dict[int, Any]]:
+        """Copy the gradients that are not None into the buffer; the places of those parameters.
+
+        And those that stay sparse, by place: `rows_of` says so, or makes them dense.
+        """
+        present, sparse = [], {}
+        for i, (name, p) in enumerate(self.parameters.items()):
+            if gradients[name] is None:
+                continue
+            g = as_array(gradients[name])
+            if g.shape != p.shape:
+                raise ShapeError(f"the gradient of '{name}' must be {p.shape}, got {g.shape}")
+            if type(g) is SparseRows:
+                g = rows_of(self, name, g)
+                if type(g) is SparseRows:
+                    sparse[i] = g
+                    continue
+            self.gradients[self.starts[i] : self.stops[i]] = g.reshape(-1)
+            present.append(i)
+        return np.array(present, np.int64), sparse
+
+
+def rows_in(g: Any) -> SparseRows | None:
+    """The rows of a sparse gradient, be it in a Tensor or not; None for any other."""
+    g = g.data if type(g) is Tensor else g
+    return g if type(g) is SparseRows else None
+
+
+def runs(flat: Flat, present: np.ndarray) -> Iterator[tuple[slice, int]]:
+    """Stretches of the buffers that present neighbours share, with their step count."""
+    cuts = [0]
+    for i, (a, b) in enumerate(pairwise(present)):
+        if b != a + 1 or flat.steps[a] != flat.steps[b]:
+            cuts.append(i + 1)
+    for first, last in pairwise([*cuts, len(present)]):
+        a, b = present[first], present[last - 1]
+        yield slice(int(flat.starts[a]), int(flat.stops[b])), int(flat.steps[a])
