@@ -3,13 +3,15 @@
 Floors; a file imports only from the floors below its own.
 
     5  jsl           the application
-    3  nn  optim  transforms  capture  observers  testing
-                                   layers, optimizers, grad and vmap, jit, profiles, the checker
+    4  learner       the training loop
+    3  nn  optim  data  transforms  capture  observers  testing
+                                   layers, optimizers, data loaders, grad and vmap, jit, profiles,
+                                   the checker
     2  ops                         one formula an op
     1  graph  operations  autodiff
                                    Tensor, Op, gradients: the heart, in three chapters
-    0  arguments  backend  batched  configuration  errors  kernels  programs  random  runs  trees
-       writes
+    0  abstract  arguments  backend  batched  configuration  errors  kernels  programs  random  runs
+       sparse  trees  writes
 """
 
 __version__ = "0.1.0"
@@ -44,24 +46,30 @@ from minigrad.transforms import (  # isort: skip
 
 __all__ = [
     "Op", "Tensor", "autodiff", "backend", "checkpoint", "custom_vjp", "detect_anomaly",
-    "enable_grad", "errors", "explain", "explain_grad", "get_num_threads", "grad", "gradients",
-    "hessian", "hvp", "jacfwd", "jacrev", "jit", "jvp", "kernels", "nn", "no_grad", "observers",
-    "op", "ops", "optim", "primitive", "profile", "random", "runs", "set_num_threads",
+    "disable_jit", "enable_grad", "errors", "explain", "explain_grad", "get_num_threads", "grad",
+    "gradients", "hessian", "hvp", "jacfwd", "jacrev", "jit", "jvp", "kernels", "nn", "no_grad",
+    "observers", "op", "ops", "optim", "primitive", "profile", "random", "runs", "set_num_threads",
     "show_config", "transforms", "value_and_grad", "vjp", "vmap",
 ]  # fmt: skip
 __all__ += ops.__all__
 
 
 if TYPE_CHECKING:
-    from minigrad.capture import jit
+    from minigrad import data, learner
+    from minigrad.capture import disable_jit, jit
+    from minigrad.learner import Learner
 
 
 def __getattr__(name: str) -> Any:
-    if name == "jit":  # loaded when asked for, as are the modules for people who add ops
-        from minigrad.capture import jit
+    if name in ("jit", "disable_jit"):  # loaded when asked for, as are the modules below
+        from minigrad import capture
 
-        return jit
-    if name in ("reference", "testing"):
+        return getattr(capture, name)
+    if name == "Learner":
+        from minigrad.learner import Learner
+
+        return Learner
+    if name in ("data", "learner", "reference", "testing"):
         import importlib
 
         return importlib.import_module(f"minigrad.{name}")
