@@ -1,0 +1,323 @@
+"""Metrics: numbers about a whole pass, gathered batch by batch.
+
+    accuracy = Accuracy()
+    for x, y in batches:
+        accuracy.update(model(x), y)
+    accuracy.result()
+
+Results are weighted by what they count (samples, tokens, words), never means of means. Two metrics
+that saw different batches `merge` into one that saw both, and `state_dict` is plain data for JSON.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any, Self
+
+import numpy as np
+
+from minigrad.autodiff import Tensor
+from minigrad.backend import to_numpy
+from minigrad.errors import ShapeError, StateError
+
+__all__ = [
+    "BLEU", "Accuracy", "Mean", "MeanSquaredError", "Metric", "Perplexity",
+    "SparseCategoricalAccuracy",
+]  # fmt: skip
+
+
+def host(x: Any) -> np.ndarray:
+    """`x`, an array of any kind, as a NumPy array."""
+    x = x.data if type(x) is Tensor else x
+    return to_numpy(x) if hasattr(x, "dtype") else np.asarray(x)
+
+
+class Metric:
+    """A weighted mean; subclasses say what is averaged, in `update`.
+
+    Attributes:
+        name: under which a `Learner` shows it.
+        total, weight: the weighted sum so far, and the weights'.
+    """
+
+    name = "metric"
+
+    def __init__(self, name: str | None = None):
+        self.name = name or self.name
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self.total, self.weight = 0.0, 0.0
+
+    def update(self, y_pred: Any, y: Any, weight: Any = None) -> None:
+        """Take a batch in: predictions (B, ...), targets, and perhaps weights (B, ...)."""
+        raise NotImplementedError(f"{type(self).__name__} must define update")
+
+    def add(self, values: Any, weight: Any = None) -> None:
+        """Take values in, each with its weight, 1 by default.
+
+        Raises ShapeError if weights do not broadcast to the values.
+        """
+        values = host(values).astype(np.float64)
+        if weight is None:
+            weights = np.ones(values.shape)
+        else:
+            weights = host(weight).astype(np.float64)
+            weights = weights.reshape(weights.shape + (1,) * (values.ndim - weights.ndim))
+            try:
+                weights = np.broadcast_to(weights, values.shape)
+            except ValueError:
+                raise ShapeError(
+                    f"{self.name}: weights must broadcast to {values.shape}, got "
+                    f"{host(weight).shape}"
+                ) from None
+        counted = weights != 0  # what has no weight may be NaN
+        self.total += float((values * weights)[counted].sum())
+        self.weight += float(weights.sum())
+
+    def result(self) -> float:
+        """The mean so far; NaN before there is anything."""
+        return self.total / self.weight if self.weight else math.nan
+
+    def merge(self, other: Self) -> Self:
+        """Take in what another one saw; returns itself."""
+        if type(other) is not type(self):
+            raise TypeError(
+                f"merge: expected a {type(self).__name__}, got a {type(other).__name__}"
+            )
+        self.total += other.total
+        self.weight += other.weight
+        return self
+
+    def state_dict(self) -> dict[str, Any]:
+        """What has been seen, as plain data."""
+        return {"total": self.total, "weight": self.weight}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        if state.keys() != self.state_dict().keys():
+            raise StateError(
+                f"{type(self).__name__}: expected the entries {sorted(self.state_dict())}, got "
+                f"{sorted(state)}"
+            )
+        for key, value in state.items():
+            setattr(self, key, value)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(name={self.name!r}, result={self.result():.6g})"
+
+
+class Mean(Metric):
+    """The mean of numbers: `update(values, weight=None)`."""
+
+    name = "mean"
+
+    def update(self, values: Any, weight: Any = None) -> None:  # type: ignore[override]
+        self.add(values, weight)
+
+
+class Accuracy(Metric):
+    """The share of predictions that are what they should be: labels, or one vector each.
+
+    `y_pred` and `y` have one shape and are compared element by element; or `y_pred` (B, ..., C) are
+    scores of classes and `y` (B, ...) labels, or one-hot (B, ..., C) of floats.
+    """
+
+    name = "accuracy"
+
+    def update(self, y_pred: Any, y: Any, weight: Any = None) -> None:
+        y_pred, y = host(y_pred), host(y)
+        if y_pred.dtype.kind == "f" and y_pred.ndim:
+            if y.shape == y_pred.shape and y.dtype.kind == "f" and y.shape[-1] > 1:
+                y = y.argmax(axis=-1)
+            if y.shape == y_pred.shape[:-1]:
+                y_pred = y_pred.argmax(axis=-1)
+        if y_pred.shape != y.shape:
+            raise ShapeError(
+                f"{self.name}: expected labels of one shape, or scores (..., C) and labels (...), "
+                f"got {y_pred.shape} and {y.shape}"
+            )
+        self.add(y_pred == y, weight)
+
+
+class SparseCategoricalAccuracy(Metric):
+    """The share of labels `y` (B, ...) that have the largest score in `y_pred` (B, ..., C).
+
+    Args:
+        ignore_index: a label that does not count.
+    """
+
+    name = "accuracy"
+
+    def __init__(self, name: str | None = None, ignore_index: int | None = None):
+        super().__init__(name)
+        self.ignore_index = ignore_index
+
+    def update(self, y_pred: Any, y: Any, weight: Any = None) -> None:
+        y_pred, y = host(y_pred), host(y)
+        if y.ndim == y_pred.ndim and y.shape[-1:] == (1,):
+            y = y[..., 0]
+        if y_pred.ndim < 1 or y.shape != y_pred.shape[:-1]:
+            raise ShapeError(
+                f"{self.name}: expected scores (..., C) and labels (...), got {y_pred.shape} and "
+                f"{y.shape}"
+            )
+        if self.ignore_index is not None:
+            counted = y != self.ignore_index
+            weight = counted if weight is None else counted * host(weight)
+        self.add(y_pred.argmax(axis=-1) == y, weight)
+
+
+class MeanSquaredError(Metric):
+    """The mean of (y_pred - y)^2."""
+
+    name = "mse"
+
+    def update(self, y_pred: Any, y: Any, weight: Any = None) -> None:
+        y_pred, y = host(y_pred).astype(np.float64), host(y).astype(np.float64)
+        if y_pred.shape != y.shape:
+            raise ShapeError(
+                f"{self.name}: expected two arrays of one shape, got {y_pred.shape} and {y.shape}"
+            )
+        self.add((y_pred - y) ** 2, weight)
+
+
+class Perplexity(Metric):
+    """e to the mean cross entropy of labels `y` (B, ...) under logits `y_pred` (B, ..., C).
+
+    Args:
+        ignore_index: a label that does not count.
+    """
+
+    name = "perplexity"
+
+    def __init__(self, name: str | None = None, ignore_index: int = -100):
+        super().__init__(name)
+        self.ignore_index = ignore_index
+
+    def update(self, y_pred: Any, y: Any, weight: Any = None) -> None:
+        logits, y = host(y_pred).astype(np.float64), host(y)
+        if logits.ndim < 1 or y.shape != logits.shape[:-1]:
+            raise ShapeError(
+                f"{self.name}: expected logits (..., C) and labels (...), got {logits.shape} and "
+                f"{y.shape}"
+            )
+        counted = y != self.ignore_index
+        top = logits.max(axis=-1, keepdims=True)
+        total = np.log(np.exp(logits - top).sum(axis=-1)) + top[..., 0]
+        labels = np.where(counted, y, 0)
+        picked = np.take_along_axis(logits, labels[..., None], axis=-1)[..., 0]
+        self.add(total - picked, counted if weight is None else counted * host(weight))
+
+    def result(self) -> float:
+        mean = super().result()
+        return math.exp(mean) if mean < 700 else math.inf if mean == mean else math.nan
+
+
+class BLEU(Metric):
+    """BLEU of a corpus, from 0 to 100: how many n-grams of the translations are in a reference.
+
+    (Papineni et al., "BLEU: a method for automatic evaluation of machine translation", ACL 2002.)
+    Counts of all sentences are summed before anything is divided, and short translations are
+    punished, as sacrebleu does with tokenization switched off.
+
+    Args:
+        order: the longest n-grams.
+        smooth: how an order without a match counts: 'exp' as half of what the order before would,
+            as in sacrebleu; 'none' makes the whole 0.
+    """
+
+    name = "bleu"
+
+    def __init__(self, name: str | None = None, order: int = 4, smooth: str = "exp"):
+        if order < 1 or smooth not in ("exp", "none"):
+            raise ValueError(
+                f"BLEU: expected order >= 1 and smooth 'exp' or 'none', got {order}, {smooth!r}"
+            )
+        self.order, self.smooth = order, smooth
+        super().__init__(name)
+
+    def reset(self) -> None:
+        self.matches, self.counts = [0] * self.order, [0] * self.order
+        self.length, self.reference_length = 0, 0
+
+    def update(  # type: ignore[override]
+        self, translations: Iterable[Any], references: Iterable[Any], weight: None = None
+    ) -> None:
+        """Take sentences in: each a list of words, or a string, which is split at spaces.
+
+        A reference may be several: a list of lists or a tuple of strings.
+        """
+        for found, wanted in zip(translations, references, strict=True):
+            words, several = _words(found), _references(wanted)
+            self.length += len(words)
+            self.reference_length += min(
+                (len(r) for r in several), key=lambda n: (abs(n - len(words)), n)
+            )
+            for n in range(1, self.order + 1):
+                most: Counter = Counter()
+                for r in several:
+                    most |= _grams(r, n)
+                mine = _grams(words, n)
+                self.matches[n - 1] += sum((mine & most).values())
+                self.counts[n - 1] += sum(mine.values())
+
+    def result(self) -> float:
+        if not self.length or not self.counts[0]:
+            return 0.0 if self.reference_length else math.nan
+        logs, halves = 0.0, 1.0
+        used = [(m, c) for m, c in zip(self.matches, self.counts, strict=True) if c]
+        if len(used) < self.order and self.smooth == "none":
+            return 0.0
+        for matched, count in used:
+            if not matched:
+                if self.smooth == "none":
+                    return 0.0
+                halves *= 2
+                logs += math.log(1 / (halves * count))
+            else:
+                logs += math.log(matched / count)
+        if not any(self.matches):
+            return 0.0
+        short = min(0.0, 1 - self.reference_length / self.length)
+        return 100 * math.exp(short + logs / self.order) if len(used) == self.order else 0.0
+
+    def merge(self, other: Self) -> Self:
+        if type(other) is not type(self) or other.order != self.order:
+            raise TypeError(f"merge: expected a BLEU of order {self.order}, got {other!r}")
+        self.matches = [a + b for a, b in zip(self.matches, other.matches, strict=True)]
+        self.counts = [a + b for a, b in zip(self.counts, other.counts, strict=True)]
+        self.length += other.length
+        self.reference_length += other.reference_length
+        return self
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "matches": list(self.matches),
+            "counts": list(self.counts),
+            "length": self.length,
+            "reference_length": self.reference_length,
+        }
+
+
+def _words(sentence: Any) -> list:
+    return sentence.split() if isinstance(sentence, str) else list(sentence)
+
+
+def _references(wanted: Any) -> list[list]:
+    """One reference, or several, as lists of words."""
+    if isinstance(wanted, str):
+        return [wanted.split()]
+    wanted = list(wanted)
+    if wanted and all(isinstance(r, list) for r in wanted):
+        return [list(r) for r in wanted]
+    if isinstance(wanted, tuple) or (
+        wanted and all(isinstance(r, str) and " " in r for r in wanted)
+    ):
+        return [_words(r) for r in wanted]
+    return [wanted]
+
+
+def _grams(words: Sequence, n: int) -> Counter:
+    return Counter(tuple(words[i : i + n]) for i in range(len(words) - n + 1))
