@@ -317,9 +317,10 @@ class _Inputs:
 
     def is_within(self, outputs: list[Tensor]) -> bool:
         """Whether the derivative must be differentiable itself: whether `outputs` depend on tracked
-        tensors other than the variables, or another transform is in progress around this one.
+        tensors other than the variables (and are not under `no_grad`), or another transform is in
+        progress around this one.
         """
-        foreign = bool(_tensors_behind(outputs) - set(self.variables))
+        foreign = modes.get().recording and bool(_tensors_behind(outputs) - set(self.variables))
         around = modes.get().differentiating > 0
         modules = any(isinstance(x, Module) for leaves in self.leaves for x in leaves)
         self.keep = foreign or (around and modules)

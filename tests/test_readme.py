@@ -141,6 +141,58 @@ def test_the_python_prints_what_it_says(capsys):
         assert capsys.readouterr().out.splitlines() == re.findall(r"^print.*  # (.*)$", code, re.M)
 
 
+def test_every_call_of_the_table_of_idioms_runs(tmp_path, monkeypatch):
+    """One session for all rows, from top to bottom."""
+    monkeypatch.chdir(tmp_path)
+    [table] = re.findall(r"<!-- idioms -->\n((?:\|.*\n)+)", README)
+    rows = [line.strip("| \n").split(" | ") for line in table.splitlines()[2:]]
+    session: dict = {}
+    exec(IDIOMS, session)
+    for row in rows:
+        calls = re.findall(r"`([^`]*)`", row[-1])
+        assert calls, row
+        for code in calls:
+            if code != "'cupy'":
+                exec(code, session)
+
+
+# What the rows of the table stand on.
+IDIOMS = """
+import numpy as np
+import minigrad as mg
+import minigrad.nn.functional as F
+from minigrad import data, nn, optim, runs
+
+class Net(nn.Module):
+    def __init__(self):
+        self.l1 = nn.Linear(2, 2)
+
+    def forward(self, x):
+        return self.l1(x)
+
+def loss_fn(model, x, y):
+    return F.cross_entropy(model(x), y)
+
+def step(x, y):
+    return loss_fn(model, x, y)
+
+def f(v):
+    return (mg.tanh(v) ** 2).sum()
+
+def g(v):
+    return mg.tanh(v) * v[0]
+
+X = np.linspace(-1, 1, 60, dtype="float32").reshape(30, 2)
+Y = np.arange(30) % 2
+V, v, xs = X[0], mg.tensor([0.5, 1.0]), mg.tensor(X)
+x, y = mg.tensor(X), mg.tensor(Y)
+ids, groups = mg.tensor([0, 2]), mg.tensor(Y)
+dataset, folder, path = data.TensorDataset(X, Y), "run", "model.safetensors"
+model = Net()
+optimizer = optim.Adam(model)
+"""
+
+
 def test_the_commands_stand_in_one_line_each():
     for name in ("main job", "tests"):
         assert block(name).count("\n") == 1

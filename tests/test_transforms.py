@@ -658,3 +658,17 @@ def test_custom_vjp_refuses_what_it_would_lose():
     f.defvjp(lambda x: x * 2, lambda _, g: (g,))
     with pytest.raises(GradientError, match="fwd must give a pair"):
         f(x)
+
+
+def test_under_no_grad_nothing_keeps_a_history():
+    w, x = mg.tensor([1.0, 2.0], requires_grad=True), mg.tensor([3.0, 4.0])
+
+    def f(x):
+        return (w * x**2).sum()
+
+    with mg.no_grad():
+        found = [*mg.jvp(f, (x,), (x,)), mg.grad(f)(x), mg.jacrev(f)(x), mg.hessian(f)(x)]
+        found += [*mg.value_and_grad(f)(x), mg.vjp(f, x)[0], mg.vjp(f, x)[1](mg.tensor(1.0))[0]]
+        found += [mg.vmap(mg.grad(f))(mg.stack([x, x])), mg.hvp(f, x, x)]
+    assert not any(t.requires_grad for t in found)
+    np.testing.assert_allclose(found[4].data, np.diag([2.0, 4.0]))

@@ -109,7 +109,7 @@ def pictures(out: Path | None) -> Any:
 
 def grid(images: np.ndarray, out: Path | None, name: str, titles: Sequence[str] = ()) -> None:
     """Write square images (N, 1, H, W), ten in a row, to `out`/`name`."""
-    if (plot := pictures(out)) is None:
+    if not len(images) or (plot := pictures(out)) is None:
         return
     assert out is not None
     columns = min(10, len(images))

@@ -86,7 +86,7 @@ class GANLearner(mg.Learner):
         self.model.gen.eval()  # its batch norms use what they know
         for _ in range(self.ratio):
             discriminator = self.fast_discriminate(batch[0])
-        self.model.gen.train()
+        self.model.gen.train(self.model.training)
         generator = self.fast_generate(batch[0])
         return {"discriminator": discriminator, "generator": generator}
 
