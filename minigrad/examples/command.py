@@ -38,15 +38,20 @@ def main(
     parser.add_argument(
         "--seeds", type=int, default=1, metavar="N", help="N runs, from --seed on; mean and spread"
     )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where pictures and files go")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        default=Path("examples", name),
+        help=f"where pictures and files go (default examples/{name}, below here)",
+    )
     if more is not None:
         more(parser)
     options = vars(parser.parse_args())
     if options["epochs"] < 1 or options["seeds"] < 1:
         parser.error("--epochs and --seeds must be at least 1")
     first, count = options.pop("seed"), options.pop("seeds")
-    if options["out"] is not None:
-        options["out"].mkdir(parents=True, exist_ok=True)
+    options["out"].mkdir(parents=True, exist_ok=True)
     found = []
     for seed in range(first, first + count):
         if count > 1:
