@@ -26,11 +26,11 @@ Letters: D model, H heads, A ids that compete, R rows in progress, T positions.
 """
 
 import math
-import threading
+import os
 import time
 from collections.abc import Callable, Sequence
-from itertools import pairwise
-from queue import SimpleQueue
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from types import FunctionType
 from typing import Any
 
@@ -825,7 +825,6 @@ def joined(parts: Sequence[Array], dtype: type) -> Array:
 # ---------------------------------------------------------------------------------------- calling
 
 WORTH_A_THREAD = 3_000_000  # multiplications that take longer than waking a thread
-LATE = 1_200_000  # multiplications that are done before a thread is awake
 AT_ONCE = 32  # hypotheses in one call: more would no longer fit into the cache
 
 
@@ -853,8 +852,11 @@ def search(
         threads: sentences are split between so many.
     """
     count, most = len(src), max(1, AT_ONCE // width)
-    each = (src.shape[1] + max_length * width) * packed.matrices.size  # work of a sentence
-    parts = min(threads, count) if count * each > WORTH_A_THREAD else 1
+    parts = min(threads, count)
+    if parts > 1:
+        work = count * (src.shape[1] + max_length * width) * packed.matrices.size
+        parts = parts if work > WORTH_A_THREAD else 1
+    parts = max(1, -(-count // (most * parts))) * parts
     limits = np.array([padding_id, packed.vocabulary])
 
     def one(src: Array) -> list[list[int]]:
@@ -871,63 +873,24 @@ def search(
             )
         return [ids[:n] for ids, n in zip(out.tolist(), lengths.tolist(), strict=True)]
 
-    def some(src: Array) -> list[list[int]]:
-        found: list[list[int]] = []
-        for start in range(0, len(src), most):
-            found += one(np.ascontiguousarray(src[start : start + most]))
-        return found
-
-    if parts == 1 or not _busy.acquire(blocking=False):  # another thread has the helpers
-        return some(src)
-    waiting = parts - 1
-    try:
-        # Helpers begin later, by the time that it takes to wake them.
-        mine = min(count, round((count + (parts - 1) * LATE / each) / parts))
-        ends = [mine + (count - mine) * i // (parts - 1) for i in range(parts)]
-        shares = [src[i:j] for i, j in pairwise(ends)]
-        for helper, share in zip(_helpers(parts - 1), shares, strict=True):
-            helper.door.put((some, share))
-        found, failed = _attempt(some, src[:mine])
-        for helper in _helpers(parts - 1):
-            more, error = helper.back.get()
-            waiting -= 1
-            found, failed = [*(found or []), *(more or [])], failed or error
-    finally:
-        if waiting:  # interrupted: what still comes is for nobody
-            _kept.clear()
-        _busy.release()
-    if failed is not None:
-        raise failed
+    if parts == 1:
+        return one(np.ascontiguousarray(src))
+    shares = [np.ascontiguousarray(src[i::parts]) for i in range(parts)]
+    others = [pool().submit(one, share) if i % threads else None for i, share in enumerate(shares)]
+    found: list[list[int]] = [[]] * count
+    for i, (share, other) in enumerate(zip(shares, others, strict=True)):
+        if other is None:
+            found[i::parts] = one(share)
+    for i, other in enumerate(others):
+        if other is not None:
+            found[i::parts] = other.result()
     return found
 
 
-class _Helper:
-    """A thread beside the caller's, and the two ways to and from it."""
-
-    def __init__(self):
-        self.door, self.back = SimpleQueue(), SimpleQueue()
-        threading.Thread(target=self._serve, name="minigrad-decoding", daemon=True).start()
-
-    def _serve(self) -> None:
-        while True:
-            self.back.put(_attempt(*self.door.get()))
-
-
-def _attempt(work: Callable, *args: Any) -> tuple[Any, BaseException | None]:
-    """What `work` gives, and None; or None, and what it raised."""
-    try:
-        return work(*args), None
-    except BaseException as error:
-        return None, error
-
-
-_busy, _kept = threading.Lock(), []  # the helpers serve one search at a time
-
-
-def _helpers(count: int) -> list[_Helper]:
-    while len(_kept) < count:
-        _kept.append(_Helper())
-    return _kept[:count]
+@cache
+def pool() -> ThreadPoolExecutor:
+    """The threads beside the caller's."""
+    return ThreadPoolExecutor(os.cpu_count() or 1, "minigrad-decoding")
 
 
 def warm_up(report: Callable[[str, float], None] | None = None) -> None:
