@@ -44,11 +44,8 @@ WHY = {
     "attention_grad": "as attention, with five products in place of two",
     "embedding": "the copy is one stretch, this is one call of a loop and a check for each row of "
     "64",
-    "embedding_grad": "in programs the loop adds element by element; that of the function adds in "
-    "vectors",
-    "column_sums": "16 columns at a time are read, one line of the cache from each row, which is "
-    "no order that the processor reads ahead in",
-    "add, of a row": "the loop that repeats the row adds element by element, not in vectors",
+    "embedding_grad": "every row is added to one that may be anywhere: read, added to, written; "
+    "the limit counts the table once",
     "max_windows": "rows of 13 windows are three vectors of 4 and one by itself",
     "max_windows_grad": "as max_windows, with six comparisons for four elements",
     "windows": "rows are 24 elements long, and finding where each begins takes as long as copying "

@@ -155,12 +155,12 @@ def elementwise(words, kind, part, parts):
                     r[d * BLOCK + j] = x[i + j]
             elif what == LOAD_ROWS:
                 x = carray(at(kind, a), (b,))
-                place = i % b
-                for j in range(m):
-                    r[d * BLOCK + j] = x[place]
-                    place += 1
-                    if place == b:
-                        place = 0
+                place, done = i % b, 0
+                while done < m:
+                    run = min(b - place, m - done)
+                    for j in range(run):
+                        r[d * BLOCK + done + j] = x[place + j]
+                    place, done = 0, done + run
             elif what == LOAD_ONE:
                 x = carray(at(kind, a), (1,))
                 for j in range(BLOCK):

@@ -34,6 +34,7 @@ from minigrad.kernels.blas import gemm
 from minigrad.kernels.compiling import FASTMATH, compiled
 from minigrad.kernels.vectors import fill, load, select, store
 
+WIDE = 256  # columns that are summed together
 WORDS = 40  # an instruction has at most as many
 PATIENCE = 20_000  # looks at the counter before a waiting thread gives up its core
 
@@ -319,6 +320,21 @@ def column_sums(words, kind, part, parts):
 def sum_columns(y, x, m, n, step, j0, j1):
     zero = fill(carray(y, (1,)).dtype.type(0), 16)
     j = j0
+    if step >= WIDE:  # row after row, the four sums below in the first cache: rows are read ahead
+        sums = np.empty(4 * WIDE, carray(y, (1,)).dtype)
+        while j + 16 <= j1:
+            width = min((j1 - j) // 16 * 16, WIDE)
+            for k in range(0, 4 * width, 16):
+                store(sums, k, zero)
+            for i in range(m):
+                to = i % 4 * width if i < m // 4 * 4 else 0
+                for k in range(0, width, 16):
+                    store(sums, to + k, load(sums, to + k, 16) + load(x, i * step + j + k, 16))
+            for k in range(0, width, 16):
+                a = load(sums, k, 16) + load(sums, width + k, 16)
+                b = load(sums, 2 * width + k, 16) + load(sums, 3 * width + k, 16)
+                store(y, j + k, a + b)
+            j += width
     while j + 16 <= j1:  # sixteen columns at a time, four sums of every fourth row
         a0, a1, a2, a3 = zero, zero, zero, zero
         for i in range(m // 4):
@@ -331,11 +347,11 @@ def sum_columns(y, x, m, n, step, j0, j1):
             a0 += load(x, i * step + j, 16)
         store(y, j, (a0 + a1) + (a2 + a3))
         j += 16
-    sums, rows = carray(y, (n,)), carray(x, (m, step))
+    ends, rows = carray(y, (n,)), carray(x, (m, step))
     for last in range(j, j1):
-        sums[last] = 0
+        ends[last] = 0
         for i in range(m):
-            sums[last] += rows[i, last]
+            ends[last] += rows[i, last]
 
 
 # ------------------------------------------------------------------------- element by element

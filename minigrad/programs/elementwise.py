@@ -108,6 +108,8 @@ def chains(graph: Graph) -> None:
         if compares:
             booleans[y] = call
             continue
+        if call.name == "add" and not absorbed:
+            continue  # a handler of its own
         values = [x for x in chain.inputs if type(x) is Value]
         new = Call("elementwise", None, values, {"chain": chain}, call.outputs)
         graph.replace([*absorbed, call], new)
