@@ -477,8 +477,8 @@ def warmup() -> None:
     def report(name: str, seconds: float) -> None:
         click.echo(say("warmup.kernel", name=name, seconds=seconds))
 
-    cpu.warm_up(report=report)
-    machine.warm_up(report=report)
+    cpu.warm_up(report=report, only=KERNELS)
+    machine.warm_up(report=report, only=KERNELS)
     decoding.warm_up(report)
     click.echo(say("train.compiled", seconds=time.perf_counter() - began))
 

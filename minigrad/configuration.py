@@ -3,7 +3,6 @@
 import os
 import platform
 import sys
-from importlib import metadata
 
 from minigrad import backend, kernels
 from minigrad.kernels import get_num_threads, set_num_threads
@@ -38,6 +37,8 @@ def show_config() -> str:
 
 
 def _version(package: str) -> str | None:
+    from importlib import metadata  # 10 ms that `import minigrad` does without
+
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

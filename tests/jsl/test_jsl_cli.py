@@ -657,7 +657,7 @@ def test_warmup_compiles_and_says_so(run):
     assert all(re.fullmatch(r" *[\d.]+ s  .+", line) for line in lines[:-1])
     assert lines[-3].endswith("search, float32 weights")
     assert lines[-1].startswith("The kernels were ready after")
-    assert "秒  softmax" in run("--lang", "ja", "warmup").out
+    assert "秒  attention" in run("--lang", "ja", "warmup").out
 
 
 def test_help_and_version(run):
