@@ -125,6 +125,15 @@ def of_classes(n: int, classes: int) -> Iterator[Case]:
         "softmax_grad", shape, partial(ops.softmax_grad.formula, np, g, y), 3 * size,
         call=partial(cpu.softmax_grad, g, y, axis=-1),
     )  # fmt: skip
+    logs = ops.log_softmax(x)
+    yield Case(
+        "log_softmax", shape, partial(ops.log_softmax.formula, np, x), 2 * size, exps=x.size,
+        call=partial(cpu.log_softmax, x, axis=-1),
+    )  # fmt: skip
+    yield Case(
+        "log_softmax_grad", shape, partial(ops.log_softmax_grad.formula, np, g, logs), 3 * size,
+        exps=x.size, call=partial(cpu.log_softmax_grad, g, logs, axis=-1),
+    )  # fmt: skip
     yield Case(
         "top_ids", f"{shape}, 4 of each",
         partial(ops.sorting._top_ids.formula, np, x, k=4, descending=True), size + 8 * 4 * n,

@@ -100,6 +100,31 @@ def test_softmax_of_large_and_masked_rows(rng, dtype):
     assert y[3, 0] == 1
 
 
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_log_softmax_equals_the_loop_and_its_gradient_the_formula(rng, dtype, shape):
+    x, g = normal(rng, dtype, *shape) * 3, normal(rng, dtype, *shape)
+    y = cpu.log_softmax(x, axis=-1)
+    check(y, log_softmax_loop(x), dtype, floor=1.0)
+    expected = ops.log_softmax_grad.formula(np, g.astype("float64"), y.astype("float64"))
+    check(cpu.log_softmax_grad(g, y, axis=-1), expected, dtype, floor=float(max(shape[-1], 1)))
+
+
+def log_softmax_loop(x):
+    y = np.empty(x.shape)
+    for i in np.ndindex(x.shape[:-1]):
+        total = math.fsum(math.exp(v) for v in x[i])
+        y[i] = [float(v) - math.log(total) for v in x[i]]
+    return y
+
+
+def test_log_softmax_of_large_masked_and_lost_rows(dtype):
+    inf, nan = np.inf, np.nan
+    x = np.array([[1e4, 0, -1e4], [-inf, 0, -inf], [-inf] * 3, [0, nan, 1]], dtype)
+    y = cpu.log_softmax(x, axis=-1)
+    expected = [[0, -1e4, -2e4], [-inf, 0, -inf], [-inf] * 3, [nan] * 3]
+    np.testing.assert_allclose(y, np.array(expected, dtype), rtol=1e-6)
+
+
 @pytest.mark.parametrize("column", [0, 5, 20])
 def test_softmax_shows_a_nan_in_its_row_only(rng, dtype, column):
     x = normal(rng, dtype, 2, 21)
@@ -624,6 +649,8 @@ def calls(rng, dtype):
     return {
         "softmax": ((x,), {"axis": -1}),
         "softmax_grad": ((x, x), {"axis": -1}),
+        "log_softmax": ((x,), {"axis": -1}),
+        "log_softmax_grad": ((x, x), {"axis": -1}),
         "layer_norm": ((x, row, row), {"eps": 1e-5}),
         "layer_norm_grad": ((x, x, row), {"eps": 1e-5}),
         "attention": ((x3, x3, x3, None, None), attention),
@@ -666,6 +693,8 @@ def test_two_calls_give_the_same_bits(rng, dtype, name):
 LOOPS = {
     "softmax": (cpu.softmax_loop, lambda C: [(3, C)] * 2),
     "softmax_grad": (cpu.softmax_grad_loop, lambda C: [(3, C)] * 3),
+    "log_softmax": (cpu.log_softmax_loop, lambda C: [(3, C)] * 2),
+    "log_softmax_grad": (cpu.log_softmax_grad_loop, lambda C: [(3, C)] * 3),
     "layer_norm": (
         lambda *arrays: cpu.layer_norm_loop(*arrays, 1e-5),
         lambda C: [(3, C), (3, C), (C,), (C,)],
@@ -712,7 +741,10 @@ ODD_ARRAYS = {
 
 
 # What the table below does to (kernel, argument) and leaves a right call.
-ALONE = {(name, 0) for name in ("softmax", "dropout", "top_ids", "square_sum", "sum_windows")}
+ALONE = {
+    (name, 0)
+    for name in ("softmax", "log_softmax", "dropout", "top_ids", "square_sum", "sum_windows")
+}
 WINDOWS = {("max_windows", 0), ("windows", 0)}
 STILL_COVERED = {
     "mixed": ALONE | WINDOWS | {("cross_entropy_rows", 0), ("embedding_grad", 0)},

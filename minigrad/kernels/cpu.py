@@ -52,6 +52,8 @@ __all__ = [
     "embedding_grad",
     "layer_norm",
     "layer_norm_grad",
+    "log_softmax",
+    "log_softmax_grad",
     "max_windows",
     "max_windows_grad",
     "softmax",
@@ -226,6 +228,48 @@ def softmax_grad(g: Array, y: Array, *, axis: int) -> Array | Declined:
         return NotImplemented
     dx = np.empty_like(y)
     softmax_grad_loop(rows_of(dx), rows_of(g), rows_of(y))
+    return dx
+
+
+@compiled
+def log_softmax_loop(y, x):
+    for i in range(x.shape[0]):
+        m = row_max(x, i)
+        if m == -np.inf:
+            m = x.dtype.type(0)
+        total = x.dtype.type(0)
+        for j in range(x.shape[1]):
+            total += exp(x[i, j] - m)
+        log = x.dtype.type(0) if total == 0 else x.dtype.type(np.log(total))
+        for j in range(x.shape[1]):
+            y[i, j] = (x[i, j] - m) - log
+
+
+@compiled
+def log_softmax_grad_loop(dx, g, y):
+    for i in range(y.shape[0]):
+        total = y.dtype.type(0)
+        for j in range(y.shape[1]):
+            total += g[i, j]
+        for j in range(y.shape[1]):
+            dx[i, j] = g[i, j] - exp(y[i, j]) * total
+
+
+def log_softmax(x: Array, *, axis: int) -> Array | Declined:
+    """The logarithm of the softmax along the last axis; a row of -inf stays as it is."""
+    if not x.ndim or (axis != -1 and axis != x.ndim - 1) or not covered(x):
+        return NotImplemented
+    y = np.empty_like(x)
+    log_softmax_loop(rows_of(y), rows_of(x))
+    return y
+
+
+def log_softmax_grad(g: Array, y: Array, *, axis: int) -> Array | Declined:
+    """`g - exp(y) * sum(g)` along the last axis, for `y` a log-softmax."""
+    if not y.ndim or (axis != -1 and axis != y.ndim - 1) or g.shape != y.shape or not covered(g, y):
+        return NotImplemented
+    dx = np.empty_like(y)
+    log_softmax_grad_loop(rows_of(dx), rows_of(g), rows_of(y))
     return dx
 
 
@@ -910,6 +954,8 @@ def warm_up(
         calls = [
             (softmax, (x,), {"axis": -1}),
             (softmax_grad, (x, x), {"axis": -1}),
+            (log_softmax, (x,), {"axis": -1}),
+            (log_softmax_grad, (x, x), {"axis": -1}),
             (layer_norm, (x, row, row), {"eps": 1e-5}),
             (layer_norm_grad, (x, x, row), {"eps": 1e-5}),
             (attention, (x3, x3, x3, None, None), heads),

@@ -62,7 +62,7 @@ def softmin(xp, x, *, axis=-1):
     return softmax(-x, axis=axis)
 
 
-@op
+@op(kernel=True)
 def log_softmax(xp, x, *, axis=-1):
     """The logarithm of the softmax of `x` along `axis`, computed without forming the softmax."""
     if _half(x):
@@ -80,7 +80,7 @@ def _(g, y, _x, *, axis=-1):
     return log_softmax_grad(g, y, axis=axis)
 
 
-@op
+@op(kernel=True)
 def log_softmax_grad(xp, g, y, *, axis=-1):
     """The gradient of the input of a log-softmax from that of its output `y`."""
     if _half(y):
