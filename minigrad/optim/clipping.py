@@ -4,7 +4,9 @@ import math
 from collections import Counter
 from typing import Any
 
-from minigrad import ops
+import numpy as np
+
+from minigrad import kernels, ops
 from minigrad.autodiff import Tensor
 from minigrad.backend import array_module, modes
 from minigrad.errors import GradientError
@@ -48,10 +50,9 @@ def clip_grad_norm_(
     arrays = [_values(g) for g in grads]
     if not arrays:
         return 0.0
-    # In float64, where the square of no float32 overflows.
     wide = (array.astype("float64").reshape(-1) for array in arrays)
     if norm_type == 2:
-        norm = math.sqrt(float(sum(g @ g for g in wide)))
+        norm = math.sqrt(float(sum(map(_square_sum, arrays))))
     elif norm_type == math.inf:
         peaks = [float(abs(g).max()) for g in wide if g.size]
         norm = math.nan if any(map(math.isnan, peaks)) else max(peaks, default=0.0)
@@ -80,6 +81,16 @@ def clip_grad_norm_(
             else:
                 g.data = array_module(array).asarray(array * scale)
     return norm
+
+
+def _square_sum(array: Any) -> Any:
+    """The sum of the squares in float64, where the square of no float32 overflows."""
+    kernel = kernels.find("square_sum") if array_module(array) is np else None
+    found = NotImplemented if kernel is None else kernel(array)
+    if found is NotImplemented:
+        wide = array.astype("float64").reshape(-1)
+        found = wide @ wide
+    return found
 
 
 def _by_ops(grads: list[Tensor], max_norm: float, norm_type: float) -> tuple[Tensor, list[Tensor]]:
