@@ -348,6 +348,7 @@ class Tracer:
         self._outside: list[tuple[np.ndarray, Value]] = []
         self._lines: list[str] = []
         self._assigned: dict[int, tuple[Tensor, np.ndarray]] = {}
+        self._stepped: dict[int, str] = {}  # parameters that an optimizer has changed
         self._values: dict[int, tuple[weakref.ref, Value]] = {}
 
     def value_of(self, array: np.ndarray) -> Value:
@@ -376,6 +377,13 @@ class Tracer:
                 "getitem: the shape of the result depends on values, which differ from call to "
                 "call under jit; use where(mask, x, 0)"
             )
+        for x in arrays:
+            if id(x) in self._stepped:
+                raise CaptureError(
+                    f"jit: '{self._stepped[id(x)]}' is read after an optimizer's step in the same "
+                    f"call (at {caller()}), and a program takes its steps at the end; make two "
+                    f"functions of it, each under jit"
+                )
         inputs = [self._input(x) for x in arrays]
         outputs = [
             t.data if type(t) is Tensor else t for t in (y if isinstance(y, tuple) else (y,))
@@ -460,6 +468,7 @@ class Tracer:
             for name, g in gradients.items()
         }
         self.updates.append(Update(optimizer, found))
+        self._stepped |= {id(p.data): name for name, p in optimizer.parameters.items()}
 
     def assigned(self, tensor: Tensor, array: Any) -> None:
         """Note that `tensor` is about to be given the array of another."""

@@ -712,3 +712,19 @@ def test_groups_with_options_of_their_own_are_refused_by_name():
 
     with pytest.raises(CaptureError, match="other options for some of the groups"):
         mg.jit(step)(numbers(1, 4, 3), np.array([0, 1, 1, 0]))
+
+
+def test_a_parameter_that_is_read_after_its_step_is_refused():
+    model = nn.Linear(3, 2)
+    adam = optim.Adam(model, lr=1e-6)
+
+    def step(x):
+        model(x).sum().backward()
+        adam.step()
+        adam.zero_grad()
+        return model(x)
+
+    before = model.state_dict()
+    with pytest.raises(CaptureError, match="'weight' is read after an optimizer's step"):
+        mg.jit(step)(numbers(1, 4, 3))
+    assert all((before[name] == value).all() for name, value in model.state_dict().items())
