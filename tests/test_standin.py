@@ -27,6 +27,8 @@ PATTERNS = [
     "test_optim*.py",
     "test_grouped.py",
     "test_data_backend.py",
+    "test_learner.py",
+    "test_metrics.py",
 ]
 FILES = sorted(path for pattern in PATTERNS for path in TESTS.glob(pattern))
 
@@ -43,6 +45,13 @@ HOST_ONLY = {
         "test_an_id_out_of_range_is_named_with_its_position",
         "test_sparse_gradients_are_not_captured",
     ],
+    "test_learner.py": [
+        "test_a_setting_that_changes_in_every_step_ends_compiling",
+        "test_a_step_that_cannot_be_captured_runs_as_it_is",
+        "test_metrics_in_the_way_of_keras",
+        "test_named_optimizers_train_their_own_parts",
+    ],
+    "test_metrics.py": ["test_metrics_refuse_to_be_captured"],
     "test_observers.py": ["test_declined_kernels_are_counted"],
     "test_ops_elementwise.py": [
         "test_bfloat16_is_not_lifted_by_a_number",

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from minigrad.learner.history import as_number
 from minigrad.optim import ReduceLROnPlateau
 from minigrad.runs import save_text
 
@@ -59,6 +60,13 @@ class Callback:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state."""
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What else a checkpoint keeps: arrays by name."""
+        return {}
+
+    def load_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Go on with the arrays of a checkpoint."""
+
 
 def figure(name: str, logs: Mapping[str, float], who: str) -> float:
     """The figure that a callback follows. Raises KeyError, naming those there are."""
@@ -76,6 +84,10 @@ class Best:
         rising = any(part in name for part in ("acc", "bleu", "f1", "auc"))
         self.rising = mode == "max" or (mode == "auto" and rising)
         self.least = abs(least)
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew."""
         self.value = -math.inf if self.rising else math.inf
 
     def improves(self, value: float) -> bool:
@@ -107,7 +119,12 @@ class EarlyStopping(Callback):
     ):
         self.monitor, self.patience, self.restore_best = monitor, patience, restore_best
         self.best, self.waited, self.epoch = Best(mode, monitor, min_delta), 0, 0
-        self._weights: dict[str, np.ndarray] | None = None
+        self._weights: Mapping[str, np.ndarray] = {}
+
+    def on_fit_start(self, learner: "Learner") -> None:
+        if not learner.step:
+            self.best.forget()
+            self.waited, self.epoch, self._weights = 0, 0, {}
 
     def on_epoch_end(self, learner: "Learner", logs: Logs) -> None:
         if self.best.improves(figure(self.monitor, logs, "EarlyStopping")):
@@ -120,20 +137,23 @@ class EarlyStopping(Callback):
             learner.stop()
 
     def on_fit_end(self, learner: "Learner") -> None:
-        if self._weights is not None and self.epoch != learner.epoch:
+        if self._weights and self.epoch != learner.epoch:
             learner.model.load_state_dict(self._weights)
             learner.say(
                 f"the weights of epoch {self.epoch} are back, {self.monitor} {self.best.value:.6g}"
             )
 
     def state_dict(self) -> dict[str, Any]:
-        value = self.best.value if math.isfinite(self.best.value) else None
-        return {"best": value, "waited": self.waited, "epoch": self.epoch}
+        return {"best": self.best.value, "waited": self.waited, "epoch": self.epoch}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        if state["best"] is not None:
-            self.best.value = state["best"]
-        self.waited, self.epoch = state["waited"], state["epoch"]
+        self.best.value, self.waited, self.epoch = state["best"], state["waited"], state["epoch"]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return dict(self._weights)
+
+    def load_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
+        self._weights = arrays
 
 
 class Checkpoint(Callback):
@@ -163,19 +183,20 @@ class Checkpoint(Callback):
 
     def on_fit_start(self, learner: "Learner") -> None:
         learner.artifacts.needed("Checkpoint")
+        if self.best is not None and not learner.step:
+            self.best.forget()
 
     def on_epoch_end(self, learner: "Learner", logs: Logs) -> None:
         assert self.monitor is None or self.best is not None
         if self.best and self.best.improves(figure(self.monitor or "", logs, "Checkpoint")):
-            learner.artifacts.save_weights("best.safetensors", learner)
+            learner.artifacts.save_weights(learner)
 
     def on_epoch_settled(self, learner: "Learner") -> None:
         if learner.epoch % self.every == 0:
             learner.artifacts.save(learner, keep=self.keep)
 
     def state_dict(self) -> dict[str, Any]:
-        value = None if self.best is None or math.isinf(self.best.value) else self.best.value
-        return {"best": value}
+        return {"best": None if self.best is None else self.best.value}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         if self.best is not None and state["best"] is not None:
@@ -199,7 +220,12 @@ class LearningRate(Callback):
         learner.optimizer_named(self.optimizer).lr = float(self.schedule(learner.epoch))
 
     def on_epoch_end(self, learner: "Learner", logs: Logs) -> None:
-        logs["lr"] = float(self.schedule(learner.epoch - 1))
+        logs[_rate(self.optimizer)] = float(self.schedule(learner.epoch - 1))
+
+
+def _rate(optimizer: str | None) -> str:
+    """The name of a learning rate among the figures."""
+    return f"lr_{optimizer}" if optimizer else "lr"
 
 
 class Plateau(Callback):
@@ -216,21 +242,24 @@ class Plateau(Callback):
         self._state: Mapping[str, Any] | None = None
 
     def on_fit_start(self, learner: "Learner") -> None:
-        if self._plateau is None:
+        if self._plateau is None or not learner.step:
             self._plateau = ReduceLROnPlateau(
                 learner.optimizer_named(self.optimizer), **self.options
             )
         if self._state is not None:
-            self._plateau.load_state_dict(self._state)
+            ours = self._plateau.state_dict()
+            state = {name: np.array(x, ours[name].dtype) for name, x in self._state.items()}
+            self._plateau.load_state_dict(state)
             self._state = None
 
     def on_epoch_end(self, learner: "Learner", logs: Logs) -> None:
         assert self._plateau is not None
         self._plateau.step(figure(self.monitor, logs, "Plateau"))
-        logs["lr"] = float(learner.optimizer_named(self.optimizer).lr)
+        logs[_rate(self.optimizer)] = float(learner.optimizer_named(self.optimizer).lr)
 
     def state_dict(self) -> dict[str, Any]:
-        return {} if self._plateau is None else dict(self._plateau.state_dict())
+        state = {} if self._plateau is None else self._plateau.state_dict()
+        return {name: value.tolist() for name, value in state.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._state = state or None
@@ -239,18 +268,32 @@ class Plateau(Callback):
 class GradientNorms(Callback):
     """Notes the 2-norm of all gradients of each step: mean and largest of the epoch.
 
-    It asks the learner to show them: `grad_norm` is among the figures of every step.
+    It asks the learner to show them: `grad_norm` (`grad_norm_<optimizer>` of several) is among the
+    figures of every step.
     """
+
+    def __init__(self) -> None:
+        self._largest: dict[str, float] = {}
 
     def on_fit_start(self, learner: "Learner") -> None:
         learner.watch_gradients()
-        self._largest = 0.0
+        if not learner.step:
+            self._largest = {}
 
     def on_batch_end(self, learner: "Learner", logs: Logs) -> None:
-        self._largest = max(self._largest, logs.get("grad_norm", 0.0))
+        for name, value in logs.items():
+            if name.startswith("grad_norm"):
+                self._largest[name] = max(self._largest.get(name, 0.0), value)
 
     def on_epoch_end(self, learner: "Learner", logs: Logs) -> None:
-        logs["grad_norm_max"], self._largest = self._largest, 0.0
+        logs.update({f"{name}_max": value for name, value in self._largest.items()})
+        self._largest = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"largest": dict(self._largest)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._largest = dict(state["largest"])
 
 
 class JSONLog(Callback):
@@ -267,7 +310,7 @@ class JSONLog(Callback):
     def on_fit_start(self, learner: "Learner") -> None:
         self._path = Path(self.path or learner.artifacts.needed("JSONLog") / "log.jsonl")
         kept = []
-        if learner.epoch and self._path.exists():  # resumed: later lines are written again
+        if learner.step and self._path.exists():  # resumed: later lines are written again
             for line in self._path.read_text(encoding="utf-8").splitlines():
                 if json.loads(line)["step"] <= learner.step:
                     kept.append(line)
@@ -276,20 +319,19 @@ class JSONLog(Callback):
 
     def on_batch_end(self, learner: "Learner", logs: Logs) -> None:
         if self.every and learner.step % self.every == 0:
-            self._add({"step": learner.step, **logs})
+            self._add({"step": learner.step}, logs)
 
     def on_epoch_end(self, learner: "Learner", logs: Logs) -> None:
-        self._add({"epoch": learner.epoch, "step": learner.step, **logs})
+        self._add({"epoch": learner.epoch, "step": learner.step}, logs)
         self._write()
 
     def on_interrupt(self, learner: "Learner") -> None:
         self._write()
 
-    def _add(self, entry: Mapping[str, Any]) -> None:
-        finite = {
-            k: v if not isinstance(v, float) or math.isfinite(v) else None for k, v in entry.items()
-        }
-        self._lines.append(json.dumps(finite, ensure_ascii=False))
+    def _add(self, place: Mapping[str, int], logs: Mapping[str, Any]) -> None:
+        figures = {name: as_number(value) for name, value in logs.items()}
+        finite = {name: x if math.isfinite(x) else None for name, x in figures.items()}
+        self._lines.append(json.dumps({**place, **finite}, ensure_ascii=False))
 
     def _write(self) -> None:
         save_text(self._path, "".join(f"{line}\n" for line in self._lines))
@@ -327,7 +369,9 @@ class EventFiles(Callback):
 
     def on_fit_start(self, learner: "Learner") -> None:
         try:
-            from tensorboard.summary.writer.event_file_writer import EventFileWriter
+            from tensorboard.summary.writer.event_file_writer import (  # type: ignore
+                EventFileWriter,
+            )
         except ModuleNotFoundError:
             raise ModuleNotFoundError(
                 "EventFiles needs tensorboard: pip install 'minigrad[tensorboard]'"
@@ -349,8 +393,8 @@ class EventFiles(Callback):
     on_interrupt = on_fit_end
 
     def _write(self, figures: Mapping[str, float], step: int) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event
-        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.compat.proto.event_pb2 import Event  # type: ignore
+        from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore
 
         values = [Summary.Value(tag=name, simple_value=v) for name, v in figures.items()]
         event = Event(wall_time=time.time(), step=step, summary=Summary(value=values))

@@ -11,6 +11,11 @@ from minigrad.runs import save_text
 __all__ = ["History"]
 
 
+def as_number(x: Any) -> float:
+    """A figure as Python's float: what a Tensor or an array of one entry holds."""
+    return float(x.item() if hasattr(x, "item") else x)
+
+
 class History(Mapping[str, list]):
     """Figures by name, a list of one number for each epoch: `history["val_loss"][-1]`.
 
@@ -25,7 +30,7 @@ class History(Mapping[str, list]):
 
     def append(self, figures: Mapping[str, float]) -> None:
         """One more epoch."""
-        self.epochs.append(dict(figures))
+        self.epochs.append({name: as_number(value) for name, value in figures.items()})
 
     def __getitem__(self, name: str) -> list:
         if name not in self._names():

@@ -17,8 +17,8 @@ from typing import Any, Self
 import numpy as np
 
 from minigrad.autodiff import Tensor
-from minigrad.backend import to_numpy
-from minigrad.errors import ShapeError, StateError
+from minigrad.backend import modes, to_numpy
+from minigrad.errors import CaptureError, OutOfRangeError, ShapeError, StateError
 
 __all__ = [
     "BLEU", "Accuracy", "Mean", "MeanSquaredError", "Metric", "Perplexity",
@@ -28,8 +28,14 @@ __all__ = [
 
 def host(x: Any) -> np.ndarray:
     """`x`, an array of any kind, as a NumPy array."""
-    x = x.data if type(x) is Tensor else x
+    x = x.detach().numpy() if type(x) is Tensor else x
     return to_numpy(x) if hasattr(x, "dtype") else np.asarray(x)
+
+
+def _counts(metric: "Metric") -> None:
+    """Raise CaptureError inside `mg.jit`, whose program would not count when it is repeated."""
+    if modes.get().capture is not None:
+        raise CaptureError(f"jit: {metric.name} counts while a step is captured; do it outside")
 
 
 class Metric:
@@ -59,7 +65,14 @@ class Metric:
 
         Raises ShapeError if weights do not broadcast to the values.
         """
+        if isinstance(values, float) and isinstance(weight, int):  # a figure of a step, quickly
+            _counts(self)
+            if weight:
+                self.total += values * weight
+                self.weight += weight
+            return
         values = host(values).astype(np.float64)
+        _counts(self)
         if weight is None:
             weights = np.ones(values.shape)
         else:
@@ -106,6 +119,14 @@ class Metric:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(name={self.name!r}, result={self.result():.6g})"
+
+
+def _masked(counted: np.ndarray, weight: Any) -> np.ndarray:
+    """Weights (B, ...), where given, that are 0 for what does not count."""
+    if weight is None:
+        return counted
+    weight = host(weight)
+    return counted * weight.reshape(weight.shape + (1,) * (counted.ndim - weight.ndim))
 
 
 class Mean(Metric):
@@ -165,7 +186,7 @@ class SparseCategoricalAccuracy(Metric):
             )
         if self.ignore_index is not None:
             counted = y != self.ignore_index
-            weight = counted if weight is None else counted * host(weight)
+            weight = _masked(counted, weight)
         self.add(y_pred.argmax(axis=-1) == y, weight)
 
 
@@ -207,8 +228,13 @@ class Perplexity(Metric):
         top = logits.max(axis=-1, keepdims=True)
         total = np.log(np.exp(logits - top).sum(axis=-1)) + top[..., 0]
         labels = np.where(counted, y, 0)
+        if labels.size and not 0 <= labels.min() <= labels.max() < logits.shape[-1]:
+            raise OutOfRangeError(
+                f"{self.name}: labels must be in [0, {logits.shape[-1]}), or ignore_index="
+                f"{self.ignore_index}; they are from {labels.min()} to {labels.max()}"
+            )
         picked = np.take_along_axis(logits, labels[..., None], axis=-1)[..., 0]
-        self.add(total - picked, counted if weight is None else counted * host(weight))
+        self.add(total - picked, _masked(counted, weight))
 
     def result(self) -> float:
         mean = super().result()
@@ -247,8 +273,12 @@ class BLEU(Metric):
     ) -> None:
         """Take sentences in: each a list of words, or a string, which is split at spaces.
 
-        A reference may be several: a list of lists or a tuple of strings.
+        Several references of one translation are a tuple of such, or a list of lists. Raises
+        ValueError if there are more of the ones than of the others.
         """
+        if isinstance(translations, str):
+            raise TypeError("BLEU.update: expected a list of translations, got one string")
+        _counts(self)
         for found, wanted in zip(translations, references, strict=True):
             words, several = _words(found), _references(wanted)
             self.length += len(words)
@@ -302,21 +332,24 @@ class BLEU(Metric):
 
 
 def _words(sentence: Any) -> list:
-    return sentence.split() if isinstance(sentence, str) else list(sentence)
+    """The words of a sentence: of a string those between spaces, of an array its numbers."""
+    if isinstance(sentence, str):
+        return sentence.split()
+    words = host(sentence).tolist() if hasattr(sentence, "shape") else list(sentence)
+    if odd := [w for w in words if isinstance(w, list) or (isinstance(w, str) and " " in w)]:
+        raise ValueError(
+            f"BLEU: expected a sentence as a string or as a list of words, there is {odd[0]!r} "
+            f"among its words; several references of one translation go into a tuple"
+        )
+    return words
 
 
 def _references(wanted: Any) -> list[list]:
     """One reference, or several, as lists of words."""
-    if isinstance(wanted, str):
-        return [wanted.split()]
-    wanted = list(wanted)
-    if wanted and all(isinstance(r, list) for r in wanted):
-        return [list(r) for r in wanted]
-    if isinstance(wanted, tuple) or (
-        wanted and all(isinstance(r, str) and " " in r for r in wanted)
-    ):
-        return [_words(r) for r in wanted]
-    return [wanted]
+    several = isinstance(wanted, tuple) or (
+        isinstance(wanted, list) and bool(wanted) and all(isinstance(r, list) for r in wanted)
+    )
+    return [_words(r) for r in wanted] if several else [_words(wanted)]
 
 
 def _grams(words: Sequence, n: int) -> Counter:

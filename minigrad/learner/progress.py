@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TextIO
 
+from minigrad.learner.batches import length_of
+
 __all__ = ["Progress", "loop", "shown"]
 
 
@@ -50,9 +52,14 @@ class Progress:
             print(text, file=self.file, flush=True)
 
     @contextmanager
-    def epoch(self, title: str, total: int | None) -> Iterator[None]:
-        """Around the steps of an epoch, of which there are `total`, if that is known."""
-        self.began, self.steps, self.total = time.perf_counter(), 0, total
+    def epoch(self, title: str, total: int | None, done: int = 0) -> Iterator[None]:
+        """Around the steps of an epoch, of which there are `total`, if that is known.
+
+        Args:
+            done: how many of them there were before.
+        """
+        self.began, self.total = time.perf_counter(), total
+        self.steps = self._first = done
         if not self.bar:
             yield
             return
@@ -65,7 +72,7 @@ class Progress:
             TimeRemainingColumn(compact=True), TextColumn("{task.fields[figures]}"),
         )  # fmt: skip
         with Bar(*columns, console=Console(file=self.file), transient=True) as self._rich:
-            self._task = self._rich.add_task(title, total=total, figures="")
+            self._task = self._rich.add_task(title, total=total, completed=done, figures="")
             try:
                 yield
             finally:
@@ -83,19 +90,18 @@ class Progress:
         """The line of an epoch that is over."""
         seconds = time.perf_counter() - self.began
         count = f"{self.steps}/{self.total}" if self.total else f"{self.steps}"
-        self.say(
-            f"{title}  {count}  {duration(seconds)}  {pace(seconds, self.steps)}  {shown(logs)}"
-        )
+        each = pace(seconds, self.steps - self._first)
+        self.say(f"{title}  {count}  {duration(seconds)}  {each}  {shown(logs)}")
 
 
-def loop(iterable: Iterable, title: str = "", verbose: int = 1) -> Iterator:
+def loop(iterable: Iterable[Any], title: str = "", verbose: int = 1) -> Iterator:
     """The items of `iterable`, with progress shown: for training loops written by hand.
 
     for x, y in mg.learner.loop(loader, "epoch 1"):
         ...
     """
     progress = Progress(verbose)
-    total = len(iterable) if hasattr(iterable, "__len__") else None
+    total = length_of(iterable)
     with progress.epoch(title, total):
         for item in iterable:
             yield item

@@ -1,0 +1,222 @@
+"""What a step is: the part of a Learner that its subclasses define anew."""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from minigrad import nn, optim
+from minigrad.autodiff import Tensor, enable_grad, gradients
+from minigrad.backend import modes
+from minigrad.capture import disable_jit
+from minigrad.errors import CaptureError, StateError
+from minigrad.learner.lookup import loss_of, optimizers_of
+
+
+@dataclass
+class Place:
+    """How far a training is.
+
+    Attributes:
+        epoch, step: how many of them are done.
+        batches: how many of the epoch in progress are done.
+        waiting: how many of those have gradients that wait for a step of the optimizers.
+        stopped: whether the training is to end.
+        warned: whether it was said that a figure is not finite.
+        loader: where the loader is.
+        seed: of the training.
+        whole: whether this is a place to go on from later, not the midst of a step.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    batches: int = 0
+    waiting: int = 0
+    stopped: bool = False
+    warned: bool = False
+    loader: Any = None
+    seed: int = 0
+    whole: bool = True
+
+
+class Stepping:
+    """A model, its optimizers, and the steps that they take; see `Learner`."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Any,
+        loss: Callable | str | None,
+        clip_norm: float | None,
+        accumulate: int,
+    ):
+        if accumulate < 1:
+            raise ValueError(f"Learner: accumulate must be at least 1, got {accumulate}")
+        self.model, self.loss = model, loss_of(loss)
+        self.optimizers = optimizers_of(model, optimizer)
+        self.clip_norm, self.accumulate = clip_norm, accumulate
+        self._place = Place()
+        self._sums: dict[str, optim.Accumulate] = {}
+        self._updated: frozenset[str | None] = frozenset()  # optimizers, in this step
+        self._frozen = self._norms = False
+
+    @property
+    def epoch(self) -> int:
+        """How many epochs are done."""
+        return self._read("epoch")
+
+    @property
+    def step(self) -> int:
+        """How many batches have been trained on."""
+        return self._read("step")
+
+    def _read(self, name: str) -> int:
+        if (capture := modes.get().capture) is not None:
+            capture.refuse(f"Learner.{name}")  # a program would take it for a constant
+        return getattr(self._place, name)
+
+    def loss_step(self, batch: Any) -> Any:
+        """The loss of a batch (x, ..., y), or a pair of it and figures; subclasses may override.
+
+        By default `loss(model(x, ...), y)`.
+        """
+        if self.loss is None:
+            raise StateError(
+                "Learner: give a loss, or a subclass with loss_step(batch) or train_step(batch)"
+            )
+        *x, y = batch if isinstance(batch, list | tuple) else (batch,)
+        if not x:
+            raise StateError(
+                "Learner: a batch must be (x, y) for the loss; give arrays as a pair, "
+                "fit((x, y)), or define loss_step for other batches"
+            )
+        y_pred = self.model(*x)
+        return self.loss(y_pred, y), {"y_pred": y_pred}
+
+    def train_step(self, batch: Any) -> dict[str, Any]:
+        """One step of training; gives figures by name. Subclasses may override."""
+        loss, figures = _pair(self.loss_step(batch))
+        return {"loss": loss, **figures, **self.update(loss)}
+
+    def valid_step(self, batch: Any) -> dict[str, Any]:
+        """The figures of a batch that is not trained on. Subclasses may override."""
+        if self._only_trains():
+            # The step may ask for gradients; what it does with them is undone. A program of its
+            # own would take its steps all the same.
+            with disable_jit(), enable_grad():
+                return self.train_step(batch)
+        loss, figures = _pair(self.loss_step(batch))
+        return {"loss": loss, **figures}
+
+    def _only_trains(self) -> bool:
+        """Whether `train_step` alone says what the losses are."""
+        own = type(self)
+        return (
+            self.loss is None
+            and own.train_step is not Stepping.train_step
+            and own.loss_step is Stepping.loss_step
+        )
+
+    def update(self, loss: Tensor, name: str | None = None) -> dict[str, Any]:
+        """One step of an optimizer down the slope of `loss`; nothing in validation.
+
+        Only the parameters of that optimizer get gradients.
+
+        Args:
+            name: of the optimizer, if there are several.
+
+        Returns:
+            Figures: the norm of the gradients, where somebody asked for it.
+        """
+        if self._frozen:
+            return {}
+        capture = modes.get().capture
+        if self.accumulate == 1 and capture is not None and capture.updates:
+            raise CaptureError(
+                "jit: a program updates parameters once, at its end, and the step has more updates"
+            )
+        parameters = self.optimizer_named(name).parameters.values()
+        for p, g in zip(parameters, gradients([loss], list(parameters)), strict=True):
+            p.grad = g
+        if self.accumulate > 1 and name in self._updated:
+            raise StateError("Learner.update: with accumulate, an optimizer has one loss in a step")
+        self._updated |= {name}
+        return self._descend(name) if self.accumulate == 1 else {}
+
+    def _descend(self, name: str | None) -> dict[str, Any]:
+        """One step of an optimizer by the gradients that are there."""
+        optimizer, figures = self.optimizer_named(name), {}
+        if self.clip_norm is not None or self._norms:
+            most = math.inf if self.clip_norm is None else self.clip_norm
+            norm = optim.clip_grad_norm_(optimizer.parameters, most)
+            if self._norms:
+                figures[f"grad_norm_{name}" if name else "grad_norm"] = norm
+        optimizer.step()
+        optimizer.zero_grad()
+        return figures
+
+    def begin_step(self) -> None:
+        """Called before each step of any kind."""
+        self._updated = frozenset()
+
+    def optimizer_named(self, name: str | None = None) -> optim.Optimizer:
+        """The optimizer of that name, or the only one."""
+        if name is None and len(self.optimizers) == 1:
+            return next(iter(self.optimizers.values()))
+        if name not in self.optimizers:
+            raise KeyError(
+                f"Learner: no optimizer {name!r}; there are {', '.join(map(repr, self.optimizers))}"
+            )
+        return self.optimizers[name]
+
+    @property
+    def optimizer(self) -> optim.Optimizer:
+        """The only optimizer."""
+        return self.optimizer_named()
+
+    def watch_gradients(self) -> None:
+        """Have `update` give the norm of the gradients as a figure, from now on."""
+        self._norms = True
+
+    def _without_gradients(self) -> None:
+        """Let nothing be left of an earlier training that did not end."""
+        self._sums = {k: optim.Accumulate(o.parameters) for k, o in self.optimizers.items()}
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad()
+
+    def _accumulated(self, samples: int) -> dict[str, float]:
+        """Note the gradients of a batch; a step of the optimizers when there are enough of them."""
+        place, figures = self._place, dict[str, float]()
+        for total in self._sums.values():
+            if any(p.grad is not None for _, p in total.parameters):
+                total.add(samples)
+        place.waiting += 1
+        if samples and place.waiting < self.accumulate:
+            return figures
+        place.waiting = 0
+        for name, total in self._sums.items():
+            total.finish()
+            figures |= {k: float(v) for k, v in self._descend(name).items()}
+        return figures
+
+    @contextmanager
+    def _still(self) -> Iterator[None]:
+        """Updates do nothing; where `train_step` runs for its figures, all is undone afterwards."""
+        self._frozen, alone = True, self._only_trains()
+        state = self.model.state_dict() if alone else {}
+        for optimizer in self.optimizers.values() if alone else ():
+            vars(optimizer)["step"] = lambda *args, **kwargs: None
+        try:
+            yield
+        finally:
+            self._frozen = False
+            for optimizer in self.optimizers.values() if alone else ():
+                vars(optimizer).pop("step", None)
+                optimizer.zero_grad()
+            if alone:
+                self.model.load_state_dict(state)
+
+
+def _pair(found: Any) -> tuple[Tensor, dict[str, Any]]:
+    return found if isinstance(found, tuple) else (found, {})
