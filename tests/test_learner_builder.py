@@ -221,3 +221,19 @@ def test_metrics_of_batches_that_are_dictionaries():
     assert list(learner_of(cls=WithoutTargets, loss=None).fit(batches)) == ["loss"]
     with pytest.raises(StateError, match=r"accuracy needs targets.* have train_step give 'y'"):
         learner_of(cls=WithoutTargets, loss=None, metrics=["accuracy"]).fit(batches)
+
+
+def test_the_builder_takes_callbacks():
+    class Count(mg.learner.Callback):
+        epochs = 0
+
+        def on_epoch_end(self, learner, logs):
+            self.epochs += 1
+
+    counted, model = Count(), nn.Linear(2, 1)
+    builder = mg.learner.LearnerBuilder(callbacks=[counted], verbose=0).num_epochs(3)
+    trained = builder.build(model, "sgd", 0.1, loss="mse").fit(
+        (np.ones((4, 2), "f"), np.ones((4, 1), "f"))
+    )
+    assert counted.epochs == 3
+    assert trained is model

@@ -25,9 +25,9 @@ class LearnerBuilder:
     """
 
     def __init__(self, artifact_dir: str | os.PathLike | None = None, **options: Any):
-        self._options = {"artifact_dir": artifact_dir, **options}
-        self._metrics: dict[str, Metric | str] = {}
         self._callbacks = list(options.pop("callbacks", ()))
+        self._metrics: dict[str, Metric | str] = {}
+        self._options = {"artifact_dir": artifact_dir, **options}
         self._epochs, self._summary = 1, False
 
     def metric_train_numeric(self, metric: Metric | str) -> Self:
