@@ -723,6 +723,7 @@ def test_single_items_and_own_collating():
 
 def test_the_plan_of_the_notes():
     dataset = data.TensorDataset(np.zeros((1000, 8), np.float32), np.zeros(1000, np.int64))
+    assert DataLoader(dataset, prefetch_factor=None).prefetch_factor == 2  # as PyTorch's users say
     loader = DataLoader(dataset, 32, True, num_workers=4, prefetch_factor=4, pin_memory=True)
     assert loader.plan() == (16, 512, 512 * (32 + 8))
     assert str(loader.plan()) == "16 batches in flight, 512 samples, 0.0 MiB"

@@ -98,6 +98,8 @@ class Faulty(Squares):
             raise UnicodeDecodeError("utf-8", b"x", 0, 1, "odd")
         if self.how == "group":
             raise ExceptionGroup("several", [ValueError("one")])
+        if self.how == "stop":
+            raise StopIteration
         raise {"value": ValueError, "key": KeyError, "own": OwnError, "ours": ShapeError}[self.how](
             f"no item {i}"
         )
@@ -272,6 +274,8 @@ def test_errors_of_a_form_of_their_own():
     assert isinstance(raised.value, WorkerError)
     with pytest.raises(WorkerError, match="ExceptionGroup: several"):
         list(DataLoader(Faulty("group"), 2, num_workers=1))
+    with pytest.raises(WorkerError, match="while it loaded item 5"):  # no end of the loop
+        list(DataLoader(Faulty("stop"), 2, num_workers=1))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -328,6 +332,12 @@ def test_what_cannot_go_to_a_process():
         list(DataLoader(Squares(3, lambda x: x), num_workers=1))
     with pytest.raises(WorkerError, match="no start today"):
         list(DataLoader(Squares(3), num_workers=1, worker_init_fn=refuse))
+
+
+def test_threads_that_cannot_start_say_why():
+    loader = DataLoader(Squares(3), num_workers=2, worker_type="thread", worker_init_fn=refuse)
+    with pytest.raises(RuntimeError, match="no start today"):
+        list(loader)
 
 
 # ------------------------------------------------------------------------------ leaving the loop

@@ -550,6 +550,17 @@ def test_without_momentum_statistics_are_plain_means():
     close(norm.running_var.data, np.mean([host(x).var(0, ddof=1) for x in xs], 0))
 
 
+def test_statistics_of_each_example_are_none_of_all():
+    x = normal(4, 5, 3)
+    for norm in nn.BatchNorm1d(3), nn.InstanceNorm1d(5, track_running_stats=True):
+        each = mg.vmap(lambda x, norm=norm: norm(x))
+        with pytest.raises(StateError, match="under vmap every example would have others; use ev"):
+            each(x if norm.n == (0, 1) else x[:, None])
+        assert norm.running_mean.data.tolist() == [0] * norm.num_features
+        norm.eval()
+        assert each(x if norm.n == (0, 1) else x[:, None]).shape[-2:] == (5, 3)
+
+
 def test_buffers_are_state_and_no_parameters():
     model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
     names = [name for name, _ in model.named_parameters()]
@@ -606,10 +617,20 @@ def test_modules_may_have_buffers_of_their_own():
     assert list(counter.state_dict()) == []
 
 
-def test_a_captured_step_moves_the_statistics_too():
+@pytest.mark.parametrize("momentum", [0.1, None])
+@pytest.mark.parametrize("shape", [(0, 3), (2, 3, 0)])
+def test_a_batch_of_nothing_leaves_the_statistics(shape, momentum):
+    norm = nn.BatchNorm1d(3, momentum=momentum)
+    assert norm(to_device(np.zeros(shape, "float32"))).shape == shape
+    assert [b.data.tolist() for b in norm.buffers()] == [[0, 0, 0], [1, 1, 1], 1]  # as in PyTorch
+
+
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_a_captured_step_moves_the_statistics_too(momentum):
     def trained(captured):
         with random.stream(1):
-            model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 2))
+            norm = nn.BatchNorm1d(4, momentum=momentum)
+            model = nn.Sequential(nn.Linear(3, 4), norm, nn.ReLU(), nn.Linear(4, 2))
         optimizer = optim.SGD(model, 0.1)
 
         def step(x):
@@ -894,6 +915,24 @@ def test_blocks_take_the_batch_second_as_well(norm_first):
     x, memory = normal(3, 5, 8), normal(3, 6, 8, seed=1)
     swapped = second(x.swapaxes(0, 1), memory.swapaxes(0, 1))
     close(swapped.data.swapaxes(0, 1), first(x, memory).data, atol=1e-6)
+
+
+MASKED = {True: 3.4219612022059187, False: -1.686056957303859}  # PyTorch's
+
+
+@pytest.mark.parametrize("norm_first", [True, False])
+def test_the_masks_of_a_decoder_block(norm_first):
+    block = nn.TransformerDecoderLayer(4, 2, 6, 0.0, norm_first=norm_first, dtype="float64")
+    for i, p in enumerate(block.parameters()):
+        p.data[...] = filled(p.shape, i)
+    x, memory = Tensor(filled((2, 3, 4), 1)), Tensor(filled((2, 5, 4), 2))
+    own = to_device(np.array([[0, 0, 1], [1, 0, 0], [0, 1, 0]], bool))
+    floats = filled((3, 5), 3)
+    y = block(x, memory, tgt_mask=own, memory_mask=floats, tgt_is_causal=False)
+    assert weighted(y) == pytest.approx(MASKED[norm_first], rel=1e-7)
+    hidden = to_device(np.triu(np.ones((3, 3), bool), 1))
+    plain = block(x, memory, tgt_mask=hidden, tgt_is_causal=False)
+    close(plain, block(x, memory), atol=1e-12)
 
 
 def test_an_encoder_block_may_be_causal():

@@ -135,6 +135,17 @@ def test_dropout_is_between_the_layers_in_training():
     assert (to_numpy(two.eval()(x)[0].data) == to_numpy(two(x)[0].data)).all()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_batch_may_be_empty(kind):
+    layer = kind(3, 4, 2, bidirectional=True, batch_first=True)
+    x = Tensor(to_device(np.zeros((0, 5, 3), "float32")), requires_grad=True)
+    y, state = layer(x)
+    assert (y.shape, first(state).shape) == ((0, 5, 8), (4, 0, 4))
+    y.sum().backward()
+    assert x.grad.shape == x.shape
+    assert not host(layer.weight_ih_l0.grad).any()
+
+
 def test_a_captured_layer_is_the_layer():
     layer, x = nn.LSTM(3, 4, 2), normal(5, 2, 3).astype("float32")
     run = mg.jit(lambda x: layer(x)[0])

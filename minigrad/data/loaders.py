@@ -55,7 +55,7 @@ class DataLoader:
         drop_last: leave out a last batch that is not full.
         persistent_workers: keep the workers from epoch to epoch, until `close()`, or until the
             loader is forgotten.
-        prefetch_factor: how many batches each worker may be ahead.
+        prefetch_factor: how many batches each worker may be ahead; None for 2.
         collate_fn: makes a batch of a list of items; by default `default_collate`.
         sampler: indices in the order to come; its `set_epoch` is called before each epoch.
         batch_sampler: lists of indices; stands for batch_size, shuffle, sampler and drop_last.
@@ -80,7 +80,7 @@ class DataLoader:
         pin_memory: bool = False,
         drop_last: bool = False,
         persistent_workers: bool = False,
-        prefetch_factor: int = 2,
+        prefetch_factor: int | None = 2,
         collate_fn: Callable[[list[Any]], Any] | None = None,
         sampler: Iterable[Any] | None = None,
         batch_sampler: Iterable[Any] | None = None,
@@ -130,7 +130,8 @@ class DataLoader:
         self.num_workers, self.worker_type = num_workers, worker_type
         self.pin_memory, self.drop_last = pin_memory, drop_last
         self.persistent_workers = persistent_workers
-        self.prefetch_factor = positive("DataLoader", "prefetch_factor", prefetch_factor)
+        ahead = 2 if prefetch_factor is None else prefetch_factor
+        self.prefetch_factor = positive("DataLoader", "prefetch_factor", ahead)
         self.collate_fn, self.as_arrays = collate_fn, as_arrays
         self.timeout, self.worker_init_fn = timeout, worker_init_fn
         self.seed = as_key(seed)

@@ -204,9 +204,10 @@ class Threads:
         self.fetchers = [copy.copy(fetcher) for _ in range(size)]  # each has streams of its own
         self.futures: list[deque[Future]] = [deque() for _ in range(size)]
         # One executor a worker: the tasks of one worker are done in order, one at a time.
-        self.executors = [
-            ThreadPoolExecutor(1, f"minigrad-data-{i}", _settle, (WorkerInfo(i, size), init))
-            for i in range(size)
+        self.executors = [ThreadPoolExecutor(1, f"minigrad-data-{i}") for i in range(size)]
+        self.settled = [
+            executor.submit(_settle, WorkerInfo(i, size), init)
+            for i, executor in enumerate(self.executors)
         ]
 
     def submit(self, worker: int, task: Task) -> None:
@@ -216,6 +217,7 @@ class Threads:
 
     def result(self, worker: int) -> list[Any]:
         try:
+            self.settled[worker].result(self.timeout)  # raises what worker_init_fn raised
             return self.futures[worker].popleft().result(self.timeout)
         except FutureTimeout:
             raise _too_slow(worker, self.timeout) from None
@@ -373,7 +375,8 @@ def _failed(worker: int, kind: str, text: str, error_type: Any) -> WorkerError:
             "in a module that can be imported: an interactive session or a notebook is none. Put "
             f"it into a file, or use worker_type='thread'\n\n{text}"
         )
-    if error_type is not None and not issubclass(error_type, WorkerError):
+    # (A StopIteration would end the loop, or be taken for a mistake of the loader's.)
+    if error_type is not None and not issubclass(error_type, (WorkerError, StopIteration)):
         with contextlib.suppress(TypeError):  # classes with a form of their own
             kinds = (WorkerError, error_type)
             return type("WorkerError", kinds, {"__module__": WorkerError.__module__})(message)

@@ -127,15 +127,21 @@ class MultiheadAttention(Module):
                 f"state_dict: {prefix}q_proj, k_proj and v_proj cannot be packed for PyTorch, as a "
                 f"parameter of theirs is tied to an earlier one; use layout 'minigrad'"
             )
-        weights = [state.pop(f"{name}.weight") for name in names]
+        weights = [state[f"{name}.weight"] for name in names]
         if len({w.shape for w in weights}) == 1:
-            state[f"{prefix}in_proj_weight"] = np.concatenate(weights)
+            packed = {f"{prefix}in_proj_weight": np.concatenate(weights)}
         else:  # PyTorch keeps them apart if keys or values have features of their own
-            for name, w in zip(names, weights, strict=True):
-                state[f"{name}_weight"] = w
+            packed = {f"{name}_weight": w for name, w in zip(names, weights, strict=True)}
         if self.q_proj.bias is not None:
-            biases = [state.pop(f"{name}.bias") for name in names]
-            state[f"{prefix}in_proj_bias"] = np.concatenate(biases)
+            biases = [state[f"{name}.bias"] for name in names]
+            packed[f"{prefix}in_proj_bias"] = np.concatenate(biases)
+        entries = list(state.items())
+        state.clear()  # so that what is packed stands where its parts stood
+        for key, value in entries:
+            if key == f"{names[0]}.weight":
+                state.update(packed)
+            elif key.rpartition(".")[0] not in names:
+                state[key] = value
 
     def unpack_state(self, state: dict[str, Any], prefix: str) -> None:
         n = len(self.q_proj.weight.data)

@@ -8,7 +8,7 @@ import numpy as np
 from minigrad import batched, ops, random
 from minigrad.autodiff import Tensor, beside, primitive
 from minigrad.backend import array_module, modes, sample, to_numpy
-from minigrad.errors import CaptureError, GradientError, OutOfRangeError, ShapeError
+from minigrad.errors import CaptureError, GradientError, OutOfRangeError, ShapeError, StateError
 from minigrad.ops import (
     gelu,
     log_softmax,
@@ -374,7 +374,7 @@ def batch_norm(
     weight=None,
     bias=None,
     training: bool = False,
-    momentum: float = 0.1,
+    momentum=0.1,
     eps: float = 1e-5,
 ):
     """Batch norm of `x`: (N, C, ...).
@@ -382,9 +382,9 @@ def batch_norm(
     Args:
         running_mean, running_var: (C,), used outside of training, and *written* in training, as
             in PyTorch: by `batch_norm_stats`, which only returns the new ones. None is allowed in
-            training.
+            training. An `x` without elements leaves them as they are.
         training: whether the statistics of `x` are used.
-        momentum: the weight of the new statistics.
+        momentum: the weight of the new statistics: a number, or a Tensor of one.
 
     Raises:
         ShapeError: shapes do not fit; or in training there is one value per channel.
@@ -393,11 +393,20 @@ def batch_norm(
         _check_running("batch_norm", running_mean, running_var)
         return ops.batch_norm(x, running_mean, running_var, weight, bias, eps=eps)
     y = ops.batch_norm(x, None, None, weight, bias, eps=eps)
-    if running_mean is not None:
-        new = ops.batch_norm_stats(x, running_mean, running_var, momentum=momentum)
-        write(running_mean, new[0])
-        write(running_var, new[1])
+    if running_mean is not None and x.size:
+        exact = type(momentum) is not Tensor
+        new = ops.batch_norm_stats(
+            x, running_mean, running_var, momentum=momentum if exact else 1.0
+        )
+        for old, v in zip((running_mean, running_var), new, strict=True):
+            write(old, v if exact else _between(old, v, momentum))
     return y
+
+
+def _between(old, new, momentum):
+    """`(1 - momentum) * old + momentum * new`, in the dtype of `old`."""
+    old = ops.stop_gradient(old)
+    return ops.astype(old * (1 - momentum) + new * momentum, dtype=old.dtype)
 
 
 def _check_running(name, running_mean, running_var):
@@ -408,6 +417,11 @@ def _check_running(name, running_mean, running_var):
 def write(target, new) -> None:
     """Put new numbers into the array that `target`, a buffer or an array, has and keeps."""
     new = new.data if type(new) is Tensor else new
+    if getattr(new, "hides_a_batch_axis", False):
+        raise StateError(
+            "running statistics: under vmap every example would have others; use eval mode, or "
+            "track_running_stats=False"
+        )
     if type(target) is not Tensor:
         target[...] = new
     elif modes.get().capture is not None:
@@ -452,11 +466,11 @@ def instance_norm(
             f"{x.shape}"
         )
     y = ops.group_norm(x, x.shape[1], weight, bias, eps)
-    if running_mean is not None:
+    if running_mean is not None and x.size:
         plain, axis = ops.stop_gradient(x), tuple(range(2, x.ndim))
         means = ops.mean(plain, axis=axis), ops.var(plain, axis=axis, correction=1)
         for old, new in zip((running_mean, running_var), means, strict=True):
-            write(old, ops.stop_gradient(old) * (1 - momentum) + ops.mean(new, axis=0) * momentum)
+            write(old, _between(old, ops.mean(new, axis=0), momentum))
     return y
 
 

@@ -215,11 +215,11 @@ class _BatchNorm(_Running):
         if training:
             with no_grad():
                 count = self.num_batches_tracked + 1
-            if momentum is None:
-                momentum = 1 / count.item()
+                if momentum is None:
+                    momentum = 1 / count.astype("float64")
         y = F.batch_norm(
             x, self.running_mean, self.running_var, self.weight, self.bias, training,
-            momentum or 0.0, self.eps,
+            0.0 if momentum is None else momentum, self.eps,
         )  # fmt: skip
         if training:
             F.write(self.num_batches_tracked, count)

@@ -132,7 +132,8 @@ class _Recurrent(Module):
         """The outputs, and the last state; see the subclasses."""
         name = type(self).__name__
         alone = x.ndim == 2
-        if x.ndim not in (2, 3) or x.shape[-1] != self.input_size or 0 in x.shape[:-1]:
+        T = x.shape[1 if self.batch_first and not alone else 0] if x.ndim else 0
+        if x.ndim not in (2, 3) or x.shape[-1] != self.input_size or not T:
             order = "(B, T, {0})" if self.batch_first else "(T, B, {0})"
             raise ShapeError(
                 f"{name}: x must be {order.format(self.input_size)} or (T, {self.input_size}), of "

@@ -141,17 +141,26 @@ class TransformerDecoderLayer(_Layer):
         memory: Tensor,
         tgt_key_padding_mask: Any = None,
         memory_key_padding_mask: Any = None,
+        tgt_mask: Any = None,
+        memory_mask: Any = None,
+        tgt_is_causal: bool = True,
     ) -> Tensor:
-        """tgt: (B, T, D), memory: (B, S, D), masks True at padding -> (B, T, D)."""
+        """tgt: (B, T, D), memory: (B, S, D), masks True at padding -> (B, T, D).
+
+        Args:
+            tgt_mask, memory_mask: (T, T) and (T, S), True where a position must not see another;
+                or floats to add.
+            tgt_is_causal: position i of the target sees 0..i only.
+        """
         x = self._residual(
             tgt,
             self.norm1,
-            lambda x: self.self_attn(x, x, x, tgt_key_padding_mask, is_causal=True),
+            lambda x: self.self_attn(x, x, x, tgt_key_padding_mask, tgt_mask, tgt_is_causal),
         )
         x = self._residual(
             x,
             self.norm2,
-            lambda x: self.multihead_attn(x, memory, memory, memory_key_padding_mask),
+            lambda x: self.multihead_attn(x, memory, memory, memory_key_padding_mask, memory_mask),
         )
         return self._residual(x, self.norm3, self._feed_forward)
 

@@ -10,6 +10,7 @@ from minigrad.autodiff import as_array, wrap
 from minigrad.backend import modes
 from minigrad.errors import CaptureError, ShapeError, StateError
 from minigrad.optim.naming import Parameters, pairs_of
+from minigrad.sparse import SparseRows
 
 
 class Accumulate:
@@ -84,7 +85,8 @@ class Accumulate:
             if s is None:
                 p.grad = None
             else:
-                p.grad = wrap((s * (1 / total)).astype(p.dtype))
+                mean = (s * (1 / total)).astype(p.dtype)
+                p.grad = mean if type(mean) is SparseRows else wrap(mean)
         return total
 
     def __enter__(self) -> Self:

@@ -11,7 +11,7 @@ from minigrad.optim.optimizer import Optimizer
 
 def check_ownership(
     model: Module | Iterable[Module] | Mapping[str, Module],
-    *optimizers: Optimizer | Mapping[str, Optimizer],
+    *optimizers: Optimizer | Iterable[Optimizer] | Mapping[str, Optimizer],
 ) -> dict[str, str]:
     """Which optimizer each parameter belongs to, by name; every one must belong to exactly one.
 
@@ -19,7 +19,7 @@ def check_ownership(
 
     Args:
         model: a module, several, or a dictionary of several.
-        optimizers: or dictionaries of them, whose keys are their names in the result.
+        optimizers: or lists of them; or dictionaries, whose keys are their names in the result.
 
     Raises:
         StateError: lists the parameters that two optimizers have, and those that none has and that
@@ -27,8 +27,11 @@ def check_ownership(
     """
     named: dict[str, Optimizer] = {}
     for x in optimizers:
-        several = x if isinstance(x, Mapping) else {f"{type(x).__name__} {len(named)}": x}
-        named.update(several)
+        if isinstance(x, Mapping):
+            named.update(x)
+            continue
+        for one in [x] if isinstance(x, Optimizer) else x:
+            named[f"{type(one).__name__} {len(named)}"] = one
     parameters = _parameters(model)
     owners: dict[str, list[str]] = {name: [] for name in parameters}
     for name, p in parameters.items():
