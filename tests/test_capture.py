@@ -728,3 +728,36 @@ def test_a_parameter_that_is_read_after_its_step_is_refused():
     with pytest.raises(CaptureError, match="'weight' is read after an optimizer's step"):
         mg.jit(step)(numbers(1, 4, 3))
     assert all((before[name] == value).all() for name, value in model.state_dict().items())
+
+
+def test_threads_that_do_not_pay_are_left_alone_for_a_while(monkeypatch):
+    if not kernels.prefer(True):
+        pytest.skip("programs run on threads with kernels only")
+    from minigrad.kernels import machine
+
+    fast = mg.jit(lambda x: mg.tanh(x) * x)
+    x = numbers(1, 40, 50)
+    for _ in range(CALLS):
+        expected = fast(x).data.copy()
+    program = fast._last.program
+    together, team, times = machine._Team._together, machine._Team(2), {}
+
+    def late(self, *task):
+        together(self, *task)
+        came.append(task)
+        clock[0] += 1.0
+
+    came, clock = [], [100.0]
+    monkeypatch.setattr(machine._Team, "_together", late)
+    monkeypatch.setattr(machine.time, "perf_counter", lambda: clock[0])
+    calls = []
+    for _ in range(4):
+        program.outputs[0][...] = 0
+        team.run(program.handlers, program.words, 0, len(program.instructions), times)
+        np.testing.assert_array_equal(program.outputs[0], expected)
+        calls.append(len(came))
+    assert calls == [0, 1, 1, 1]  # alone at first; once together, which was slow; alone
+    clock[0] += machine.SHORTEST
+    team.run(program.handlers, program.words, 0, len(program.instructions), times)
+    assert len(came) == 2
+    assert team.until - clock[0] == 2 * machine.SHORTEST

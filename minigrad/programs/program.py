@@ -271,6 +271,7 @@ class Program:
         else:
             self.team = _alone
         self.handlers, self.words = np.zeros(n, np.int64), np.zeros((n, words), np.int64)
+        self.alone: dict[int, float] = {}  # seconds of stretches on one thread
         start = 0
         for i, instruction in enumerate(self.instructions):
             if instruction.function is None:
@@ -300,7 +301,7 @@ class Program:
         with self.team(self.threads) as run:
             for stretch in self.stretches:
                 if type(stretch) is tuple:
-                    run(self.handlers, self.words, *stretch)
+                    run(self.handlers, self.words, *stretch, self.alone)
                 else:
                     stretch()
         if self.status[0]:
