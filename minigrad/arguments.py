@@ -94,6 +94,8 @@ def plain(arrays: Sequence[Any]) -> list[Any]:
 def _plain(x: Any, arrays: Sequence[Any]) -> Any:
     if isinstance(x, float) and any(_narrow(v) for v in arrays):
         return float(x)  # np.float64 is a float: it must not lift float32 arrays
+    if type(x) is Captured:
+        return x.array
     if isinstance(x, np.generic):
         x = array_module(*arrays).asarray(x)
     elif isinstance(x, list):
@@ -114,6 +116,55 @@ def _narrow(x: Any) -> bool:
     """Whether `x` has a floating-point dtype below float64."""
     dtype = getattr(x, "dtype", None)
     return isinstance(dtype, np.dtype) and dtype.itemsize < 8 and dtype.kind in "fV"
+
+
+class Captured(np.lib.mixins.NDArrayOperatorsMixin):
+    """What `x.data` is while a step is captured: an array without values, for ops and tensors only.
+
+    The values of the moment are not those of later runs, so NumPy must not compute with them.
+
+    Args:
+        array: which it stands for.
+        capture: who refuses to tell values.
+    """
+
+    __slots__ = ("array", "capture")
+
+    def __init__(self, array: np.ndarray, capture: Any):
+        self.array, self.capture = array, capture
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in _WITHOUT_VALUES:
+            self.capture.refuse(f".{name} of an array")
+        return getattr(self.array, name)
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        if "out" in options:
+            self.capture.refuse_write()
+        self.capture.refuse(f"np.{ufunc.__name__} of an array")
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        self.capture.refuse(f"np.{function.__name__} of an array")
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self.capture.refuse_write()
+
+    def __repr__(self) -> str:
+        return f"<captured {self.array.dtype} {self.array.shape}>"
+
+
+_WITHOUT_VALUES = {"shape", "dtype", "ndim", "size", "nbytes", "itemsize", "strides", "flags"}
+
+
+def _refused(name: str) -> Callable:
+    return lambda self, *args, **kwargs: self.capture.refuse(f"{name} of an array")
+
+
+for _name in ("array", "getitem", "iter", "float", "int", "bool", "index", "contains", "complex"):
+    setattr(Captured, f"__{_name}__", _refused(f"__{_name}__"))
 
 
 # ---------------------------------------------------------------------------- what rules read

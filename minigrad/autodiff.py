@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from minigrad import graph, writes
 from minigrad.backend import array_module, is_array, modes, sample, switched, to_numpy
 from minigrad.errors import GradientError, ShapeError
 from minigrad.graph import (
@@ -123,26 +124,32 @@ def backward(
             array that it needs has been overwritten.
     """
     sums, mine = walk([self], [gradient], None, create_graph, retain_graph)
+    capture = modes.get().capture
     for leaf, total in sums.items():
-        if type(total) is SparseRows or type(leaf.grad) is SparseRows:
-            leaf.grad = _with_sparse_rows(leaf.grad, total)
-        elif leaf.grad is not None:
-            if type(leaf.grad) is not Tensor:
+        old = leaf._grad
+        if capture is not None:
+            capture.accumulates(leaf)
+        if type(total) is SparseRows or type(old) is SparseRows:
+            leaf._grad = _with_sparse_rows(old, total)
+        elif old is not None:
+            if type(old) is not Tensor:
                 raise TypeError(
                     f"backward: .grad of {leaf.name or 'a leaf'} was set to a "
-                    f"{type(leaf.grad).__name__}; it must be a Tensor or None"
+                    f"{type(old).__name__}; it must be a Tensor or None"
                 )
-            if create_graph or leaf.grad.requires_grad or modes.get().capture is not None:
-                leaf.grad = leaf.grad + total
+            if create_graph or old.requires_grad or capture is not None:
+                leaf._grad = old + total
             else:
-                leaf.grad.data += total
-        elif type(total) is Tensor and (total.requires_grad or modes.get().capture is not None):
-            leaf.grad = total
+                old._data += total
+                writes.wrote(old._data)
+        elif type(total) is Tensor and (total.requires_grad or capture is not None):
+            leaf._grad = total
         else:
             # A leaf's gradient is its own: contributions may be views or serve elsewhere too.
             total = as_array(total)
             own = leaf in mine and total.flags.c_contiguous
-            leaf.grad = wrap(total if own else total.copy(order="C"))
+            leaf._grad = wrap(total if own else total.copy(order="C"))
+    graph.rebound[0] += 1
 
 
 def _with_sparse_rows(old: Any, new: Any) -> Any:

@@ -1,33 +1,39 @@
 """`mg.jit`: a step is watched once, and from then on repeated without Python's part in it.
 
-Jitted      the function that `jit` gives: one program for each signature of arguments
+Jitted      the function that `jit` gives: programs for each signature of arguments
+Step        one of them: what was captured, and the program that repeats it
 Tracer      writes down the ops of a step while it runs
-Guard       what else the step depended on: settings of modules, numbers, parameters
+
+What else a step depended on is told by `minigrad.guards`.
 """
 
 import functools
 import math
+import os
 import sys
-import types
+import threading
 import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from operator import is_
 from typing import Any
 
 import numpy as np
 
-from minigrad import kernels, random
+from minigrad import random
+from minigrad.arguments import Captured
 from minigrad.autodiff import Tensor, caller, wrap
 from minigrad.backend import is_array, modes, switched, xp
 from minigrad.batched import Batched
 from minigrad.errors import CaptureError, ShapeError
-from minigrad.nn.module import Module, changes
-from minigrad.optim import Optimizer
+from minigrad.guards import OURS, Guard, Watch, owner_of
+from minigrad.nn.module import Module
+from minigrad.optim.flat import adopt_all
 from minigrad.programs import Call, Drawn, NotStacked, Program, Region, Update, Value
 from minigrad.programs.values import Hidden, uncovered
-from minigrad.trees import flatten
+from minigrad.trees import filled, flatten, taken_apart, tree_map
 
 __all__ = ["Jitted", "disable_jit", "jit"]
 
@@ -63,67 +69,173 @@ def jit(function: Callable | None = None, *, threads: int | None = None) -> Any:
     return Jitted(function, threads)
 
 
+KEPT = 8  # programs of one signature at most, and how often it may be captured in vain
+
+
+class Variants:
+    """The programs of one signature: they differ in what was read beside the arguments.
+
+    Attributes:
+        steps: the one used last comes first.
+        calls, captures: how many there have been.
+        missed: whether a second call has already given something else than the program.
+    """
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+        self.calls = self.captures = 0
+        self.missed = False
+
+    def that_holds(self, objects: list) -> "Step | None":
+        """The program that is right now, if there is one."""
+        for i, step in enumerate(self.steps):
+            if all(map(is_, step.objects, objects)) and step.guard.holds():
+                if i:
+                    self.steps.insert(0, self.steps.pop(i))
+                return step
+        return None
+
+
+_all: "weakref.WeakSet[Jitted]" = weakref.WeakSet()
+
+
 class Jitted:
-    """A function that is repeated as a program; see `jit`."""
+    """A function that is repeated as a program; see `jit`.
+
+    Attributes:
+        as_it_is: why the function runs as it is and not as a program; "" while it does not.
+        report: who is told so, once; by default it is a warning.
+    """
 
     def __init__(self, function: Callable, threads: int | None = None):
         functools.update_wrapper(self, function)
         self.function, self.threads = function, threads
         self.name = getattr(function, "__qualname__", type(function).__name__)
-        self._steps: dict[Any, Step] = {}
+        self.as_it_is = ""
+        self.report: Callable[[str], None] = _warn
+        self._variants: dict[Any, Variants] = {}
         self._last: Step | None = None
+        self._free_all()
+        _all.add(self)
+
+    def _free_all(self) -> None:
+        # A program has one memory: calls from several threads wait for each other.
+        self._lock, self._running = threading.RLock(), False
 
     def __get__(self, x: Any, owner: Any = None) -> Any:
         return self if x is None else functools.partial(self, x)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         mode = modes.get()
+        leaves, shape = taken_apart((args, kwargs))
         inside = mode.observers or mode.levels or mode.differentiating
         if inside or xp() is not np or not _enabled.get():
-            return self._simply(*flatten((args, kwargs)))
-        leaves, rebuild = flatten((args, kwargs))
-        arrays, key = [], []
+            return self._simply(leaves, shape)
+        if self.as_it_is:
+            return untracked(self._simply(leaves, shape))
+        arrays, objects, key = [], [], [shape, mode.recording]
         for x in leaves:
-            if type(x) is Tensor:
+            kind = type(x)
+            if kind is Tensor:
                 if x.requires_grad and x.edge is not None:
-                    return self._simply(leaves, rebuild)
+                    return self._simply(leaves, shape)
                 if not x.requires_grad:
-                    x = x.data
-            if type(x) is np.ndarray:
+                    x, kind = x._data, np.ndarray
+            if kind is np.ndarray:
                 arrays.append(x)
                 key += (x.shape, x.dtype)
+            elif kind in PLAIN:
+                key += (kind, x if kind is not float else repr(x))  # NaN is NaN, -0.0 is not 0.0
+            elif isinstance(x, np.generic):
+                key += (kind, x.tobytes())
             else:
-                key.append(x if type(x) in PLAIN else id(x))
-        signature = (len(args), *kwargs, mode.recording, *key)
-        try:
-            step = self._steps.get(signature)
-        except TypeError as error:
-            raise CaptureError(
-                f"jit: '{self.name}': an argument cannot be told apart: {error}"
-            ) from error
-        if step is None or not step.guard.holds():
-            step = self._steps[signature] = self._last = Step(self, leaves, rebuild)
-            return step.result
-        self._last = step
-        if not step.trusted:
-            return step.prove(arrays, leaves, rebuild)
-        return step.finish(step.program.run(arrays))
+                objects.append(x)
+                key.append(kind)
+        with self._lock:
+            if self._running:  # it is called by what it runs itself, such as a finalizer
+                return self._simply(leaves, shape)
+            self._running = True
+            try:
+                return self._run(tuple(key), arrays, objects, leaves, shape)
+            finally:
+                self._running = False
 
-    def _simply(self, leaves: list, rebuild: Callable) -> Any:
+    def _run(self, signature: tuple, arrays: list, objects: list, leaves: list, shape: Any) -> Any:
+        variants = self._variants.get(signature)
+        if variants is None:
+            variants = self._variants[signature] = Variants()
+        variants.calls += 1
+        step = variants.that_holds(objects)
+        if step is not None:
+            self._last = step
+            if step.trusted:
+                return step.finish(step.program.run(arrays))
+            return step.prove(variants, arrays, leaves, shape)
+        if variants.captures >= KEPT and variants.calls < 4 * variants.captures:
+            changed = next((s.guard.changed for s in variants.steps if s.guard.changed), "")
+            self.goes_on_as_it_is(
+                f"it is called again and again with another {changed or 'object'}; give what "
+                f"changes as an argument, in an array"
+            )
+            return untracked(self._simply(leaves, shape))
+        variants.captures += 1
+        step = Step(self, objects, leaves, shape)
+        if step.program is None:
+            self.goes_on_as_it_is(
+                f"it reads {', '.join(step.guard.unwatched[:3])}, of which a program would not "
+                f"notice that it has changed; give it as an argument, in an array"
+            )
+        else:
+            self._last = step
+            variants.steps = [step, *variants.steps[: KEPT - 1]]
+        return step.result
+
+    def goes_on_as_it_is(self, reason: str) -> None:
+        """From here on the function runs as it is; tell it once."""
+        self.as_it_is = reason
+        self._variants.clear()
+        self.report(f"jit: '{self.name}' runs as it is, without a program: {reason}")
+
+    @property
+    def steps(self) -> list["Step"]:
+        """All that was captured and is kept."""
+        return [step for variants in self._variants.values() for step in variants.steps]
+
+    def _simply(self, leaves: list, shape: Any) -> Any:
         """The function as it is; arrays come as Tensors all the same."""
-        args, kwargs = rebuild([wrap(x) if is_array(x) else x for x in leaves])
+        args, kwargs = filled(shape, [wrap(x) if is_array(x) else x for x in leaves])
         return self.function(*args, **kwargs)
 
     def program(self) -> str:
-        """The program of the last call: a line for each instruction, with shapes and times."""
+        """The program of the last call: a line for each instruction, with shapes and times.
+
+        Raises:
+            CaptureError: it has not been called yet, or runs as it is.
+        """
+        if self.as_it_is:
+            raise CaptureError(f"jit: '{self.name}' runs as it is: {self.as_it_is}")
         if self._last is None:
             raise CaptureError(f"jit: '{self.name}' has not been called yet")
         step = self._last
-        kept = step.snapshot()
-        try:
-            return step.program.table(self.name)
-        finally:
-            step.restore(kept)
+        with self._lock:
+            kept = step.snapshot()
+            try:
+                return step.program.table(self.name)
+            finally:
+                step.restore(kept)
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, stacklevel=6)
+
+
+def _free_after_fork() -> None:
+    for jitted in _all:
+        jitted._free_all()
+
+
+if hasattr(os, "register_at_fork"):  # a thread that held a lock is not there in the child
+    os.register_at_fork(after_in_child=_free_after_fork)
 
 
 def keep_array(tensor: Tensor, array: np.ndarray) -> None:
@@ -152,64 +264,76 @@ def disable_jit() -> Iterator[None]:
 
 
 class Step:
-    """One captured signature of a function.
+    """One captured run of a function.
 
     Attributes:
-        program: what repeats it.
+        program: what repeats it; None if nothing can.
         guard: what it depends on beside its arguments.
+        objects: the arguments that are no data.
         result: what the first call gave.
-        trusted: whether program and function have been compared.
+        trusted: whether program and function have been compared on other numbers, too.
     """
 
-    def __init__(self, owner: Jitted, leaves: list, rebuild: Callable):
-        self.owner, self.trusted = owner, False
-        self.guard = Guard(owner.function, leaves)
-        tracer = Tracer(self.guard)
-        inputs, arguments = [], []
+    def __init__(self, owner: Jitted, objects: list, leaves: list, shape: Any):
+        self.owner, self.objects, self.trusted = owner, objects, False
+        self.program: Program | None = None
+        adopt_all()  # parameters that were given other arrays: optimizers read them in their place
+        tracer, watch = Tracer(), Watch()
+        inputs, arguments, given = [], [], []
         for x in leaves:
             if _is_data(x):
-                array = np.array(x.data if type(x) is Tensor else x)
+                given.append(x._data if type(x) is Tensor else x)
+                array = np.array(given[-1])
                 arguments.append(tracer.note(array, Value(array)))
                 x = wrap(array)
             inputs.append(x)
-        args, kwargs = rebuild(inputs)
-        before = self.guard.snapshot()
-        with (
-            self._left_as(before),
-            _watched(owner.name, self.guard),
-            random.recorded(tracer.keys),
-            switched(observers=(*modes.get().observers, tracer), capture=tracer),
-        ):
-            y = owner.function(*args, **kwargs)
-        outs, self._rebuild = flatten(y)
+        args, kwargs = filled(shape, inputs)
+        try:
+            with (
+                _printing(owner.name),
+                random.recorded(tracer.keys),
+                switched(observers=(*modes.get().observers, tracer), capture=tracer),
+                watch,
+            ):
+                y = owner.function(*args, **kwargs)
+            y = tree_map(_shown, y)
+            self.assignments = tracer.finish_assignments()
+            self.guard = Guard(owner.function, objects, watch, tracer.is_whole, tracer.is_made)
+            if self.guard.unwatched:
+                tracer.assign()
+                self.result = untracked(y)
+                return
+            self._capture(tracer, arguments, y)
+        except BaseException:
+            tracer.undo()
+            raise
+        theirs = [np.array(a) for a in _numbers(y)]
+        theirs += [np.array(p._grad._data) for p in self._holders]
+        after = [np.array(a) for a in (*tracer.state(), *tracer.assigned_arrays)]
+        self.restore([*tracer.before, *tracer.assigned_before])
+        with random.replayed(tracer.keys):
+            if tracer.region is not None:  # what was captured is not what the groups give
+                theirs, after = self._function_gives(leaves, shape)[1:]
+                self.restore([*tracer.before, *tracer.assigned_before])
+        with random.replayed(tracer.keys):
+            self.result = self._compared(given, theirs, after)
+
+    def _capture(self, tracer: "Tracer", arguments: list, y: Any) -> None:
+        """Make the program of what `tracer` has seen."""
+        outs, self._shape = taken_apart(y)
         self._kinds = [type(t) for t in outs]
         self._constants = [None if self._is_result(t) else t for t in outs]
-        arrays = [t.data if type(t) is Tensor else t for t in outs if self._is_result(t)]
+        arrays = [t._data if type(t) is Tensor else t for t in outs if self._is_result(t)]
         gradients = tracer.gradients_left()
         self._holders = [p for p, _ in gradients]
         self._count = len(arrays)
         results = [tracer.value_of(a) for a in arrays] + [v for _, v in gradients]
-        self.assignments = tracer.finish_assignments()
         self._assigned = tracer.assigned_tensors
-        self.optimizers = list({id(u.optimizer): u.optimizer for u in tracer.updates}.values())
-        self.constants = tracer.constants()
+        self.optimizers = [u.optimizer for u in tracer.updates]
+        self.constants = tracer.constants(self.guard)
+        self.guard.absent = tracer.absent
         self.guard.settle()
-        with self._left_as(before):
-            self.program = self._programmed(tracer, arguments, results)
-        self.guard.restore(before)
-        del before
-        given = [x.data if type(x) is Tensor else x for x in leaves if _is_data(x)]
-        self.result = self.prove(given, leaves, rebuild, tracer.keys)
-        self.trusted = False
-
-    @contextmanager
-    def _left_as(self, before: list[np.ndarray]) -> Iterator[None]:
-        """Should the block fail, nothing has happened."""
-        try:
-            yield
-        except BaseException:
-            self.guard.restore(before)
-            raise
+        self.program = self._programmed(tracer, arguments, results)
 
     def _programmed(self, tracer: "Tracer", arguments: list, results: list) -> Program:
         region = tracer.region
@@ -219,7 +343,7 @@ class Step:
         try:
             return Program(
                 tracer.calls, arguments, results, tracer.updates, self.assignments,
-                len(tracer.keys), self.owner.threads or kernels.get_num_threads(), region,
+                len(tracer.keys), self.owner.threads, region,
             )  # fmt: skip
         except NotStacked as error:
             raise CaptureError(
@@ -236,12 +360,13 @@ class Step:
         for p, g in zip(self._holders, arrays[self._count :], strict=True):
             p.grad = wrap(g)
         found = iter(arrays)
-        return self._rebuild(
+        return filled(
+            self._shape,
             [
                 c if kind not in (Tensor, np.ndarray)
                 else wrap(next(found)) if kind is Tensor else next(found)
                 for kind, c in zip(self._kinds, self._constants, strict=True)
-            ]
+            ],
         )  # fmt: skip
 
     # -- comparing
@@ -256,26 +381,62 @@ class Step:
 
     def _state(self) -> Iterator[np.ndarray]:
         for optimizer in self.optimizers:
-            for flat in optimizer.flats:
-                yield from (flat.weights, *flat.moments.values(), flat.steps)
+            yield from _state_of(optimizer)
         for target, _ in self.assignments:
             yield target
 
-    def prove(self, arrays: list, leaves: list, rebuild: Callable, keys: list | None = None) -> Any:
-        """Run function and program side by side; raise if they differ. What the program gave."""
+    def prove(self, variants: Variants, arrays: list, leaves: list, shape: Any) -> Any:
+        """The second call: run function and program side by side; what the program gave.
+
+        Where the function has changed what it reads, it counts for itself, and there is no program.
+        """
         before = self.snapshot()
-        if keys is None:
-            keys = [random.next_key() for _ in range(self.program.keys_drawn)]
+        keys = [random.next_key() for _ in range(self.program.keys_drawn)]
         self.program.rest()  # the function needs memory of its own meanwhile
-        with random.replayed(keys):
-            theirs = untracked(self.owner._simply(leaves, rebuild))
-        for tensor, array in self._assigned:
-            keep_array(tensor, array)
-        after = self.snapshot()
+        reader = Reader(self.guard.kept)
+        with random.replayed(keys), switched(observers=(*modes.get().observers, reader)):
+            y, theirs, after = self._function_gives(leaves, shape)
+        moved = reader.found or ("" if self.guard.holds(before=False) else self.guard.changed)
+        if moved:
+            self.owner.goes_on_as_it_is(
+                f"it changes what it reads: {moved}; give that as an argument, and return it"
+            )
+            return untracked(y)
         self.restore(before)
         with random.replayed(keys):
-            mine = self.finish(self.program.run(arrays))
-        pairs = [("a result", *p) for p in zip(_numbers(mine), _numbers(theirs), strict=True)]
+            try:
+                mine = self._compared(arrays, theirs, after)
+            except CaptureError:
+                variants.steps.remove(self)
+                if variants.missed:
+                    raise
+                variants.missed = True  # a first call may be special: once more, then
+                return untracked(y)
+        self.trusted = True
+        return mine
+
+    def _function_gives(self, leaves: list, shape: Any) -> tuple[Any, list, list]:
+        """What the function itself gives, its numbers, and the state that it leaves."""
+        token = _enabled.set(False)
+        try:
+            y = self.owner._simply(leaves, shape)
+        finally:
+            _enabled.reset(token)
+        for tensor, array in self._assigned:
+            keep_array(tensor, array)
+        theirs = [np.array(a) for a in _numbers(y)]
+        return y, theirs + [np.array(p._grad._data) for p in self._holders], self.snapshot()
+
+    def _compared(self, arrays: list, theirs: list[np.ndarray], after: list[np.ndarray]) -> Any:
+        """What the program gives for `arrays`.
+
+        Raises:
+            CaptureError: that is not what the function gave and left behind, which then stays.
+        """
+        found = self.program.run(arrays)
+        mine = self.finish(found)
+        numbers = [*_numbers(mine), *found[self._count :]]
+        pairs = [("a result", *p) for p in zip(numbers, theirs, strict=True)]
         pairs += [("the state afterwards", *p) for p in zip(self._state(), after, strict=True)]
         for what, a, b in pairs:
             worst = _difference(a, b)
@@ -288,8 +449,27 @@ class Step:
                     f"arguments, or is computed by NumPy, not by ops. Taken as constant were: "
                     f"{', '.join(self.constants) or 'no arrays'}"
                 )
-        self.trusted = True
         return mine
+
+
+class Reader:
+    """An observer: whether an op reads what the call before has left behind."""
+
+    def __init__(self, kept: Mapping[str, Tensor]):
+        self.kept = {id(t._data): name for name, t in kept.items()}
+        self.found = ""
+
+    def called(self, op: Any, arrays: list, params: dict, y: Any, seconds: float) -> None:
+        for x in arrays:
+            if id(x) in self.kept:
+                self.found = f"{self.kept[id(x)]} is what the call before has left there"
+
+    def pulled_back(self, node: Any, g: Any, found: list, seconds: float) -> None:
+        pass
+
+
+def _shown(x: Any) -> Any:
+    return x.array if type(x) is Captured else x
 
 
 def untracked(y: Any) -> Any:
@@ -339,12 +519,14 @@ class Tracer:
         region: groups of rows with parameters of their own, if there are any.
     """
 
-    def __init__(self, guard: "Guard"):
-        self.guard = guard
+    def __init__(self) -> None:
         self.calls: list[Call] = []
         self.updates: list[Update] = []
         self.keys: list[Any] = []
         self.region: Region | None = None
+        self.before: list[np.ndarray] = []  # the state of optimizers, before they were called
+        self.absent: list[Tensor] = []  # a gradient was found absent that nobody here had cleared
+        self._gradients: dict[int, tuple[Tensor, Any]] = {}  # which were changed: as they were
         self._outside: list[tuple[np.ndarray, Value]] = []
         self._lines: list[str] = []
         self._assigned: dict[int, tuple[Tensor, np.ndarray]] = {}
@@ -356,16 +538,25 @@ class Tracer:
         known = self._values.get(id(array))
         if known is not None and known[0]() is array:
             return known[1]
-        if (name := self.guard.gradient_of(array)) is not None:
-            raise CaptureError(
-                f"jit: the step adds to the gradient of {name} that was there before it; call "
-                f"zero_grad() at its beginning or end, or leave out jit"
-            )
         value = Value(array)
         value.array = array
         self._outside.append((array, value))
         self._lines.append(caller())
         return self.note(array, value)
+
+    def is_made(self, array: Any) -> bool:
+        """Whether an op of this step has computed an array."""
+        return self.knows(array) and self._values[id(array)][1].root.made
+
+    def is_whole(self, array: np.ndarray) -> bool:
+        """Whether ops take an array, or parts of it that lie in its memory: each run reads it."""
+        return any(a is array or np.may_share_memory(a, array) for a, _ in self._outside)
+
+    def shown(self, tensor: Tensor) -> Any:
+        """What `tensor.data` is: to the engine the array, to others one that hides its values."""
+        if owner_of(sys._getframe(2).f_code.co_filename) == OURS:
+            return tensor._data
+        return Captured(tensor._data, self)
 
     def note(self, array: np.ndarray, value: Value) -> Value:
         self._values[id(array)] = weakref.ref(array), value
@@ -467,6 +658,7 @@ class Tracer:
             name: None if g is None else self.value_of(g.data if type(g) is Tensor else g)
             for name, g in gradients.items()
         }
+        self.before += [np.array(a) for a in _state_of(optimizer)]
         self.updates.append(Update(optimizer, found))
         self._stepped |= {id(p.data): name for name, p in optimizer.parameters.items()}
 
@@ -492,36 +684,90 @@ class Tracer:
 
     def finish_assignments(self) -> list[tuple[np.ndarray, Value]]:
         """Arrays that get values after each run; tensors keep the arrays that they had."""
-        found = []
-        for tensor, old in self._assigned.values():
-            found.append((old, self.value_of(tensor.data)))
-            tensor._data = old
         self.assigned_tensors = list(self._assigned.values())
+        self.assigned_arrays = [tensor._data for tensor, _ in self.assigned_tensors]
+        self.assigned_before = [np.array(old) for _, old in self.assigned_tensors]
+        found = []
+        for tensor, old in self.assigned_tensors:
+            found.append((old, self.value_of(tensor._data)))
+            tensor._data = old
         return found
 
+    def assign(self) -> None:
+        """Give tensors what the step has assigned to them."""
+        for (tensor, _), array in zip(self.assigned_tensors, self.assigned_arrays, strict=True):
+            tensor._data = array
+
+    def state(self) -> Iterator[np.ndarray]:
+        """What the optimizers that were called have."""
+        for update in self.updates:
+            yield from _state_of(update.optimizer)
+
+    def undo(self) -> None:
+        """The step has failed: tensors and optimizers are as they were before."""
+        for tensor, old in self._assigned.values():
+            tensor._data = old
+        for tensor, old in self._gradients.values():
+            tensor._grad = old
+        for a, old in zip(self.state(), self.before, strict=True):
+            a[...] = old
+
+    def gives_gradient(self, tensor: Tensor, grad: Any) -> None:
+        """Note that `tensor.grad` is about to be set."""
+        self._gradients.setdefault(id(tensor), (tensor, tensor._grad))
+
+    def accumulates(self, leaf: Tensor) -> None:
+        """Note that a backward pass is about to add to `leaf.grad`."""
+        old = leaf._grad
+        if id(leaf) not in self._gradients:
+            if old is not None:
+                what = f"'{leaf.name}'" if leaf.name else f"a tensor {leaf.shape}"
+                raise CaptureError(
+                    f"jit: the step adds to the gradient of {what} that was there before it; call "
+                    f"zero_grad() at its beginning or end, or leave out jit"
+                )
+            self.absent.append(leaf)
+        self._gradients.setdefault(id(leaf), (leaf, old))
+
     def gradients_left(self) -> list[tuple[Tensor, Value]]:
-        """Parameters whose `.grad` was computed in this step and stays."""
+        """Tensors whose `.grad` was computed in this step and stays."""
         return [
-            (p, self._values[id(p.grad.data)][1])
-            for p in self.guard.tensors
-            if p.grad is not None
-            and (known := self._values.get(id(p.grad.data))) is not None
-            and known[0]() is p.grad.data
+            (t, self._values[id(t._grad._data)][1])
+            for t, _ in self._gradients.values()
+            if type(t._grad) is Tensor and self.knows(t._grad._data)
         ]
 
-    def constants(self) -> list[str]:
-        """Arrays that came from nowhere: described, with the line that met them first."""
-        known = self.guard.arrays()
-        return [
-            f"{a.dtype} {a.shape} at {line}"
-            for (a, _), line in zip(self._outside, self._lines, strict=True)
-            if id(a) not in known
-        ]
+    def constants(self, guard: Guard) -> list[str]:
+        """Arrays that came from nowhere: described, with the line that met them first.
+
+        Raises:
+            CaptureError: one of them is a gradient from before the step.
+        """
+        known = {id(t._data) for t in guard.tensors}
+        old = [(t, t._grad) for t in guard.tensors if id(t) not in self._gradients]
+        old += self._gradients.values()
+        grads = {id(g._data): t for t, g in old if type(g) is Tensor}
+        found = []
+        for (a, _), line in zip(self._outside, self._lines, strict=True):
+            if (t := grads.get(id(a))) is not None:
+                raise CaptureError(
+                    f"jit: the step reads the gradient of {t.name or 'a tensor'} {t.shape} that "
+                    f"was there before it (at {line}); compute it in the step, or give it as an "
+                    f"argument"
+                )
+            if id(a) not in known:
+                found.append(f"{a.dtype} {a.shape} at {line}")
+        return found
+
+
+def _state_of(optimizer: Any) -> Iterator[np.ndarray]:
+    for flat in optimizer.flats:
+        yield from (flat.weights, *flat.moments.values(), flat.steps)
 
 
 @contextmanager
-def _watched(name: str, guard: "Guard") -> Iterator[None]:
-    """Warn if something is printed, or a list or dictionary grows, while a step is captured."""
+def _printing(name: str) -> Iterator[None]:
+    """Warn if something is printed while a step is captured."""
     printed = []
 
     class Stream:
@@ -535,7 +781,6 @@ def _watched(name: str, guard: "Guard") -> Iterator[None]:
         def __getattr__(self, attribute: str) -> Any:
             return getattr(self.stream, attribute)
 
-    sizes = [(what, x, len(x)) for what, x in guard.containers]
     old = sys.stdout
     sys.stdout = stream = Stream(old)
     try:
@@ -543,164 +788,12 @@ def _watched(name: str, guard: "Guard") -> Iterator[None]:
     finally:
         if sys.stdout is stream:
             sys.stdout = old
-    effects = [f"it printed {''.join(printed)[:40]!r}"] if printed else []
-    effects += [f"{what} grew" for what, x, n in sizes if len(x) != n]
-    if effects:
+    if printed:
         warnings.warn(
-            f"jit: while '{name}' was captured, {' and '.join(effects)}; that will not happen "
-            f"again when the program is repeated",
-            stacklevel=4,
+            f"jit: while '{name}' was captured, it printed {''.join(printed)[:40]!r}; that will "
+            f"not happen again when the program is repeated",
+            stacklevel=6,
         )
-
-
-class Guard:
-    """What a function reads beside its arguments, as far as that can be seen.
-
-    Its closure, the globals that it names, the object that it is bound to, and so on through the
-    functions among them: numbers and settings of modules are compared before each call; parameters
-    must have the arrays that they had.
-    """
-
-    def __init__(self, function: Callable, leaves: list):
-        self.modules: list[Module] = []
-        self.tensors: list[Tensor] = []
-        self.optimizers: list[Optimizer] = []
-        self.containers: list[tuple[str, Any]] = []
-        self._numbers: list[tuple[Callable[[], Any], Any]] = []
-        self._seen: set[int] = set()
-        self._function(function)
-        for x in leaves:
-            self._meet("an argument", x)
-        for module in list(self.modules):
-            held = [*dict(module.named_parameters()).values(), *module.buffers()]
-            self.tensors += [p for p in held if all(p is not t for t in self.tensors)]
-        self._gradients = {
-            id(p.grad.data): (p.grad.data, f"'{p.name}'" if p.name else f"a tensor {p.shape}")
-            for p in self.tensors
-            if p.grad is not None
-        }
-        self._settings = self._changes = None
-        self._arrays: list[tuple[Tensor, Any]] = []
-
-    def _function(self, function: Any) -> None:
-        if isinstance(function, functools.partial):
-            for x in (*function.args, *function.keywords.values()):
-                self._meet("an argument", x)
-            function = function.func
-        if isinstance(function, Jitted):
-            function = function.function
-        if isinstance(function, types.MethodType):
-            self._meet("self", function.__self__)
-            function = function.__func__
-        if isinstance(function, Module):
-            self._meet("the module", function)
-            function = type(function).forward
-        if not isinstance(function, types.FunctionType) or id(function) in self._seen:
-            return
-        self._seen.add(id(function))
-        if _is_ours(function.__module__ or ""):
-            return
-        code = function.__code__
-        for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
-            try:
-                x = cell.cell_contents
-            except ValueError:
-                continue
-            self._meet(f"'{name}'", x)
-            if type(x) in PLAIN:
-                self._numbers.append((functools.partial(getattr, cell, "cell_contents"), x))
-        names = set(code.co_names)
-        for name in names & function.__globals__.keys():
-            x = function.__globals__[name]
-            self._meet(f"'{name}'", x)
-            if type(x) in PLAIN:
-                self._numbers.append((functools.partial(function.__globals__.get, name), x))
-        for x in function.__defaults__ or ():
-            self._meet("a default", x)
-
-    def _meet(self, what: str, x: Any) -> None:
-        if id(x) in self._seen:
-            return
-        if isinstance(x, Module):
-            self._seen.add(id(x))
-            self.modules += [m for _, m in x.named_modules()]
-        elif isinstance(x, Optimizer):
-            self._seen.add(id(x))
-            self.optimizers.append(x)
-            self.tensors += [
-                p for p in x.parameters.values() if all(p is not t for t in self.tensors)
-            ]
-        elif type(x) is Tensor:
-            self._seen.add(id(x))
-            self.tensors.append(x)
-        elif isinstance(x, list | dict | tuple | set):
-            self._seen.add(id(x))
-            if not isinstance(x, tuple):
-                self.containers.append((what, x))
-            for v in list(x.values() if isinstance(x, dict) else x)[:1000]:
-                self._meet(what, v)
-        elif isinstance(x, types.FunctionType | types.MethodType | functools.partial | Jitted):
-            self._function(x)
-        elif hasattr(x, "__dict__") and not isinstance(x, type | types.ModuleType):
-            self._seen.add(id(x))
-            module = type(x).__module__
-            if not _is_ours(module) and module.split(".")[0] not in ("numpy", "builtins"):
-                for name, v in list(vars(x).items()):
-                    self._meet(f"'{name}'", v)
-
-    def snapshot(self) -> list[np.ndarray]:
-        """Copies of what optimizers change."""
-        return [np.array(a) for a in self._state()]
-
-    def restore(self, kept: list[np.ndarray]) -> None:
-        for a, old in zip(self._state(), kept, strict=True):
-            a[...] = old
-
-    def _state(self) -> Iterator[np.ndarray]:
-        for flat in (f for o in self.optimizers for f in o.flats):
-            yield from (flat.weights, *flat.moments.values(), flat.steps)
-
-    def gradient_of(self, array: np.ndarray) -> str | None:
-        """Whose gradient `array` was before the step; None if nobody's."""
-        known = self._gradients.get(id(array))
-        return known[1] if known is not None and known[0] is array else None
-
-    def arrays(self) -> set[int]:
-        """The identities of the arrays of all tensors that are known."""
-        return {id(t.data) for t in self.tensors}
-
-    def settle(self) -> None:
-        """The step has been captured: what holds now must hold from here on."""
-        self._settings, self._changes = self._read_settings(), changes()
-        self._arrays = [(t, t.data) for t in self.tensors]
-        self._gradients = {}
-
-    def holds(self) -> bool:
-        """Whether the step still depends on what it did when it was captured."""
-        for read, value in self._numbers:
-            x = read()
-            if x is not value and (type(x) is not type(value) or x != value):
-                return False
-        for t, array in self._arrays:
-            if t._data is not array:
-                return False
-        if changes() != self._changes:
-            if self._read_settings() != self._settings:
-                return False
-            self._changes = changes()
-        return True
-
-    def _read_settings(self) -> list:
-        return [
-            {k: v if type(v) in PLAIN else id(v) for k, v in vars(m).items() if k[:1] != "_"}
-            for m in self.modules
-        ]
-
-
-def _is_ours(module: str) -> bool:
-    """Whether a module is of the engine, which holds no model of a user's."""
-    package, _, part = module.partition(".")
-    return package == "minigrad" and part.split(".")[0] not in ("examples", "learner")
 
 
 def _settings_of(model: Module) -> list:

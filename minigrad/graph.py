@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minigrad import writes
-from minigrad.arguments import Like, like
+from minigrad.arguments import Captured, Like, like
 from minigrad.backend import array_module, is_array, modes, sample, switched, xp
 from minigrad.errors import DtypeError, GradientError
 
@@ -26,6 +26,10 @@ else:
     Manners = object
 
 ndarray = np.ndarray
+
+# How often a tensor was given another array or gradient, or was frozen: who relies on what tensors
+# have (`mg.jit`) looks at them again when it has grown.
+rebound = [0]
 
 # ---------------------------------------------------------------------------------- Tensor
 
@@ -48,17 +52,17 @@ class Tensor(Manners):
     `minigrad.ops.methods`.
     """
 
-    __slots__ = ("__weakref__", "_data", "_hooks", "edge", "grad", "name", "requires_grad")
+    __slots__ = ("__weakref__", "_data", "_grad", "_hooks", "_tracked", "edge", "name")
 
     # NumPy arrays leave `array * tensor` to us.
     __array_priority__ = 1000
 
     def __init__(self, data: Any, requires_grad: bool = False, name: str | None = None):
         self._data = as_array(data)
-        self.grad: Tensor | None = None
+        self._grad: Tensor | None = None
         self.edge: Node | Slot | None = None
         self.name = name
-        self.requires_grad = False
+        self._tracked = False
         self.requires_grad_(requires_grad)
 
     def __init_subclass__(cls) -> None:
@@ -66,6 +70,11 @@ class Tensor(Manners):
             f"{cls.__name__}: Tensor cannot be subclassed, as ops give plain Tensors; write "
             f"functions of tensors, or a Module that holds one"
         )
+
+    def _get_data(self) -> Any:
+        if (capture := modes.get().capture) is not None:
+            return capture.shown(self)
+        return self._data
 
     def _set_data(self, array: Any) -> None:
         capture = modes.get().capture
@@ -83,8 +92,21 @@ class Tensor(Manners):
                     f"and got {array.dtype}; cast it, or call requires_grad_(False) first"
                 )
             self._data = array
+            rebound[0] += 1
 
-    data = property(operator.attrgetter("_data"), _set_data)
+    def _set_grad(self, grad: Any) -> None:
+        if (capture := modes.get().capture) is not None:
+            capture.gives_gradient(self, grad)
+        self._grad = grad
+        rebound[0] += 1
+
+    def _set_tracked(self, requires_grad: bool) -> None:
+        self._tracked = requires_grad
+        rebound[0] += 1
+
+    data = property(_get_data, _set_data)
+    grad = property(operator.attrgetter("_grad"), _set_grad)
+    requires_grad = property(operator.attrgetter("_tracked"), _set_tracked)
     shape = property(operator.attrgetter("_data.shape"))
     dtype = property(operator.attrgetter("_data.dtype"))
     ndim = property(operator.attrgetter("_data.ndim"))
@@ -111,6 +133,8 @@ def as_array(data: Any) -> Any:
     if type(data) is Tensor:
         return data._data
     if not is_array(data):
+        if type(data) is Captured:
+            return data.array
         numbers = np.asarray(data)
         if numbers.dtype == np.float64 and not isinstance(data, np.generic):
             numbers = numbers.astype(np.float32)
@@ -131,9 +155,9 @@ def wrap(data: Any, edge: "Node | Slot | None" = None) -> Tensor:
     """A Tensor around an array that is known to be one, without the checks of the constructor."""
     x = Tensor.__new__(Tensor)
     x._data = data
-    x.grad = x.name = None
+    x._grad = x.name = None
     x.edge = edge
-    x.requires_grad = edge is not None
+    x._tracked = edge is not None
     return x
 
 

@@ -80,7 +80,7 @@ class Op(Generic[P]):
             parent = None
             if type(x) is Tensor:
                 tensors = True
-                if x.requires_grad:
+                if x._tracked:
                     tracked |= bit
                     parent = x.edge or x
                 x = x._data

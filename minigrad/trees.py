@@ -9,15 +9,26 @@ from numbers import Integral
 from typing import Any
 
 
-def flatten(tree: Any) -> tuple[list[Any], Callable[[list[Any]], Any]]:
-    """The leaves of `tree`, and a function that makes such a tree from as many other leaves."""
+def taken_apart(tree: Any) -> tuple[list[Any], Any]:
+    """The leaves of `tree`, and its shape, which can be compared and hashed; see `filled`."""
     leaves: list[Any] = []
     shape = _shape(tree, leaves)
+    return leaves, shape
+
+
+def filled(shape: Any, leaves: list[Any]) -> Any:
+    """The tree of that shape with these leaves."""
+    return _filled(shape, iter(leaves))
+
+
+def flatten(tree: Any) -> tuple[list[Any], Callable[[list[Any]], Any]]:
+    """The leaves of `tree`, and a function that makes such a tree from as many other leaves."""
+    leaves, shape = taken_apart(tree)
 
     def rebuild(others: list[Any]) -> Any:
         if len(others) != len(leaves):
             raise ValueError(f"expected {len(leaves)} leaves, got {len(others)}")
-        return _filled(shape, iter(others))
+        return filled(shape, others)
 
     return leaves, rebuild
 
@@ -93,9 +104,9 @@ def _shape(tree: Any, leaves: list[Any]) -> Any:
     if tree is None:
         return None
     if isinstance(tree, Mapping):
-        return dict, {k: _shape(v, leaves) for k, v in tree.items()}
+        return dict, tuple([(k, _shape(v, leaves)) for k, v in tree.items()])
     if isinstance(tree, tuple | list):
-        return type(tree), [_shape(v, leaves) for v in tree]
+        return type(tree), tuple([_shape(v, leaves) for v in tree])
     leaves.append(tree)
     return _LEAF
 
@@ -107,7 +118,7 @@ def _filled(shape: Any, leaves: Any) -> Any:
         return next(leaves)
     kind, parts = shape
     if kind is dict:
-        return {k: _filled(v, leaves) for k, v in parts.items()}
+        return {k: _filled(v, leaves) for k, v in parts}
     parts = [_filled(v, leaves) for v in parts]
     return (
         kind(*parts) if hasattr(kind, "_fields") else kind(parts)

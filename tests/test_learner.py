@@ -442,7 +442,7 @@ class Branching(Learner):
         (Annealing, "Learner.epoch asks for a value"),
         (ByStep, "Learner.step asks for a value"),
         (Printing, "it printed"),
-        (Collecting, "grew"),
+        (Collecting, "entries and has"),
         (Branching, "a truth value asks"),
     ],
 )
@@ -496,7 +496,7 @@ def test_a_setting_that_changes_in_every_step_ends_compiling(capsys):
         learner = learner_of(loss=None, cls=Weighted, jit=jit, callbacks=[Rising()], verbose=2)
         runs.append(learner.fit((X, Y), epochs=4, batch_size=10)["loss"])
     assert runs[0] == pytest.approx(runs[1], rel=1e-5)
-    assert "learner.weight changes again and again" in capsys.readouterr().out
+    assert "again and again with another Weighted.weight" in capsys.readouterr().out
 
 
 def test_errors_of_a_step_are_not_hidden():

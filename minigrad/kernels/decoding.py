@@ -893,6 +893,10 @@ def pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(os.cpu_count() or 1, "minigrad-decoding")
 
 
+if hasattr(os, "register_at_fork"):  # a child has none of its parent's threads
+    os.register_at_fork(after_in_child=pool.cache_clear)
+
+
 def warm_up(report: Callable[[str, float], None] | None = None) -> None:
     """Compile the search for float32 and int8 weights, or load it from the on-disk cache.
 

@@ -15,6 +15,7 @@ Handlers are compiled on first use, one by one, and kept on disk.
 from __future__ import annotations
 
 import ctypes
+import os
 import queue
 import sys
 import threading
@@ -775,6 +776,17 @@ def _give_way() -> int:
 
 _teams: dict[int, _Team] = {}
 _busy = threading.Lock()
+
+
+def _after_fork() -> None:
+    """A child has none of the threads of its parent, and nobody to open a lock that was closed."""
+    global _busy
+    _busy = threading.Lock()
+    _teams.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 @contextmanager

@@ -1,9 +1,7 @@
 """Steps as programs, where they can be; as they are elsewhere."""
 
 import functools
-import inspect
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -11,21 +9,18 @@ from typing import TYPE_CHECKING, Any
 from minigrad import random
 from minigrad.autodiff import Tensor
 from minigrad.backend import modes
-from minigrad.capture import PLAIN, jit
+from minigrad.capture import PLAIN, Jitted, jit
 from minigrad.errors import CaptureError
 
 if TYPE_CHECKING:
     from minigrad.learner.learner import Learner
-
-CAPTURES = 8
 
 
 class Compiled:
     """Runs the steps of a learner: compiled, until one shows that it cannot be.
 
     A program repeats what a step did with arrays, and nothing else. So a step that also reads
-    figures, prints, or changes the learner's numbers and lists runs as it is; and where somebody
-    else changes a number of the learner, the step is captured anew.
+    figures, prints, or changes the learner's numbers and lists runs as it is.
 
     Attributes:
         plain: the kinds of steps that run as they are.
@@ -33,8 +28,7 @@ class Compiled:
 
     def __init__(self) -> None:
         self.plain: set[str] = set()
-        self._programs: dict[str, tuple[Any, Callable]] = {}
-        self._captures: Counter[str] = Counter()
+        self._programs: dict[str, Jitted] = {}
 
     def run(self, learner: "Learner", kind: str, batch: Any, key: random.Key, fast: bool) -> Any:
         """What the method `kind` of `learner` gives for `batch`, with random draws from `key`."""
@@ -43,33 +37,27 @@ class Compiled:
                 with random.stream(key):
                     return self._compiled(learner, kind, batch)
             except CaptureError as error:
-                self.plain.add(kind)
-                self._programs.pop(kind, None)
-                text = str(error).removeprefix("jit: ")
-                learner.say(f"{kind} runs without jit, so more slowly: {text}")
+                self._goes_on_plain(learner, kind, str(error))
         with random.stream(key):
-            return _step(learner, getattr(learner, kind), (), batch)
+            return _step(learner, getattr(learner, kind), batch)
 
     def _compiled(self, learner: "Learner", kind: str, batch: Any) -> Any:
-        numbers = _numbers(learner)
-        known, program = self._programs.get(kind, (None, None))
-        if program is not None and known == numbers:
+        if (program := self._programs.get(kind)) is not None:
             return program(batch)
-        self._captures[kind] += 1
-        if self._captures[kind] > CAPTURES:
-            changed = [
-                k for (k, old), (_, new) in zip(known or (), numbers, strict=False) if old != new
-            ]
-            raise CaptureError(f"jit: learner.{changed[0]} changes again and again")
-        bound = functools.partial(_step, learner, getattr(learner, kind), _methods(learner))
+        bound = functools.partial(_step, learner, getattr(learner, kind))
         bound.__qualname__ = f"{type(learner).__name__}.{kind}"  # type: ignore[attr-defined]
-        self._programs[kind] = numbers, (program := jit(bound))
+        program = self._programs[kind] = jit(bound)
+        program.report = functools.partial(self._goes_on_plain, learner, kind)
         with _without_effects(learner):
             return program(batch)
 
+    def _goes_on_plain(self, learner: "Learner", kind: str, reason: str) -> None:
+        self.plain.add(kind)
+        self._programs.pop(kind, None)
+        learner.say(f"{kind} runs without jit, so more slowly: {reason.removeprefix('jit: ')}")
 
-def _step(learner: "Learner", method: Callable, methods: tuple, batch: Any) -> Any:
-    """A step; `methods` are only there for `jit` to see what else it depends on."""
+
+def _step(learner: "Learner", method: Callable, batch: Any) -> Any:
     learner.begin_step()
     if modes.get().capture is None:
         return method(batch)
@@ -79,18 +67,6 @@ def _step(learner: "Learner", method: Callable, methods: tuple, batch: Any) -> A
         if name != "_updated" and (name not in before or before[name] is not x):
             raise CaptureError(f"jit: the step sets learner.{name}")
     return found
-
-
-def _numbers(learner: "Learner") -> tuple:
-    """The learner's settings: its attributes that are numbers, texts and the like."""
-    return tuple((k, v) for k, v in vars(learner).items() if type(v) in PLAIN)
-
-
-def _methods(learner: "Learner") -> tuple:
-    """What subclasses define: steps may call it, and it may depend on globals."""
-    own = [c for c in type(learner).__mro__ if not c.__module__.startswith("minigrad.learner")]
-    names = dict.fromkeys(n for c in own for n, v in vars(c).items() if inspect.isfunction(v))
-    return tuple(getattr(learner, name) for name in names if not name.startswith("__"))
 
 
 @contextmanager

@@ -65,6 +65,10 @@ class Module:
         object.__setattr__(self, name, value)
         _changes[0] += 1
 
+    def __delattr__(self, name: str) -> None:
+        object.__delattr__(self, name)
+        _changes[0] += 1
+
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} must define forward")
 

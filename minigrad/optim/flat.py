@@ -2,6 +2,7 @@
 
 import weakref
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from minigrad.autodiff import Tensor, as_array
 from minigrad.backend import array_module
-from minigrad.errors import BackendError, DtypeError, ShapeError, StateError
+from minigrad.errors import BackendError, DtypeError, MinigradError, ShapeError, StateError
 from minigrad.sparse import SparseRows
 
 Shape = tuple[int, ...]
@@ -85,11 +86,17 @@ class Flat:
             StateError: unless it may `take` them, another optimizer that lives has them now.
         """
         for (name, p), view in zip(self.parameters.items(), self.views, strict=True):
-            if p.data is not view:
+            if p._data is not view:
                 if not take:
                     self._check(name, p, view)
                 view[...] = p.data
                 p.data = view
+
+    def fits(self) -> bool:
+        """Whether every parameter's `.data` is its view here."""
+        return all(
+            p._data is view for p, view in zip(self.parameters.values(), self.views, strict=True)
+        )
 
     def _check(self, name: str, p: Tensor, view: Any) -> None:
         """Raise unless the array that `p` was given can be taken in."""
@@ -138,6 +145,20 @@ class Flat:
             self.gradients[self.starts[i] : self.stops[i]] = g.reshape(-1)
             present.append(i)
         return np.array(present, np.int64), sparse
+
+
+def adopt_all() -> None:
+    """Take in what parameters were given: each by the optimizer that was made last.
+
+    What would make an optimizer's step raise is left for that step to raise.
+    """
+    taken: set[int] = set()
+    for flat in reversed(list(_owners.values())):
+        tensors = {id(p) for p in flat.parameters.values()}
+        if not (flat.fits() or taken & tensors):
+            with suppress(MinigradError):
+                flat.adopt()
+        taken |= tensors
 
 
 def rows_in(g: Any) -> SparseRows | None:

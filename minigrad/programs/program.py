@@ -41,7 +41,7 @@ class Program:
         assignments: arrays that get values at the end.
         keys_drawn: how many random keys a run draws.
         region: rows that belong to groups, if any do.
-        threads: how many may work on it.
+        threads: how many may work on it; None for as many as `set_num_threads` says at each run.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Program:
         updates: list[Update],
         assignments: list[tuple[np.ndarray, Value]],
         keys_drawn: int,
-        threads: int,
+        threads: int | None,
         region: Region | None = None,
     ):
         self.region = region
@@ -127,7 +127,7 @@ class Program:
                 root.place = Storage(bytes_of(root), i, last.get(root, i))
                 storages.append(root.place)
         self.bytes = arrange(storages)
-        self._memory = mmap.mmap(-1, self.bytes + ALIGNED)  # zeros, once they are touched
+        self._memory = _zeros(self.bytes + ALIGNED)
         arena = np.frombuffer(self._memory, np.uint8)
         start = -arena.ctypes.data % ALIGNED + arena.ctypes.data
         for storage in storages:
@@ -256,18 +256,19 @@ class Program:
             return common
         return np.sort(np.concatenate([common, by_group[:, self.here].ravel()]))
 
-    def _assemble(self, threads: int) -> None:
+    def _assemble(self, threads: int | None) -> None:
         """Stretches of native instructions, with Python's in between."""
         n = len(self.instructions)
         words = max((len(i.words) for i in self.instructions), default=0)
         self.stretches: list[tuple[int, int] | Callable[[], None]] = []
         self.work = sum(i.work for i in self.instructions)
-        self.threads = 1
+        self.threads: int | None = 1
         if words:
             from minigrad.kernels import machine
 
             self.team, words = machine.team, machine.WORDS
-            self.threads = threads if self.work >= machine.WORTH_THREADS else 1
+            if self.work >= machine.WORTH_THREADS:
+                self.threads = threads
         else:
             self.team = _alone
         self.handlers, self.words = np.zeros(n, np.int64), np.zeros((n, words), np.int64)
@@ -298,7 +299,7 @@ class Program:
             self.here = self.region.split(self.region.ids.view())
         for prepare in self.before:
             prepare()
-        with self.team(self.threads) as run:
+        with self.team(self.threads or kernels.get_num_threads()) as run:
             for stretch in self.stretches:
                 if type(stretch) is tuple:
                     run(self.handlers, self.words, *stretch, self.alone)
@@ -328,7 +329,8 @@ class Program:
         for prepare in self.before:
             prepare()
         lines, native = [], 0
-        with self.team(self.threads) as run:
+        threads = self.threads or kernels.get_num_threads()
+        with self.team(threads) as run:
             for i, instruction in enumerate(self.instructions):
                 began = time.perf_counter()
                 if instruction.function is None:
@@ -342,11 +344,18 @@ class Program:
                 lines.append(f"{i:5}  {seconds * 1e6:9.1f}  {what}")
         head = (
             f"{title}: {self.captured} ops became {len(lines)} instructions, {native} of them "
-            f"kernels; {self.bytes / 1e6:.2f} MB of buffers, {self.threads} threads"
+            f"kernels; {self.bytes / 1e6:.2f} MB of buffers, {threads} threads"
         )
         return "\n".join(
             [head, "   no         us  by      what                      shapes", *lines]
         )
+
+
+def _zeros(size: int) -> mmap.mmap:
+    """Memory that is zeros once it is touched, and after a fork is each process's own."""
+    if hasattr(mmap, "MAP_PRIVATE"):
+        return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return mmap.mmap(-1, size)
 
 
 @contextmanager

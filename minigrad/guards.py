@@ -1,0 +1,738 @@
+"""What a captured function read beside its arguments, and whether all of that still holds.
+
+While a function is captured a `Watch` notes which Python code runs. Whatever that code can have
+read is found from the names in it: globals, closures and defaults by name, attributes of the
+objects met there by name, lists, dictionaries and small arrays as a whole. A `Guard` keeps what was
+found and compares it before each run of the program, mostly by identity and in C: that costs some
+50 ns a name. More is guarded than was read, and never less, but for what `mg.jit` lists in its
+docstring.
+
+Where something cannot be compared (a file, a clock, an iterator, an object of an extension) the
+guard says so in `unwatched`, and the function has to run as it is.
+"""
+
+import dis
+import enum
+import functools
+import gc
+import io
+import operator
+import os
+import random
+import sys
+import sysconfig
+import threading
+import types
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, MappingView
+from contextvars import ContextVar
+from pathlib import Path
+from types import CodeType, FrameType, ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minigrad import graph
+from minigrad.autodiff import Op, Tensor
+from minigrad.nn.module import Module, changes
+from minigrad.optim import Optimizer
+from minigrad.optim.flat import adopt_all
+
+# ------------------------------------------------------------------------------- whose code it is
+
+OURS, LIBRARY, USERS = range(3)  # the engine; Python's own and NumPy's; everybody else's
+
+_PACKAGE = str(Path(__file__).parent) + os.sep
+_EXAMPLES = os.path.join(_PACKAGE, "examples", "")  # who runs one is its user
+_PYTHONS = tuple(sysconfig.get_path(kind) + os.sep for kind in ("stdlib", "platstdlib"))
+_SITE = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+_COMPILERS = tuple(f"{os.sep}{name}{os.sep}" for name in ("numba", "llvmlite"))
+_NUMERIC = (*_COMPILERS, *(f"{os.sep}{name}{os.sep}" for name in ("numpy", "scipy")))
+
+
+@functools.cache
+def owner_of(file: str) -> int:
+    """Whose code a file holds: OURS, LIBRARY or USERS."""
+    if file.startswith(_PACKAGE):
+        return USERS if file.startswith(_EXAMPLES) else OURS
+    if file.startswith(("<frozen", "<__array_function__")):
+        return LIBRARY
+    if any(part in file for part in _SITE):
+        return LIBRARY if any(part in file for part in _NUMERIC) else USERS
+    return LIBRARY if file.startswith(_PYTHONS) else USERS
+
+
+def _owner_of_module(name: str) -> int:
+    if name in sys.builtin_module_names:
+        return LIBRARY
+    file = getattr(sys.modules.get(name), "__file__", None)
+    if file is not None:
+        return owner_of(file)
+    return LIBRARY if name.split(".")[0] in sys.stdlib_module_names else USERS
+
+
+# ------------------------------------------------------------------------------------- watching
+
+# What C functions read that no guard can compare, by module and name; None for all of a module.
+_READS_OUTSIDE: dict[str, set[str] | None] = {
+    "time": None, "posix": None, "nt": None, "_random": None, "_socket": None, "gc": None,
+    "_posixsubprocess": None, "_winapi": None,
+    "_thread": {"start_new_thread", "start_joinable_thread"},
+    "builtins": {"open", "input", "globals"}, "io": {"open"}, "_io": {"open"},
+    "sys": {"_getframe", "getrefcount", "_current_frames"},
+}  # fmt: skip
+_HARMLESS = {"sleep", "fspath", "getpid", "cpu_count", "register_at_fork"}
+_READS_FILES = {"read", "readline", "readlines", "readinto", "read1"}
+_NOW = {"now", "utcnow", "today"}
+# Helpers of the interpreter that look into files for reasons of their own.
+_ASIDE = ("linecache.py", "warnings.py", "traceback.py", "tokenize.py")
+_READS_ALL = ("dataclasses.py", "copy.py", "pprint.py", "inspect.py", "pickle.py")
+
+
+class Watch:
+    """Notes, in a `with` block, which Python code runs on this thread.
+
+    Attributes:
+        codes: the code of users that ran, with its globals.
+        library, ours: the names in code of Python's libraries that users called, and in ours.
+        environment: whether `os.environ` was read.
+        all_attributes: whether attributes were read unnamed, as `dataclasses.asdict` does.
+        unwatched: what was read that cannot be compared.
+    """
+
+    def __init__(self) -> None:
+        self.codes: dict[tuple[int, int], tuple[CodeType, dict[str, Any]]] = {}
+        self.library: set[str] = set()
+        self.ours: set[str] = set()
+        self.environment = self.all_attributes = False
+        self.unwatched: list[str] = []
+        self._kinds: dict[int, tuple[CodeType, int]] = {}  # keeps the code: its id stays its own
+
+    def __enter__(self) -> "Watch":
+        self._dice, self._collecting = _dice(), gc.isenabled()
+        gc.disable()  # what it calls back is not the function's
+        sys.setprofile(self._tell())
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        sys.setprofile(None)
+        if self._collecting:
+            gc.enable()
+        if _dice() != self._dice:
+            self.unwatched.append("random numbers of Python's or NumPy's")
+
+    def _tell(self) -> Callable[[FrameType, str, Any], None]:
+        kinds, codes = self._kinds, self.codes
+
+        def tell(frame: FrameType, event: str, x: Any) -> None:
+            code = frame.f_code
+            known = kinds.get(id(code))
+            owner = self._first(frame, code) if known is None else known[1]
+            if owner == OURS:
+                return
+            if event == "call":
+                if owner == USERS:
+                    codes.setdefault((id(code), id(frame.f_globals)), (code, frame.f_globals))
+                elif code.co_qualname.startswith("_Environ."):
+                    self.environment = self.environment or _for_users(frame)
+            elif event == "c_call":
+                self._called(frame, x)
+
+        return tell
+
+    def _first(self, frame: FrameType, code: CodeType) -> int:
+        """Note code that was not met before; whose it is."""
+        file = code.co_filename
+        owner = owner_of(file)
+        if owner == OURS:
+            self.ours.update(code.co_names)
+        elif not _for_users(frame):
+            owner = OURS
+        elif owner == LIBRARY:
+            self.library.update(code.co_names)
+            if file.endswith(_READS_ALL):
+                self.all_attributes = True
+            if code.co_name == "import_module":
+                self.unwatched.append("import_module()")
+        self._kinds[id(code)] = code, owner
+        return owner
+
+    def _called(self, frame: FrameType, function: Any) -> None:
+        """Note that a function of C is called, if it reads what nobody can compare."""
+        home, name = getattr(function, "__self__", None), getattr(function, "__name__", "")
+        if isinstance(home, ModuleType):
+            names = _READS_OUTSIDE.get(home.__name__, ())
+            told = f"{home.__name__}.{name}"
+            found = (names is None or name in names) and name not in _HARMLESS
+        elif isinstance(home, type):
+            told, found = f"{home.__name__}.{name}", name in _NOW
+        else:
+            kind = type(home)
+            told = f"{kind.__name__}.{name}"
+            found = kind.__module__ == "_io" and name in _READS_FILES
+            found = found or isinstance(home, random.Random)
+        file = frame.f_code.co_filename
+        aside = file.startswith("<frozen importlib") or file.endswith(_ASIDE)
+        if found and not aside and _for_users(frame) and f"{told}()" not in self.unwatched:
+            self.unwatched.append(f"{told}()")
+
+
+def _dice() -> tuple:
+    """The states of the random numbers that all share."""
+    numpy_random = sys.modules.get("numpy.random")
+    state = numpy_random.get_state(legacy=False)["state"] if numpy_random is not None else {}
+    return hash(random.getstate()), state.get("pos"), bytes(state.get("key", b""))
+
+
+def _for_users(frame: FrameType | None) -> bool:
+    """Whether code runs for a user's: not for ours, and not because a module is imported."""
+    users = False
+    while frame is not None and (owner := owner_of(frame.f_code.co_filename)) != OURS:
+        file = frame.f_code.co_filename
+        if frame.f_code.co_name == "<module>" or any(part in file for part in _COMPILERS):
+            return False
+        if owner == USERS:
+            users = True
+            if not any(part in file for part in _SITE):
+                break
+        frame = frame.f_back
+    return users
+
+
+# -------------------------------------------------------------------------- the names in a code
+
+
+class Names(NamedTuple):
+    """What a code names: globals, attributes, modules that it imports.
+
+    all: whether it reads attributes without naming them (`vars(x)`, `getattr(x, computed)`).
+    """
+
+    globals: frozenset[str]
+    attributes: frozenset[str]
+    imports: frozenset[str]
+    all: bool
+
+
+_ASKS = {"getattr", "hasattr", "attrgetter", "methodcaller"}
+_SHOWS_ALL = {"vars", "__dict__", "__getattribute__", "getmembers", "asdict", "astuple", "deepcopy"}
+
+
+def names_in(code: CodeType) -> Names:
+    instructions = list(dis.get_instructions(code))
+    globals_, attributes, imports, everything = set(), set(), set(), False
+    for i, instruction in enumerate(instructions):
+        op, name = instruction.opname, instruction.argval
+        if op in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"):
+            globals_.add(name)
+        elif op in ("LOAD_ATTR", "LOAD_METHOD", "IMPORT_FROM") or op.startswith("LOAD_SUPER"):
+            attributes.add(name)
+        elif op == "IMPORT_NAME":
+            imports.add(name)
+        elif op == "MATCH_CLASS" and isinstance(instructions[i - 1].argval, tuple):
+            attributes.update(instructions[i - 1].argval)
+        if name in _ASKS and op.startswith("LOAD"):
+            asked = _asked(instructions[i + 1 :])
+            attributes.update(asked)
+            everything = everything or not asked
+    everything = everything or bool(_SHOWS_ALL & (globals_ | attributes))
+    return Names(frozenset(globals_), frozenset(attributes), frozenset(imports), everything)
+
+
+def _asked(instructions: list[dis.Instruction]) -> set[str]:
+    """The names that `getattr` is given; none if they are computed."""
+    found = set()
+    for instruction in instructions:
+        if instruction.opname.startswith(("PRECALL", "CALL")):
+            return found
+        if instruction.opname.startswith(("FORMAT", "BUILD", "BINARY")):
+            return set()
+        if instruction.opname.startswith("LOAD_CONST") and isinstance(instruction.argval, str):
+            found.add(instruction.argval)
+    return set()
+
+
+# ------------------------------------------------------------------------------------- guarding
+
+# Of these only the place where they stand has to be compared: they never change themselves.
+_ATOMS = (
+    bool, int, float, complex, str, bytes, type(None), type(Ellipsis), type(NotImplemented), range,
+    slice, np.generic, np.dtype, np.ufunc, CodeType, enum.Enum, types.GenericAlias, types.UnionType,
+    operator.itemgetter,
+)  # fmt: skip
+_SAFE = {  # modules of C types that never change, or whose state no result hangs on
+    "builtins", "re", "_sre", "datetime", "decimal", "uuid", "fractions", "_thread", "numpy",
+    "typing", "types", "pathlib", "zoneinfo", "ml_dtypes", "_abc", "abc", "functools",
+}  # fmt: skip
+_KNOWN = {"minigrad.random", "minigrad.graph", "minigrad.optim.flat", "minigrad.backend"}
+_TOLD = {"_hooks", "_buffers"}
+_MOST = 50_000  # objects that are compared at most
+_BYTES = 1 << 20  # of an array; of a larger one that an op takes, single numbers are not seen
+
+
+class Entry(NamedTuple):
+    """Things to compare: `get(item)` must be what it was, for each of `items`."""
+
+    get: Callable[[Any], Any]
+    items: Any
+    values: list[Any]
+    label: Callable[[Any], str]
+
+
+class Guard:
+    """What a function depends on beside its arguments.
+
+    Args:
+        function: what was run.
+        objects: its arguments that are no data, such as a model.
+        watch: what ran meanwhile.
+        whole: whether an array was an op's input as a whole, so that every run reads it anew.
+        made: whether an array was computed by an op of this run.
+
+    Attributes:
+        unwatched: what was read that cannot be compared; then the function has to run as it is.
+        changed: what `holds` has found to be different.
+        modules, tensors, optimizers: that were met.
+        kept: tensors of this run that it left behind, such as `self.last = y`, by their places.
+        absent: tensors that must not have a gradient when a run begins.
+    """
+
+    def __init__(
+        self,
+        function: Callable,
+        objects: list[Any],
+        watch: Watch,
+        whole: Callable[[np.ndarray], bool],
+        made: Callable[[np.ndarray], bool],
+    ):
+        self.unwatched, self.changed = list(watch.unwatched), ""
+        self.modules: list[Module] = []
+        self.tensors: list[Tensor] = []
+        self.optimizers: list[Optimizer] = []
+        self.kept: dict[str, Tensor] = {}
+        self.absent: list[Tensor] = []
+        self._entries: list[Entry] = []
+        self._sized: list[Entry] = []  # what is iterated over, so that its length counts
+        self._settings: list[Entry] = []  # of modules, which say themselves when one is set
+        self._arrays: list[tuple[str, Any, bytes]] = []
+        self._met: dict[int, Any] = {}  # which keeps them, so that an id stays its own
+        self._queue: deque[tuple[str, Any]] = deque()
+        self._watch, self._whole, self._made = watch, whole, made
+        self._follow(function, objects)
+        for p in [p for m in self.modules for p in (*m.parameters(), *m.buffers())]:
+            if id(p) not in self._met:
+                self._met[id(p)] = p
+                self.tensors.append(p)
+        del self._watch, self._whole, self._made, self._queue
+
+    def settle(self) -> None:
+        """The function has run: what holds now must hold from here on."""
+        self._changes, self._rebound = changes(), graph.rebound[0]
+        self._rows = [(t, t._data, t.requires_grad) for t in self.tensors]
+
+    # -- what was met
+
+    def _follow(self, function: Callable, objects: list[Any]) -> None:
+        watch = self._watch
+        codes = list(watch.codes.values())
+        self._ran = {id(code) for code, _ in codes}
+        named = [(names_in(code), scope) for code, scope in codes]
+        self._users = frozenset().union(*(names.attributes for names, _ in named))
+        self._all = watch.all_attributes or any(names.all for names, _ in named)
+        self._meet("the function", function)
+        for x in objects:
+            self._meet("an argument", x)
+        for names, scope in named:
+            self._names("", scope, names.globals)
+            package = scope.get("__package__") or ""
+            for name in names.imports:
+                for full in (name, f"{package}.{name}" if name else package):
+                    if full in sys.modules:
+                        self._meet(full, sys.modules[full])
+        if watch.environment:
+            self._contents("os.environ", os.environ._data)
+        self._walk()
+        self._find_closures([code for code, _ in codes])
+        self._walk()
+
+    def _walk(self) -> None:
+        while self._queue:
+            self._look(*self._queue.popleft())
+            if len(self._met) > _MOST:
+                self.unwatched.append(f"more than {_MOST:,} objects can be reached from it")
+                return self._queue.clear()
+
+    def _find_closures(self, codes: list[CodeType]) -> None:
+        """Functions that ran but were not met: whatever has such a code is taken for them."""
+        inside = {id(part) for code in codes for part in code.co_consts}
+        for code in codes:
+            if code.co_freevars and id(code) not in self._met and id(code) not in inside:
+                for x in gc.get_referrers(code):
+                    if isinstance(x, types.FunctionType):
+                        self._meet(code.co_qualname, x)
+
+    def _meet(self, path: str, x: Any) -> None:
+        if not isinstance(x, _ATOMS) and id(x) not in self._met:
+            self._met[id(x)] = x
+            self._queue.append((path, x))
+
+    def _look(self, path: str, x: Any) -> None:
+        """Guard what is in `x`, and go on to what is there."""
+        kind = type(x)
+        home = kind.__module__
+        if kind is Tensor:
+            self.tensors.append(x)
+        elif isinstance(x, Module):
+            self._module(path, x)
+        elif isinstance(x, Optimizer):
+            self._optimizer(path, x)
+        elif isinstance(x, Op):
+            for part in (x.formula, x.joint_rule, *(x.rules or ())):
+                self._meet(path, part)
+        elif isinstance(x, np.ndarray):
+            self._array(path, x)
+        elif isinstance(x, _CONTAINERS):
+            self._contents(path, x)
+            if hasattr(x, "__dict__"):
+                self._object(path, x)
+        elif isinstance(x, types.FunctionType):
+            self._function(path, x)
+        elif isinstance(x, functools._lru_cache_wrapper):
+            self._kept_results(path, x.__wrapped__)
+        elif (parts := _parts(x)) is not None:
+            for part in parts:
+                self._meet(path, part)
+        elif isinstance(x, ModuleType):
+            if _owner_of_module(x.__name__) == USERS:
+                found = vars(x)
+                self._names(f"{x.__name__}.", found, [n for n in self._users if n in found])
+        elif isinstance(x, type):
+            self._class(x)
+            self._class(type(x))
+        elif isinstance(x, ContextVar | weakref.ref):
+            read = (lambda v: v.get(None)) if isinstance(x, ContextVar) else (lambda r: r())
+            self._note([x], read, lambda v: path)
+            self._meet(path, read(x))
+        elif isinstance(x, bytearray | memoryview) or home == "array":
+            self._arrays.append((path, x, bytes(x)))
+        elif isinstance(x, operator.attrgetter | operator.methodcaller):
+            self._all = True
+        elif _cannot_be_compared(x):
+            self.unwatched.append(f"{path} is a {kind.__name__}")
+        elif home not in _KNOWN:
+            self._object(path, x)
+
+    def _kept_results(self, path: str, function: Any) -> None:
+        """A function whose results are kept may not have run, and what it names counts anyway."""
+        if isinstance(function, types.FunctionType):
+            self._ran.add(id(function.__code__))
+            names = names_in(function.__code__)
+            self._users |= names.attributes
+            self._names("", function.__globals__, names.globals)
+        self._meet(path, function)
+
+    def _optimizer(self, path: str, x: Optimizer) -> None:
+        """Its options are read anew in each run; but not by who takes them for numbers."""
+        self.optimizers.append(x)
+        for p in x.parameters.values():
+            self._meet(path, p)
+        if self._users & {*x.defaults, "param_groups", "learning_rates", "defaults"}:
+            self._meet(f"{path}.param_groups", x.param_groups)
+        if self._users & {"step_count", "learning_rates"}:
+            for flat in x.flats:
+                self._meet(f"{path}.step_count", flat.steps)
+
+    def _names_for(self, kind: type) -> frozenset[str]:
+        """The attributes that code may have read of objects of a class."""
+        owners = {_owner_of_module(c.__module__) for c in kind.__mro__[:-1]}
+        names = self._users
+        if OURS in owners:
+            # What begins with _ is their own matter, such as a table that was computed before.
+            names = names.union(n for n in self._watch.ours if n[0] != "_" or n in _TOLD)
+        if LIBRARY in owners:
+            names = names | self._watch.library
+        return names
+
+    def _object(self, path: str, x: Any) -> None:
+        """The attributes of an object that code names, there or in its class."""
+        kind = type(x)
+        slots, inherited, names = _slots(kind), _inherited(kind), self._names_for(kind)
+        found = getattr(x, "__dict__", None)
+        path = path if path.startswith("'") else kind.__name__
+        if isinstance(x, threading.local):
+            slots, found = slots | vars(x).keys(), {}
+        if found is None and not slots and kind.__module__ not in _SAFE and _is_extension(kind):
+            self.unwatched.append(f"{path} is a {kind.__name__}, of an extension")
+            return
+        if isinstance(found, dict):
+            here = {n for n in names if n in found or n in inherited}
+            self._names(f"{path}.", found, here | found.keys() if self._all else here)
+        if read := sorted(slots if self._all else names & slots):
+            get = functools.partial(_slot, x)
+            self._note(read, get, lambda n: f"{path}.{n}")
+            for n in read:
+                self._meet(f"{path}.{n}", get(n))
+        self._class(kind)
+
+    def _module(self, path: str, x: Module) -> None:
+        self.modules.append(x)
+        found, inherited, names = vars(x), _inherited(type(x)), self._names_for(type(x))
+        here = {n for n in names if n in found or n in inherited}
+        here = sorted(here | found.keys() if self._all else here)
+        label = type(x).__name__
+        self._note(here, found.get, lambda n: f"{label}.{n}", self._settings)
+        for n in here:
+            if n in found:
+                self._meet(f"{path}.{n}", found[n])
+        self._class(type(x))
+
+    def _class(self, kind: type) -> None:
+        """Attributes that code names of a class and those above it, and its functions that ran."""
+        if (id(kind), "class") in self._met:
+            return
+        self._met[id(kind), "class"] = kind
+        inherited = _inherited(kind)
+        names = {n for n in (inherited if self._all else self._users & inherited) if n[:2] != "__"}
+        for c in kind.__mro__[:-1]:
+            if _owner_of_module(c.__module__) == USERS:
+                ran = {n for n, v in vars(c).items() if _code_of(v) in self._ran}
+                self._names(f"{c.__name__}.", vars(c), names | ran)
+
+    def _function(self, path: str, x: types.FunctionType) -> None:
+        self._met[id(x.__code__)] = x.__code__
+        if x.__dict__:
+            self._names(f"{x.__name__}.", vars(x), vars(x).keys() & self._users)
+        if id(x.__code__) not in self._ran:
+            return
+        names = dict(zip(map(id, x.__closure__ or ()), x.__code__.co_freevars, strict=True))
+        cells = [cell for cell in x.__closure__ or () if _contents_of(cell) is not _EMPTY]
+        if cells:
+            self._note(cells, _contents_of, lambda cell: f"'{names[id(cell)]}'")
+            for cell in cells:
+                self._meet(f"'{names[id(cell)]}'", cell.cell_contents)
+        if x.__defaults__ or x.__kwdefaults__:
+            told = f"a default of '{x.__name__}'"
+            self._note([x], operator.attrgetter("__defaults__"), lambda f: told)
+            self._meet(told, x.__defaults__)
+            self._meet(told, x.__kwdefaults__)
+
+    def _names(self, prefix: str, scope: Mapping[str, Any], names: Iterable[str]) -> None:
+        """Guard names in a dictionary of variables or attributes."""
+        label = (lambda n: f"{prefix}{n}") if prefix else (lambda n: f"'{n}'")
+        names = sorted(names)
+        self._note(names, scope.get, label)
+        for n in names:
+            if n in scope:
+                self._meet(label(n), scope[n])
+
+    def _note(
+        self,
+        items: list[Any],
+        get: Callable[[Any], Any],
+        label: Callable[[Any], str],
+        entries: list[Entry] | None = None,
+    ) -> None:
+        """Have `get(item)` compared; what the step itself computed and put there is kept apart."""
+        here = []
+        for item in items:
+            value = get(item)
+            if type(value) is Tensor and self._made(value._data):
+                self.kept[label(item)] = value
+            else:
+                here.append(item)
+        if here:
+            entries = self._entries if entries is None else entries
+            entries.append(Entry(get, here, [get(item) for item in here], label))
+
+    def _contents(self, path: str, x: Any) -> None:
+        """Guard all that a container holds."""
+        if len(x) > _MOST:
+            self.unwatched.append(f"{path} has more than {_MOST:,} entries")
+            return
+        if isinstance(x, dict | types.MappingProxyType):
+            self._sized.append(Entry(_itself, x, list(x), lambda v: path))
+            values = x.values()
+            self._sized.append(Entry(_itself, values, list(values), lambda v: path))
+            for k, v in x.items():
+                self._meet(path, k)
+                self._meet(f"{path}[{k!r}]"[:80], v)
+        elif isinstance(x, set | frozenset):
+            if isinstance(x, set):
+                self._entries.append(Entry(_identities, [x], [_identities(x)], lambda s: path))
+            for v in x:
+                self._meet(path, v)
+        else:
+            if not isinstance(x, tuple):
+                self._sized.append(Entry(_itself, x, list(x), lambda v: path))
+            for i, v in enumerate(x):
+                self._meet(f"{path}[{i}]", v)
+
+    def _array(self, path: str, x: np.ndarray) -> None:
+        if x.dtype.hasobject:
+            self.unwatched.append(f"{path} is an array of objects")
+        elif x.nbytes <= _BYTES:
+            self._arrays.append((path, x, x.tobytes()))
+        elif not self._whole(x):
+            self.unwatched.append(
+                f"{path} is an array of {x.nbytes / 1e6:.0f} MB, which is not compared"
+            )
+
+    # -- whether it still holds
+
+    def holds(self, before: bool = True) -> bool:
+        """Whether the function would find what it found when it was captured.
+
+        Args:
+            before: whether it has yet to run, and not just left gradients where there were none.
+        """
+        for entry in self._entries:
+            get, items, values, _ = entry
+            if not all(map(operator.is_, map(get, items), values)) and self._differs(entry):
+                return False
+        for entry in self._sized:
+            _, items, values, _ = entry
+            same = len(items) == len(values) and all(map(operator.is_, items, values))
+            if not same and self._differs(entry):
+                return False
+        for path, x, content in self._arrays:
+            if (x.tobytes() if isinstance(x, np.ndarray) else bytes(x)) != content:
+                self.changed = f"the numbers in {path}"
+                return False
+        if changes() != self._changes:
+            now = changes()
+            if any(map(self._differs, self._settings)):
+                return False
+            self._changes = now
+        return graph.rebound[0] == self._rebound or self._same_tensors(before)
+
+    def _same_tensors(self, before: bool) -> bool:
+        now = graph.rebound[0]
+        adopt_all()
+        for t, array, wish in self._rows:
+            if t._data is not array or t.requires_grad is not wish:
+                what = "requires_grad" if t._data is array else "data"
+                self.changed = f"the {what} of {t.name or 'a tensor'} of shape {t.shape}"
+                return False
+        for t in self.absent:
+            if before and t.grad is not None:
+                self.changed = f"the gradient of {t.name or 'a tensor'}, which was absent"
+                return False
+        if before:
+            self._rebound = now
+        return True
+
+    def _differs(self, entry: Entry) -> bool:
+        """Compare by value what is another object; where that is the same, it is the one now."""
+        get, items, values, label = entry
+        items = list(items)
+        found = [get(item) for item in items]
+        if len(found) != len(values):
+            self.changed = f"{label(None)}, which had {len(values)} entries and has {len(found)}"
+            return True
+        for item, new, old in zip(items, found, values, strict=True):
+            if not _alike(new, old):
+                self.changed = f"{label(item)}, which was {_shown(old)} and is {_shown(new)}"
+                return True
+        values[:] = found
+        return False
+
+
+_CONTAINERS = (list, tuple, dict, set, frozenset, deque, types.MappingProxyType, MappingView)
+_EMPTY = object()
+
+
+def _parts(x: Any) -> tuple | None:
+    """What something that is called, or wraps what is called, consists of; None for all else."""
+    if isinstance(x, types.MethodType):
+        return x.__self__, x.__func__
+    if isinstance(x, functools.partial):
+        return x.func, x.args, x.keywords
+    if isinstance(x, functools.partialmethod | functools.cached_property):
+        return (x.func,)
+    if isinstance(x, staticmethod | classmethod):
+        return (x.__func__,)
+    if isinstance(x, property):
+        return x.fget, x.fset
+    if isinstance(x, types.BuiltinFunctionType):
+        return () if isinstance(x.__self__, ModuleType) else (x.__self__,)
+    if type(x).__module__ == "minigrad.capture":
+        return (x.function,) if hasattr(x, "function") else ()
+    return None
+
+
+def _cannot_be_compared(x: Any) -> bool:
+    """Whether what comes out of an object hangs on more than can be seen in it."""
+    if isinstance(x, io.IOBase):
+        streams = sys.stdin, sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__
+        return x not in streams and not x.closed and x.readable()
+    moves_on = isinstance(x, Iterator) and not hasattr(x, "__dict__")  # not in a user's class
+    return moves_on or isinstance(x, random.Random) or type(x).__module__.startswith("numpy.random")
+
+
+@functools.cache
+def _is_extension(kind: type) -> bool:
+    return not any("__slots__" in vars(c) or "__dict__" in vars(c) for c in kind.__mro__[:-1])
+
+
+@functools.cache
+def _slots(kind: type) -> frozenset[str]:
+    """The attributes that lie in slots."""
+    return frozenset(
+        n for c in kind.__mro__ for n, v in vars(c).items() if type(v) is types.MemberDescriptorType
+    )
+
+
+def _inherited(kind: type) -> set[str]:
+    """The names of what classes have."""
+    return {n for c in kind.__mro__[:-1] for n in vars(c)}
+
+
+def _code_of(x: Any) -> int:
+    for attribute in ("__func__", "fget", "func"):
+        x = getattr(x, attribute, x)
+    return id(getattr(x, "__code__", None))
+
+
+def _slot(x: Any, name: str) -> Any:
+    return getattr(x, name, None)
+
+
+def _contents_of(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return _EMPTY
+
+
+def _itself(x: Any) -> Any:
+    return x
+
+
+def _identities(x: Iterable) -> frozenset:
+    """A set's members: by value where they are values, by identity where they are objects."""
+    return frozenset((type(v), v if isinstance(v, _ATOMS) else id(v)) for v in x)
+
+
+def _alike(new: Any, old: Any) -> bool:
+    """Whether two objects are one, or equal values."""
+    if new is old:
+        return True
+    if type(new) is not type(old):
+        return False
+    if isinstance(new, float | complex):
+        return repr(new) == repr(old)  # -0.0 is not 0.0, and NaN is NaN
+    if isinstance(new, np.generic):
+        return new.tobytes() == old.tobytes()
+    if isinstance(new, tuple):
+        return len(new) == len(old) and all(map(_alike, new, old))
+    if isinstance(new, frozenset):
+        return _identities(new) == _identities(old)
+    if isinstance(new, types.MethodType):
+        return new.__self__ is old.__self__ and new.__func__ is old.__func__
+    return isinstance(new, int | str | bytes | range | slice | np.dtype) and new == old
+
+
+def _shown(x: Any) -> str:
+    text = repr(x) if isinstance(x, _ATOMS) else type(x).__name__
+    return text if len(text) <= 40 else f"{text[:37]}..."
