@@ -47,12 +47,47 @@ def jit(function: Callable | None = None, *, threads: int | None = None) -> Any:
     gives losses and gradients, or a forward pass. In its first call with arguments of some shapes
     and dtypes its ops are written down. What is repeated from then on is a program: no graph is
     built, every array has its place, and passes over memory are put together. In the first two
-    calls the function runs beside the program, and results and state are compared. They are the
-    program's in every call, so that bits do not depend on when it was captured.
+    calls the function itself runs, too, and results and state are compared. They are the program's
+    in every call, so that bits do not depend on when it was captured. Results are untracked.
 
-    Arrays are data; all else in the arguments, and what the function reads from outside (settings
-    of modules, numbers), is part of the program: if it changes, the function is watched again.
-    Parameters and an optimizer's learning rate are read anew in every call. Results are untracked.
+    Arrays among the arguments are data; all else there is part of the program, and so is what the
+    function reads from outside. That is compared before each run: what has changed makes the
+    function be captured again (a few programs are kept, for values that come again). What cannot be
+    compared makes it run as it is, which is told once, in a warning.
+
+        `lambda x:`                     | later                   | which is
+        ------------------------------- | ----------------------- | -------------
+        `x * a`                         | `a = 5.0`               | noticed
+        `helper(x)`                     | `a = 5.0`               | noticed
+        `x * d["k"]`                    | `d["k"] = 5.0`          | noticed
+        `x * o.a`                       | `o.a = 5.0`             | noticed
+        `x * getattr(o, "nested")["a"][0]` | `o.nested["a"][0] = 5.0` | noticed
+        `x * C.a`                       | `C.a = 5.0`             | noticed
+        `o.method(x)`                   | `o.value = 5.0`         | noticed
+        `partial(x=x)`                  | `partial.keywords["s"] = 5.0` | noticed
+        `x * array[0]`                  | `array[0] = 5.0`        | noticed
+        `x * module.a`                  | `module.a = 5.0`        | noticed
+        `x * module.weights["a"][0]`    | `module.weights["a"][0] = 5.0` | noticed
+        `x * p`                         | `p.data = np.float32([5.0])` | noticed
+        `x * adam.lr`                   | `adam.lr = 5.0`         | noticed
+        `x * float(os.environ["A"])`    | `os.environ["A"] = "5"` | noticed
+        `x * float(open(file).read())`  | `file.write_text("5")`  | runs as it is
+        `x * (time.time() * 0 + 2.0)`   | `pass`                  | runs as it is
+        `x * rng.random()`              | `pass`                  | runs as it is
+        `x * p.item()`                  | `pass`                  | refused
+        `x * p.data[0]`                 | `pass`                  | refused
+        `x * np.exp(x.data)`            | `pass`                  | refused
+        `x if x > 0 else -x`            | `pass`                  | refused
+        `mg.sum(mg.asarray(big)) * 0 + x * big[0]` | `big[0] = 5.0` | not seen
+        `x * module.a`                  | `vars(module)["a"] = 5.0` | not seen
+
+    The last two are all that is not seen: a single number that NumPy takes out of an array of more
+    than 1 MB of which an op takes the whole, and a module's attribute that is set without setting
+    it. (A module's own attributes are the only ones that are asked about their changes instead of
+    being compared.)
+
+    An optimizer reads its options anew in every call. One function may be called from several
+    threads: its calls wait for each other. A child process made by a fork has threads of its own.
 
     Inside another transform, under `profile` or `detect_anomaly`, with tracked arguments and on a
     device the function simply runs.

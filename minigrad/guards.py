@@ -206,12 +206,14 @@ def _for_users(frame: FrameType | None) -> bool:
 class Names(NamedTuple):
     """What a code names: globals, attributes, modules that it imports.
 
+    asked: those of the attributes that `getattr` and `hasattr` are given, which may be absent.
     all: whether it reads attributes without naming them (`vars(x)`, `getattr(x, computed)`).
     """
 
     globals: frozenset[str]
     attributes: frozenset[str]
     imports: frozenset[str]
+    asked: frozenset[str]
     all: bool
 
 
@@ -221,7 +223,8 @@ _SHOWS_ALL = {"vars", "__dict__", "__getattribute__", "getmembers", "asdict", "a
 
 def names_in(code: CodeType) -> Names:
     instructions = list(dis.get_instructions(code))
-    globals_, attributes, imports, everything = set(), set(), set(), False
+    globals_, attributes, imports, maybe = set(), set(), set(), set()
+    everything = False
     for i, instruction in enumerate(instructions):
         op, name = instruction.opname, instruction.argval
         if op in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"):
@@ -234,10 +237,11 @@ def names_in(code: CodeType) -> Names:
             attributes.update(instructions[i - 1].argval)
         if name in _ASKS and op.startswith("LOAD"):
             asked = _asked(instructions[i + 1 :])
-            attributes.update(asked)
+            maybe.update(asked)
             everything = everything or not asked
     everything = everything or bool(_SHOWS_ALL & (globals_ | attributes))
-    return Names(frozenset(globals_), frozenset(attributes), frozenset(imports), everything)
+    found = globals_, attributes | maybe, imports, maybe
+    return Names(*map(frozenset, found), everything)
 
 
 def _asked(instructions: list[dis.Instruction]) -> set[str]:
@@ -339,6 +343,7 @@ class Guard:
         self._ran = {id(code) for code, _ in codes}
         named = [(names_in(code), scope) for code, scope in codes]
         self._users = frozenset().union(*(names.attributes for names, _ in named))
+        self._asked = frozenset().union(*(names.asked for names, _ in named))
         self._all = watch.all_attributes or any(names.all for names, _ in named)
         self._meet("the function", function)
         for x in objects:
@@ -406,7 +411,8 @@ class Guard:
         elif isinstance(x, ModuleType):
             if _owner_of_module(x.__name__) == USERS:
                 found = vars(x)
-                self._names(f"{x.__name__}.", found, [n for n in self._users if n in found])
+                here = {n for n in self._users if n in found} | self._asked
+                self._names(f"{x.__name__}.", found, here)
         elif isinstance(x, type):
             self._class(x)
             self._class(type(x))
@@ -466,7 +472,7 @@ class Guard:
             self.unwatched.append(f"{path} is a {kind.__name__}, of an extension")
             return
         if isinstance(found, dict):
-            here = {n for n in names if n in found or n in inherited}
+            here = {n for n in names if n in found or n in inherited} | self._asked
             self._names(f"{path}.", found, here | found.keys() if self._all else here)
         if read := sorted(slots if self._all else names & slots):
             get = functools.partial(_slot, x)
@@ -478,7 +484,7 @@ class Guard:
     def _module(self, path: str, x: Module) -> None:
         self.modules.append(x)
         found, inherited, names = vars(x), _inherited(type(x)), self._names_for(type(x))
-        here = {n for n in names if n in found or n in inherited}
+        here = {n for n in names if n in found or n in inherited} | self._asked
         here = sorted(here | found.keys() if self._all else here)
         label = type(x).__name__
         self._note(here, found.get, lambda n: f"{label}.{n}", self._settings)
@@ -493,7 +499,8 @@ class Guard:
             return
         self._met[id(kind), "class"] = kind
         inherited = _inherited(kind)
-        names = {n for n in (inherited if self._all else self._users & inherited) if n[:2] != "__"}
+        names = inherited if self._all else (self._users & inherited) | self._asked
+        names = {n for n in names if n[:2] != "__"}
         for c in kind.__mro__[:-1]:
             if _owner_of_module(c.__module__) == USERS:
                 ran = {n for n, v in vars(c).items() if _code_of(v) in self._ran}
@@ -502,7 +509,8 @@ class Guard:
     def _function(self, path: str, x: types.FunctionType) -> None:
         self._met[id(x.__code__)] = x.__code__
         if x.__dict__:
-            self._names(f"{x.__name__}.", vars(x), vars(x).keys() & self._users)
+            here = (vars(x).keys() & self._users) | self._asked
+            self._names(f"{x.__name__}.", vars(x), here)
         if id(x.__code__) not in self._ran:
             return
         names = dict(zip(map(id, x.__closure__ or ()), x.__code__.co_freevars, strict=True))

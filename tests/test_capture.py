@@ -441,9 +441,7 @@ def test_printing_and_growing_lists_are_reported():
     with pytest.warns(UserWarning, match=r"printed 'loss"):
         f(np.ones(2))
     g(np.ones(2))
-    with pytest.warns(
-        UserWarning, match=r"g' runs as it is.* 'seen', which had 1 entries and has 2"
-    ):
+    with pytest.warns(UserWarning, match=r"runs as it is.* 'seen', which had 1 entries and has 2"):
         g(np.ones(2))
     g(np.ones(2))
     assert seen == [1, 1, 1]
