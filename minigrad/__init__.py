@@ -4,7 +4,7 @@ Floors; a file imports only from the floors below its own.
 
     5  jsl           the application
     4  learner       the training loop
-    3  nn  optim  data  transforms  capture  observers  testing
+    3  nn  optim  data  transforms  capture  guards  observers  testing
                                    layers, optimizers, data loaders, grad and vmap, jit, profiles,
                                    the checker
     2  ops                         one formula an op

@@ -359,14 +359,15 @@ class Step:
         self._kinds = [type(t) for t in outs]
         self._constants = [None if self._is_result(t) else t for t in outs]
         arrays = [t._data if type(t) is Tensor else t for t in outs if self._is_result(t)]
-        gradients = tracer.gradients_left()
+        gradients = tracer.gradients_left(self.guard)
         self._holders = [p for p, _ in gradients]
         self._count = len(arrays)
         results = [tracer.value_of(a) for a in arrays] + [v for _, v in gradients]
         self._assigned = tracer.assigned_tensors
         self.optimizers = [u.optimizer for u in tracer.updates]
         self.constants = tracer.constants(self.guard)
-        self.guard.absent = tracer.absent
+        known = {id(t) for t in self.guard.tensors}
+        self.guard.absent = [t for t in tracer.absent if id(t) in known]
         self.guard.settle()
         self.program = self._programmed(tracer, arguments, results)
 
@@ -761,15 +762,16 @@ class Tracer:
                     f"jit: the step adds to the gradient of {what} that was there before it; call "
                     f"zero_grad() at its beginning or end, or leave out jit"
                 )
-            self.absent.append(leaf)
+            if not self.knows(leaf._data) or self.value_of(leaf._data).root.array is not None:
+                self.absent.append(leaf)  # from outside
         self._gradients.setdefault(id(leaf), (leaf, old))
 
-    def gradients_left(self) -> list[tuple[Tensor, Value]]:
-        """Tensors whose `.grad` was computed in this step and stays."""
+    def gradients_left(self, guard: Guard) -> list[tuple[Tensor, Value]]:
+        """Tensors from outside whose `.grad` was computed in this step and stays."""
         return [
             (t, self._values[id(t._grad._data)][1])
-            for t, _ in self._gradients.values()
-            if type(t._grad) is Tensor and self.knows(t._grad._data)
+            for t in guard.tensors
+            if id(t) in self._gradients and type(t._grad) is Tensor and self.knows(t._grad._data)
         ]
 
     def constants(self, guard: Guard) -> list[str]:

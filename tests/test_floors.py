@@ -38,6 +38,7 @@ FLOORS = {
     "minigrad.optim": 3,
     "minigrad.transforms": 3,
     "minigrad.capture": 3,
+    "minigrad.guards": 3,
     "minigrad.data": 3,
     "minigrad.observers": 3,
     "minigrad.reference": 5,
