@@ -25,6 +25,7 @@ from minigrad.batched import Batched
 from minigrad.errors import CaptureError, ShapeError
 from minigrad.nn.module import Module, changes
 from minigrad.optim import Optimizer
+from minigrad.optim.copying import copied
 from minigrad.programs import Call, Drawn, NotStacked, Program, Region, Update, Value
 from minigrad.programs.values import Hidden, uncovered
 from minigrad.trees import flatten
@@ -108,6 +109,11 @@ class Jitted:
         if not step.trusted:
             return step.prove(arrays, leaves, rebuild)
         return step.finish(step.program.run(arrays))
+
+    def __deepcopy__(self, memo: dict) -> "Jitted":
+        """One without programs yet, of the function with copies of what it closes over."""
+        memo[id(self)] = new = Jitted(copied(self.function, memo), self.threads)
+        return new
 
     def _simply(self, leaves: list, rebuild: Callable) -> Any:
         """The function as it is; arrays come as Tensors all the same."""

@@ -1,5 +1,6 @@
 """The loader: batches of Tensors, in an order that is a function of (seed, epoch)."""
 
+import copy
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, Self
@@ -141,6 +142,10 @@ class DataLoader:
         self.sampler = sampler
         self._position = _Position()
         self._crew: Crew | None = None  # at rest
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy has: everything but the workers, and a place of its own in the data."""
+        return {**vars(self), "_crew": None, "_position": copy.copy(self._position)}
 
     def __len__(self) -> int:
         """How many batches an epoch has. Raises TypeError for a stream without a length."""

@@ -8,7 +8,7 @@ import os
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -397,6 +397,13 @@ class Learner(Stepping):
         self.progress.say(text)
 
     # -- helpers
+
+    def __copy__(self) -> NoReturn:
+        raise StateError(
+            "copy: two Learners of one model and one training would disagree about it; "
+            "copy.deepcopy(learner) gives one with a model of its own, and Learner(learner.model, "
+            "learner.optimizer, ...) another one for the same model"
+        )
 
     def _call(self, point: str, *args: Any) -> None:
         for callback in self.callbacks:

@@ -46,6 +46,11 @@ class Progress:
         self._rich: Any = None
         self._last = 0.0
 
+    def __deepcopy__(self, memo: dict) -> "Progress":
+        """That of a copied learner, which writes to the same place."""
+        new = memo[id(self)] = Progress(self.verbose, self.file)
+        return new
+
     def say(self, text: str) -> None:
         """A line of its own."""
         if self.verbose:

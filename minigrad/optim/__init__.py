@@ -2,7 +2,7 @@
 
 In the order in which one reads them:
 
-    naming  flat  optimizer             parameters by name, in flat buffers, and what is shared
+    naming  copying  flat  optimizer    parameters by name, in flat buffers, and what is shared
     sgd  adagrad  rmsprop  adam  lion  adafactor  sparse_adam           a formula each
     schedules  plateau                  learning rates that change
     clipping  accumulation  averaging   gradients kept small, of large batches; weights averaged

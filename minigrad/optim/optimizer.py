@@ -10,6 +10,7 @@ from minigrad import kernels
 from minigrad.autodiff import Tensor
 from minigrad.backend import array_module, modes, sample, to_numpy
 from minigrad.errors import CaptureError, StateError
+from minigrad.optim.copying import Follower
 from minigrad.optim.flat import Flat, Shape, rows_in, runs
 from minigrad.optim.naming import Parameters, groups_of, named
 from minigrad.writes import wrote
@@ -39,7 +40,7 @@ class Setting:
             group[self.name] = value
 
 
-class Optimizer:
+class Optimizer(Follower):
     """Changes parameters by their gradients.
 
     A parameter whose gradient is absent (None) is left alone: its value, its state and its step
@@ -50,7 +51,8 @@ class Optimizer:
     are part of the state: who resumes goes on where it was.
 
     An optimizer that is made over parameters of an earlier one takes them over; the earlier one
-    says so at its next step.
+    says so at its next step. `copy.deepcopy((model, optimizer))` gives a copy of both that trains
+    the copied model.
 
     Args:
         parameters: a Module, a mapping of name to parameter, the list from `parameters()`, or pairs
@@ -72,6 +74,7 @@ class Optimizer:
     slots: tuple[str, ...] = ()  # names of the moments, in the order in which formulas take them
     kernel = ""  # in minigrad.kernels.updates
     formula: Callable[..., None]
+    called = "optimizer"
 
     lr = Setting()
 
