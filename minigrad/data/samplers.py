@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from minigrad import random
+from minigrad.arguments import count
 from minigrad.errors import OutOfRangeError, ShapeError
 
 
@@ -157,7 +158,7 @@ class BatchSampler(Sampler):
 
     def __init__(self, sampler: Iterable[Any], batch_size: int, drop_last: bool = False):
         self.sampler, self.drop_last = sampler, drop_last
-        self.batch_size = positive("BatchSampler", "batch_size", batch_size)
+        self.batch_size = count("BatchSampler", "batch_size", batch_size)
 
     def __len__(self) -> int:
         n: int = len(self.sampler)  # type: ignore[arg-type]
@@ -223,7 +224,7 @@ class GroupBatchSampler(_Batches):
                 f"{mode!r}"
             )
         groups = groups.tolist() if hasattr(groups, "tolist") else list(groups)
-        self.batch_size = positive("GroupBatchSampler", "batch_size", batch_size)
+        self.batch_size = count("GroupBatchSampler", "batch_size", batch_size)
         self.mode, self.shuffle, self.drop_last, self.key = mode, shuffle, drop_last, as_key(seed)
         self.counts = dict(Counter(groups))  # in the order of their first items
         numbers = {group: i for i, group in enumerate(self.counts)}
@@ -297,8 +298,8 @@ class BucketBatchSampler(_Batches):
         seed: int | random.Key = 0,
     ):
         self.lengths = _lengths("BucketBatchSampler", lengths)
-        self.batch_size = positive("BucketBatchSampler", "batch_size", batch_size)
-        self.pool = positive("BucketBatchSampler", "pool", pool)
+        self.batch_size = count("BucketBatchSampler", "batch_size", batch_size)
+        self.pool = count("BucketBatchSampler", "pool", pool)
         self.shuffle, self.drop_last, self.key = shuffle, drop_last, as_key(seed)
         self.boundaries = None if boundaries is None else np.sort(np.asarray(boundaries))
 
@@ -342,12 +343,12 @@ class TokenBatchSampler(_Batches):
         seed: int | random.Key = 0,
     ):
         self.lengths = _lengths("TokenBatchSampler", lengths)
-        self.max_tokens = positive("TokenBatchSampler", "max_tokens", max_tokens)
+        self.max_tokens = count("TokenBatchSampler", "max_tokens", max_tokens)
         n = len(self.lengths)
         self.max_items = (
-            n if max_items is None else positive("TokenBatchSampler", "max_items", max_items)
+            n if max_items is None else count("TokenBatchSampler", "max_items", max_items)
         )
-        self.pool = positive("TokenBatchSampler", "pool", pool)
+        self.pool = count("TokenBatchSampler", "pool", pool)
         self.shuffle, self.key = shuffle, as_key(seed)
         if (too_long := np.flatnonzero(self.lengths > max_tokens)).size:
             i = too_long[0]
@@ -383,13 +384,6 @@ class TokenBatchSampler(_Batches):
 def chunks(order: np.ndarray, size: int) -> list[np.ndarray]:
     """`order` cut into parts of `size`; the last may be shorter."""
     return [order[i : i + size] for i in range(0, len(order), size)]
-
-
-def positive(function: str, name: str, value: Any) -> int:
-    """`value` if it is an integer of at least 1; raises ValueError."""
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{function}: expects {name} to be an integer >= 1, got {value!r}")
-    return int(value)
 
 
 def _shuffled(batches: list[np.ndarray], key: random.Key) -> list[np.ndarray]:
