@@ -21,6 +21,12 @@ OPTIMIZERS = {
     "lion": lambda m: optim.Lion(m, 0.01),
     "adafactor": lambda m: optim.Adafactor(m),
     "sparse": lambda m: optim.SparseAdam(m, 0.01),
+    "nadam": lambda m: optim.NAdam(m, 0.01),
+    "radam": lambda m: optim.RAdam(m, 0.01),
+    "adamax": optim.Adamax,
+    "adadelta": optim.Adadelta,
+    "asgd": lambda m: optim.ASGD(m, t0=1),
+    "rprop": optim.Rprop,
     "schedule": lambda m: optim.Adam(m, optim.schedules.Cosine(0.01, 10)),
     "function": lambda m: optim.Adam(m, lambda t: 0.01 / (1 + t)),
     "groups": lambda m: optim.Adam(

@@ -1,5 +1,7 @@
 """What optimizers share: named parameters in groups, and state under the same names."""
 
+import functools
+import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
@@ -136,17 +138,26 @@ class Optimizer(Follower):
     def check(self, options: Mapping[str, Any]) -> None:
         """Raise ValueError if an option is out of its range."""
         plain = {k: v for k, v in options.items() if not (v is None or callable(v))}
-        rates = {k: v for k, v in plain.items() if not isinstance(v, bool | tuple | list)}
+        flags = _flags(type(self))
+        for name in flags & plain.keys():
+            if not isinstance(plain[name], bool | np.bool_):
+                raise ValueError(
+                    f"{type(self).__name__}: {name} must be True or False, got {plain[name]!r}"
+                )
+        rates = {
+            k: v for k, v in plain.items() if k not in flags and not isinstance(v, tuple | list)
+        }
         betas = plain.get("betas", (0.0, 0.0))
         fine = all(_number(r) and 0 <= r < math.inf for r in rates.values())
         fine = fine and len(betas) == 2 and all(_number(b) and 0 <= b < 1 for b in betas)
         if not fine:
             *most, last = rates
+            names = f"{', '.join(most)} and {last}" if most else last
             and_betas = ", and betas in [0, 1)" if "betas" in plain else ""
             got = ", ".join(f"{k}={v!r}" for k, v in plain.items())
             raise ValueError(
-                f"{type(self).__name__}: {', '.join(most)} and {last} must be finite and not "
-                f"negative{and_betas}; got {got}"
+                f"{type(self).__name__}: {names} must be finite and not negative{and_betas}; got "
+                f"{got}"
             )
 
     def rows_of(self, flat: Flat, name: str, g: Any) -> Any:
@@ -485,5 +496,15 @@ def flush(xp: Any, *moments: Any) -> None:
         moment *= xp.abs(moment) >= float(np.finfo(moment.dtype).tiny)
 
 
+@functools.cache
+def _flags(kind: type[Optimizer]) -> frozenset[str]:
+    """The options that are True or False."""
+    parameters = inspect.signature(kind.__init__).parameters
+    return frozenset(name for name, p in parameters.items() if type(p.default) is bool)
+
+
 def _number(x: Any) -> bool:
+    """Whether it is one; True is none."""
+    if isinstance(x, bool | np.bool_):
+        return False
     return isinstance(x, int | float | np.number) or (hasattr(x, "ndim") and x.ndim == 0)
