@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from minigrad import kernels, random
+from minigrad.arguments import count
 from minigrad.autodiff import Tensor, caller, wrap
 from minigrad.backend import is_array, modes, switched, xp
 from minigrad.batched import Batched
@@ -69,6 +70,8 @@ class Jitted:
 
     def __init__(self, function: Callable, threads: int | None = None):
         functools.update_wrapper(self, function)
+        if threads is not None:
+            threads = count("jit", "threads", threads, 1, kernels.MOST_THREADS)
         self.function, self.threads = function, threads
         self.name = getattr(function, "__qualname__", type(function).__name__)
         self._steps: dict[Any, Step] = {}

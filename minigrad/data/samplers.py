@@ -73,8 +73,8 @@ class RandomSampler(_Ordered):
         num_samples: int | None = None,
         seed: int | random.Key = 0,
     ):
-        if num_samples is not None and num_samples <= 0:
-            raise ValueError(f"RandomSampler: expects num_samples > 0, got {num_samples}")
+        if num_samples is not None:
+            num_samples = count("RandomSampler", "num_samples", num_samples)
         self.data_source, self.replacement, self.num_samples = data_source, replacement, num_samples
         self.key = as_key(seed)
 
@@ -129,7 +129,8 @@ class WeightedRandomSampler(_Ordered):
         w = self.weights
         if w.ndim != 1 or not (np.isfinite(w).all() and (w >= 0).all() and w.sum() > 0):
             raise ValueError("WeightedRandomSampler: expects weights >= 0, and some above, (n,)")
-        if num_samples <= 0 or not (replacement or num_samples <= np.count_nonzero(w)):
+        num_samples = count("WeightedRandomSampler", "num_samples", num_samples)
+        if not (replacement or num_samples <= np.count_nonzero(w)):
             raise ValueError(
                 f"WeightedRandomSampler: expects num_samples from 1 to {np.count_nonzero(w)} "
                 f"items with a weight above 0, got {num_samples}; or replacement=True"

@@ -150,7 +150,7 @@ class Learner(Stepping):
                 and what to call to go on was said. The history so far is in `history`, after any
                 other exception too; a note on it says so.
         """
-        if not isinstance(epochs, int | np.integer) or epochs < 0:
+        if isinstance(epochs, bool) or not isinstance(epochs, int | np.integer) or epochs < 0:
             raise ValueError(f"Learner.fit: epochs must be an integer from 0 on, got {epochs!r}")
         call = {"epochs": epochs, "batch_size": batch_size, "shuffle": shuffle, "seed": seed}
         call |= {"valid_batch_size": valid_batch_size} if valid_batch_size is not None else {}

@@ -41,6 +41,8 @@ class Progress:
     """
 
     def __init__(self, verbose: int = 1, file: TextIO | None = None):
+        if verbose not in (0, 1, 2):
+            raise ValueError(f"verbose must be 0, 1 or 2, got {verbose!r}")
         self.verbose, self.file = verbose, file or sys.stdout
         self.bar = verbose == 1 and self.file.isatty()
         self._rich: Any = None

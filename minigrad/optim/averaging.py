@@ -52,8 +52,9 @@ class EMA(Follower):
         self._swapped = False
 
     def _decay_at(self, update: int) -> float:
-        decay = float(self.decay(update) if callable(self.decay) else self.decay)
-        if not 0 <= decay <= 1:
+        given = self.decay(update) if callable(self.decay) else self.decay
+        decay = float(given)
+        if isinstance(given, bool | str) or not 0 <= decay <= 1:
             raise ValueError(f"EMA: decay must be in [0, 1], got {decay} at update {update}")
         return decay
 

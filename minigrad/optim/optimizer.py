@@ -137,8 +137,12 @@ class Optimizer(Follower):
 
     def check(self, options: Mapping[str, Any]) -> None:
         """Raise ValueError if an option is out of its range."""
-        plain = {k: v for k, v in options.items() if not (v is None or callable(v))}
-        flags = _flags(type(self))
+        flags, may_be_none = _with_default(type(self), bool), _with_default(type(self), type(None))
+        plain = {
+            k: v
+            for k, v in options.items()
+            if not callable(v) and not (v is None and k in may_be_none)
+        }
         for name in flags & plain.keys():
             if not isinstance(plain[name], bool | np.bool_):
                 raise ValueError(
@@ -497,10 +501,10 @@ def flush(xp: Any, *moments: Any) -> None:
 
 
 @functools.cache
-def _flags(kind: type[Optimizer]) -> frozenset[str]:
-    """The options that are True or False."""
+def _with_default(kind: type[Optimizer], default: type) -> frozenset[str]:
+    """The options whose default is of that type, as of those that are True or False."""
     parameters = inspect.signature(kind.__init__).parameters
-    return frozenset(name for name, p in parameters.items() if type(p.default) is bool)
+    return frozenset(name for name, p in parameters.items() if type(p.default) is default)
 
 
 def _number(x: Any) -> bool:
