@@ -140,7 +140,7 @@ def test_the_same_learner_can_go_on(options, tmp_path):
     ],
 )
 def test_loaders_and_lists_go_on_at_the_exact_batch(train, jit, tmp_path):
-    whole = learner_of(None)
+    whole = learner_of(None, jit=jit)
     fit(whole, train=train())
     cut = learner_of(tmp_path, [StopAt(8)], jit=jit)
     with pytest.raises(KeyboardInterrupt):

@@ -97,7 +97,13 @@ class SubsetRandomSampler(_Ordered):
     """The given indices, in another random order each epoch."""
 
     def __init__(self, indices: Sequence[int], seed: int | random.Key = 0):
-        self.indices = np.asarray(indices, dtype=np.int64)
+        found = np.asarray(indices)
+        if found.size and found.dtype.kind not in "iu":
+            raise TypeError(
+                f"SubsetRandomSampler: expects indices, got {found.dtype}; of a mask give "
+                f"np.flatnonzero(mask)"
+            )
+        self.indices = found.astype(np.int64)
         self.key = as_key(seed)
 
     def __len__(self) -> int:
