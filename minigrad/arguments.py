@@ -1,4 +1,5 @@
-"""The arguments of an op: which are inputs and which static, what may be mixed, what a rule reads.
+"""The arguments of an op: which are inputs and which static, what may be mixed, what a rule reads;
+and the options of everything else, which are counts and numbers.
 
 Nothing here knows of tensors or gradients; `minigrad.autodiff` is read more easily without it.
 """
@@ -165,6 +166,39 @@ def _refused(name: str) -> Callable:
 
 for _name in ("array", "getitem", "iter", "float", "int", "bool", "index", "contains", "complex"):
     setattr(Captured, f"__{_name}__", _refused(f"__{_name}__"))
+
+
+# ---------------------------------------------------------------------------- numbers as options
+
+
+def count(function: str, name: str, value: Any, least: int = 1, most: int | None = None) -> int:
+    """`value` as an int, if it is an integer from `least` up to `most`.
+
+    True is none, nor is 2.0: who passes one has mistaken an argument for another.
+
+    Raises:
+        ValueError: it is not.
+    """
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not whole or value < least or (most is not None and value > most):
+        bounds = f">= {least}" if most is None else f"from {least} to {most}"
+        raise ValueError(f"{function}: expects {name} to be an integer {bounds}, got {value!r}")
+    return int(value)
+
+
+def number(
+    function: str, name: str, value: Any, least: float = 0, most: float | None = None
+) -> float:
+    """`value` as a float, if it is a finite number from `least` up to `most`, and not True.
+
+    Raises:
+        ValueError: it is not.
+    """
+    real = isinstance(value, int | float | np.integer | np.floating) and type(value) is not bool
+    if not real or not least <= value < np.inf or (most is not None and value > most):
+        bounds = f">= {least}" if most is None else f"from {least} to {most}"
+        raise ValueError(f"{function}: expects {name} to be a number {bounds}, got {value!r}")
+    return float(value)
 
 
 # ---------------------------------------------------------------------------- what rules read

@@ -22,14 +22,15 @@ from typing import Any
 
 import numpy as np
 
-from minigrad import random
-from minigrad.arguments import Captured
+from minigrad import kernels, random
+from minigrad.arguments import Captured, count
 from minigrad.autodiff import Tensor, caller, wrap
 from minigrad.backend import is_array, modes, switched, xp
 from minigrad.batched import Batched
 from minigrad.errors import CaptureError, ShapeError
 from minigrad.guards import OURS, Guard, Watch, owner_of
 from minigrad.nn.module import Module
+from minigrad.optim.copying import copied
 from minigrad.optim.flat import adopt_all
 from minigrad.programs import Call, Drawn, NotStacked, Program, Region, Update, Value
 from minigrad.programs.values import Hidden, uncovered
@@ -144,6 +145,8 @@ class Jitted:
 
     def __init__(self, function: Callable, threads: int | None = None):
         functools.update_wrapper(self, function)
+        if threads is not None:
+            threads = count("jit", "threads", threads, 1, kernels.MOST_THREADS)
         self.function, self.threads = function, threads
         self.name = getattr(function, "__qualname__", type(function).__name__)
         self.as_it_is = ""
@@ -235,6 +238,11 @@ class Jitted:
     def steps(self) -> list["Step"]:
         """All that was captured and is kept."""
         return [step for variants in self._variants.values() for step in variants.steps]
+
+    def __deepcopy__(self, memo: dict) -> "Jitted":
+        """One without programs yet, of the function with copies of what it closes over."""
+        memo[id(self)] = new = Jitted(copied(self.function, memo), self.threads)
+        return new
 
     def _simply(self, leaves: list, shape: Any) -> Any:
         """The function as it is; arrays come as Tensors all the same."""

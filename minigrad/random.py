@@ -85,9 +85,11 @@ def key(seed: int) -> Key:
     Raises TypeError for anything but an integer and ValueError for one out of range.
     """
     try:
-        number = operator.index(seed)
+        number = None if isinstance(seed, bool) else operator.index(seed)
     except TypeError:
-        raise TypeError(f"key: expects an integer seed, got {seed!r}") from None
+        number = None
+    if number is None:
+        raise TypeError(f"key: expects an integer seed, got {seed!r}")
     if not 0 <= number < 2**64:
         raise ValueError(f"key: expects a seed from 0 to 2**64 - 1, got {number}")
     return Key(number & MASK, number >> 32)
@@ -155,8 +157,9 @@ def _unit(key: Key, n: int, xp: ModuleType) -> Any:
 
 def _shape(function: str, shape: Shape) -> tuple[int, ...]:
     """`shape` as a tuple of Python integers; raises ShapeError if it is none."""
+    given = tuple(shape) if hasattr(shape, "__len__") else (shape,)
     try:
-        lengths = tuple(map(operator.index, shape if hasattr(shape, "__len__") else (shape,)))
+        lengths = tuple(-1 if n is True or n is False else operator.index(n) for n in given)
     except TypeError:
         lengths = (-1,)
     if any(length < 0 for length in lengths):

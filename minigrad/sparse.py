@@ -53,6 +53,9 @@ class SparseRows:
         """The same rows with `function(values)` in them; it has to leave zeros alone."""
         return SparseRows(self.rows, function(self.values), self.shape)
 
+    def copy(self) -> "SparseRows":
+        return self.map(lambda values: values.copy())
+
     def astype(self, dtype: Any) -> "SparseRows":
         return self.map(lambda values: values.astype(dtype))
 

@@ -899,3 +899,21 @@ def test_splits_by_hash_are_stable():
 def test_public_names():
     assert [name for name in data.__all__ if not getattr(data, name).__doc__] == []
     assert mg.data is data
+
+
+@pytest.mark.parametrize("mask", [np.array([True, False, True]), [True, False, True]])
+def test_a_mask_is_no_list_of_indices(mask):
+    items = data.TensorDataset(np.arange(3.0))
+    for take in (lambda: data.Subset(items, mask), lambda: data.SubsetRandomSampler(mask)):
+        with pytest.raises(TypeError, match="flatnonzero"):
+            take()
+    with pytest.raises(TypeError, match="float64"):
+        data.SubsetRandomSampler([0.5])
+    assert len(data.Subset(items, [])) == len(data.SubsetRandomSampler([])) == 0
+
+
+@pytest.mark.parametrize("size", [True, float("nan"), float("inf"), 0, -1, 1.0])
+def test_sizes_of_splits_that_are_none(size):
+    for name in ("test_size", "train_size"):
+        with pytest.raises(ShapeError, match="cannot be split"):
+            data.train_test_split(np.arange(10), **{name: size})

@@ -28,7 +28,10 @@ def nothing_is_left():
     threads = set(threading.enumerate())
     yield
     assert multiprocessing.active_children() == []
-    assert {t for t in threading.enumerate() if t.name.startswith("minigrad")} <= threads
+    deadline = time.monotonic() + 5  # a thread that sleeps ends after its item
+    while ours := {t for t in threading.enumerate() if t.name.startswith("minigrad")} - threads:
+        assert time.monotonic() < deadline, ours
+        time.sleep(0.01)
 
 
 class Squares(data.Dataset):
@@ -320,11 +323,85 @@ def test_a_loader_can_be_used_again_after_an_error():
         assert multiprocessing.active_children() == []
 
 
+def slow_collate(items):
+    if 2 in items:
+        Sleepy(4)[2]
+    return items
+
+
+class SleepyStream(data.IterableDataset):
+    def __iter__(self):
+        return (Sleepy(4)[i] for i in range(4))
+
+
+@pytest.mark.parametrize("what", ["item", "collate", "stream"])
+@pytest.mark.parametrize("workers", [1, 4])
 @pytest.mark.parametrize("kind", BOTH)
-def test_waiting_has_an_end(kind):
-    waiting = Sleepy(4)
-    with pytest.raises(WorkerError, match=r"worker 0 made no batch within timeout=1 s"):
-        list(DataLoader(waiting, 1, num_workers=1, timeout=1, **kind))
+def test_waiting_has_an_end(kind, workers, what):
+    if kind["worker_type"] == "process" and (workers, what) == (4, "item"):
+        pytest.skip("one of four processes is like one of one")
+    dataset = {"item": Sleepy(4), "collate": range(4), "stream": SleepyStream()}[what]
+    collate = slow_collate if what == "collate" else None
+    limit = 0.5 if kind["worker_type"] == "thread" else 1
+    loader = DataLoader(dataset, 1, num_workers=workers, timeout=limit, collate_fn=collate, **kind)
+    seen = []
+    with pytest.raises(WorkerError, match=rf"made no batch within timeout={limit} s"):  # noqa: PT012
+        for _ in loader:
+            seen.append(began := time.monotonic())
+    assert len(seen) == 2  # what comes before is not lost
+    assert time.monotonic() - began < limit + (1.4 if kind["worker_type"] == "thread" else 10)
+
+
+class Stuck(Squares):
+    """Its items come when `let` is set."""
+
+    let = threading.Event()
+
+    def __getitem__(self, i):
+        assert self.let.wait(60)
+        return i
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_nobody_waits_for_a_thread_that_is_stuck(keep):
+    Stuck.let.clear()
+    began = time.monotonic()
+    options = {"worker_type": "thread", "persistent_workers": keep, "timeout": 0.2}
+    loader = DataLoader(Stuck(9), num_workers=2, prefetch_factor=3, **options)
+    with pytest.raises(WorkerError, match=r"timeout=0\.2 s"):
+        next(iter(loader))
+    batches = iter(loader)
+    with pytest.raises(WorkerError):
+        next(batches)
+    loader.close()
+    del loader, batches
+    assert time.monotonic() - began < 10
+    Stuck.let.set()
+
+
+def test_a_thread_goes_on_with_the_next_epoch():
+    loader = DataLoader(Squares(9), worker_type="thread", num_workers=2, persistent_workers=True)
+    with loader:
+        next(iter(loader))  # left at once, with batches in flight
+        assert [b[1].item() for b in loader] == list(range(9))
+
+
+class Inner(Squares):
+    """Goes through a loader of its own for each item."""
+
+    def __init__(self, **options):
+        super().__init__(2)
+        self.options = options
+
+    def __getitem__(self, i):
+        return sum(b[1].item() for b in DataLoader(Squares(3), **self.options))
+
+
+def test_a_loader_inside_a_worker():
+    with pytest.raises(WorkerError, match=r"a worker process .* itself.*num_workers=0 or"):
+        list(DataLoader(Inner(num_workers=1), num_workers=1))
+    inner = Inner(num_workers=1, worker_type="thread")
+    assert [b.item() for b in DataLoader(inner, num_workers=1)] == [3, 3]
 
 
 def test_what_cannot_go_to_a_process():
@@ -387,13 +464,85 @@ def run(tmp_path, script, *arguments, stdin=None):
     return done.returncode, done.stdout, done.stderr
 
 
-def test_a_script_without_its_guard(tmp_path):
-    code, _, said = run(
-        tmp_path, "for b in data.DataLoader([1, 2], num_workers=1):\n    print(b)\n"
+UNGUARDED = {
+    "at the top": "for b in data.DataLoader([1, 2], num_workers=3):\n    print(b)\n",
+    "in a function": "def main():\n    list(data.DataLoader([1], num_workers=3))\nmain()\n",
+    "fit": (
+        "import minigrad as mg, numpy as np\n"
+        "pairs = data.TensorDataset(np.ones((4, 2), 'f'), np.ones((4, 1), 'f'))\n"
+        "learner = mg.Learner(mg.nn.Linear(2, 1), 'sgd', 'mse_loss', artifact_dir='here')\n"
+        "learner.fit(data.DataLoader(pairs, 2, num_workers=3))\n"
+    ),
+    "imported": "import training\n",
+    "under an if of its own": "if data:\n    list(data.DataLoader([1], num_workers=3))\n",
+}
+
+
+@pytest.mark.parametrize("how", UNGUARDED)
+def test_a_script_without_its_guard(how, tmp_path):
+    (tmp_path / "training.py").write_text(
+        "from minigrad import data\nlist(data.DataLoader([1], num_workers=3))\n"
     )
+    began = time.monotonic()
+    code, printed, said = run(tmp_path, "print('begun')\n" + UNGUARDED[how])
     assert code == 1
-    assert "ended with exit code 1 before it was ready" in said
-    assert "`if __name__ == '__main__':`" in said
+    assert said.count("Traceback") == 1
+    assert "    if __name__ == '__main__':" in said
+    assert "worker_type='thread'" in said
+    if how != "under an if of its own":  # where only the processes show it
+        assert printed == "begun\n"
+        line = {"fit": 6, "in a function": 5}.get(how, 3)
+        assert f"line {line} of script.py" in said
+    assert time.monotonic() - began < 60
+
+
+GUARDED = {
+    "guard": "if __name__ == '__main__':\n    main()\n",
+    "and": "__name__ == '__main__' and main()\n",
+    "parent": "import multiprocessing as m\nif m.current_process().name == 'MainProcess': main()\n",
+}
+
+
+@pytest.mark.parametrize("how", [*GUARDED, "package", "module"])
+def test_a_script_with_a_guard_of_any_kind(how, tmp_path):
+    script = "def main():\n    print([int(b) for b in data.DataLoader([1, 2], num_workers=1)])\n"
+    (tmp_path / "pack").mkdir()
+    head = "from minigrad import data\n"
+    (tmp_path / "pack" / "__main__.py").write_text(f"{head}{script}main()\n")
+    (tmp_path / "pack" / "part.py").write_text(f"{head}{script}main()\n")
+    if how in GUARDED:
+        assert run(tmp_path, script + GUARDED[how]) == (0, "[1, 2]\n", "")
+    elif how == "package":  # which a worker does not import
+        assert run(tmp_path, "", "-m", "pack") == (0, "[1, 2]\n", "")
+    else:
+        code, printed, said = run(tmp_path, "", "-m", "pack.part")
+        assert (code, printed, said.count("Traceback")) == (1, "", 1)
+        assert "line 4 of part.py" in said
+
+
+def test_scripts_that_are_no_files(tmp_path):
+    script = (
+        "from minigrad import data\n"
+        "print([int(b) for b in data.DataLoader([1, 2], num_workers=1)])\n"
+    )
+    assert run(tmp_path, "", "-c", script) == (0, "[1, 2]\n", "")
+    code, printed, said = run(tmp_path, "", "-", stdin=script)
+    assert (code, printed, said.count("Traceback")) == (1, "", 1)
+    assert "'<stdin>', is no file" in said
+
+
+def test_the_end_of_a_script_does_not_wait_for_a_thread(tmp_path):
+    script = (
+        "import time\nclass Slow(data.Dataset):\n    def __len__(self): return 9\n"
+        "    def __getitem__(self, i): time.sleep(100 * (i == 2)); return i\n"
+        "options = dict(num_workers=1, worker_type='thread')\n"
+        "print(next(iter(data.DataLoader(Slow(), **options))).item())\n"
+        "batches = iter(data.DataLoader(Slow(), persistent_workers=True, **options))\n"
+        "print(next(batches).item())\n"
+    )
+    began = time.monotonic()
+    assert run(tmp_path, script) == (0, "0\n0\n", "")
+    assert time.monotonic() - began < 60
 
 
 def test_a_class_that_workers_cannot_find(tmp_path):

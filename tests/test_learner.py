@@ -729,7 +729,7 @@ def test_what_cannot_be_data_is_named():
 def test_what_cannot_be_an_option_is_named():
     for options, text in (
         ({"on_nan": "stop"}, "on_nan must be"),
-        ({"accumulate": 0}, "accumulate must be at least 1, got 0"),
+        ({"accumulate": 0}, "accumulate to be an integer >= 1, got 0"),
     ):
         with pytest.raises(ValueError, match=text):
             learner_of(**options)

@@ -431,6 +431,46 @@ def test_a_second_ctrl_c_ends_at_once(tmp_path):
     assert learner.artifacts.checkpoints() == []
 
 
+@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("point", ["on_batch_end", "on_evaluate_start", "on_epoch_end"])
+@pytest.mark.parametrize("how", ["ctrl-c", "at once", "error"])
+def test_the_history_so_far_is_kept_and_said(how, point, jit, capsys):
+    def failing():
+        raise ZeroDivisionError("of mine")
+
+    press = {"ctrl-c": _thread.interrupt_main, "at once": raised, "error": failing}[how]
+    learner = learner_of(None, [StopAt(18 if point == "on_batch_end" else 21, point, press)])
+    learner.progress.verbose, learner.jit = 2, jit
+    with pytest.raises((KeyboardInterrupt, ZeroDivisionError)) as stopped:
+        fit(learner)
+    done = 3 if (how, point) == ("ctrl-c", "on_epoch_end") else 2
+    assert [len(learner.history[k]) for k in ("loss", "val_loss", "accuracy")] == [done] * 3
+    [note] = stopped.value.__notes__
+    said = f"learner.history has the history so far: {done} epochs"
+    assert note.startswith(said)
+    assert ("; of epoch 3" in note) == (point != "on_epoch_end")
+    if how != "error":
+        assert said in capsys.readouterr().out
+    whole = learner_of(None, jit=jit)
+    history = fit(whole)
+    assert learner.history["loss"] == history["loss"][:done]
+    assert all(m.training for _, m in learner.model.named_modules())
+    learner.evaluate((X, Y))  # and it can be used
+
+
+def test_an_interrupted_evaluation_changes_nothing():
+    learner = learner_of(None)
+    history = fit(learner, epochs=1)
+    learner.callbacks.append(StopAt(7, "on_evaluate_start", raised))
+    before, rows = everything(learner), list(history.epochs)
+    with pytest.raises(KeyboardInterrupt):
+        learner.evaluate((X, Y))
+    assert learner.history.epochs == rows
+    assert all(m.training for _, m in learner.model.named_modules())
+    after = everything(learner)
+    assert all((before[k] == after[k]).all() for k in before)
+
+
 def test_other_threads_can_train():
     found = []
     thread = threading.Thread(target=lambda: found.append(fit(learner_of(None), epochs=1)))

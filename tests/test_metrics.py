@@ -244,3 +244,14 @@ def test_metrics_refuse_to_be_captured():
     with pytest.raises(mg.errors.CaptureError, match=r"numpy\(\) asks for a value"):
         step(np.ones(3, "float32"))
     assert metric.weight == 0
+
+
+def test_scores_are_no_labels():
+    """Their accuracy would be 0, without a word."""
+    scores, labels = np.array([[0.2], [0.9]], "f"), np.array([[0.0], [1.0]], "f")
+    with pytest.raises(ShapeError, match=r"\(2, 1\) numbers that are no labels; .* y_pred > 0.5"):
+        Accuracy().update(scores, labels)
+    accuracy = Accuracy()
+    accuracy.update(scores > 0.5, labels)
+    accuracy.update(np.array([[np.nan], [1.0]], "f"), labels)
+    assert accuracy.result() == 0.75

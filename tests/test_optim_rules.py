@@ -112,6 +112,73 @@ def test_trajectories(path, name, options, expected):
     assert (state["step.w"], state["step.b"]) == (6, 5)
 
 
+OPTIONS = {
+    "NAdam": [
+        {}, {"lr": 0.1, "betas": (0.5, 0.6), "eps": 0.1, "momentum_decay": 0.3},
+        {"lr": 0.1, "weight_decay": 0.2}, {"lr": 0.1, "momentum_decay": 0.0, "maximize": True},
+        {"lr": 0.1, "weight_decay": 0.2, "decoupled_weight_decay": True},
+    ],
+    "RAdam": [
+        {}, {"lr": 0.1, "betas": (0.5, 0.6), "eps": 0.1}, {"lr": 0.1, "weight_decay": 0.2},
+        {"lr": 0.1, "weight_decay": 0.2, "decoupled_weight_decay": True, "maximize": True},
+        {"betas": (0.9, 0.5)}, {"betas": (0.0, 0.0)},
+    ],
+    "Adamax": [{}, {"lr": 0.1, "betas": (0.5, 0.6), "eps": 0.1, "weight_decay": 0.2},
+               {"maximize": True}],
+    "Adadelta": [{}, {"lr": 0.5, "rho": 0.5, "eps": 1e-3, "weight_decay": 0.2}, {"maximize": True},
+                 {"rho": 1.0}],
+    "ASGD": [{}, {"lr": 0.1, "lambd": 0.1, "alpha": 0.5, "t0": 3, "weight_decay": 0.1},
+             {"t0": 0.0, "maximize": True}],
+    "Rprop": [{}, {"lr": 0.1, "etas": (0.3, 1.9), "step_sizes": (0.05, 0.15)}, {"maximize": True}],
+    "Adam": [{"amsgrad": True, "weight_decay": 0.1}], "AdamW": [{}],
+    "RMSprop": [{"centered": True}], "SGD": [{"lr": 0.1, "momentum": 0.9, "nesterov": True}],
+    "Adagrad": [{"lr_decay": 0.1}],
+}  # fmt: skip
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("name", "options"), [(n, o) for n, several in OPTIONS.items() for o in several]
+)
+def test_every_step_is_that_of_pytorch(path, name, options, dtype, request):
+    """Twelve steps with rates that change, gradients that are absent, zero, large and small."""
+    torch = pytest.importorskip("torch")
+    request.addfinalizer(lambda: torch.set_default_dtype(torch.float32))
+    torch.set_default_dtype(getattr(torch, dtype))  # which the numbers in its state have
+    w, b = nn.Parameter(start(6).reshape(2, 3).astype(dtype)), nn.Parameter(start(2).astype(dtype))
+    optimizer = getattr(optim, name)({"w": w, "b": b}, **options)
+    theirs = [torch.nn.Parameter(torch.tensor(host(p))) for p in (w, b)]
+    reference = getattr(torch.optim, name)(theirs, **options)
+    exact = {"rtol": 1e-10, "atol": 1e-12} if dtype == "float64" else {"rtol": 1e-4, "atol": 1e-6}
+    for t in range(12):
+        if t == 8 and name not in ("ASGD", "Rprop"):  # whose rates are settled a step before
+            optimizer.lr = optimizer.lr / 4
+            reference.param_groups[0]["lr"] /= 4
+        g, h = slope(t, 6).reshape(2, 3), None if t in (2, 3) else slope(t, 2) * (t != 5)
+        for p, q, x in zip((w, b), theirs, (g, h), strict=True):
+            set_gradient(p, x)
+            q.grad = None if x is None else torch.tensor(x.astype(dtype))
+        optimizer.step()
+        reference.step()
+        for p, q in zip((w, b), theirs, strict=True):
+            np.testing.assert_allclose(host(p), q.detach().numpy(), err_msg=f"step {t}", **exact)
+    state = optimizer.state_dict()
+    for which, q in (("w", theirs[0]), ("b", theirs[1])):
+        for key, x in reference.state[q].items():
+            if key in ("eta", "mu") or x is None:
+                continue  # functions of the step
+            np.testing.assert_allclose(state[f"{key}.{which}"], x.numpy(), err_msg=key, **exact)
+
+
+def test_names_of_pytorch_that_are_elsewhere():
+    for name, hint in (("LBFGS", "scipy"), ("lr_scheduler", "schedules"), ("swa_utils", "EMA")):
+        with pytest.raises(AttributeError, match=hint):
+            getattr(optim, name)
+    with pytest.raises(AttributeError, match="no attribute 'Adma'"):
+        _ = optim.Adma
+
+
 def test_defaults_are_those_of_pytorch():
     p = {"p": parameter(2)}
     settings = {
@@ -125,6 +192,14 @@ def test_defaults_are_those_of_pytorch():
         optim.Lion: "lr=0.0001, betas=(0.9, 0.99), weight_decay=0.001",
         optim.Adafactor: "lr=0.01, beta2_decay=-0.8, eps=(None, 0.001), d=1.0, weight_decay=0.0",
         optim.SparseAdam: "lr=0.001, betas=(0.9, 0.999), eps=1e-08",
+        optim.NAdam: "lr=0.002, betas=(0.9, 0.999), eps=1e-08, weight_decay=0.0, "
+        "momentum_decay=0.004, decoupled_weight_decay=False",
+        optim.RAdam: "lr=0.001, betas=(0.9, 0.999), eps=1e-08, weight_decay=0.0, "
+        "decoupled_weight_decay=False",
+        optim.Adamax: "lr=0.002, betas=(0.9, 0.999), eps=1e-08, weight_decay=0.0",
+        optim.Adadelta: "lr=1.0, rho=0.9, eps=1e-06, weight_decay=0.0",
+        optim.ASGD: "lr=0.01, lambd=0.0001, alpha=0.75, t0=1000000.0, weight_decay=0.0",
+        optim.Rprop: "lr=0.01, etas=(0.5, 1.2), step_sizes=(1e-06, 50.0)",
     }
     for kind, text in settings.items():
         expected = f"{kind.__name__}(1 parameters, 2 numbers; {text}, maximize=False)"
@@ -229,6 +304,12 @@ EVERY = {
     "Lion": (optim.Lion, {}),
     "Adafactor": (optim.Adafactor, {"weight_decay": 0.1}),
     "SparseAdam": (optim.SparseAdam, {}),
+    "NAdam": (optim.NAdam, {"weight_decay": 0.1}),
+    "RAdam": (optim.RAdam, {"weight_decay": 0.3, "decoupled_weight_decay": True}),
+    "Adamax": (optim.Adamax, {}),
+    "Adadelta": (optim.Adadelta, {"weight_decay": 0.1}),
+    "ASGD": (optim.ASGD, {"t0": 2, "lambd": 0.1}),
+    "Rprop": (optim.Rprop, {}),
 }
 
 
@@ -342,7 +423,7 @@ def test_a_saved_state_goes_on_to_the_bit(path, make):
 
 
 def test_options_out_of_range(make):
-    for wrong in ({"lr": -1}, {"lr": math.nan}, {"lr": "0.1"}):
+    for wrong in ({"lr": -1}, {"lr": math.nan}, {"lr": "0.1"}, {"lr": True}):
         with pytest.raises(ValueError, match="must be finite and not negative"):
             make({"p": parameter(2)}, **wrong)
     with pytest.raises(ValueError, match=r"lr must be .* is -1.0 at step 0"):
@@ -363,6 +444,16 @@ def test_options_out_of_range(make):
         (optim.Adafactor, {"beta2_decay": 0.5}),
         (optim.Adafactor, {"eps": (None, -1.0)}),
         (optim.Adagrad, {"initial_accumulator_value": -1.0}),
+        (optim.NAdam, {"momentum_decay": -1.0}),
+        (optim.NAdam, {"decoupled_weight_decay": 0.1}),
+        (optim.RAdam, {"betas": (0.9, -0.1)}),
+        (optim.Adadelta, {"rho": 1.1}),
+        (optim.Rprop, {"etas": (1.0, 1.2)}),
+        (optim.Rprop, {"step_sizes": (1.0, 0.1)}),
+        (optim.SGD, {"nesterov": "yes", "momentum": 0.9}),
+        (optim.SGD, {"momentum": True}),
+        (optim.Adam, {"amsgrad": 1}),
+        (optim.Adam, {"betas": (True, 0.9)}),
     ],
 )
 def test_wrong_options_are_refused(kind, wrong):
@@ -536,7 +627,9 @@ def test_optimizers_by_name():
     for name, kind in {
         "sgd": optim.SGD, "Adam": optim.Adam, "adamw": optim.AdamW, "adagrad": optim.Adagrad,
         "RMSprop": optim.RMSprop, "lion": optim.Lion, "adafactor": optim.Adafactor,
-        "sparse_adam": optim.SparseAdam,
+        "sparse_adam": optim.SparseAdam, "nadam": optim.NAdam, "RAdam": optim.RAdam,
+        "adamax": optim.Adamax, "adadelta": optim.Adadelta, "asgd": optim.ASGD,
+        "rprop": optim.Rprop,
     }.items():  # fmt: skip
         optimizer = optim.get(name, model, lr=0.5)
         assert (type(optimizer), optimizer.lr) == (kind, 0.5)
@@ -550,7 +643,7 @@ def test_optimizers_by_name():
         ValueError, match=r"unknown optimizer 'adm'; did you mean 'adam'\? Known: s"
     ):
         optim.get("adm", model)
-    with pytest.raises(ValueError, match="SparseAdam is made already"):
+    with pytest.raises(ValueError, match="Rprop is made already"):
         optim.get(optimizer, model, lr=1.0)
 
 
@@ -636,7 +729,8 @@ def test_sparse_adam_is_adam_where_every_row_has_a_gradient(path):
 
 def test_who_cannot_take_sparse_gradients_says_so():
     g = sparse(normal(4, 2), [1])
-    for kind in (optim.Adam, optim.AdamW, optim.RMSprop, optim.Lion, optim.Adafactor):
+    dense = [kind for kind, _ in EVERY.values() if kind.rows_of is optim.Optimizer.rows_of]
+    for kind in dense:
         w = parameter(4, 2)
         before = host(w)
         with pytest.raises(StateError, match=f"{kind.__name__}: the gradient of 'w' is sparse"):

@@ -76,9 +76,17 @@ class MapDataset(Dataset):
 
 
 class Subset(Dataset):
-    """Some items of a data set: item i is `dataset[indices[i]]`."""
+    """Some items of a data set: item i is `dataset[indices[i]]`.
+
+    Raises TypeError for a mask, whose True and False would be the items 1 and 0.
+    """
 
     def __init__(self, dataset: Items, indices: Sequence[int]):
+        if len(indices) and isinstance(indices[0], bool | np.bool_):
+            raise TypeError(
+                f"Subset: expects indices, got a mask of {len(indices)} truth values; give "
+                f"np.flatnonzero(mask)"
+            )
         self.dataset, self.indices = dataset, indices
 
     def __len__(self) -> int:

@@ -1,17 +1,21 @@
 """The loader: batches of Tensors, in an order that is a function of (seed, epoch)."""
 
+import copy
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, Self
 
 from minigrad import backend, random
+from minigrad.arguments import count, number
 from minigrad.autodiff import Tensor
 from minigrad.backend import is_array, to_device
 from minigrad.data.collating import map_leaves
 from minigrad.data.datasets import IterableDataset
-from minigrad.data.samplers import RandomSampler, SequentialSampler, as_key, positive
+from minigrad.data.samplers import RandomSampler, SequentialSampler, as_key
 from minigrad.data.workers import Crew, Fetcher, NoWorkers, Processes, Task, Threads
 from minigrad.errors import StateError
+
+MOST_WORKERS, MOST_AHEAD = 1024, 1 << 16  # what is more is a slip
 
 
 class Plan(NamedTuple):
@@ -61,12 +65,15 @@ class DataLoader:
         batch_sampler: lists of indices; stands for batch_size, shuffle, sampler and drop_last.
         seed: an integer, or a key.
         as_arrays: give arrays of the backend in force in place of Tensors.
-        timeout: how many seconds to wait for a batch of a worker; 0: as long as it lives.
+        timeout: how many seconds to wait for a batch of a worker; 0: as long as it lives. That a
+            process has to start does not count, up to a minute. A thread that is busy meanwhile
+            cannot be ended: it ends after its item.
         worker_init_fn: called with its number in each worker when it starts.
 
     Raises:
         ValueError: arguments that exclude each other.
-        WorkerError: a worker raised or died; the message has its traceback.
+        WorkerError: a worker raised or died (the message has its traceback), or was too slow; or
+            processes cannot be started from here: the script lacks its guard, or this is a worker.
     """
 
     def __init__(
@@ -114,24 +121,29 @@ class DataLoader:
         if batch_size is None and drop_last:
             raise ValueError("DataLoader: batch_size=None gives single items: nothing to drop")
         if batch_size is not None:
-            batch_size = positive("DataLoader", "batch_size", batch_size)
-        if not isinstance(num_workers, int) or num_workers < 0:
-            raise ValueError(f"DataLoader: expects num_workers >= 0, got {num_workers!r}")
+            batch_size = count("DataLoader", "batch_size", batch_size)
+        num_workers = count("DataLoader", "num_workers", num_workers, 0, MOST_WORKERS)
         if worker_type not in ("process", "thread"):
             raise ValueError(
                 f"DataLoader: expects worker_type 'process' or 'thread', got {worker_type!r}"
             )
         if persistent_workers and not num_workers:
             raise ValueError("DataLoader: persistent_workers needs num_workers > 0")
-        if timeout < 0:
-            raise ValueError(f"DataLoader: expects timeout >= 0, got {timeout}")
+        timeout = number("DataLoader", "timeout", timeout)
+        if timeout and not num_workers:
+            raise ValueError("DataLoader: timeout needs num_workers > 0: nobody else could wait")
         self.dataset, self.shuffle = dataset, shuffle
         self.batch_size = None if batch_sampler is not None else batch_size
         self.num_workers, self.worker_type = num_workers, worker_type
         self.pin_memory, self.drop_last = pin_memory, drop_last
         self.persistent_workers = persistent_workers
         ahead = 2 if prefetch_factor is None else prefetch_factor
-        self.prefetch_factor = positive("DataLoader", "prefetch_factor", ahead)
+        self.prefetch_factor = count("DataLoader", "prefetch_factor", ahead)
+        if num_workers * ahead > MOST_AHEAD:
+            raise ValueError(
+                f"DataLoader: num_workers={num_workers} with prefetch_factor={ahead} keep "
+                f"{num_workers * ahead} batches in memory; {MOST_AHEAD} is the most"
+            )
         self.collate_fn, self.as_arrays = collate_fn, as_arrays
         self.timeout, self.worker_init_fn = timeout, worker_init_fn
         self.seed = as_key(seed)
@@ -141,6 +153,10 @@ class DataLoader:
         self.sampler = sampler
         self._position = _Position()
         self._crew: Crew | None = None  # at rest
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy has: everything but the workers, and a place of its own in the data."""
+        return {**vars(self), "_crew": None, "_position": copy.copy(self._position)}
 
     def __len__(self) -> int:
         """How many batches an epoch has. Raises TypeError for a stream without a length."""

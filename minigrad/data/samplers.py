@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from minigrad import random
+from minigrad.arguments import count
 from minigrad.errors import OutOfRangeError, ShapeError
 
 
@@ -72,8 +73,8 @@ class RandomSampler(_Ordered):
         num_samples: int | None = None,
         seed: int | random.Key = 0,
     ):
-        if num_samples is not None and num_samples <= 0:
-            raise ValueError(f"RandomSampler: expects num_samples > 0, got {num_samples}")
+        if num_samples is not None:
+            num_samples = count("RandomSampler", "num_samples", num_samples)
         self.data_source, self.replacement, self.num_samples = data_source, replacement, num_samples
         self.key = as_key(seed)
 
@@ -96,7 +97,13 @@ class SubsetRandomSampler(_Ordered):
     """The given indices, in another random order each epoch."""
 
     def __init__(self, indices: Sequence[int], seed: int | random.Key = 0):
-        self.indices = np.asarray(indices, dtype=np.int64)
+        found = np.asarray(indices)
+        if found.size and found.dtype.kind not in "iu":
+            raise TypeError(
+                f"SubsetRandomSampler: expects indices, got {found.dtype}; of a mask give "
+                f"np.flatnonzero(mask)"
+            )
+        self.indices = found.astype(np.int64)
         self.key = as_key(seed)
 
     def __len__(self) -> int:
@@ -128,7 +135,8 @@ class WeightedRandomSampler(_Ordered):
         w = self.weights
         if w.ndim != 1 or not (np.isfinite(w).all() and (w >= 0).all() and w.sum() > 0):
             raise ValueError("WeightedRandomSampler: expects weights >= 0, and some above, (n,)")
-        if num_samples <= 0 or not (replacement or num_samples <= np.count_nonzero(w)):
+        num_samples = count("WeightedRandomSampler", "num_samples", num_samples)
+        if not (replacement or num_samples <= np.count_nonzero(w)):
             raise ValueError(
                 f"WeightedRandomSampler: expects num_samples from 1 to {np.count_nonzero(w)} "
                 f"items with a weight above 0, got {num_samples}; or replacement=True"
@@ -157,7 +165,7 @@ class BatchSampler(Sampler):
 
     def __init__(self, sampler: Iterable[Any], batch_size: int, drop_last: bool = False):
         self.sampler, self.drop_last = sampler, drop_last
-        self.batch_size = positive("BatchSampler", "batch_size", batch_size)
+        self.batch_size = count("BatchSampler", "batch_size", batch_size)
 
     def __len__(self) -> int:
         n: int = len(self.sampler)  # type: ignore[arg-type]
@@ -223,7 +231,7 @@ class GroupBatchSampler(_Batches):
                 f"{mode!r}"
             )
         groups = groups.tolist() if hasattr(groups, "tolist") else list(groups)
-        self.batch_size = positive("GroupBatchSampler", "batch_size", batch_size)
+        self.batch_size = count("GroupBatchSampler", "batch_size", batch_size)
         self.mode, self.shuffle, self.drop_last, self.key = mode, shuffle, drop_last, as_key(seed)
         self.counts = dict(Counter(groups))  # in the order of their first items
         numbers = {group: i for i, group in enumerate(self.counts)}
@@ -297,8 +305,8 @@ class BucketBatchSampler(_Batches):
         seed: int | random.Key = 0,
     ):
         self.lengths = _lengths("BucketBatchSampler", lengths)
-        self.batch_size = positive("BucketBatchSampler", "batch_size", batch_size)
-        self.pool = positive("BucketBatchSampler", "pool", pool)
+        self.batch_size = count("BucketBatchSampler", "batch_size", batch_size)
+        self.pool = count("BucketBatchSampler", "pool", pool)
         self.shuffle, self.drop_last, self.key = shuffle, drop_last, as_key(seed)
         self.boundaries = None if boundaries is None else np.sort(np.asarray(boundaries))
 
@@ -342,12 +350,12 @@ class TokenBatchSampler(_Batches):
         seed: int | random.Key = 0,
     ):
         self.lengths = _lengths("TokenBatchSampler", lengths)
-        self.max_tokens = positive("TokenBatchSampler", "max_tokens", max_tokens)
+        self.max_tokens = count("TokenBatchSampler", "max_tokens", max_tokens)
         n = len(self.lengths)
         self.max_items = (
-            n if max_items is None else positive("TokenBatchSampler", "max_items", max_items)
+            n if max_items is None else count("TokenBatchSampler", "max_items", max_items)
         )
-        self.pool = positive("TokenBatchSampler", "pool", pool)
+        self.pool = count("TokenBatchSampler", "pool", pool)
         self.shuffle, self.key = shuffle, as_key(seed)
         if (too_long := np.flatnonzero(self.lengths > max_tokens)).size:
             i = too_long[0]
@@ -383,13 +391,6 @@ class TokenBatchSampler(_Batches):
 def chunks(order: np.ndarray, size: int) -> list[np.ndarray]:
     """`order` cut into parts of `size`; the last may be shorter."""
     return [order[i : i + size] for i in range(0, len(order), size)]
-
-
-def positive(function: str, name: str, value: Any) -> int:
-    """`value` if it is an integer of at least 1; raises ValueError."""
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{function}: expects {name} to be an integer >= 1, got {value!r}")
-    return int(value)
 
 
 def _shuffled(batches: list[np.ndarray], key: random.Key) -> list[np.ndarray]:

@@ -95,13 +95,21 @@ def _sizes(n: int, train: float | None, test: float | None) -> tuple[int, int]:
     """How many rows for training and for the test."""
     test = 0.25 if test is None and train is None else test
     # shares are rounded in favour of the test, as in scikit-learn
-    n_test = math.ceil(test * n) if isinstance(test, float) else test
-    n_train = math.floor(train * n) if isinstance(train, float) else train
+    n_test, n_train = (
+        rounded(x * n) if isinstance(x, float) and math.isfinite(x) else x
+        for rounded, x in ((math.ceil, test), (math.floor, train))
+    )
     if n_test is None:
         n_test = n - (n_train or 0)
     if n_train is None:
         n_train = n - n_test
-    if n_train < 1 or n_test < 1 or n_train + n_test > n:
+    given = [x for x in (train, test) if x is not None]
+    if (
+        any(isinstance(x, bool) or math.isnan(x) for x in given)
+        or n_train < 1
+        or n_test < 1
+        or n_train + n_test > n
+    ):
         raise ShapeError(
             f"train_test_split: {n} rows cannot be split with train_size={train} and "
             f"test_size={test}, which are {n_train} and {n_test} rows"

@@ -10,11 +10,14 @@ which pickles what is not an array; the bytes of arrays go through memory that b
 they are many, and through a pipe if they are few.
 """
 
+import ast
 import contextlib
 import contextvars
 import copy
 import itertools
 import multiprocessing
+import multiprocessing.spawn
+import os
 import queue
 import shutil
 import signal
@@ -25,11 +28,10 @@ import traceback
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeout
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler
 from multiprocessing.shared_memory import SharedMemory
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -170,7 +172,7 @@ class Crew(Protocol):
         """Forget whatever was asked for before."""
 
     def close(self) -> None:
-        """End all workers and wait for them."""
+        """End all workers, and wait for them a while."""
 
 
 class NoWorkers:
@@ -197,47 +199,90 @@ class NoWorkers:
 class Threads:
     """A crew of threads: nothing is copied, and they run side by side where NumPy or reading files
     releases Python's lock.
+
+    A thread cannot be ended from outside. One that is busy when the crew is closed ends after its
+    item; nobody waits for it for long, and neither does the end of Python.
     """
 
     def __init__(self, fetcher: Fetcher, size: int, timeout: float, init: Callable | None):
-        self.size, self.timeout = size, timeout or None
-        self.fetchers = [copy.copy(fetcher) for _ in range(size)]  # each has streams of its own
-        self.futures: list[deque[Future]] = [deque() for _ in range(size)]
-        # One executor a worker: the tasks of one worker are done in order, one at a time.
-        self.executors = [ThreadPoolExecutor(1, f"minigrad-data-{i}") for i in range(size)]
-        self.settled = [
-            executor.submit(_settle, WorkerInfo(i, size), init)
-            for i, executor in enumerate(self.executors)
+        self.size, self.timeout, self.run = size, timeout or None, 0
+        self.latest = [0]  # the run that counts, for all to see
+        # One queue a worker: its tasks are done in order, one at a time.
+        self.tasks: list[queue.SimpleQueue] = [queue.SimpleQueue() for _ in range(size)]
+        self.found: list[queue.SimpleQueue] = [queue.SimpleQueue() for _ in range(size)]
+        self.threads = [
+            threading.Thread(
+                # Not a method: a crew that is forgotten closes itself. Each has streams of its own.
+                target=_fetch,
+                args=(copy.copy(fetcher), WorkerInfo(i, size), init, *queues, self.latest),
+                name=f"minigrad-data-{i}",
+                daemon=True,
+            )
+            for i, queues in enumerate(zip(self.tasks, self.found, strict=True))
         ]
+        self.close = weakref.finalize(self, _dismiss, self.threads, self.tasks, self.latest)
+        for thread in self.threads:
+            thread.start()
 
     def submit(self, worker: int, task: Task) -> None:
-        run = contextvars.copy_context().run  # the backend in force
-        future = self.executors[worker].submit(run, self.fetchers[worker], task)
-        self.futures[worker].append(future)
+        # (the context: the backend in force)
+        self.tasks[worker].put((self.run, task, contextvars.copy_context()))
 
     def result(self, worker: int) -> list[Any]:
-        try:
-            self.settled[worker].result(self.timeout)  # raises what worker_init_fn raised
-            return self.futures[worker].popleft().result(self.timeout)
-        except FutureTimeout:
-            raise _too_slow(worker, self.timeout) from None
+        deadline = None if self.timeout is None else time.monotonic() + self.timeout
+        while True:
+            try:
+                left = None if deadline is None else max(0.0, deadline - time.monotonic())
+                run, batch, error = self.found[worker].get(timeout=left)
+            except queue.Empty:
+                raise _too_slow(worker, self.timeout or 0) from None
+            if error is not None and run in (self.run, None):
+                raise error
+            if run == self.run:
+                return batch
 
     def begin(self) -> None:
-        self._cancel()
-        for fetcher in self.fetchers:
+        self.run += 1
+        self.latest[0] = self.run
+
+
+def _fetch(
+    fetcher: Fetcher,
+    info: WorkerInfo,
+    init: Callable | None,
+    tasks: queue.SimpleQueue,
+    found: queue.SimpleQueue,
+    latest: list[int],
+) -> None:
+    """What a worker thread does: make batches until there is None to make."""
+    try:
+        _settle(info, init)
+    except BaseException as error:  # whatever it is, it belongs to who waits
+        found.put((None, None, error))
+        return
+    known = 0
+    while (given := tasks.get()) is not None:
+        run, task, context = given
+        if run != latest[0]:
+            continue  # of an epoch that was left early
+        if run != known:
             fetcher.begin()
+            known = run
+        try:
+            found.put((run, context.run(fetcher, task), None))
+        except BaseException as error:
+            found.put((run, None, error))
+        del given, context
 
-    def close(self) -> None:
-        self._cancel()
-        for executor in self.executors:
-            executor.shutdown(cancel_futures=True)
 
-    def _cancel(self) -> None:
-        for futures in self.futures:
-            for future in futures:
-                if not future.cancel():
-                    future.exception()  # waits until it is done
-            futures.clear()
+def _dismiss(threads: list[threading.Thread], tasks: list[Any], latest: list[int]) -> None:
+    latest[0] = -1  # what is still in the queues is left undone
+    for each in tasks:
+        each.put(None)
+    deadline = time.monotonic() + 0.5
+    for thread in threads:
+        if thread.ident is not None and thread is not threading.current_thread():
+            thread.join(max(0.0, deadline - time.monotonic()))
 
 
 def _settle(info: WorkerInfo, init: Callable | None) -> None:
@@ -246,14 +291,17 @@ def _settle(info: WorkerInfo, init: Callable | None) -> None:
         init(info.id)
 
 
-def _too_slow(worker: int, timeout: float | None) -> WorkerError:
-    return WorkerError(f"DataLoader: worker {worker} made no batch within timeout={timeout} s")
+def _too_slow(worker: int, timeout: float) -> WorkerError:
+    return WorkerError(f"DataLoader: worker {worker} made no batch within timeout={timeout:g} s")
 
 
 # ---------------------------------------------------------------------------- processes, this side
 
 LARGE = 1 << 18  # bytes of a batch from which shared memory pays
 ALIGNMENT = 64
+START = 60  # seconds that a process may take to start, beside the timeout
+NAME = "minigrad-data"  # of worker processes
+UNGUARDED = 76  # the exit code of one that was told to start workers while it imported the script
 
 
 class Processes:
@@ -267,13 +315,15 @@ class Processes:
         self, fetcher: Fetcher, size: int, depth: int, timeout: float, init: Callable | None
     ):
         self.size, self.timeout, self.run = size, timeout, 0
+        _check_startable()
         payload = _packed((fetcher, init))
         context = multiprocessing.get_context("spawn")
         self.processes: list[Any] = []
         self.connections: list[Connection] = []
         self.memories = [SharedPlaces(depth) for _ in range(size)]
         self.tasks: list[deque[Task]] = [deque() for _ in range(size)]
-        self.ready = [False] * size  # whether anything has come from there
+        self.begun = [False] * size  # whether it has come as far as the data set
+        self.ready = [False] * size  # and has it
         # Also ends the workers when the crew is forgotten, or Python ends.
         self.close = weakref.finalize(self, _end, self.processes, self.connections, self.memories)
         try:
@@ -282,7 +332,9 @@ class Processes:
                 self.connections.append(here)
                 with there:  # the worker's end is to be open in the worker only
                     info = WorkerInfo(i, size)
-                    process = context.Process(target=serve, args=(there, info), daemon=True)
+                    process = context.Process(
+                        target=serve, args=(there, info), daemon=True, name=f"{NAME}-{i}"
+                    )
                     process.start()
                 self.processes.append(process)
             for i, connection in enumerate(self.connections):
@@ -301,11 +353,17 @@ class Processes:
 
     def result(self, worker: int) -> list[Any]:
         connection, memory = self.connections[worker], self.memories[worker]
+        deadline = time.monotonic() + self.timeout + START * (not self.begun[worker])
         while True:
             with self._watching(worker):
-                if self.timeout and not connection.poll(self.timeout):
+                left = max(0.0, deadline - time.monotonic())
+                if self.timeout and not connection.poll(left):
                     raise _too_slow(worker, self.timeout)
                 run, kind, content, headers, place = connection.recv()
+                if kind == "begun":
+                    self.begun[worker] = True
+                    deadline = time.monotonic() + self.timeout
+                    continue
                 self.ready[worker] = True
                 arrays = _received(connection, memory, headers, place)
             if run == self.run or kind in ("unpickled", "unsettled"):
@@ -332,6 +390,10 @@ class Processes:
             raise WorkerError(self._epitaph(worker, process.exitcode)) from None
 
     def _epitaph(self, worker: int, code: int | None) -> str:
+        if code == UNGUARDED and not self.begun[worker]:
+            return (
+                f"DataLoader: the main script starts workers where it is imported, too. A {_GUARD}"
+            )
         ended = f"ended with exit code {code}"
         if code is not None and code < 0:
             ended = f"was killed by {signal.Signals(-code).name}"
@@ -341,10 +403,73 @@ class Processes:
             return f"DataLoader: worker {worker} {ended}{where}"
         return (
             f"DataLoader: worker {worker} {ended} before it was ready; what it said is above. A "
-            "worker process imports the main script anew: what starts the loop must stand under "
-            "`if __name__ == '__main__':`, and the script must be a file. Or use "
+            f"{_GUARD}"
+        )
+
+
+_GUARD = (
+    "worker process imports the main script anew, so what starts the loop must stand under\n\n"
+    "    if __name__ == '__main__':\n\n"
+    "and the script must be a file. Or use worker_type='thread', or num_workers=0"
+)
+
+
+def _check_startable() -> None:
+    """Raise WorkerError if worker processes cannot be started from here.
+
+    That a script lacks its guard is seen here where that can be seen, before any process has run
+    the script again, and printed again what it prints, and written what it writes.
+    """
+    here = multiprocessing.current_process()
+    if getattr(here, "_inheriting", False):  # a spawned process that imports the main script
+        if here.name.startswith(NAME):
+            os._exit(UNGUARDED)  # its parent says so, once for all
+        raise WorkerError(f"DataLoader: the process '{here.name}' is being started. A {_GUARD}")
+    if here.daemon:
+        raise WorkerError(
+            f"DataLoader: this is a worker process ('{here.name}') itself, and a daemonic process "
+            "cannot have processes of its own; give the inner DataLoader num_workers=0 or "
             "worker_type='thread'"
         )
+    script = multiprocessing.spawn.get_preparation_data("").get("init_main_from_path")
+    if script and not Path(script).exists():
+        raise WorkerError(
+            f"DataLoader: the main script, '{Path(script).name}', is no file that worker processes "
+            f"could import. A {_GUARD}"
+        )
+    if (line := _unguarded_line()) is not None:
+        raise WorkerError(
+            f"DataLoader: {line} starts worker processes, without its guard. A {_GUARD}"
+        )
+
+
+def _unguarded_line() -> str | None:
+    """The place in the main script that led here, if a process that imports it comes by as well.
+
+    None where that is not certain: inside an `if` or the like, whatever it asks.
+    """
+    main = sys.modules.get("__main__")
+    frame = sys._getframe()
+    while frame is not None and not (
+        frame.f_globals is vars(main) and frame.f_code.co_name == "<module>"
+    ):
+        frame = frame.f_back  # type: ignore[assignment]
+    if frame is None or getattr(sys, "frozen", False):
+        return None
+    said = multiprocessing.spawn.get_preparation_data("")
+    name, path = said.get("init_main_from_name", ""), said.get("init_main_from_path")
+    # Spawning does not import a package's __main__, nor what is no file.
+    if name.endswith("__main__") or not (name or path):
+        return None
+    try:
+        tree = ast.parse(Path(frame.f_code.co_filename).read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return None
+    forks = (ast.If, ast.IfExp, ast.BoolOp, ast.Match, ast.While, ast.Assert)
+    for node in ast.walk(tree):
+        if isinstance(node, forks) and node.lineno <= frame.f_lineno <= (node.end_lineno or 0):
+            return None
+    return f"line {frame.f_lineno} of {Path(frame.f_code.co_filename).name}"
 
 
 def _packed(work: Any) -> Any:
@@ -491,11 +616,12 @@ def serve(connection: Connection, info: WorkerInfo) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, who closes the pipe
     backend.set_backend("numpy")  # a device belongs to the parent
     try:
+        connection.send((-1, "begun", None, [], None))
         kind = "unpickled"
         fetcher, init = connection.recv()
         kind = "unsettled"
         _settle(info, init)
-    except EOFError:
+    except (EOFError, BrokenPipeError):
         return
     except Exception as error:
         with contextlib.suppress(OSError):

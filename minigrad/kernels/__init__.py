@@ -14,6 +14,7 @@ import os
 from collections.abc import Callable
 from functools import cache
 
+from minigrad.arguments import count
 from minigrad.errors import BackendError
 
 _decision: bool | None = None
@@ -52,6 +53,8 @@ def prefer(kernels: bool) -> bool:
     return use(kernels) if _decision is None else _decision
 
 
+MOST_THREADS = 1024  # each has a stack of its own; more than machines have is a slip
+
 _threads = 0
 
 
@@ -61,11 +64,13 @@ def get_num_threads() -> int:
 
 
 def set_num_threads(number: int) -> None:
-    """Let at most `number` threads work on one program (`mg.jit`) from now on; 0 for all cores."""
+    """Let at most `number` threads work on one program (`mg.jit`) from now on; 0 for all cores.
+
+    Raises:
+        ValueError: it is no integer from 0 to MOST_THREADS.
+    """
     global _threads
-    if number < 0:
-        raise ValueError(f"set_num_threads: expected a number of threads, or 0; got {number}")
-    _threads = int(number)
+    _threads = count("set_num_threads", "number", number, 0, MOST_THREADS)
 
 
 def _cores() -> range:

@@ -19,7 +19,7 @@ def as_batches(who: str, given: Any, size: int | None, shuffle: bool = False, se
             batches stays as it is.
         size: of a batch; by default 32.
     """
-    if size is not None and not isinstance(size, int | np.integer):
+    if size is not None and (isinstance(size, bool) or not isinstance(size, int | np.integer)):
         hint = ""
         if is_array(size) or isinstance(size, Tensor | list | tuple):
             hint = f"; arrays go together, as in {who}((x, y))"

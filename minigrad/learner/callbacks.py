@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from minigrad.arguments import count, number
 from minigrad.learner.history import as_number
 from minigrad.optim import ReduceLROnPlateau
 from minigrad.runs import save_text
@@ -117,7 +118,9 @@ class EarlyStopping(Callback):
         mode: str = "auto",
         restore_best: bool = True,
     ):
-        self.monitor, self.patience, self.restore_best = monitor, patience, restore_best
+        self.monitor, self.restore_best = monitor, restore_best
+        self.patience = count("EarlyStopping", "patience", patience, 0)
+        min_delta = number("EarlyStopping", "min_delta", min_delta)
         self.best, self.waited, self.epoch = Best(mode, monitor, min_delta), 0, 0
         self._weights: Mapping[str, np.ndarray] = {}
 
@@ -176,9 +179,9 @@ class Checkpoint(Callback):
         monitor: str | None = None,
         mode: str = "auto",
     ):
-        if every < 1 or (keep is not None and keep < 1):
-            raise ValueError(f"Checkpoint: every and keep must be at least 1, got {every}, {keep}")
-        self.every, self.keep, self.monitor = every, keep, monitor
+        self.every = count("Checkpoint", "every", every)
+        self.keep = None if keep is None else count("Checkpoint", "keep", keep)
+        self.monitor = monitor
         self.best = None if monitor is None else Best(mode, monitor)
 
     def on_fit_start(self, learner: "Learner") -> None:
@@ -304,7 +307,8 @@ class JSONLog(Callback):
     """
 
     def __init__(self, path: str | os.PathLike | None = None, every: int | None = None):
-        self.path, self.every = path, every
+        self.path = path
+        self.every = None if every is None else count("JSONLog", "every", every)
         self._lines: list[str] = []
 
     def on_fit_start(self, learner: "Learner") -> None:
@@ -365,7 +369,8 @@ class EventFiles(Callback):
     """
 
     def __init__(self, path: str | os.PathLike | None = None, every: int | None = 10):
-        self.path, self.every = path, every
+        self.path = path
+        self.every = None if every is None else count(type(self).__name__, "every", every)
 
     def on_fit_start(self, learner: "Learner") -> None:
         try:

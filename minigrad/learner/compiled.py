@@ -30,6 +30,12 @@ class Compiled:
         self.plain: set[str] = set()
         self._programs: dict[str, Jitted] = {}
 
+    def __deepcopy__(self, memo: dict) -> "Compiled":
+        """That of a copied learner, whose programs are its own."""
+        new = memo[id(self)] = Compiled()
+        new.plain |= self.plain
+        return new
+
     def run(self, learner: "Learner", kind: str, batch: Any, key: random.Key, fast: bool) -> Any:
         """What the method `kind` of `learner` gives for `batch`, with random draws from `key`."""
         if fast and kind not in self.plain:

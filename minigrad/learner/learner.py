@@ -8,7 +8,7 @@ import os
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from minigrad.learner.history import History, as_number
 from minigrad.learner.interrupts import Interrupts
 from minigrad.learner.lookup import metrics_of
 from minigrad.learner.metrics import Mean, Metric
-from minigrad.learner.progress import Progress
+from minigrad.learner.progress import Progress, shown
 from minigrad.learner.steps import Place, Stepping
 from minigrad.trees import flatten
 
@@ -145,10 +145,12 @@ class Learner(Stepping):
             The history: means of each epoch, weighted by samples.
 
         Raises:
-            KeyboardInterrupt: Ctrl-C; after SIGTERM it is SystemExit. A checkpoint was saved, if
-                there is an artifact directory, and what to call to go on was said.
+            KeyboardInterrupt: Ctrl-C, after the step in progress, at the second time at once; after
+                SIGTERM it is SystemExit. A checkpoint was saved, if there is an artifact directory,
+                and what to call to go on was said. The history so far is in `history`, after any
+                other exception too; a note on it says so.
         """
-        if not isinstance(epochs, int | np.integer) or epochs < 0:
+        if isinstance(epochs, bool) or not isinstance(epochs, int | np.integer) or epochs < 0:
             raise ValueError(f"Learner.fit: epochs must be an integer from 0 on, got {epochs!r}")
         call = {"epochs": epochs, "batch_size": batch_size, "shuffle": shuffle, "seed": seed}
         call |= {"valid_batch_size": valid_batch_size} if valid_batch_size is not None else {}
@@ -169,10 +171,14 @@ class Learner(Stepping):
             with self._interrupts:
                 while self.epoch < epochs and not self._place.stopped:
                     self._one_epoch(loader, held_out, epochs)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
+            error.add_note(self._so_far())
             self._interrupted({"valid": valid, **call})
             if self._interrupts.received == signal.SIGTERM:
                 raise SystemExit(128 + signal.SIGTERM) from None
+            raise
+        except Exception as error:
+            error.add_note(self._so_far())
             raise
         self._call("on_fit_end")
         return self.history
@@ -275,6 +281,15 @@ class Learner(Stepping):
             self._place.warned = True
             self.say(text)
 
+    def _so_far(self) -> str:
+        """What is known of a training that ends too early, and where."""
+        done = len(self.history.epochs)
+        text = f"learner.history has the history so far: {done} epoch{'s' * (done != 1)}"
+        if self._place.batches and self._means:
+            means = {k: m.result() for k, m in self._means.items() if m.weight}
+            text += f"; of epoch {self.epoch + 1}, {self._place.batches} batches: {shown(means)}"
+        return text
+
     def _interrupted(self, call: Mapping[str, Any]) -> None:
         """Save what there is, and say what to call to go on."""
         self._call("on_interrupt")
@@ -283,6 +298,7 @@ class Learner(Stepping):
         else:
             where = next(iter(self.artifacts.checkpoints()[::-1]), None)
         at = f"interrupted in epoch {self.epoch + 1} after step {self.step}"
+        self.say(self._so_far())
         if where is None:
             why = "there is no checkpoint" if self.artifacts.directory else "give an artifact_dir"
             self.say(f"{at}; there is nothing to go on from: {why}")
@@ -397,6 +413,13 @@ class Learner(Stepping):
         self.progress.say(text)
 
     # -- helpers
+
+    def __copy__(self) -> NoReturn:
+        raise StateError(
+            "copy: two Learners of one model and one training would disagree about it; "
+            "copy.deepcopy(learner) gives one with a model of its own, and Learner(learner.model, "
+            "learner.optimizer, ...) another one for the same model"
+        )
 
     def _call(self, point: str, *args: Any) -> None:
         for callback in self.callbacks:

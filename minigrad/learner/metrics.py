@@ -143,6 +143,8 @@ class Accuracy(Metric):
 
     `y_pred` and `y` have one shape and are compared element by element; or `y_pred` (B, ..., C) are
     scores of classes and `y` (B, ...) labels, or one-hot (B, ..., C) of floats.
+
+    Raises ShapeError for other shapes, and for scores where labels are needed: they equal none.
     """
 
     name = "accuracy"
@@ -158,6 +160,11 @@ class Accuracy(Metric):
             raise ShapeError(
                 f"{self.name}: expected labels of one shape, or scores (..., C) and labels (...), "
                 f"got {y_pred.shape} and {y.shape}"
+            )
+        if y_pred.dtype.kind == "f" and (y_pred[np.isfinite(y_pred)] % 1).any():
+            raise ShapeError(
+                f"{self.name}: expected labels, or scores (..., C) of two or more classes, and got "
+                f"{y_pred.shape} numbers that are no labels; of probabilities give y_pred > 0.5"
             )
         self.add(y_pred == y, weight)
 

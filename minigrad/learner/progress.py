@@ -41,10 +41,17 @@ class Progress:
     """
 
     def __init__(self, verbose: int = 1, file: TextIO | None = None):
+        if verbose not in (0, 1, 2):
+            raise ValueError(f"verbose must be 0, 1 or 2, got {verbose!r}")
         self.verbose, self.file = verbose, file or sys.stdout
         self.bar = verbose == 1 and self.file.isatty()
         self._rich: Any = None
         self._last = 0.0
+
+    def __deepcopy__(self, memo: dict) -> "Progress":
+        """That of a copied learner, which writes to the same place."""
+        new = memo[id(self)] = Progress(self.verbose, self.file)
+        return new
 
     def say(self, text: str) -> None:
         """A line of its own."""

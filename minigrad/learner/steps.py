@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from minigrad import nn, optim
+from minigrad.arguments import count
 from minigrad.autodiff import Tensor, enable_grad, gradients
 from minigrad.backend import modes
 from minigrad.capture import disable_jit
@@ -51,8 +52,9 @@ class Stepping:
         clip_norm: float | None,
         accumulate: int,
     ):
-        if accumulate < 1:
-            raise ValueError(f"Learner: accumulate must be at least 1, got {accumulate}")
+        accumulate = count("Learner", "accumulate", accumulate)
+        if clip_norm is not None and (isinstance(clip_norm, bool) or not clip_norm > 0):
+            raise ValueError(f"Learner: clip_norm must be above 0, got {clip_norm!r}")
         self.model, self.loss = model, loss_of(loss)
         self.optimizers = optimizers_of(model, optimizer)
         self.clip_norm, self.accumulate = clip_norm, accumulate

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minigrad import kernels, ops, writes
+from minigrad.arguments import count
 from minigrad.autodiff import no_grad
 from minigrad.backend import array_module, to_numpy
 from minigrad.errors import OutOfRangeError, ShapeError
@@ -99,6 +100,8 @@ class Generator:
         self.model, self.ids, self.max_length = model, ids, int(max_length)
         self.start_id, self.end_id = int(start_id), int(end_id)
         self.kind, self.use_kernels = weights, use_kernels
+        if threads is not None:
+            threads = count("Generator", "threads", threads, 1, kernels.MOST_THREADS)
         self.threads = threads or kernels.get_num_threads()
         self.refresh()
 

@@ -1,5 +1,6 @@
 """The only place where Tensor learns its operators, its methods, and to answer NumPy itself."""
 
+import copy
 import operator
 import weakref
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from minigrad import ops, writes
-from minigrad.autodiff import Op, Tensor, backward
+from minigrad.autodiff import Op, Tensor, backward, wrap
 from minigrad.backend import array_module, modes, to_numpy
 from minigrad.errors import GradientError, ShapeError
 
@@ -347,8 +348,10 @@ class Manners:
     # -- copies and exchange
 
     def __copy__(self) -> Tensor:
+        """Another tensor of the same array, with the same history."""
         if self.edge is not None:
-            return self.detach()
+            return wrap(self.data, self.edge)
+        self._refuse_a_lost_gradient("copy")
         x = Tensor(self.data, self.requires_grad, self.name)
         x.grad = self.grad
         return x
@@ -356,17 +359,37 @@ class Manners:
     def __deepcopy__(self, memo: dict) -> Tensor:
         """A leaf with an array and a gradient of its own; a model is copied with all it holds.
 
+        Its hooks are those of the original.
+
         Raises:
-            GradientError: the tensor was computed; a copy of it would be without its history.
+            GradientError: the tensor was computed, and a copy of it would be without its history;
+                or gradients are being taken, and none would come through a copy.
+            CaptureError: while a step is captured.
         """
         if self.edge is not None:
             raise GradientError(
                 f"deepcopy: this tensor was computed by '{self.edge.node.op.__name__}', and a copy "
                 f"would lose that; copy x.detach()"
             )
-        x = memo[id(self)] = Tensor(self.data.copy(), self.requires_grad, self.name)
-        x.grad = None if self.grad is None else Tensor(self.grad.data.copy())
+        self._refuse_a_lost_gradient("deepcopy")
+        refuse_while_capturing("copy.deepcopy")
+        array = self.data
+        if id(array) not in memo:  # tensors that share an array do so afterwards
+            memo[id(array)] = array.copy()
+        x = memo[id(self)] = Tensor(memo[id(array)], self.requires_grad, self.name)
+        x.grad = copy.deepcopy(self.grad, memo)
+        if hooks := getattr(self, "_hooks", None):
+            x._hooks = [copy.deepcopy(hook, memo) for hook in hooks]
         return x
+
+    def _refuse_a_lost_gradient(self, what: str) -> None:
+        """Raise if a copy of this leaf would give zeros for the gradient that is being taken."""
+        mode = modes.get()
+        if mode.differentiating and mode.recording and self.requires_grad:
+            raise GradientError(
+                f"{what}: no gradient comes back through the copy of a leaf, and gradients are "
+                f"being taken (mg.grad and the like); use the tensor itself, or copy x.detach()"
+            )
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         raise TypeError("tensors are not pickled; save them with minigrad.runs.save_arrays")

@@ -2,31 +2,53 @@
 
 In the order in which one reads them:
 
-    naming  flat  optimizer             parameters by name, in flat buffers, and what is shared
+    naming  copying  flat  optimizer    parameters by name, in flat buffers, and what is shared
     sgd  adagrad  rmsprop  adam  lion  adafactor  sparse_adam           a formula each
+    nadam  radam  adamax  adadelta  asgd  rprop
     schedules  plateau                  learning rates that change
     clipping  accumulation  averaging   gradients kept small, of large batches; weights averaged
     ownership  lookup                   whose a parameter is; optimizers by name
 """
 
+from typing import NoReturn
+
 from minigrad.optim import schedules
 from minigrad.optim.accumulation import Accumulate
+from minigrad.optim.adadelta import Adadelta
 from minigrad.optim.adafactor import Adafactor
 from minigrad.optim.adagrad import Adagrad
 from minigrad.optim.adam import Adam, AdamW
+from minigrad.optim.adamax import Adamax
+from minigrad.optim.asgd import ASGD
 from minigrad.optim.averaging import EMA
 from minigrad.optim.clipping import clip_grad_norm_, clip_grad_value_
 from minigrad.optim.lion import Lion
 from minigrad.optim.lookup import AdamConfig, OptimizerConfig, get
+from minigrad.optim.nadam import NAdam
 from minigrad.optim.optimizer import Optimizer
 from minigrad.optim.ownership import check_ownership
 from minigrad.optim.plateau import ReduceLROnPlateau
+from minigrad.optim.radam import RAdam
 from minigrad.optim.rmsprop import RMSprop
+from minigrad.optim.rprop import Rprop
 from minigrad.optim.sgd import SGD
 from minigrad.optim.sparse_adam import SparseAdam
 
 __all__ = [
-    "EMA", "SGD", "Accumulate", "Adafactor", "Adagrad", "Adam", "AdamConfig", "AdamW", "Lion",
-    "Optimizer", "OptimizerConfig", "RMSprop", "ReduceLROnPlateau", "SparseAdam",
-    "check_ownership", "clip_grad_norm_", "clip_grad_value_", "get", "schedules",
+    "ASGD", "EMA", "SGD", "Accumulate", "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamConfig",
+    "AdamW", "Adamax", "Lion", "NAdam", "Optimizer", "OptimizerConfig", "RAdam", "RMSprop",
+    "ReduceLROnPlateau", "Rprop", "SparseAdam", "check_ownership", "clip_grad_norm_",
+    "clip_grad_value_", "get", "schedules",
 ]  # fmt: skip
+
+_ELSEWHERE = {  # names of PyTorch
+    "LBFGS": "it calls the loss many times a step; scipy.optimize.minimize(method='L-BFGS-B') does",
+    "Muon": "not here; AdamW is the usual choice for the same models",
+    "lr_scheduler": "give a schedule of optim.schedules as lr, or use optim.ReduceLROnPlateau",
+    "swa_utils": "optim.EMA averages weights",
+}
+
+
+def __getattr__(name: str) -> NoReturn:
+    hint = f": {_ELSEWHERE[name]}" if name in _ELSEWHERE else ""
+    raise AttributeError(f"module 'minigrad.optim' has no attribute '{name}'{hint}")

@@ -9,11 +9,12 @@ import numpy as np
 from minigrad.autodiff import as_array, wrap
 from minigrad.backend import modes
 from minigrad.errors import CaptureError, ShapeError, StateError
+from minigrad.optim.copying import Follower
 from minigrad.optim.naming import Parameters, pairs_of
 from minigrad.sparse import SparseRows
 
 
-class Accumulate:
+class Accumulate(Follower):
     """The gradient of the mean over a large batch, from the means over its parts.
 
         with optim.Accumulate(model) as total:
@@ -35,6 +36,8 @@ class Accumulate:
     Attributes:
         weight: how many samples or tokens there are so far.
     """
+
+    called = "total"
 
     def __init__(self, parameters: Parameters):
         self.parameters = pairs_of(parameters)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -10,12 +10,13 @@ from minigrad.autodiff import Tensor
 from minigrad.backend import modes, to_numpy
 from minigrad.errors import CaptureError, StateError
 from minigrad.nn import Module
+from minigrad.optim.copying import Follower
 from minigrad.optim.naming import Parameters, named, pairs_of
 from minigrad.optim.optimizer import load_entries
 from minigrad.writes import wrote
 
 
-class EMA:
+class EMA(Follower):
     """An exponential moving average of a model's parameters, to evaluate or keep in their place.
 
         ema = optim.EMA(model, decay=0.999)
@@ -38,6 +39,8 @@ class EMA:
         updates: how many have been made.
     """
 
+    called = "ema"
+
     def __init__(self, model: Parameters, decay: float | Callable[[int], float] = 0.999):
         self.parameters = named(pairs_of(model))
         self.decay, self.updates = decay, 0
@@ -49,8 +52,9 @@ class EMA:
         self._swapped = False
 
     def _decay_at(self, update: int) -> float:
-        decay = float(self.decay(update) if callable(self.decay) else self.decay)
-        if not 0 <= decay <= 1:
+        given = self.decay(update) if callable(self.decay) else self.decay
+        decay = float(given)
+        if isinstance(given, bool | str) or not 0 <= decay <= 1:
             raise ValueError(f"EMA: decay must be in [0, 1], got {decay} at update {update}")
         return decay
 
@@ -121,6 +125,11 @@ class EMA:
         ours = {f"average.{name}": a for name, a in self.averages.items()}
         load_entries("EMA", {**ours, "step": count}, state)
         self.updates = int(count)
+
+    def __deepcopy__(self, memo: dict) -> Self:
+        if self._swapped:
+            raise StateError("deepcopy: the model has the averages now; copy the EMA outside")
+        return super().__deepcopy__(memo)
 
     def __repr__(self) -> str:
         numbers = sum(a.size for a in self.averages.values())

@@ -36,9 +36,9 @@ def clip_grad_norm_(
         The norm before, a float; under `mg.jit`, where it is not known yet, a Tensor. Absent
         gradients stay absent.
     """
-    if not max_norm > 0:
+    if isinstance(max_norm, bool) or not max_norm > 0:
         raise ValueError(f"clip_grad_norm_: max_norm must be positive, got {max_norm}")
-    if not norm_type > 0:
+    if isinstance(norm_type, bool) or not norm_type > 0:
         raise ValueError(f"clip_grad_norm_: norm_type must be positive, got {norm_type}")
     owners = [p for _, p in pairs_of(parameters) if p.grad is not None]
     grads: list[Any] = [p.grad for p in owners]
@@ -107,7 +107,7 @@ def _by_ops(grads: list[Tensor], max_norm: float, norm_type: float) -> tuple[Ten
 
 def clip_grad_value_(parameters: Parameters, clip_value: float) -> None:
     """Bring every element of every gradient into [-clip_value, clip_value]; NaN stays NaN."""
-    if not clip_value > 0:
+    if isinstance(clip_value, bool) or not clip_value > 0:
         raise ValueError(f"clip_grad_value_: clip_value must be positive, got {clip_value}")
     bound = float(clip_value)
     for _, p in pairs_of(parameters):

@@ -1,5 +1,6 @@
 """Parameters laid end to end in flat buffers."""
 
+import copy
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -64,6 +65,22 @@ class Flat:
             self._places[name], self.moments[name] = places, xp.zeros(end, dtype)
         _owners[id(self.weights)] = self
         self.adopt(take=True)
+
+    def __deepcopy__(self, memo: dict) -> "Flat":
+        """Buffers with the same numbers; copied parameters look into them as the others do here."""
+        new = memo[id(self)] = object.__new__(type(self))
+        vars(new).update(vars(self))
+        new.parameters = {name: copy.deepcopy(p, memo) for name, p in self.parameters.items()}
+        new.group, new.steps = copy.deepcopy(self.group, memo), self.steps.copy()
+        new.weights, new.gradients = self.weights.copy(), self.gradients.copy()
+        new.moments = {name: moment.copy() for name, moment in self.moments.items()}
+        new.views = [new.view(new.weights, i) for i in range(len(self.views))]
+        _owners[id(new.weights)] = new
+        pairs = zip(self.parameters.values(), new.parameters.values(), strict=True)
+        for (p, q), old, view in zip(pairs, self.views, new.views, strict=True):
+            if p.data is old:  # another array, given since, is taken in at the next step
+                q.data = view
+        return new
 
     def view(self, buffer: Any, i: int) -> Any:
         """The part of a buffer that belongs to parameter `i`, in its shape."""

@@ -5,20 +5,29 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from minigrad.optim.adadelta import Adadelta
 from minigrad.optim.adafactor import Adafactor
 from minigrad.optim.adagrad import Adagrad
 from minigrad.optim.adam import Adam, AdamW
+from minigrad.optim.adamax import Adamax
+from minigrad.optim.asgd import ASGD
 from minigrad.optim.lion import Lion
+from minigrad.optim.nadam import NAdam
 from minigrad.optim.naming import Parameters
 from minigrad.optim.optimizer import Optimizer
+from minigrad.optim.radam import RAdam
 from minigrad.optim.rmsprop import RMSprop
+from minigrad.optim.rprop import Rprop
 from minigrad.optim.sgd import SGD
 from minigrad.optim.sparse_adam import SparseAdam
 
 NAMES: dict[str, type[Optimizer]] = {
     kind.__name__.lower(): kind
-    for kind in (SGD, Adam, AdamW, Adagrad, RMSprop, Lion, Adafactor, SparseAdam)
-}
+    for kind in (
+        SGD, Adam, AdamW, Adagrad, RMSprop, Lion, Adafactor, SparseAdam,
+        NAdam, RAdam, Adamax, Adadelta, ASGD, Rprop,
+    )
+}  # fmt: skip
 
 
 def get(
@@ -28,8 +37,9 @@ def get(
 
     Args:
         which: a name ('sgd', 'adam', 'adamw', 'adagrad', 'rmsprop', 'lion', 'adafactor',
-            'sparseadam'; capitals and underscores do not matter), a class or a function that makes
-            one, or an optimizer, which is given back as it is.
+            'sparseadam', 'nadam', 'radam', 'adamax', 'adadelta', 'asgd', 'rprop'; capitals and
+            underscores do not matter), a class or a function that makes one, or an optimizer,
+            which is given back as it is.
 
     Raises:
         ValueError: the name is not known, or options were given for a finished optimizer.

@@ -1,5 +1,7 @@
 """What optimizers share: named parameters in groups, and state under the same names."""
 
+import functools
+import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
@@ -10,6 +12,7 @@ from minigrad import kernels
 from minigrad.autodiff import Tensor
 from minigrad.backend import array_module, modes, sample, to_numpy
 from minigrad.errors import CaptureError, StateError
+from minigrad.optim.copying import Follower
 from minigrad.optim.flat import Flat, Shape, rows_in, runs
 from minigrad.optim.naming import Parameters, groups_of, named
 from minigrad.writes import wrote
@@ -39,7 +42,7 @@ class Setting:
             group[self.name] = value
 
 
-class Optimizer:
+class Optimizer(Follower):
     """Changes parameters by their gradients.
 
     A parameter whose gradient is absent (None) is left alone: its value, its state and its step
@@ -50,7 +53,8 @@ class Optimizer:
     are part of the state: who resumes goes on where it was.
 
     An optimizer that is made over parameters of an earlier one takes them over; the earlier one
-    says so at its next step.
+    says so at its next step. `copy.deepcopy((model, optimizer))` gives a copy of both that trains
+    the copied model.
 
     Args:
         parameters: a Module, a mapping of name to parameter, the list from `parameters()`, or pairs
@@ -72,6 +76,7 @@ class Optimizer:
     slots: tuple[str, ...] = ()  # names of the moments, in the order in which formulas take them
     kernel = ""  # in minigrad.kernels.updates
     formula: Callable[..., None]
+    called = "optimizer"
 
     lr = Setting()
 
@@ -132,18 +137,31 @@ class Optimizer:
 
     def check(self, options: Mapping[str, Any]) -> None:
         """Raise ValueError if an option is out of its range."""
-        plain = {k: v for k, v in options.items() if not (v is None or callable(v))}
-        rates = {k: v for k, v in plain.items() if not isinstance(v, bool | tuple | list)}
+        flags, may_be_none = _with_default(type(self), bool), _with_default(type(self), type(None))
+        plain = {
+            k: v
+            for k, v in options.items()
+            if not callable(v) and not (v is None and k in may_be_none)
+        }
+        for name in flags & plain.keys():
+            if not isinstance(plain[name], bool | np.bool_):
+                raise ValueError(
+                    f"{type(self).__name__}: {name} must be True or False, got {plain[name]!r}"
+                )
+        rates = {
+            k: v for k, v in plain.items() if k not in flags and not isinstance(v, tuple | list)
+        }
         betas = plain.get("betas", (0.0, 0.0))
         fine = all(_number(r) and 0 <= r < math.inf for r in rates.values())
         fine = fine and len(betas) == 2 and all(_number(b) and 0 <= b < 1 for b in betas)
         if not fine:
             *most, last = rates
+            names = f"{', '.join(most)} and {last}" if most else last
             and_betas = ", and betas in [0, 1)" if "betas" in plain else ""
             got = ", ".join(f"{k}={v!r}" for k, v in plain.items())
             raise ValueError(
-                f"{type(self).__name__}: {', '.join(most)} and {last} must be finite and not "
-                f"negative{and_betas}; got {got}"
+                f"{type(self).__name__}: {names} must be finite and not negative{and_betas}; got "
+                f"{got}"
             )
 
     def rows_of(self, flat: Flat, name: str, g: Any) -> Any:
@@ -482,5 +500,15 @@ def flush(xp: Any, *moments: Any) -> None:
         moment *= xp.abs(moment) >= float(np.finfo(moment.dtype).tiny)
 
 
+@functools.cache
+def _with_default(kind: type[Optimizer], default: type) -> frozenset[str]:
+    """The options whose default is of that type, as of those that are True or False."""
+    parameters = inspect.signature(kind.__init__).parameters
+    return frozenset(name for name, p in parameters.items() if type(p.default) is default)
+
+
 def _number(x: Any) -> bool:
+    """Whether it is one; True is none."""
+    if isinstance(x, bool | np.bool_):
+        return False
     return isinstance(x, int | float | np.number) or (hasattr(x, "ndim") and x.ndim == 0)

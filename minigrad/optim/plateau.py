@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from minigrad.arguments import count, number
 from minigrad.errors import StateError
 from minigrad.optim.optimizer import Optimizer, load_entries
 
@@ -40,8 +41,14 @@ class ReduceLROnPlateau:
         min_lr: float | Sequence[float] = 0.0,
         eps: float = 1e-8,
     ):
-        if not 0 <= factor < 1:
+        who = "ReduceLROnPlateau"
+        if isinstance(factor, bool) or not 0 <= factor < 1:
             raise ValueError(f"ReduceLROnPlateau: factor must be in [0, 1), got {factor}")
+        patience, cooldown = (
+            count(who, "patience", patience, 0),
+            count(who, "cooldown", cooldown, 0),
+        )
+        threshold, eps = number(who, "threshold", threshold), number(who, "eps", eps)
         if mode not in ("min", "max") or threshold_mode not in ("rel", "abs"):
             raise ValueError(
                 f"ReduceLROnPlateau: mode must be 'min' or 'max' and threshold_mode 'rel' or "
@@ -53,6 +60,7 @@ class ReduceLROnPlateau:
             raise ValueError(
                 f"ReduceLROnPlateau: {len(self.min_lrs)} min_lr for {groups} groups; give one each"
             )
+        self.min_lrs = [number(who, "min_lr", each) for each in self.min_lrs]
         self.optimizer, self.factor, self.patience, self.eps = optimizer, factor, patience, eps
         self.mode, self.threshold, self.threshold_mode = mode, threshold, threshold_mode
         self.cooldown = cooldown

@@ -141,7 +141,7 @@ class InverseSquareRoot(Schedule):
     warmup: int = 0
 
     def __post_init__(self) -> None:
-        if self.warmup < 0:
+        if isinstance(self.warmup, bool) or not 0 <= self.warmup < math.inf:
             raise ValueError(f"InverseSquareRoot: warmup must not be negative, got {self.warmup}")
 
     def at(self, step: int) -> float:
@@ -208,7 +208,7 @@ class Warmup(Schedule):
     start: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.steps < 0:
+        if isinstance(self.steps, bool) or not 0 <= self.steps < math.inf:
             raise ValueError(f"Warmup: steps must not be negative, got {self.steps}")
 
     def at(self, step: int) -> float:
@@ -274,5 +274,5 @@ def _cosine(start: float, end: float, done: float) -> float:
 
 def _positive(schedule: Any, **numbers: float) -> None:
     for name, number in numbers.items():
-        if not number > 0:
+        if isinstance(number, bool) or not 0 < number < math.inf:
             raise ValueError(f"{type(schedule).__name__}: {name} must be positive, got {number}")
