@@ -12,7 +12,6 @@ from minigrad.ops.elementwise import (
     _array,
     _floating,
     absolute,
-    clip,
     divide,
     erf,
     exp,
@@ -23,6 +22,7 @@ from minigrad.ops.elementwise import (
     minimum,
     multiply,
     sigmoid,
+    sign,
     subtract,
     tanh,
     where,
@@ -40,11 +40,20 @@ __all__ = [
 
 @primitive
 def relu(xp, x):
-    """`max(x, 0)`; the derivative at 0 is 0. NaN stays NaN."""
+    """`max(x, 0)`; the derivative at 0 is 0. NaN stays NaN, and so is its derivative."""
     return xp.maximum(_array(xp, x), 0)
 
 
-relu.vjps(lambda g, y, _x: g * (y > 0))
+relu.vjps(lambda g, y, _x: _relu_grad(g, y))
+
+
+@primitive(kernel=True)
+def _relu_grad(xp, g, y):
+    """The gradient of the input of a relu from that of its output `y`: NaN where `y` is."""
+    return xp.multiply(g, xp.sign(y))
+
+
+_relu_grad.vjps(lambda g, _dx, _g, y: _relu_grad(g, y), lambda g, _dx, _g, _y: None)
 
 
 @op
@@ -117,7 +126,7 @@ def softshrink(xp, x, *, lambd=0.5):
     """
     if lambd < 0:
         raise ValueError(f"softshrink: lambd must not be negative, got {lambd}")
-    return subtract(x, clip(x, -lambd, lambd))
+    return where(absolute(x) <= lambd, 0.0, subtract(x, multiply(sign(x), lambd)))
 
 
 @op
