@@ -313,10 +313,11 @@ def row_sum(x, start, n, shift):
         sums = sums + v
         squares = fma(v, v, squares)
     s, q = total(sums), total(squares)
-    for j in range(whole, n):
-        v = x[start + j] - shift
+    while whole < n:  # a third faster than a `for`, for which LLVM prepares more than it does
+        v = x[start + whole] - shift
         s += v
         q += v * v
+        whole += 1
     return s, q
 
 
@@ -338,11 +339,11 @@ def mean_and_rstd(x, start, n, eps):
     the second is what the deviations from the first, which the second pass finds in the cache, have
     for a mean.
     """
-    number = x.dtype.type
-    mean = number(row_sum(x, start, n, number(0))[0] / n)
-    rest, squares = row_sum(x, start, n, mean)
-    rest /= n
-    variance = squares / n - rest * rest
+    number, one = x.dtype.type, 1.0 / max(n, 1)  # a factor: divisions would be waited for
+    mean = number(row_sum(x, start, n, number(0))[0] * one)
+    sums, squares = row_sum(x, start, n, mean)
+    rest = sums * one
+    variance = squares * one - rest * rest
     if not rest * rest <= variance < np.inf:  # digits lost, or no room for the squares
         variance = square_total(x, start, n, mean, rest) / n
     return mean, number(rest), number(1.0 / math.sqrt(variance + eps))
@@ -359,14 +360,16 @@ def layer_norm_loop(y, x, weight, bias, eps):
         for j in range(0, whole, 16):
             v = ((load(x, start + j, 16) - low) - lower) * scale
             store(y, start + j, fma(v, load(weight, j, 16), load(bias, j, 16)))
-        for j in range(whole, n):
+        j = whole
+        while j < n:
             y[start + j] = ((x[start + j] - mean) - rest) * rstd * weight[j] + bias[j]
+            j += 1
 
 
 @compiled
 def layer_norm_grad_loop(dx, dweight, dbias, g, x, weight, eps):
     # With n = (x - mean) * rstd and h = g * weight: dx = rstd * (h - mean(h) - n * mean(h * n)).
-    n, zero = x.shape[1], x.dtype.type(0)
+    n, zero, one = x.shape[1], x.dtype.type(0), 1.0 / max(x.shape[1], 1)
     whole = n // 16 * 16
     dx, g, x = dx.reshape(-1), g.reshape(-1), x.reshape(-1)
     for j in range(n):
@@ -385,22 +388,26 @@ def layer_norm_grad_loop(dx, dweight, dbias, g, x, weight, eps):
             store(dweight, j, fma(e, v, load(dweight, j, 16)))
             store(dbias, j, e + load(dbias, j, 16))
         h_sum, hn_sum = total(h_sums), total(hn_sums)
-        for j in range(whole, n):
+        j = whole
+        while j < n:
             v = ((x[start + j] - mean) - rest) * rstd
             h = g[start + j] * weight[j]
             h_sum += h
             hn_sum += h * v
             dweight[j] += g[start + j] * v
             dbias[j] += g[start + j]
-        h_mean, hn_mean = x.dtype.type(h_sum / n), x.dtype.type(hn_sum / n)
+            j += 1
+        h_mean, hn_mean = x.dtype.type(h_sum * one), x.dtype.type(hn_sum * one)
         h_low, hn_low = fill(h_mean, 16), fill(hn_mean, 16)
         for j in range(0, whole, 16):
             v = ((load(x, start + j, 16) - low) - lower) * scale
             h = load(g, start + j, 16) * load(weight, j, 16)
             store(dx, start + j, scale * (h - h_low - v * hn_low))
-        for j in range(whole, n):
+        j = whole
+        while j < n:
             v = ((x[start + j] - mean) - rest) * rstd
             dx[start + j] = rstd * (g[start + j] * weight[j] - h_mean - v * hn_mean)
+            j += 1
 
 
 def layer_norm(
