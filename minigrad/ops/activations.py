@@ -13,7 +13,7 @@ from minigrad.ops.elementwise import (
     _floating,
     absolute,
     divide,
-    erf,
+    erfc,
     exp,
     expm1,
     less_equal,
@@ -153,11 +153,11 @@ def gelu(xp, x, *, approximate="none"):
     x = _floating(xp, x)
     if x.dtype.itemsize == 2:  # NumPy would lift bfloat16 beside a number
         return gelu(x.astype("float32"), approximate=approximate).astype(x.dtype)
+    # As 1 + erf and 1 + tanh, both would lose their digits towards minus infinity.
     if approximate == "none":
-        return 0.5 * x * (1 + erf(x * (1 / math.sqrt(2))))
+        return 0.5 * x * erfc(x * -(1 / math.sqrt(2)))
     if approximate == "tanh":
-        inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)
-        return 0.5 * x * (1 + xp.tanh(inner))
+        return x * sigmoid(math.sqrt(8 / math.pi) * (x + 0.044715 * x * x * x))
     raise ValueError(f"approximate must be 'none' or 'tanh', got {approximate!r}")
 
 
@@ -241,6 +241,12 @@ def selu(xp, x):
 def softsign(xp, x):
     """`x / (1 + |x|)`."""
     return divide(x, 1 + absolute(x))
+
+
+@softsign.vjp
+def _(g, _y, x):
+    d = 1 + absolute(x)
+    return g / d / d
 
 
 @op

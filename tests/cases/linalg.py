@@ -174,6 +174,7 @@ TRIANGLES = {"UPLO": st.sampled_from(["L", "U", "l"])}
 MODES = {"mode": st.sampled_from(["reduced", "r"])}
 SOME_SIZES = (2, 1, 3)
 
+
 @st.composite
 def of_vectors(draw):
     """An array, the axes of vectors, any number of them, and an order."""
