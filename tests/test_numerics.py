@@ -19,7 +19,9 @@ from scipy import special
 
 import minigrad as mg
 import minigrad.nn.functional as F
+from minigrad.kernels import cpu, updates
 from minigrad.ops.norms import _batch_norm_train
+from minigrad.optim.adam import adam_step
 
 LONG = np.longdouble
 ROWS, N = 5, 37  # two vectors of 16 and some more
@@ -243,6 +245,9 @@ CASES = {
     # tails
     "sigmoid": Case(lambda x, _: mg.sigmoid(x), sigmoid, FAR_BOTH_WAYS, ONE, least=1),
     "tanh": Case(lambda x, _: mg.tanh(x), np.tanh, (0, -8, 8), (1e-30, 1e-10, 1e-3, 1), least=1),
+    "exp, to the last": Case(
+        lambda x, _: mg.exp(x) * 1e-3, lambda x: np.exp(x) / 1000, (0, 1771), (0.05,), ulps=256
+    ),
     "expm1": Case(lambda x, _: mg.expm1(x), np.expm1, (0, -8, -1e2, 8), (1e-30, 1), least=1),
     "elu": Case(
         lambda x, _: mg.elu(x),
@@ -383,3 +388,94 @@ def test_far_from_zero_and_at_any_scale(name, dtype, offset, scale):
         close(found.numpy(), y, dtype, case.ulps, f"{mode}: the value")
         at = np.array([dx.numpy()[place] for place in places])
         close(at, slopes, dtype, case.ulps, f"{mode}: the gradient", case.least)
+
+
+# ---------------------------------------------------------------------------- optimizers
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("scale", [1e-30, 1e-18, 1e-8, 1, 1e8, 1e18])
+@pytest.mark.parametrize("step", [1, 2, 1000, 1_000_000])
+@pytest.mark.parametrize("kind", ["formula", "kernel", "kernel of the variants"])
+def test_what_adam_moves_a_weight_by(kind, step, scale, dtype):
+    """From 0, so that the step itself is seen; moments are those of gradients of this scale."""
+    rng = np.random.default_rng(7)
+    g = (rng.standard_normal(N) * scale).astype(dtype)
+    m = (rng.standard_normal(N) * scale / 10).astype(dtype) * (step > 1)
+    v = (rng.uniform(0.1, 1, N) * scale**2).astype(dtype) * (step > 1)
+    lr, beta1, beta2, eps = 1e-3, 0.9, 0.999, 1e-8
+    square = g.astype(LONG) ** 2
+    m_ = LONG(beta1) * m + (1 - LONG(beta1)) * g
+    v_ = LONG(beta2) * v + (1 - LONG(beta2)) * square
+    root = np.sqrt(v_) / np.sqrt(1 - LONG(beta2) ** step)
+    wanted = -LONG(lr) / (1 - LONG(beta1) ** step) * m_ / (root + LONG(eps))
+    w, one = np.zeros(N, dtype), np.array([step])
+    options = {"lr": lr, "beta1": beta1, "beta2": beta2, "eps": eps}
+    if kind == "formula":
+        adam_step(np, w, g, m, v, step, **options, weight_decay=0.0)
+    elif kind == "kernel":
+        ends = np.array([N])
+        found = cpu.adam_step(
+            w, g, m, v, one * 0, ends, one, **options, weight_decay=0.0, decoupled=False
+        )
+        assert found is None
+    else:
+        numbers = [*options.values(), 0.0, 0.0, 0.0, 0.0]
+        ends = np.array([N])
+        updates.adam_variant_step(w, g, [m, v, None], one * 0, ends, one, numbers)
+    close(w, wanted, dtype, 64, kind)
+
+
+# ----------------------------------------------------------------------------------- NaN
+
+# What is flat on one side: there the gradient is 0, and at NaN it must not be.
+BENT = {
+    "relu": mg.relu, "relu6": mg.relu6, "leaky_relu": mg.leaky_relu, "hardtanh": mg.hardtanh,
+    "hardsigmoid": mg.hardsigmoid, "hardswish": mg.hardswish, "softshrink": mg.softshrink,
+    "hardshrink": mg.hardshrink, "elu": mg.elu, "selu": mg.selu, "celu": mg.celu,
+    "softplus": mg.softplus, "absolute": mg.absolute, "sqrt": mg.sqrt,
+    "threshold": lambda x: mg.threshold(x, 0.5, 0.0), "prelu": lambda x: mg.prelu(x, 0.25),
+    "clip": lambda x: mg.clip(x, -1, 1), "maximum": lambda x: mg.maximum(x, 0.0),
+    "minimum": lambda x: mg.minimum(x, 0.0), "max": lambda x: mg.max(x, axis=-1),
+    "min": lambda x: mg.min(x, axis=-1), "median": lambda x: mg.median(x, axis=-1),
+    "sort": mg.sort, "max_pool1d": lambda x: mg.max_pool1d(x[None], 2),
+    "linear and relu": lambda x: mg.relu(mg.linear(x, np.eye(20, dtype=x.dtype), None) * 1.0),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", BENT)
+def test_a_nan_is_seen_in_the_gradient(name, dtype):
+    x = np.random.default_rng(9).standard_normal((3, 20)).astype(dtype)
+    x[0, 3] = x[2, 17] = math.nan
+
+    def step(x):
+        y, back = mg.vjp(BENT[name], x)
+        return y, back(mg.ones_like(y))[0]
+
+    program, given = mg.jit(step), mg.tensor(x)
+    for run in (step, program, program):
+        y, dx = run(given)
+        assert np.isnan(y.numpy()).any()
+        assert dx.numpy()[0, 3] != 0
+        assert dx.numpy()[2, 17] != 0
+        if name == "relu":
+            np.testing.assert_array_equal(dx.numpy(), np.where(np.isnan(x), x, x > 0))
+
+
+@pytest.mark.parametrize("shape", [(3, 20), (2, 3, 4, 5)])
+def test_a_nan_that_comes_back_passes_relu(shape):
+    """As it does where a loss is NaN; a gradient of NaN at 0 is none of relu's."""
+    x = np.random.default_rng(9).standard_normal(shape).astype("float32")
+    x[0, 0] = math.nan
+
+    def step(x):
+        y, back = mg.vjp(lambda x: mg.mean(mg.relu(mg.swapaxes(x, 0, -1)) ** 2), x)
+        return back(mg.ones_like(y))[0]
+
+    program, given = mg.jit(step), mg.tensor(x)
+    for run in (step, program, program):
+        found = run(given).numpy()
+        assert np.isnan(found[0, 0]).all()
+        assert (found[x <= 0] == 0).all()
