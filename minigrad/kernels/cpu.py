@@ -322,31 +322,34 @@ def row_sum(x, start, n, shift):
 
 
 @compiled
-def square_total(x, start, n, mean, rest):
-    """The sum of the squares of n deviations from a mean in two parts, in float64."""
-    squares = 0.0
-    for j in range(start, start + n):
-        v = np.float64(x[j] - mean) - rest
-        squares += v * v
-    return squares
-
-
-@compiled
 def mean_and_rstd(x, start, n, eps):
-    """Mean, in two parts, and 1 / sqrt(biased variance + eps) of a row.
+    """Mean, in two parts, and 1 / sqrt(biased variance + eps) of a row; whether that is settled.
 
     Far from zero the first part is off by its rounding, which may be as large as all deviations;
     the second is what the deviations from the first, which the second pass finds in the cache, have
-    for a mean.
+    for a mean. Not settled are the few rows for which there is `wide_rstd`.
     """
     number, one = x.dtype.type, 1.0 / max(n, 1)  # a factor: divisions would be waited for
     mean = number(row_sum(x, start, n, number(0))[0] * one)
     sums, squares = row_sum(x, start, n, mean)
     rest = sums * one
     variance = squares * one - rest * rest
-    if not rest * rest <= variance < np.inf:  # digits lost, or no room for the squares
-        variance = square_total(x, start, n, mean, rest) / n
-    return mean, number(rest), number(1.0 / math.sqrt(variance + eps))
+    settled = rest * rest <= variance < np.inf
+    return mean, number(rest), number(1.0 / math.sqrt(variance + eps)), settled
+
+
+@compiled
+def wide_rstd(x, start, n, mean, rest, eps):
+    """1 / sqrt(variance + eps) where squares lose digits or have no room: in float64."""
+    squares = 0.0
+    for j in range(start, start + n):
+        v = np.float64(x[j] - mean) - rest
+        squares += v * v
+    return x.dtype.type(1.0 / math.sqrt(squares / n + eps))
+
+
+# Rows that are not settled are left to a loop of their own: a loop within would take registers from
+# all others, and a fifth of the time.
 
 
 @compiled
@@ -354,8 +357,10 @@ def layer_norm_loop(y, x, weight, bias, eps):
     n = x.shape[1]
     whole = n // 16 * 16
     y, x = y.reshape(-1), x.reshape(-1)
+    all_settled = True
     for start in range(0, x.size, max(n, 1)):
-        mean, rest, rstd = mean_and_rstd(x, start, n, eps)
+        mean, rest, rstd, settled = mean_and_rstd(x, start, n, eps)
+        all_settled = all_settled and settled
         low, lower, scale = fill(mean, 16), fill(rest, 16), fill(rstd, 16)
         for j in range(0, whole, 16):
             v = ((load(x, start + j, 16) - low) - lower) * scale
@@ -364,6 +369,21 @@ def layer_norm_loop(y, x, weight, bias, eps):
         while j < n:
             y[start + j] = ((x[start + j] - mean) - rest) * rstd * weight[j] + bias[j]
             j += 1
+    if not all_settled:
+        layer_norm_unsettled(y, x, weight, bias, eps)
+
+
+@compiled
+def layer_norm_unsettled(y, x, weight, bias, eps):
+    """The rows of `layer_norm_loop`, all in one, whose variance is not settled."""
+    n = weight.size
+    for start in range(0, x.size, max(n, 1)):
+        mean, rest, _, settled = mean_and_rstd(x, start, n, eps)
+        if settled:
+            continue
+        rstd = wide_rstd(x, start, n, mean, rest, eps)
+        for j in range(n):
+            y[start + j] = ((x[start + j] - mean) - rest) * rstd * weight[j] + bias[j]
 
 
 @compiled
@@ -375,8 +395,12 @@ def layer_norm_grad_loop(dx, dweight, dbias, g, x, weight, eps):
     for j in range(n):
         dweight[j] = zero
         dbias[j] = zero
+    all_settled = True
     for start in range(0, x.size, max(n, 1)):
-        mean, rest, rstd = mean_and_rstd(x, start, n, eps)
+        mean, rest, rstd, settled = mean_and_rstd(x, start, n, eps)
+        if not settled:
+            all_settled = False
+            continue
         low, lower, scale = fill(mean, 16), fill(rest, 16), fill(rstd, 16)
         h_sums, hn_sums = fill(zero, 16), fill(zero, 16)
         for j in range(0, whole, 16):
@@ -408,6 +432,31 @@ def layer_norm_grad_loop(dx, dweight, dbias, g, x, weight, eps):
             v = ((x[start + j] - mean) - rest) * rstd
             dx[start + j] = rstd * (g[start + j] * weight[j] - h_mean - v * hn_mean)
             j += 1
+    if not all_settled:
+        layer_norm_grad_unsettled(dx, dweight, dbias, g, x, weight, eps)
+
+
+@compiled
+def layer_norm_grad_unsettled(dx, dweight, dbias, g, x, weight, eps):
+    """The rows of `layer_norm_grad_loop`, all in one, whose variance is not settled."""
+    n, zero = weight.size, x.dtype.type(0)
+    for start in range(0, x.size, max(n, 1)):
+        mean, rest, _, settled = mean_and_rstd(x, start, n, eps)
+        if settled:
+            continue
+        rstd = wide_rstd(x, start, n, mean, rest, eps)
+        h_mean, hn_mean = zero, zero
+        for j in range(n):
+            v = ((x[start + j] - mean) - rest) * rstd
+            h = g[start + j] * weight[j]
+            h_mean += h
+            hn_mean += h * v
+            dweight[j] += g[start + j] * v
+            dbias[j] += g[start + j]
+        h_mean, hn_mean = x.dtype.type(h_mean / n), x.dtype.type(hn_mean / n)
+        for j in range(n):
+            v = ((x[start + j] - mean) - rest) * rstd
+            dx[start + j] = rstd * (g[start + j] * weight[j] - h_mean - v * hn_mean)
 
 
 def layer_norm(

@@ -42,7 +42,7 @@ from numba.extending import intrinsic
 
 from minigrad.errors import OutOfRangeError
 from minigrad.kernels.compiling import compiled
-from minigrad.kernels.cpu import square_total
+from minigrad.kernels.cpu import wide_rstd
 from minigrad.kernels.vectors import (
     exp,
     fill,
@@ -253,9 +253,9 @@ def normalise(y, y0, x, x0, step, rows, w, place, n):
             squares += (x[i + j] - mean) * (x[i + j] - mean)
         rest = np.float32(rest / np.float32(n))
         variance = np.float64(squares) / n - np.float64(rest) * rest
-        if not rest * rest <= variance < np.inf:
-            variance = square_total(x, i, n, mean, rest) / n
         rstd = np.float32(1 / math.sqrt(variance + eps))
+        if not rest * rest <= variance < np.inf:
+            rstd = wide_rstd(x, i, n, mean, rest, eps)
         factor, lower = fill(rstd, 16), fill(rest, 16)
         for j in range(0, whole, 16):
             v = ((load(x, i + j, 16) - low) - lower) * factor

@@ -143,7 +143,8 @@ def _centred(xp, x, *, axis=None):
     """
     axis, n = axes_of(axis, x.ndim), _count(x, axis) or math.nan
     y = x - x.sum(axis=axis, keepdims=True) / n
-    return y - y.sum(axis=axis, keepdims=True) / n
+    y -= y.sum(axis=axis, keepdims=True) / n
+    return y
 
 
 _centred.vjps(lambda g, _y, _x, *, axis=None: _centred(g, axis=axis))
