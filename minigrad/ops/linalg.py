@@ -35,7 +35,7 @@ from minigrad.ops.products import (
     vecmat,
 )
 from minigrad.ops.reductions import any, max, norm, prod, sum
-from minigrad.ops.shaping import broadcast_to, concatenate, expand_dims, ravel, reshape, tril, triu
+from minigrad.ops.shaping import broadcast_to, concatenate, expand_dims, reshape, tril, triu
 
 __all__ = [
     "LinAlgError", "cholesky", "cond", "cross", "det", "diagonal", "eigh", "eigvalsh", "inv",
@@ -697,12 +697,24 @@ def matrix_norm(x, keepdims: bool = False, ord="fro"):
     return norm(x, ord, axis=(-2, -1), keepdims=keepdims)
 
 
-def vector_norm(x, axis: int | None = None, keepdims: bool = False, ord=2):
-    """The norm of the vectors along `axis`, or of all elements, of the order `ord`: see `norm`."""
-    if axis is not None:
-        return norm(x, ord, axis=axis, keepdims=keepdims)
-    y = norm(ravel(x), ord)
-    return reshape(y, shape=(1,) * x.ndim) if keepdims else y
+def vector_norm(
+    x, axis: int | tuple[int, ...] | None = None, keepdims: bool = False, ord: float = 2
+):
+    """The norm of vectors, of the order `ord`: see `norm`.
+
+    Args:
+        axis: of the vectors; a tuple for all elements over these axes together, None for all.
+    """
+    (x,) = _arrays(x)
+    axes = reductions.axes_of(axis, x.ndim)
+    if len(axes) == 1:
+        return norm(x, ord, axis=axes[0], keepdims=keepdims)
+    lines = shaping.moveaxis(x, axes, range(-len(axes), 0)) if axes else x
+    rest = lines.shape[: x.ndim - len(axes)]
+    lines = reshape(lines, shape=(*rest, math.prod(lines.shape[len(rest) :])))
+    y = norm(lines, ord, axis=-1)
+    kept = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
+    return reshape(y, shape=kept) if keepdims else y
 
 
 def trace(x, offset: int = 0):

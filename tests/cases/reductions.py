@@ -12,7 +12,7 @@ from strategies import Call, axes, floats, generator, half_the_time, laid_out, s
 
 import minigrad as mg
 from cases.case import Case
-from minigrad.ops.reductions import _recurrence
+from minigrad.ops.reductions import _centred, _length, _recurrence
 
 NAN = float("nan")
 
@@ -111,12 +111,20 @@ def by_older_name(draw):
     return Call(call.inputs, call.params | {"ddof": correction})
 
 
+@st.composite
+def over_axes(draw):
+    """An array that is not near 0, and axes."""
+    (x,) = draw(floats(draw(shapes(1, 3, draws.SOME))))
+    return Call((x,), {"axis": draw(axes(x.ndim))})
+
+
 CASES = [
     # sums
     Case(mg.sum, naive.sum, draws.reduced(repeats=True)),
     Case(mg.mean, naive.mean, draws.reduced(draws.SOME, repeats=True)),
     Case(mg.var, naive.var, draws.varied()),
     Case(mg.var, loops.var, by_older_name()),
+    Case(_centred, loops.centred, over_axes()),
     Case(mg.std, naive.std, draws.varied(draws.SEVERAL, never_empty=True)),
     Case(mg.nansum, loops.nansum, draws.reduced(repeats=True)),
     Case(mg.nansum, loops.nansum, with_some(NAN, draws.reduced()), order=0),
@@ -146,6 +154,7 @@ CASES = [
     # norms
     Case(mg.norm, loops.norm, normed()),
     Case(mg.norm, loops.norm, spectral()),
+    Case(_length, loops.length, draws.reduced(draws.SOME)),
 ]  # fmt: skip
 
 # What the table names under another name.
