@@ -92,7 +92,7 @@ def train(run, corpus_path):
 
 EPOCH = re.compile(
     r"epoch (\d+)/(\d+)  loss \d+\.\d{4} per token \d+\.\d{4} per sentence  "
-    r"[\d,]+ tokens/s  \d+:\d\d left"
+    r"[\d,]+ tokens/s(?:  \d+:\d\d left)?"
 )
 
 
@@ -257,23 +257,27 @@ def test_a_directory_with_something_in_it_is_refused_before_training(train, monk
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("--epochs", "0", "--epochs: expected an integer of at least 1, got 0."),
-        ("--epochs", "-3", "at least 1, got -3."),
-        ("--epochs", "1.5", "at least 1, got 1.5."),
-        ("--epochs", "many", "at least 1, got many."),
-        ("--batch-size", "0", "--batch-size: expected an integer of at least 1, got 0."),
-        ("--learning-rate", "0", "learning_rate must be positive; it is 0.0"),
-        ("--learning-rate", "-0.1", "learning_rate must be positive; it is -0.1"),
-        ("--learning-rate", "nan", "learning_rate must be positive; it is nan"),
-        ("--learning-rate", "inf", "learning_rate must be positive; it is inf"),
-        ("--learning-rate", "fast", "--learning-rate: expected a number, got fast."),
+        ("--epochs", "0", "--epochs: expected an integer from 1 to 1000000000, got 0."),
+        ("--epochs", "-3", "from 1 to 1000000000, got -3."),
+        ("--epochs", "1.5", "got 1.5."),
+        ("--epochs", "many", "got many."),
+        ("--batch-size", "0", "--batch-size: expected an integer from 1 to 1000000, got 0."),
+        ("--learning-rate", "0", "--learning-rate: expected a positive number, got 0."),
+        ("--learning-rate", "-0.1", "expected a positive number, got -0.1."),
+        ("--learning-rate", "nan", "expected a positive number, got nan."),
+        ("--learning-rate", "inf", "expected a positive number, got inf."),
+        ("--learning-rate", "fast", "--learning-rate: expected a positive number, got fast."),
         ("--seed", "-1", "--seed: expected an integer from 0 to 18446744073709551615, got -1."),
         ("--seed", str(2**64), "got 18446744073709551616."),
-        ("--d-model", "0", "--d-model: expected an integer of at least 1"),
+        ("--d-model", "0", "--d-model: expected an integer from 1 to 16384"),
         ("--heads", "3", "d_model (16) must be a multiple of the number of heads (3)"),
-        ("--d-ff", "0", "--d-ff: expected an integer of at least 1"),
-        ("--layers", "0", "--layers: expected an integer of at least 1"),
-        ("--max-length", "1", "--max-length: expected an integer of at least 2"),
+        ("--d-ff", "0", "--d-ff: expected an integer from 1 to 65536"),
+        ("--layers", "0", "--layers: expected an integer from 1 to 1000"),
+        (
+            "--max-length",
+            "1",
+            "--max-length: expected an integer from 2 to 10000, got 1. auto will do as well.",
+        ),
         ("--preset", "big", "--preset: expected one of tiny, got big."),
         ("--backend", "tpu", "--backend: expected one of auto, cupy, numpy, got tpu."),
         ("--epoch-count", "3", "There is no option --epoch-count."),
@@ -299,7 +303,7 @@ def test_problems_with_a_corpus_are_all_shown(run, tmp_path):
 
     found = run("train", "--max-length", 3)
     assert found.code == 1
-    assert "the limit is 3 (--max-length)" in found.err
+    assert "--max-length 10 (or auto) would do" in found.err
     assert not os.listdir()
 
 
@@ -457,10 +461,8 @@ def test_standard_input_is_read_line_by_line(predict, monkeypatch, chunk):
     assert found.code == 1
     assert found.lines == TAGS
     errors = found.err.splitlines()
-    assert [error.partition(":")[0] for error in errors] == ["line 3", "line 4", "line 5"]
-    assert [word in e for word, e in zip(["empty", "犬", "UTF-8"], errors, strict=True)] == [
-        True
-    ] * 3
+    assert [error.partition(":")[0] for error in errors] == ["line 4", "line 5"]
+    assert [word in e for word, e in zip(["犬", "UTF-8"], errors, strict=True)] == [True] * 2
 
 
 def test_more_lines_than_a_chunk_stay_in_order(predict, monkeypatch):
@@ -591,8 +593,11 @@ def test_languages(run, learned):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["train", "--epochs", "0"], "エラー: --epochs: 0 ではなく、1以上の整数にしてください。"),
-        (["train", "--learning-rate", "x"], "エラー: --learning-rate: x ではなく、数に"),
+        (
+            ["train", "--epochs", "0"],
+            "エラー: --epochs: 0 ではなく、1以上1000000000以下の整数にしてください。",
+        ),
+        (["train", "--learning-rate", "x"], "エラー: --learning-rate: x ではなく、正の数に"),
         (["train", "--preset", "x"], "エラー: --preset: x ではなく、tiny のどれかに"),
         (["train", "--seed", "-1"], "エラー: --seed: -1 ではなく、0以上18446744073709551615以下の"),
         (["predict", "はい"], "エラー: --load を指定してください。"),
@@ -655,7 +660,7 @@ def test_warmup_compiles_and_says_so(run):
     assert (found.code, found.err) == (0, "")
     lines = found.out.splitlines()
     assert all(re.fullmatch(r" *[\d.]+ s  .+", line) for line in lines[:-1])
-    assert lines[-3].endswith("search, float32 weights")
+    assert any(line.endswith("search.float32") for line in lines)
     assert lines[-1].startswith("The kernels were ready after")
     assert "秒  attention" in run("--lang", "ja", "warmup").out
 
