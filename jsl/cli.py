@@ -616,7 +616,10 @@ def outcome() -> int:
     try:
         return cli.main(prog_name="jsl", standalone_mode=False) or 0
     except SystemExit as error:
-        return error.code
+        cause = error.__context__
+        if cause is not None and is_closed(cause):  # of which click makes an exit with 1
+            raise cause from None
+        return error.code or 0
     except click.UsageError as error:
         options.show(error)
         return 2

@@ -720,6 +720,124 @@ def test_predict_imports_nothing_of_training(learned):
     assert not loaded & {"numba", "scipy", "cupy", "rich", "jsl.train"}
 
 
+def piped(arguments, lines, **options):
+    """`jsl` with a reader who closes after so many lines: the exit code, and standard error."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "jsl", "--lang", "en", *map(str, arguments)],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        encoding="utf-8", **options,
+    ) as running:  # fmt: skip
+        for _ in range(lines):
+            running.stdout.readline()
+        running.stdout.close()
+        return running.wait(), running.stderr.read()
+
+
+def test_a_closed_output_has_an_exit_code_of_its_own(learned):
+    predict = ["predict", "--load", learned, *["はい"] * 50]
+    assert piped(predict, 1) == piped(["--help"], 0) == (141, "")
+
+
+def test_a_training_whose_output_is_closed_is_saved(corpus_path, tmp_path):
+    command = ["train", "--corpus", corpus_path, *QUICK, "--epochs", 1_000_000, "--save", "a"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "jsl", "--lang", "en", *map(str, command)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", cwd=tmp_path,
+    ) as running:  # fmt: skip
+        while not running.stdout.readline().startswith("epoch 1/"):
+            assert running.poll() is None
+        running.stdout.close()
+        assert running.wait() == 141
+        assert running.stderr.read() == ""
+    assert 1 <= checkpoint.load(tmp_path / "a").training.epochs < 1_000_000
+
+
+@posix
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")
+def test_a_full_disk_is_said_once(learned):
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "jsl", "predict", "--load", str(learned), "はい"]
+        found = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, encoding="utf-8")
+    assert (found.returncode, found.stderr.count("\n")) == (1, 1)
+
+
+def test_a_waiting_line_is_answered_at_once(learned):
+    command = [sys.executable, "-m", "jsl", "predict", "--load", str(learned), "--group", "甲"]
+    for options, answer in (([], "<はい>\n"), (["--json"], '{"text": "はい"')):
+        with subprocess.Popen(
+            [*command, *options, "-"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8",
+        ) as running:  # fmt: skip
+            for line in ("はい\n", "はい\n"):
+                running.stdin.write(line)
+                running.stdin.flush()
+                assert running.stdout.readline().startswith(answer)
+            running.stdin.close()
+            assert running.wait() == 0
+
+
+def test_an_empty_line_is_no_error(predict):
+    lines = "はい\n\n \u3000\u200b\nはい\n"
+    assert predict("--group", "甲", "-", stdin=lines) == Result(0, "<はい>\n\n\n<はい>\n", "")
+    assert predict("-", stdin="\n") == Result(0, "甲\t\n乙\t\n", "")
+    found = predict("--json", "--group", "甲", "-", stdin="\n")
+    nothing = [{"group": "甲", "tags": []}]
+    expected = {"text": "", "translations": nothing, "familiarity": 1.0, "error": None}
+    assert (found.code, json.loads(found.out)) == (0, expected)
+
+
+def test_the_length_of_a_corpus_of_ones_own_is_found(run, tmp_path):
+    corpus = tmp_path / "long.tsv"
+    rows = f"group,japanese,tags\n甲,{'あ' * 20},<あ>\n甲,は\u200bい,<はい>\n"
+    corpus.write_bytes(rows.encode("utf-16"))
+    options = ["--corpus", corpus, *QUICK, "--epochs", 1]
+    for length, name in (([], "a"), (["--max-length", "auto"], "b"), (["--max-length", 30], "c")):
+        found = run("train", *options, "--encoding", "utf-16", *length, "--save", name)
+        assert found.code == 0
+        assert "was read as CSV" in found.err
+        limit = checkpoint.load(Path(name)).model.max_seq_len
+        assert limit == (30 if name == "c" else 21)
+    assert run("predict", "--load", "a", "あ" * 20).code == 0
+    assert "looks like Unicode text" in run("train", *options).err
+    assert run("train", "--encoding", "utf-16").code == 2
+    assert run("train", *options, "--encoding", "x").code == 2
+
+
+@pytest.mark.parametrize("value", ["x" * 100_000, "9" * 5000, "nan", "-inf", "1e400", "\udcff", ""])
+def test_wrong_values_of_every_option_get_a_short_message(run, learned, value):
+    commands = {"train": jsl.cli.train, "predict": jsl.cli.predict}
+    for name, command in commands.items():
+        for option in command.params:
+            takes_any = option.name in ("texts", "debug", "corpus", "load", "save")
+            if takes_any or getattr(option, "is_flag", False):
+                continue
+            needed = ["はい", "--load", learned] if name == "predict" else []
+            found = run("--lang", "en", name, *needed, option.opts[0], value)
+            assert (found.code, found.out) == (2, ""), option.name
+            assert found.err.count("\n") <= 4
+            assert len(found.err) < 500
+    assert not os.listdir()
+
+
+def test_what_this_machine_has_no_memory_for_is_refused(run):
+    found = run("train", "--d-model", 16384, "--d-ff", 65536, "--layers", 1000)
+    assert (found.code, found.out) == (2, "")
+    assert re.search(r"takes at least [\d,.]+ GiB of memory, and this machine has", found.err)
+    assert not os.listdir()
+
+
+def test_words_too_many_are_named(run):
+    found = run("warmup", "x" * 1000)
+    assert found.code == 2
+    assert "There are arguments too many: xxx" in found.err
+    assert "余分な引数" in run("--lang", "ja", "train", "x").err
+
+
+def test_the_time_left_is_not_said_before_it_is_known(train):
+    left = ["left" in line for line in train("--epochs", 6).lines if line.startswith("epoch")]
+    assert left == [False, False, False, False, True, True]
+
+
 @posix
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", ">&- 2>&- <&-"])
 def test_closed_streams_are_no_error(learned, closed):
