@@ -614,12 +614,16 @@ def outcome() -> int:
     """The exit code of what the command line asks for; OSError if messages cannot be written."""
     debug = "--debug" in sys.argv[1:]
     try:
-        return cli.main(prog_name="jsl", standalone_mode=False) or 0
+        if "_JSL_COMPLETE" in os.environ:  # a shell asks for completions
+            cli.main(prog_name="jsl")
+        # Not by `cli.main`, which makes of a closed output an exit with 1.
+        with cli.make_context("jsl", sys.argv[1:]) as context:
+            cli.invoke(context)
+        return 0
     except SystemExit as error:
-        cause = error.__context__
-        if cause is not None and is_closed(cause):  # of which click makes an exit with 1
-            raise cause from None
         return error.code or 0
+    except click.exceptions.Exit as error:
+        return error.exit_code
     except click.UsageError as error:
         options.show(error)
         return 2
