@@ -19,7 +19,7 @@ import minigrad
 from jsl.config import ModelConfig, TrainingConfig
 from jsl.corpus import Corpus
 from jsl.errors import RunDirError
-from jsl.messages import say
+from jsl.messages import listed, say
 from jsl.vocabulary import Vocabulary
 from minigrad import backend, kernels, nn, runs
 from minigrad.errors import RunError, StateError
@@ -162,7 +162,7 @@ def load(directory: Path) -> Run:
         raise RunDirError(say("checkpoint.no_directory", path=directory))
     absent = [name for name in (*FILES, runs.MANIFEST) if not (directory / name).is_file()]
     if absent:
-        names = say("list.separator").join(absent)
+        names = listed(absent)
         raise RunDirError(say("checkpoint.absent", path=directory, names=names))
     with loading(directory):
         verified = runs.verify_manifest(directory)
@@ -179,7 +179,7 @@ def load(directory: Path) -> Run:
         (METRICS, metrics, METRICS_ENTRIES),
     ):
         if missing := _lacking(value, entries):
-            names = say("list.separator").join(missing)
+            names = listed(missing)
             raise RunDirError(say("checkpoint.sections", path=directory / name, names=names))
     vocabulary = Vocabulary.from_json(config["vocabulary"])
     sizes = dict(config["model"])

@@ -1,39 +1,50 @@
 """The command line: `jsl train`, `jsl predict` and `jsl warmup`.
 
-Exit codes: 0 it worked, 2 the command line itself is wrong, 1 everything else. There is no
-traceback without `--debug`. What a command needs is imported when it runs, so that help is quick.
+Exit codes: 0 it worked, 2 the command line itself is wrong, 141 nobody reads the output any more,
+1 everything else. There is no traceback without `--debug`. What a command needs is imported when it
+runs, so that help is quick.
 """
 
+import errno
 import hashlib
 import json
+import os
 import shlex
 import signal
 import sys
 import time
 import traceback
 import unicodedata
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from jsl import options
+from jsl.config import MAX_LENGTH
 from jsl.errors import JslError, TextError, UsageError
-from jsl.messages import LANGUAGES, say, use_language
+from jsl.messages import LANGUAGES, Said, listed, say, use_language
 
 if TYPE_CHECKING:
-    from jsl.train import Progress
+    from jsl.train import Progress, Trainer
     from jsl.translate import Translation, Translator
+    from minigrad.kernels.warming import Warm
 
-# Lines of standard input that are translated together; of a person who types, one at a time.
+KNOWN = 5  # epochs after which it is known how long one takes
+
+# Lines of standard input that are translated together at most.
 CHUNK = 256
 
-# Whether a path can be read is found out where it is, and said in the language of the moment.
-PATH = click.Path(path_type=Path, readable=False)
+# Of standard output that was closed, as by `| head -1`: what a shell says of a program that the
+# signal SIGPIPE, number 13, has ended.
+CLOSED = 128 + 13
+
+EXIT_CODES = """Exit codes: 0 all went well, 2 the command line is wrong, 141 standard output was
+closed by its reader, 1 everything else."""
 
 
 def _choose_language(context: click.Context, option: click.Option, value: str | None) -> None:
@@ -82,34 +93,45 @@ def cli() -> None:
 # --------------------------------------------------------------------------------- train
 
 
-@cli.command()
-@click.option("--corpus", type=PATH, help="TSV file; the bundled one by default.")
+@cli.command(epilog=EXIT_CODES)
+@click.option("--corpus", type=options.Path(), help="TSV file; the bundled one by default.")
+@click.option("--encoding", help="Of the corpus: utf-8 (the default), cp932, utf-16, ...")
 @click.option("--preset", type=options.Choice(["tiny"]), help="Sizes and schedule to start from.")
-@click.option("--epochs", type=options.Integer(1), help="Passes over the corpus (tiny: 200).")
-@click.option("--batch-size", type=options.Integer(1), help="Sentences a step (tiny: 8).")
-@click.option("--learning-rate", type=options.Number(), help="Of Adam (tiny: 0.001).")
+@click.option(
+    "--epochs", type=options.Integer(1, 10**9), help="Passes over the corpus (tiny: 200)."
+)
+@click.option("--batch-size", type=options.Integer(1, 10**6), help="Sentences a step (tiny: 8).")
+@click.option("--learning-rate", type=options.Positive(), help="Of Adam (tiny: 0.001).")
 @click.option(
     "--seed", type=options.Integer(0, 2**64 - 1), help="Of weights and order (default 0)."
 )
-@click.option("--d-model", type=options.Integer(1), help="Features of a position (tiny: 16).")
-@click.option("--heads", type=options.Integer(1), help="Attention heads (tiny: 2).")
-@click.option("--d-ff", type=options.Integer(1), help="Inner features (tiny: 32).")
-@click.option("--layers", type=options.Integer(1), help="Encoder, and decoder, layers (tiny: 4).")
 @click.option(
-    "--max-length", type=options.Integer(2), help="Longest sequence, its end counted (tiny: 10)."
+    "--d-model", type=options.Integer(1, 2**14), help="Features of a position (tiny: 16)."
+)
+@click.option("--heads", type=options.Integer(1, 2**14), help="Attention heads (tiny: 2).")
+@click.option("--d-ff", type=options.Integer(1, 2**16), help="Inner features (tiny: 32).")
+@click.option(
+    "--layers", type=options.Integer(1, 1000), help="Encoder, and decoder, layers (tiny: 4)."
+)
+@click.option(
+    "--max-length",
+    type=options.IntegerOr("auto", 2, MAX_LENGTH),
+    help="Longest sequence, its end counted (tiny: 10). auto, which a corpus of your own gets by "
+    "default, makes it as long as the corpus needs, at least 10.",
 )
 @click.option(
     "--save",
-    type=PATH,
+    type=options.Path(),
     help="Where to save; models/jsl-seq2seq/<time> by default.",
 )
-@click.option("--load", type=PATH, help="A run to continue.")
+@click.option("--load", type=options.Path(), help="A run to continue.")
 @click.option("--overwrite", is_flag=True, help="Save into a directory that holds something.")
 @click.option("--no-jit", is_flag=True, help="Run every step op by op: slower, easier to debug.")
 @backend_option
 @common
 def train(
     corpus: Path | None,
+    encoding: str | None,
     preset: str | None,
     epochs: int | None,
     batch_size: int | None,
@@ -119,7 +141,7 @@ def train(
     heads: int | None,
     d_ff: int | None,
     layers: int | None,
-    max_length: int | None,
+    max_length: int | str | None,
     save: Path | None,
     load: Path | None,
     overwrite: bool,
@@ -129,11 +151,12 @@ def train(
     """Train a translator on a corpus, and save it.
 
     With --load, training goes on from a saved run for --epochs more passes; save it elsewhere with
-    --save.
+    --save. After Ctrl-C, or when standard output is closed, training stops at the end of the epoch
+    and is saved; before the first epoch nothing is.
     """
-    from jsl import checkpoint
+    from jsl import checkpoint, memory
     from jsl.config import PRESETS
-    from jsl.corpus import load_corpus, starter_corpus_path
+    from jsl.corpus import check_encoding, load_corpus, starter_corpus_path
     from jsl.train import Trainer, parameter_count
     from minigrad import kernels
     from minigrad.backend import explain, get_backend
@@ -143,7 +166,7 @@ def train(
         "n_heads": heads,
         "d_ff": d_ff,
         "n_layers": layers,
-        "max_seq_len": max_length,
+        "max_seq_len": None if max_length == "auto" else max_length,
     }
     schedule = {
         "epochs": epochs,
@@ -154,6 +177,11 @@ def train(
     sizes, schedule = (
         {k: v for k, v in given.items() if v is not None} for given in (sizes, schedule)
     )
+    if encoding is not None:
+        check_encoding(encoding)
+        if corpus is None:
+            raise UsageError(say("train.encoding"))
+    fitting = max_length == "auto" or (max_length is None and load is None and corpus is not None)
     with using_backend(backend, "auto"), ExitStack() as at_end:
         resume = None
         model, training = PRESETS[preset or "tiny"]
@@ -166,14 +194,24 @@ def train(
                 raise UsageError(say("train.which_corpus", path=load, name=name))
             model, training = resume.model, replace(resume.training, epochs=training.epochs)
         model, training = replace(model, **sizes), replace(training, **schedule)
-        rows = load_corpus(corpus or starter_corpus_path(), model.max_seq_len)
+        path, limit = corpus or starter_corpus_path(), MAX_LENGTH if fitting else model.max_seq_len
+        rows = load_corpus(path, limit, encoding)
+        for note in rows.notes:
+            click.echo(note, err=True)
+        if fitting:
+            model = replace(model, max_seq_len=max(model.max_seq_len, rows.longest))
+        batch = min(training.batch_size, len(rows.rows))
+        memory.require(
+            memory.for_training(model, 88 + len(rows.tags), len(rows.groups), batch),
+            "--d-model, --d-ff, --layers, --max-length, --batch-size",
+        )
         if resume is not None and rows.sha256 != resume.corpus["sha256"]:
             click.echo(say("train.other_corpus"), err=True)
         directory = save or checkpoint.default_directory()
         checkpoint.prepare(directory, overwrite)
         at_end.callback(checkpoint.remove_if_empty, directory)
 
-        click.echo(say("train.backend", explanation=explain()))
+        click.echo(say("train.backend", explanation=Said(explain())))
         if kernels.prefer(True) and get_backend() == "numpy":
             prepare_kernels()
         trainer = Trainer(rows, model, training, resume, jit=not no_jit)
@@ -181,27 +219,42 @@ def train(
             say(
                 "train.start",
                 rows=len(rows.rows),
-                groups=say("list.separator").join(trainer.model.groups),
+                groups=listed(trainer.model.groups),
                 vocabulary=trainer.vocabulary.size,
                 parameters=parameter_count(trainer.model),
             )
         )
         with stop_request() as stopped:
-            with progress_lines(trainer.last_epoch - trainer.epoch) as report:
-                trainer.run(report, stopped)
+            unheard = run_to_end(trainer, stopped)
             matches = trainer.exact_matches()
-            for group, (right, total) in matches.items():
-                click.echo(say("train.matches", group=group, right=right, rows=total))
             with uninterrupted():
                 trainer.save(directory, matches)
+        if unheard is not None:
+            raise unheard
+        for group, (right, total) in matches.items():
+            click.echo(say("train.matches", group=group, right=right, rows=total))
         click.echo(say("train.saved", path=directory))
         if left := trainer.last_epoch - trainer.epoch:
             command = ["jsl", "train", "--load", str(directory), "--epochs", str(left)]
             command += ["--corpus", str(corpus)] if corpus else []
+            command += ["--encoding", encoding] if encoding else []
             command += ["--backend", backend] if backend else []
             command += ["--no-jit"] if no_jit else []
-            click.echo(say("train.resume", command=shlex.join(command)))
+            click.echo(say("train.resume", command=Said(shlex.join(command))))
             sys.exit(1)
+
+
+def run_to_end(trainer: "Trainer", stopped: Callable[[], bool]) -> OSError | None:
+    """Train; if what is said of an epoch cannot be written, stop there and return the error."""
+    begun = trainer.epoch
+    try:
+        with progress_lines(trainer.last_epoch - begun) as report:
+            trainer.run(report, stopped)
+    except OSError as error:
+        if trainer.epoch == begun:
+            raise
+        return error
+    return None
 
 
 def refuse_fixed() -> None:
@@ -214,7 +267,7 @@ def refuse_fixed() -> None:
         if option.name in fixed and context.params[option.name] is not None
     ]
     if given:
-        raise UsageError(say("train.fixed", options=say("list.separator").join(given)))
+        raise UsageError(say("train.fixed", options=listed(given)))
 
 
 @contextmanager
@@ -224,7 +277,6 @@ def using_backend(name: str | None, default: str) -> Iterator[None]:
     Raises:
         JslError: it cannot be used here.
     """
-    import os
 
     from minigrad import backend
     from minigrad.errors import BackendError
@@ -241,31 +293,41 @@ def using_backend(name: str | None, default: str) -> Iterator[None]:
         yield
 
 
-# What training runs. Others, as those for images, would take their time for nothing.
-KERNELS = {
-    "adam", "adam_step", "add", "attention", "attention_grad", "column_sums", "count_of",
-    "cross_entropy_rows", "cross_entropy_rows_grad", "elementwise", "embedding", "embedding_grad",
-    "group_products", "layer_norm", "layer_norm_grad", "product", "relu", "relu_grad", "sum_all",
-}  # fmt: skip
-
-
 def prepare_kernels() -> None:
     """Compile the kernels, or load them from the cache of an earlier run, before the clock runs."""
-    from minigrad.kernels import cpu, machine
+    from minigrad import kernels
 
     began = time.perf_counter()
     if sys.stderr and sys.stderr.isatty():
         from rich.console import Console
 
-        with Console(stderr=True).status(say("train.compiling")) as status:
-            for part in (cpu, machine):
-                part.warm_up(
-                    report=lambda name, _: status.update(f"{say('train.compiling')}: {name}"),
-                    only=KERNELS,
+        names: list[str] = []
+        with Console(stderr=True).status("") as status:
+
+            def show(kernel: "Warm") -> None:
+                if kernel.seconds is None:
+                    names.append(kernel.name)
+                elif kernel.name in names:
+                    names.remove(kernel.name)
+                text = say(
+                    "train.compiling", done=kernel.done, total=kernel.total, names=listed(names)
                 )
+                status.update(text)
+
+            kernels.warm_up("transformer", show)
     else:
-        cpu.warm_up(only=KERNELS)
-        machine.warm_up(only=KERNELS)
+        said = False
+
+        def report(kernel: "Warm") -> None:
+            nonlocal said
+            if kernel.seconds is not None:
+                return
+            if not said:
+                click.echo(say("train.compiling_once", total=kernel.total))
+            said = True
+            click.echo(say("train.compile", name=kernel.name, done=kernel.done, total=kernel.total))
+
+        kernels.warm_up("transformer", report)
     click.echo(say("train.compiled", seconds=time.perf_counter() - began))
 
 
@@ -301,11 +363,16 @@ def uninterrupted() -> Iterator[None]:
 @contextmanager
 def progress_lines(epochs: int) -> Iterator[Callable[["Progress"], None]]:
     """A bar on a terminal; elsewhere about twenty plain lines in all."""
-    began = time.perf_counter()
     done = 0
+    seconds: deque[float] = deque(maxlen=20)  # of the last epochs; the first ones watch steps
 
     def line(p: "Progress") -> str:
-        left = (time.perf_counter() - began) / done * (p.epochs - p.epoch)
+        seconds.append(p.seconds)
+        left = ""
+        if done >= KNOWN or p.epoch == p.epochs:
+            # Most epochs take as long as the median; those that watch a step take longer.
+            rest = round(sorted(seconds)[len(seconds) // 2] * (p.epochs - p.epoch))
+            left = say("train.left", time=f"{rest // 60}:{rest % 60:02d}")
         return say(
             "train.epoch",
             epoch=p.epoch,
@@ -313,7 +380,7 @@ def progress_lines(epochs: int) -> Iterator[Callable[["Progress"], None]]:
             token=p.loss_per_token,
             sentence=p.loss_per_sentence,
             speed=p.tokens_per_second,
-            left=f"{int(left) // 60}:{int(left) % 60:02d}",
+            left=left,
         )
 
     if sys.stdout and sys.stdout.isatty():  # it is None if it was closed
@@ -341,8 +408,9 @@ def progress_lines(epochs: int) -> Iterator[Callable[["Progress"], None]]:
         def report(p: "Progress") -> None:
             nonlocal done
             done += 1
+            text = line(p)
             if done % every == 0 or done == 1 or p.epoch == p.epochs:
-                click.echo(line(p))
+                click.echo(text)
 
         yield report
 
@@ -350,13 +418,16 @@ def progress_lines(epochs: int) -> Iterator[Callable[["Progress"], None]]:
 # ------------------------------------------------------------------------------- predict
 
 
-@cli.command()
+@cli.command(epilog=EXIT_CODES)
 @click.argument("texts", nargs=-1, metavar="TEXT...")
-@click.option("--load", type=PATH, required=True, help="A saved run.")
+@click.option("--load", type=options.Path(), required=True, help="A saved run.")
 @click.option("--group", help="Translate for this group only; for all groups by default.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a text, for programs.")
 @click.option(
-    "--beam", type=options.Integer(1), default=1, help="Keep so many sequences in the search."
+    "--beam",
+    type=options.Integer(1, 1000),
+    default=1,
+    help="Keep so many sequences in the search (1 to 1000).",
 )
 @click.option("--int8", is_flag=True, help="Round weights to bytes: quicker with large models.")
 @backend_option
@@ -372,15 +443,17 @@ def predict(
 ) -> None:
     """Translate texts into tags, one line a text.
 
-    With - as the only TEXT, lines are read from standard input. For a run of several groups, and
-    without --group, each text gets one line a group: its name, a tab, the tags. A text that cannot
-    be translated gives an empty line and a message on standard error; the exit code is then 1.
+    With - as the only TEXT, lines are read from standard input, and each is answered as soon as it
+    is there; one that is empty gives no tags. For a run of several groups, and without --group,
+    each text gets one line a group: its name, a tab, the tags. A text that cannot be translated
+    gives no tags either, and a message on standard error; the exit code is then 1.
     """
     if not texts:
         raise UsageError(say("predict.nothing"))
     from_input = texts == ("-",)
     if "-" in texts and not from_input:
         raise UsageError(say("predict.dash"))
+    from jsl.text import visible
     from jsl.translate import Translator
     from minigrad import kernels
 
@@ -389,45 +462,82 @@ def predict(
         translator = Translator(load, beam, int8)
         groups = translator.groups
         if group is not None:
-            groups = (unicodedata.normalize("NFC", group.strip()),)  # as a corpus is read
+            name = visible(group).strip()  # as a corpus is read
+            groups = (unicodedata.normalize("NFC", name),)
             if groups[0] not in translator.groups:
-                known = say("list.separator").join(translator.groups)
+                known = listed(translator.groups)
                 raise UsageError(say("predict.unknown_group", group=group, known=known))
         failed = False
-        lines = stdin_lines() if from_input else iter(texts)
         number = 0
-        typed = from_input and sys.stdin is not None and sys.stdin.isatty()
-        while chunk := list(islice(lines, 1 if typed else CHUNK)):
-            for text, results in zip(chunk, translate(translator, chunk, groups), strict=True):
+        for chunk in stdin_lines() if from_input else [texts]:
+            found = translate(translator, chunk, groups, blank=from_input)
+            for text, results in zip(chunk, found, strict=True):
                 number += 1
                 failed |= show(text, results, number, from_input, group is None, as_json)
     if failed:
         sys.exit(1)
 
 
-def stdin_lines() -> Iterator[str | TextError]:
-    """The lines of standard input, which is UTF-8; an error in place of one that is not."""
-    lines = sys.stdin.buffer if sys.stdin else ()  # None if it was closed
-    for number, line in enumerate(lines, 1):
-        try:
-            yield line.decode("utf-8").rstrip("\r\n").removeprefix("\ufeff" if number == 1 else "")
-        except UnicodeDecodeError:
-            yield TextError(say("predict.not_utf8"))
+def stdin_lines() -> Iterator[list[str | TextError]]:
+    """The lines of standard input, as many together as are waiting, but no more than CHUNK.
+
+    They are UTF-8; there is an error in place of one that is not.
+    """
+    first = True
+    for lines in waiting_lines():
+        for start in range(0, len(lines), CHUNK):
+            texts: list[str | TextError] = []
+            for line in lines[start : start + CHUNK]:
+                try:
+                    text = line.decode("utf-8").rstrip("\r\n")
+                    texts.append(text.removeprefix("\ufeff" if first else ""))
+                except UnicodeDecodeError:
+                    texts.append(TextError(say("predict.not_utf8")))
+                first = False
+            yield texts
+
+
+def waiting_lines() -> Iterator[list[bytes]]:
+    """Lines of standard input as they come: one read waits for something and takes what is there.
+
+    The system keeps what comes meanwhile, so neither a thread nor a time limit is needed.
+    """
+    if sys.stdin is None:  # it was closed
+        return
+    # A buffered read would wait until it has as much as was asked for.
+    source = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
+    begun: list[bytes] = []  # a line whose end has not come
+    while piece := source.read(1 << 16):
+        *lines, rest = piece.split(b"\n")
+        if lines:
+            lines[0] = b"".join([*begun, lines[0]])
+            begun = []
+            yield lines
+        if rest:
+            begun.append(rest)
+    if begun:
+        yield [b"".join(begun)]
 
 
 def translate(
-    translator: "Translator", lines: list[str | TextError], groups: tuple[str, ...]
+    translator: "Translator", lines: Sequence[str | TextError], groups: tuple[str, ...], blank: bool
 ) -> list[list["Translation"]]:
-    """For each line, its translation in each group."""
+    """For each line, its translation in each group; nothing for nothing if lines may be `blank`."""
+    from jsl.text import normalise
     from jsl.translate import Translation
 
-    texts = [line for line in lines if isinstance(line, str)]
+    translatable = [isinstance(x, str) and not (blank and not normalise(x)) for x in lines]
+    texts = [line for line, able in zip(lines, translatable, strict=True) if able]
     columns = [iter(translator.translate(texts, group)) for group in groups]
+
+    def instead(line: str | TextError, group: str) -> Translation:
+        if isinstance(line, str):
+            return Translation(line, group, "", 1.0)
+        return Translation("", group, "", 0.0, line)
+
     return [
-        [next(column) for column in columns]
-        if isinstance(line, str)
-        else [Translation("", group, "", 0.0, line) for group in groups]
-        for line in lines
+        [next(column) for column in columns] if able else [instead(line, g) for g in groups]
+        for line, able in zip(lines, translatable, strict=True)
     ]
 
 
@@ -463,23 +573,22 @@ def show(
 # -------------------------------------------------------------------------------- warmup
 
 
-@cli.command()
+@cli.command(epilog=EXIT_CODES)
 @common
 def warmup() -> None:
     """Compile what makes training and translating quick, for all runs to come on this machine.
 
     Without it, `jsl train` compiles what it needs, and `jsl predict` gets along with NumPy.
     """
-    from minigrad.kernels import cpu, decoding, machine
+    from minigrad import kernels
 
     began = time.perf_counter()
 
-    def report(name: str, seconds: float) -> None:
-        click.echo(say("warmup.kernel", name=name, seconds=seconds))
+    def report(kernel: "Warm") -> None:
+        if kernel.seconds is not None:
+            click.echo(say("warmup.kernel", name=kernel.name, seconds=kernel.seconds))
 
-    cpu.warm_up(report=report, only=KERNELS)
-    machine.warm_up(report=report, only=KERNELS)
-    decoding.warm_up(report)
+    kernels.warm_up("search and transformer", report)
     click.echo(say("train.compiled", seconds=time.perf_counter() - began))
 
 
@@ -491,25 +600,64 @@ def main() -> None:
     for stream in filter(None, (sys.stdout, sys.stderr)):
         # Whatever a console's code page is, and whatever bytes a shell has put into an argument.
         stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    try:
+        code = outcome()
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            stream.flush()
+    except OSError as error:  # nothing can be said any more
+        code = CLOSED if is_closed(error) else 1
+        hush()
+    sys.exit(code)
+
+
+def outcome() -> int:
+    """The exit code of what the command line asks for; OSError if messages cannot be written."""
     debug = "--debug" in sys.argv[1:]
     try:
-        sys.exit(cli.main(prog_name="jsl", standalone_mode=False))
+        if "_JSL_COMPLETE" in os.environ:  # a shell asks for completions
+            cli.main(prog_name="jsl")
+        # Not by `cli.main`, which makes of a closed output an exit with 1.
+        with cli.make_context("jsl", sys.argv[1:]) as context:
+            cli.invoke(context)
+        return 0
+    except SystemExit as error:
+        return error.code or 0
+    except click.exceptions.Exit as error:
+        return error.exit_code
     except click.UsageError as error:
         options.show(error)
-        sys.exit(2)
+        return 2
     except (KeyboardInterrupt, click.Abort):
         click.echo(say("cli.interrupted"), err=True)
-        sys.exit(1)
+        return 1
     except Exception as error:
+        if is_closed(error):
+            raise
         from minigrad.errors import MinigradError
 
         if debug:
             traceback.print_exc()
         if isinstance(error, MemoryError):
             click.echo(say("cli.memory", error=error), err=True)
-            sys.exit(1)
+            return 1
         expected = isinstance(error, JslError | MinigradError | OSError)
         key = "cli.error" if expected else "cli.unexpected"
-        shown = error if str(error) else type(error).__name__
-        click.echo(say(key, error=shown), err=True)
-        sys.exit(2 if isinstance(error, UsageError) else 1)
+        click.echo(say(key, error=error if str(error) else type(error).__name__), err=True)
+        return 2 if isinstance(error, UsageError) else 1
+
+
+def is_closed(error: BaseException) -> bool:
+    """Whether an error is that of writing where nobody reads any more."""
+    if isinstance(error, BrokenPipeError):
+        return True
+    # On Windows it is "Invalid argument", without the name of a file.
+    windows = os.name == "nt" and isinstance(error, OSError)
+    return windows and error.errno == errno.EINVAL and error.filename is None
+
+
+def hush() -> None:
+    """Let what is still to be written go nowhere, so that Python does not fail over it at exit."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        with suppress(OSError, ValueError):
+            os.dup2(nowhere, stream.fileno())

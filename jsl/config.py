@@ -4,7 +4,9 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
 from jsl.errors import RunDirError, UsageError
-from jsl.messages import say
+from jsl.messages import listed, say
+
+MAX_LENGTH = 10_000  # of a sequence, its end mark counted
 
 
 class _Config:
@@ -16,9 +18,9 @@ class _Config:
         """From a section of config.json; RunDirError where it is not as `to_json` writes it."""
         expected = {f.name: f.type for f in fields(cls)}
         if not isinstance(data, dict) or set(data) != set(expected):
-            found = sorted(data) if isinstance(data, dict) else type(data).__name__
+            found = listed(data) if isinstance(data, dict) else type(data).__name__
             raise RunDirError(
-                say("config.section", place=place, expected=sorted(expected), found=found)
+                say("config.section", place=place, expected=listed(expected), found=found)
             )
         for name, kind in expected.items():
             value = data[name]

@@ -3,17 +3,28 @@
     say("text.empty")                     the text in the language of the moment
     say("corpus.more", count=3)           with its fields filled in, as by `str.format`
     use_language("ja")                    chooses; until then the environment decides
+    listed(names)                         "a, b, c, 12 more"
+
+A message fits a screen, whatever comes into it: what is quoted is shortened in the middle, lists
+are cut, and what does not show is written as its code. That is done here and nowhere else.
 
 To add a text, add one entry to `TEXTS`: a key named after the module that says it, then the
 Japanese and the English, both with the same fields.
 """
 
 import os
+import unicodedata
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+from jsl.errors import JslError
 
 LANGUAGES = ("ja", "en")
 
 TEXTS: dict[str, tuple[str, str]] = {
     "list.separator": ("、", ", "),
+    "list.more": ("ほか{count}件", "{count} more"),
+    "messages.cut": (" …（{count}文字略）… ", " … ({count} characters left out) … "),
     "text.empty": (
         "文が空です。かなで入力してください。",
         "The text is empty. Write it in kana.",
@@ -24,7 +35,6 @@ TEXTS: dict[str, tuple[str, str]] = {
         "There are unknown characters: {found}. Positions count in the normalised text “{text}”. "
         "Hiragana, katakana, “ー、。？！” and the space can be used.",
     ),
-    "text.more": ("ほか{count}文字", "{count} more"),
     "text.unknown_at": ("{position}文字目の{character}", "{character} at position {position}"),
     "vocabulary.unknown_tags": (
         "語彙にないタグがあります: {found}。",
@@ -71,8 +81,49 @@ TEXTS: dict[str, tuple[str, str]] = {
         "The corpus {path} cannot be read: {reason}",
     ),
     "corpus.not_utf8": (
-        "UTF-8ではありません（先頭から{offset}バイトの次）。UTF-8で保存し直してください。",
-        "This is not UTF-8 (after {offset} bytes of the file). Save the file as UTF-8.",
+        "UTF-8ではありません（先頭から{offset}バイトの次）。UTF-8で保存し直すか、--encoding "
+        "で文字コードを指定してください。",
+        "This is not UTF-8 (after {offset} bytes of the file). Save the file as UTF-8, or name "
+        "its encoding with --encoding.",
+    ),
+    "corpus.not_encoding": (
+        "{encoding} ではありません（先頭から{offset}バイトの次）。",
+        "This is not {encoding} (after {offset} bytes of the file).",
+    ),
+    "corpus.unknown_encoding": (
+        "--encoding: {name} という文字コードはありません。utf-8、cp932（Shift-JIS）、utf-16 "
+        "などと書きます。",
+        "--encoding: there is no encoding {name}; utf-8, cp932 (Shift-JIS) and utf-16 are some.",
+    ),
+    "corpus.looks_like": (
+        "コーパス {path} はUTF-8ではなく、{kind}のようです。UTF-8で保存し直す（Excelでは「CSV "
+        "UTF-8」）か、--encoding {encoding} を付けてください。",
+        "The corpus {path} is not UTF-8. It looks like {kind}. Save it as UTF-8 (“CSV UTF-8” "
+        "in Excel), or add: --encoding {encoding}",
+    ),
+    "encoding.utf16": (
+        "Excelの「Unicode テキスト」（UTF-16）",
+        "Unicode text as Excel saves it (UTF-16)",
+    ),
+    "encoding.utf32": (
+        "UTF-32",
+        "UTF-32",
+    ),
+    "encoding.cp932": (
+        "日本語Windowsの標準のShift-JIS（CP932）",
+        "Shift-JIS (CP932), in which Excel on Japanese Windows saves text",
+    ),
+    "encoding.eucjp": (
+        "EUC-JP",
+        "EUC-JP",
+    ),
+    "encoding.jis": (
+        "JIS（ISO-2022-JP）",
+        "JIS (ISO-2022-JP)",
+    ),
+    "corpus.workbook": (
+        "コーパスがExcelのブックか圧縮ファイルです。Excelで「CSV UTF-8」として保存してください。",
+        "The corpus is an Excel workbook or an archive. Save it as text: “CSV UTF-8” in Excel.",
     ),
     "corpus.empty": (
         "コーパス {path} が空です。1行目に見出し {columns} をタブ区切りで書いてください。",
@@ -82,11 +133,43 @@ TEXTS: dict[str, tuple[str, str]] = {
         "コーパス {path} に{count}件の問題があります。",
         "Problems in the corpus {path}: {count}.",
     ),
-    "corpus.more": ("ほかに{count}件あります。", "And {count} more."),
-    "corpus.missing_column": ("列「{column}」がありません。", "The column “{column}” is missing."),
-    "corpus.unknown_column": (
-        "知らない列「{column}」があります。使えるのは {columns} です。",
-        "The column “{column}” is unknown. The columns are {columns}.",
+    "corpus.problem": (
+        "{path}:{line}: {cause}",
+        "{path}:{line}: {cause}",
+    ),
+    "corpus.also": (
+        "同じ問題のある行: {lines}。",
+        " Lines with the same problem: {lines}.",
+    ),
+    "corpus.more": (
+        "ほかに{count}種類あります。",
+        "And problems of {count} more kinds.",
+    ),
+    "corpus.missing_column": (
+        "見出しに {columns} がありません。あるのは {found} です。",
+        "The header lacks {columns}. It has: {found}.",
+    ),
+    "corpus.no_header": (
+        "1行目が見出しではありません: 「{found}」。先頭に見出し {columns} "
+        "をタブ区切りで書いてください。",
+        "The first line is not a header: “{found}”. Begin the file with the header {columns}, "
+        "separated by tabs.",
+    ),
+    "corpus.spaces": (
+        "見出しが空白で区切られています。タブで区切ってください。",
+        "The header is separated by spaces. Separate the columns by tabs.",
+    ),
+    "corpus.delimiter": (
+        "注意: {path} はCSVとして読みました（区切りは「{delimiter}」）。",
+        "Note: {path} was read as CSV, with “{delimiter}” between the fields.",
+    ),
+    "corpus.ignored": (
+        "注意: 使わない列があります: {columns}。",
+        "Note: these columns are not used: {columns}.",
+    ),
+    "corpus.dropped": (
+        "注意: 前と同じ行を{count}行省きました: {lines}行目。",
+        "Note: {count} rows that repeat earlier ones were dropped, in lines {lines}.",
     ),
     "corpus.repeated_column": (
         "列「{column}」が二度以上あります。",
@@ -96,9 +179,14 @@ TEXTS: dict[str, tuple[str, str]] = {
         "見出しの後に行がありません。",
         "There are no rows after the header.",
     ),
+    "corpus.quotes": (
+        'この行から始まる項目の引用符 " が正しく閉じていません。引用符の中の " は "" と書きます。',
+        'A field that begins here has quotes (") that are not closed, or text after them. '
+        'Write " inside quotes as "".',
+    ),
     "corpus.fields": (
-        "タブ区切りの項目が{found}個あります。{expected}個にしてください。",
-        "There are {found} fields between tabs; there should be {expected}.",
+        "項目が{found}個あります。{expected}個にしてください。",
+        "There are {found} fields; there should be {expected}.",
     ),
     "corpus.empty_field": ("列「{column}」が空です。", "The column “{column}” is empty."),
     "corpus.group": (
@@ -110,13 +198,17 @@ TEXTS: dict[str, tuple[str, str]] = {
         "The tag “{tag}” is malformed. Write tags as <私> <食べる>, separated by spaces.",
     ),
     "corpus.too_long": (
-        "長すぎます。終端を含めて、文は{source}、タグは{target}、上限は{limit}（--max-length）です。",
-        "This is too long. With the end mark, the text takes {source} and the tags {target}; "
-        "the limit is {limit} (--max-length).",
+        "{rows}行が長すぎます。終端を含めた上限は{limit}です。いちばん長いのは{line}行目で、"
+        "新しく学習するなら --max-length {fit}（または auto）で入ります。",
+        "Rows that are too long: {rows}; with its end mark, a sequence may have {limit}. "
+        "The longest is in line {line}; for a new run, --max-length {fit} (or auto) would do.",
     ),
-    "corpus.repeated_row": (
-        "{first}行目と同じ行です。どちらかを消してください。",
-        "This is the same row as line {first}. Delete one of them.",
+    "corpus.much_too_long": (
+        "{rows}行が長すぎます。終端を含めた上限は{limit}です。"
+        "いちばん長いのは{line}行目で{fit}です。"
+        "短い文に分けてください。",
+        "Rows that are too long: {rows}; with its end mark, a sequence may have {limit}. "
+        "The longest is in line {line} and has {fit}. Split it into shorter ones.",
     ),
     "corpus.conflict": (
         "文「{japanese}」のタグが{first}行目と違います（グループ「{group}」）。",
@@ -194,6 +286,10 @@ TEXTS: dict[str, tuple[str, str]] = {
         "{path} の語彙が、記録された大きさやハッシュと合いません。",
         "The vocabulary of {path} does not have the size or the hash that were recorded.",
     ),
+    "train.encoding": (
+        "--encoding は --corpus と一緒に使ってください。",
+        "--encoding goes with --corpus.",
+    ),
     "train.unknown_groups": (
         "続きから学習するモデルにないグループです: {found}。あるのは {known} です。",
         "The run to continue does not know these groups: {found}. It has: {known}.",
@@ -217,7 +313,8 @@ TEXTS: dict[str, tuple[str, str]] = {
     ),
     "train.backend": ("計算: {explanation}", "{explanation}"),
     "train.diverged": (
-        "エポック{epoch}で損失が{loss}になりました。学習率{rate}を下げてください（--learning-rate）。"
+        "エポック{epoch}で損失が{loss}になりました。"
+        "学習率{rate}を下げてください（--learning-rate）。"
         "何も保存していません。",
         "The loss became {loss} in epoch {epoch}. Lower the learning rate, which is {rate} "
         "(--learning-rate). Nothing was saved.",
@@ -232,14 +329,26 @@ TEXTS: dict[str, tuple[str, str]] = {
         "カーネルの準備が{seconds:.1f}秒で終わりました。",
         "The kernels were ready after {seconds:.1f} s.",
     ),
-    "train.compiling": ("カーネルを準備しています", "Preparing the kernels"),
+    "train.compiling": (
+        "カーネルを準備しています {done}/{total}: {names}",
+        "Preparing the kernels, {done} of {total}: {names}",
+    ),
+    "train.compiling_once": (
+        "カーネルを{total}個コンパイルします（このマシンで最初の一度だけ）。",
+        "Compiling {total} kernels, for the first time on this machine; they are kept.",
+    ),
+    "train.compile": (
+        "  {done}/{total}  {name} をコンパイルしています",
+        "  {done} of {total} ready, compiling {name}",
+    ),
     "warmup.kernel": ("{seconds:6.2f}秒  {name}", "{seconds:6.2f} s  {name}"),
     "train.epoch": (
         "エポック {epoch}/{epochs}  損失 {token:.4f}/トークン {sentence:.4f}/文  "
-        "{speed:,.0f}トークン/秒  残り {left}",
+        "{speed:,.0f}トークン/秒{left}",
         "epoch {epoch}/{epochs}  loss {token:.4f} per token {sentence:.4f} per sentence  "
-        "{speed:,.0f} tokens/s  {left} left",
+        "{speed:,.0f} tokens/s{left}",
     ),
+    "train.left": ("  残り {time}", "  {time} left"),
     "train.stopping": (
         "このエポックの終わりで止めて保存します。もう一度 Ctrl-C を押すと、保存せずに終わります。",
         "Stopping at the end of this epoch, then saving. Press Ctrl-C again to leave without "
@@ -307,7 +416,23 @@ TEXTS: dict[str, tuple[str, str]] = {
         "{value} ではなく、{low}以上{high}以下の整数にしてください。",
         "expected an integer from {low} to {high}, got {value}.",
     ),
-    "usage.number": ("{value} ではなく、数にしてください。", "expected a number, got {value}."),
+    "usage.number": (
+        "{value} ではなく、正の数にしてください。",
+        "expected a positive number, got {value}.",
+    ),
+    "usage.or": ("{reason}または {word} とします。", "{reason} {word} will do as well."),
+    "usage.path": (
+        "「{value}」はファイルやフォルダーの名前になりません。",
+        "“{value}” cannot be the name of a file or directory.",
+    ),
+    "usage.extra": ("余分な引数があります: {words}。", "There are arguments too many: {words}."),
+    "memory.short": (
+        "少なくとも{needed:,.1f} GiBのメモリが要りますが、このマシンには{there:,.1f} "
+        "GiBしかありません。"
+        "{options} を小さくしてください。",
+        "This takes at least {needed:,.1f} GiB of memory, and this machine has {there:,.1f} GiB. "
+        "Lower {options}.",
+    ),
     "usage.choice": (
         "{value} ではなく、{choices} のどれかにしてください。",
         "expected one of {choices}, got {value}.",
@@ -321,12 +446,100 @@ TEXTS: dict[str, tuple[str, str]] = {
 _chosen: str | None = None
 
 
-def say(key: str, /, **fields: object) -> str:
+# In columns of a terminal, of which あ takes two.
+SCREEN, LINES = 1600, 20  # a message: 80 times 20
+REASON = 480  # what the system or the library says of itself
+QUOTED = 160  # a name, a text, a value
+ITEM, ITEMS = 50, 10  # an element of a list, and how many of them
+
+
+class Said(str):
+    """Text that is fit to be shown, and comes into another as it is."""
+
+    __slots__ = ()
+
+
+def say(key: str, /, **fields: object) -> Said:
     """The text called `key` in the language of the moment, with its `fields` filled in.
+
+    Fields are shortened, unless they were made by `say` or `listed` or are numbers.
 
     Raises KeyError for a key that is not in `TEXTS` and for a field that is not given.
     """
-    return TEXTS[key][LANGUAGES.index(language())].format(**fields)
+    text = TEXTS[key][LANGUAGES.index(language())]
+    return Said(_short(text.format(**{k: _field(v) for k, v in fields.items()}), SCREEN, LINES))
+
+
+def listed(items: Iterable[object]) -> Said:
+    """`items` one after the other; of many the first, and how many more there are."""
+    rest = iter(items)
+    shown = [x if isinstance(x, Said) else _short(str(x), ITEM) for x in islice(rest, ITEMS)]
+    if more := sum(1 for _ in rest):
+        shown.append(say("list.more", count=more))
+    return Said(say("list.separator").join(shown))
+
+
+def ranges(numbers: Iterable[int]) -> Said:
+    """Ascending numbers as a list of ranges: "2-4, 7"."""
+    found: list[list[int]] = []
+    for n in numbers:
+        if found and n == found[-1][1] + 1:
+            found[-1][1] = n
+        else:
+            found.append([n, n])
+    return listed(str(a) if a == b else f"{a}-{b}" for a, b in found)
+
+
+def _field(value: object) -> object:
+    if isinstance(value, Said | int | float):
+        return value
+    if isinstance(value, JslError):  # its message was said
+        return _short(str(value), SCREEN, LINES)
+    if isinstance(value, BaseException):
+        return _short(str(value), REASON, LINES)
+    return _short(str(value), QUOTED)
+
+
+def _short(text: str, width: int, lines: int = 1) -> str:
+    """`text` in `width` columns and so many lines: its beginning, and a third of it its end.
+
+    Line ends stay if there may be several.
+    """
+    if len(text) <= width // 2 and text.isascii() and text.isprintable():
+        return text
+    if lines > 1 and text.count("\n") >= lines:
+        first, last = text.split("\n", lines - 4)[:-1], text.rsplit("\n", 3)[1:]
+        text = "\n".join([*first, "…", *last])
+    whole = _taken(_shown(text, lines > 1), width)
+    if len(whole) == len(text):
+        return "".join(whole)
+    head = _taken(whole, width // 2)
+    tail = _taken(_shown(reversed(text), lines > 1), width // 4)
+    cut = "…" if width <= ITEM else TEXTS["messages.cut"][LANGUAGES.index(language())]
+    left = len(text) - len(head) - len(tail)
+    return "".join([*head, cut.format(count=f"{left:,}"), *reversed(tail)])
+
+
+def _taken(characters: Iterable[str], width: int) -> list[str]:
+    """As many of `characters` as go into `width` columns."""
+    found, columns = [], 0
+    for c in characters:
+        columns += _columns(c)
+        if columns > width:
+            break
+        found.append(c)
+    return found
+
+
+def _shown(text: Iterable[str], newline: bool) -> Iterator[str]:
+    """The characters of `text`; for one that does not show its code, as "\\x1b"."""
+    for c in text:
+        shows = c.isprintable() or unicodedata.category(c) == "Zs" or (newline and c == "\n")
+        yield c if shows else ascii(c)[1:-1]
+
+
+def _columns(c: str) -> int:
+    return sum(1 + (unicodedata.east_asian_width(x) in "WF") for x in c)
 
 
 def language() -> str:

@@ -3,11 +3,13 @@
 click has all of this in English; here it speaks the language of the moment.
 """
 
+import pathlib
+from contextlib import suppress
 from typing import Any
 
 import click
 
-from jsl.messages import say
+from jsl.messages import Said, listed, say
 
 
 class Integer(click.IntRange):
@@ -24,16 +26,45 @@ class Integer(click.IntRange):
         self.fail(reason, param, ctx)
 
 
-class Number(click.ParamType):
-    """A floating-point number."""
+class IntegerOr(Integer):
+    """An integer, or a word in place of it."""
+
+    def __init__(self, word: str, *bounds: int):
+        super().__init__(*bounds)
+        self.word = word
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == self.word:
+            return value
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter as error:
+            reason = say("usage.or", word=self.word, reason=Said(error.message))
+        self.fail(reason, param, ctx)
+
+
+class Positive(click.ParamType):
+    """A positive floating-point number."""
 
     name = "number"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        try:
-            return float(value)
-        except ValueError:
-            self.fail(say("usage.number", value=value), param, ctx)
+        with suppress(ValueError):
+            if 0 < float(value) < float("inf"):
+                return float(value)
+        self.fail(say("usage.number", value=value), param, ctx)
+
+
+class Path(click.Path):
+    """A path; whether it can be read is found out where it is, in the language of the moment."""
+
+    def __init__(self):
+        super().__init__(path_type=pathlib.Path, readable=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not str(value).strip() or "\0" in str(value):
+            self.fail(say("usage.path", value=value), param, ctx)
+        return super().convert(value, param, ctx)
 
 
 class Choice(click.Choice):
@@ -43,12 +74,25 @@ class Choice(click.Choice):
         try:
             return super().convert(value, param, ctx)
         except click.BadParameter:
-            choices = say("list.separator").join(self.choices)
+            choices = listed(self.choices)
         self.fail(say("usage.choice", value=value, choices=choices), param, ctx)
+
+
+class Command(click.Command):
+    """A command that takes what it declares and nothing more."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.allow_extra_args = True  # else click refuses them, in English
+        rest = super().parse_args(ctx, args)
+        if rest and not ctx.resilient_parsing:
+            ctx.fail(say("usage.extra", words=listed(rest)))
+        return rest
 
 
 class Commands(click.Group):
     """Commands under one name; the name alone gives help, but is no success."""
+
+    command_class = Command
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if not args and not ctx.resilient_parsing:
@@ -58,7 +102,7 @@ class Commands(click.Group):
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         if self.get_command(ctx, args[0]) is None:
-            known = say("list.separator").join(self.list_commands(ctx))
+            known = listed(self.list_commands(ctx))
             ctx.fail(say("usage.command", name=args[0], known=known))
         return super().resolve_command(ctx, args)
 
@@ -69,9 +113,9 @@ def explain(error: click.UsageError) -> str:
         case click.MissingParameter(param=click.Parameter() as param):
             return say("usage.missing", name=param.opts[0])
         case click.BadParameter(param=click.Parameter() as param):
-            return say("usage.value", name=param.opts[0], reason=error.message)
+            return say("usage.value", name=param.opts[0], reason=Said(error.message))
         case click.NoSuchOption(possibilities=near) if near:
-            near = say("list.separator").join(near)
+            near = listed(near)
             return say("usage.option_near", name=error.option_name, near=near)
         case click.NoSuchOption():
             return say("usage.option", name=error.option_name)

@@ -3,7 +3,7 @@
 import unicodedata
 
 from jsl.errors import TextError
-from jsl.messages import say
+from jsl.messages import Said, listed, say
 
 SYMBOLS: tuple[str, ...] = (
     *"ぁあぃいぅうぇえぉお",
@@ -28,17 +28,41 @@ _COMBINING = str.maketrans("゛゜", "\u3099\u309a")
 _HIRAGANA = {code: code - 0x60 for code in range(ord("ァ"), ord("ヶ") + 1)}
 _FOLDED = _HIRAGANA | str.maketrans("ヴゔ?!", "ぶぶ？！")
 
-MAX_SHOWN = 100  # unknown characters, and characters of a text, that one error shows
+# What takes no place where it stands: Unicode's "default ignorable" characters, those that
+# annotate, and control characters, save those that are white space.
+_INVISIBLE = {
+    code: None
+    for first, last in (
+        (0x00, 0x08), (0x0E, 0x1F), (0x7F, 0x84), (0x86, 0x9F), (0xAD, 0xAD), (0x034F, 0x034F),
+        (0x061C, 0x061C), (0x115F, 0x1160), (0x17B4, 0x17B5), (0x180B, 0x180F), (0x200B, 0x200F),
+        (0x202A, 0x202E), (0x2060, 0x206F), (0x3164, 0x3164), (0xFE00, 0xFE0F), (0xFEFF, 0xFEFF),
+        (0xFFA0, 0xFFA0), (0xFFF0, 0xFFFB), (0x1BCA0, 0x1BCA3), (0x1D173, 0x1D17A),
+        (0xE0000, 0xE0FFF),
+    )
+    for code in range(first, last + 1)
+}  # fmt: skip
+_VISIBLE = _INVISIBLE | dict.fromkeys((*range(0x09, 0x0E), 0x85, 0x2028, 0x2029), " ")
+
+MAX_SHOWN = 100  # characters of a text that one error shows
+
+
+def visible(text: str) -> str:
+    """`text` without what does not show; tabs and line ends become spaces.
+
+    Byte order marks, zero-width and soft hyphens, marks of direction, variation selectors and
+    control characters come in by copying, and nobody can see that they are there.
+    """
+    return text.translate(_VISIBLE)
 
 
 def normalise(text: str) -> str:
     """`text` in the one spelling that the model reads: NFKC, hiragana, trimmed.
 
     Half-width and full-width forms become one, katakana becomes hiragana, ヴ becomes ぶ, and
-    ? and ! become ？ and ！. Nothing is dropped but white space at the ends, so what is unknown
-    stays, to be reported by `check`. Normalising twice changes nothing more.
+    ? and ! become ？ and ！. Nothing is dropped but what does not show and white space at the ends,
+    so what is unknown stays, to be reported by `check`. Normalising twice changes nothing more.
     """
-    composed = unicodedata.normalize("NFKC", text.translate(_COMBINING))
+    composed = unicodedata.normalize("NFKC", visible(text).translate(_COMBINING))
     return composed.translate(_FOLDED).strip()
 
 
@@ -46,30 +70,25 @@ def check(text: str) -> str:
     """The normalised `text`, made of `SYMBOLS` only and not empty.
 
     Raises TextError if nothing is left after trimming, or if characters are unknown: it lists
-    them (of very many, the first). Their positions count from 1 in the normalised text, which the
+    them (of many, the first). Their positions count from 1 in the normalised text, which the
     message shows, because normalising can join characters (ｶﾞ is が) or part them (㌔ is きろ).
     """
     text = normalise(text)
     if not text:
         raise TextError(say("text.empty"))
-    found = [
-        say("text.unknown_at", position=position, character=_named(character))
-        for position, character in enumerate(text, 1)
-        if character not in _KNOWN
-    ]
+    found = [(n, c) for n, c in enumerate(text, 1) if c not in _KNOWN]
     if found:
-        if len(found) > MAX_SHOWN:
-            found[MAX_SHOWN:] = [say("text.more", count=len(found) - MAX_SHOWN)]
         # One sign for each character that would not show, so that positions can be counted.
         shown = "".join(c if _shows(c) else "\ufffd" for c in text[:MAX_SHOWN])
         shown += "…" if len(text) > MAX_SHOWN else ""
-        raise TextError(say("text.unknown", found=say("list.separator").join(found), text=shown))
+        places = listed(say("text.unknown_at", position=n, character=_named(c)) for n, c in found)
+        raise TextError(say("text.unknown", found=places, text=Said(shown)))
     return text
 
 
 def _named(character: str) -> str:
     code = f"U+{ord(character):04X}"
-    return f"「{character}」({code})" if _shows(character) else code
+    return Said(f"「{character}」({code})" if _shows(character) else code)
 
 
 def _shows(character: str) -> bool:

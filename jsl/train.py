@@ -16,7 +16,7 @@ from jsl.config import ModelConfig, TrainingConfig
 from jsl.corpus import Corpus
 from jsl.decode import generator
 from jsl.errors import TrainingError, UsageError
-from jsl.messages import say
+from jsl.messages import listed, say
 from jsl.model import arrays_of, build_model, loss_of
 from jsl.vocabulary import Vocabulary
 from minigrad import Tensor, nn, optim
@@ -100,7 +100,7 @@ class Trainer:
         """One step; the loss per token before it."""
         if self._step is None:
             return self._one_step(*arrays_of(self.model, batch)).item()
-        filled = batch.filled(self.training.batch_size)
+        filled = batch.filled(min(self.training.batch_size, len(self.corpus.rows)))
         return self._step(*arrays_of(self.model, filled)).item()
 
     def run_epoch(self) -> Progress:
@@ -211,17 +211,16 @@ class Trainer:
 
 def _check_continuation(corpus: Corpus, run: checkpoint.Run) -> None:
     """That a run knows all groups and tags of a corpus."""
-    separator = say("list.separator")
     if unknown := [g for g in corpus.groups if g not in run.groups]:
         raise UsageError(
             say(
                 "train.unknown_groups",
-                found=separator.join(unknown),
-                known=separator.join(run.groups),
+                found=listed(unknown),
+                known=listed(run.groups),
             )
         )
     if unknown := [t for t in corpus.tags if t not in run.vocabulary.tags]:
-        raise UsageError(say("train.unknown_tags", found=separator.join(unknown)))
+        raise UsageError(say("train.unknown_tags", found=listed(unknown)))
 
 
 def parameter_count(model: nn.Grouped) -> int:

@@ -20,7 +20,7 @@ from functools import cached_property
 from typing import Self
 
 from jsl.errors import CorpusError, VocabularyError
-from jsl.messages import say
+from jsl.messages import listed, say
 from jsl.text import SYMBOLS, check
 
 PAD = 0
@@ -53,9 +53,9 @@ class Vocabulary:
         if not self.tags:
             raise VocabularyError(say("vocabulary.no_tags"))
         if malformed := [tag for tag in self.tags if not is_tag(tag)]:
-            raise VocabularyError(say("vocabulary.malformed_tags", tags=_listed(malformed)))
+            raise VocabularyError(say("vocabulary.malformed_tags", tags=listed(malformed)))
         if repeated := [tag for tag, count in Counter(self.tags).items() if count > 1]:
-            raise VocabularyError(say("vocabulary.repeated_tags", tags=_listed(repeated)))
+            raise VocabularyError(say("vocabulary.repeated_tags", tags=listed(repeated)))
 
     @classmethod
     def from_tags(cls, tags: Iterable[str]) -> Self:
@@ -110,7 +110,7 @@ class Vocabulary:
         """
         tags = [unicodedata.normalize("NFC", tag) for tag in tags]
         if unknown := [tag for tag in dict.fromkeys(tags) if tag not in self._ids]:
-            found = _listed(map(self._with_nearest, unknown))
+            found = listed(map(self._with_nearest, unknown))
             raise CorpusError(say("vocabulary.unknown_tags", found=found))
         return [*(self._ids[tag] for tag in tags), BOUNDARY]
 
@@ -147,8 +147,8 @@ class Vocabulary:
         if not isinstance(data, dict):
             raise VocabularyError(say("vocabulary.not_an_object"))
         if set(data) != set(entries):
-            found = _listed(map(str, data)) or "{}"
-            raise VocabularyError(say("vocabulary.keys", expected=_listed(entries), found=found))
+            found = listed(map(str, data)) or "{}"
+            raise VocabularyError(say("vocabulary.keys", expected=listed(entries), found=found))
         for entry in entries:
             tokens = data[entry]
             if not isinstance(tokens, list) or not all(isinstance(t, str) for t in tokens):
@@ -163,7 +163,3 @@ class Vocabulary:
         known = {tag.strip("<>"): tag for tag in self.tags}
         near = difflib.get_close_matches(tag.strip("<>"), known, n=1, cutoff=0.5)
         return say("vocabulary.nearest", tag=tag, nearest=known[near[0]]) if near else tag
-
-
-def _listed(items: Iterable[str]) -> str:
-    return say("list.separator").join(items)

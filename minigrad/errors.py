@@ -21,9 +21,20 @@ inherits from the built-in error that a NumPy user would expect, so `except Valu
 
 import numpy as np
 
+LONGEST = 4000  # characters of a message; lists of names can have a line for each of thousands
+
 
 class MinigradError(Exception):
-    """Anything that minigrad itself raises."""
+    """Anything that minigrad itself raises. `args` has the whole message; printed, it is cut."""
+
+    def __str__(self) -> str:
+        message = super().__str__()
+        if len(message) <= LONGEST:
+            return message
+        head, tail = message[: LONGEST * 3 // 4], message[-LONGEST // 5 :]
+        return (
+            f"{head} ... ({len(message) - len(head) - len(tail):,} characters left out) ... {tail}"
+        )
 
 
 class ShapeError(MinigradError, ValueError):

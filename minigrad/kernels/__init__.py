@@ -13,6 +13,7 @@ record it.
 import os
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 from minigrad.arguments import count
 from minigrad.errors import BackendError
@@ -54,6 +55,25 @@ def prefer(kernels: bool) -> bool:
 
 
 MOST_THREADS = 1024  # each has a stack of its own; more than machines have is a slip
+
+
+def warm_up(what: str = "all", report: Callable[[Any], None] | None = None) -> None:
+    """Compile kernels for float32, on several cores, or load them from the disk.
+
+    Args:
+        what: "transformer" for a training step of a transformer with cross entropy and Adam,
+            "search" for what `nn.Generator` takes, "search and transformer" for both, "all" for
+            everything.
+        report: called with `name`, `seconds` (None as its compiling begins), `done` and `total`;
+            by one thread at a time, but not always the caller's. What is on disk does not begin.
+
+    Raises:
+        ValueError: `what` is none of these.
+    """
+    from minigrad.kernels import warming
+
+    warming.warm_up(what, report)
+
 
 _threads = 0
 

@@ -28,7 +28,7 @@ Letters: D model, H heads, A ids that compete, R rows in progress, T positions.
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from types import FunctionType
@@ -904,12 +904,16 @@ if hasattr(os, "register_at_fork"):  # a child has none of its parent's threads
     os.register_at_fork(after_in_child=pool.cache_clear)
 
 
-def warm_up(report: Callable[[str, float], None] | None = None) -> None:
+def warm_up(
+    report: Callable[[str, float], None] | None = None, only: Container[str] | None = None
+) -> None:
     """Compile the search for float32 and int8 weights, or load it from the on-disk cache.
 
-    `report(name, seconds)` is called after each.
+    `report(name, seconds)` is called after each; `only` has the kinds of weights that are wanted.
     """
     for kind, loop in LOOPS.items():
+        if only is not None and kind.name not in only:
+            continue
         began = time.perf_counter()
         ids, row = np.zeros(1, np.int64), np.zeros(32, np.float32)
         places, none = np.zeros((TAIL_PIECES, 2), np.int64), np.zeros((0, 1), np.int64)

@@ -815,3 +815,8 @@ def warm_up(
             address(np.dtype(dtype))
             if report:
                 report(f"jit.{name}", time.perf_counter() - began)
+    if only is None or "run" in only:
+        began = time.perf_counter()
+        _run(np.zeros(0, np.int64), np.zeros((0, 1), np.int64), 0, 0, 0, 1, 0, 0)
+        if report:
+            report("jit.run", time.perf_counter() - began)

@@ -13,7 +13,7 @@ one beside each optimizer, say what is computed.
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from types import NotImplementedType
 
 import numpy as np
@@ -263,10 +263,13 @@ def words(rule: str, w: Array, g: Array, moments: Sequence[Array | None]) -> lis
 def warm_up(
     dtypes: Iterable[str] = ("float32",),
     report: Callable[[str, float], None] | None = None,
+    only: Container[str] | None = None,
 ) -> None:
     """Compile every loop, or load it from the on-disk cache; as `cpu.warm_up`."""
     for dtype in dtypes:
         for name in RULES:
+            if only is not None and name not in only:
+                continue
             began = time.perf_counter()
             x, ids = np.zeros((5, 1), dtype), np.array([0, 1])
             globals()[name](x[0], x[1], x[2:], ids[:1], ids[1:], ids[1:], np.ones(8) / 2)

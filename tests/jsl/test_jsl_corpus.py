@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import jsl.messages
-from jsl.corpus import MAX_SHOWN, Row, load_corpus, starter_corpus_path
-from jsl.errors import CorpusError
+from jsl.corpus import Row, load_corpus, starter_corpus_path
+from jsl.errors import CorpusError, UsageError
 from jsl.text import SYMBOLS, normalise
 from jsl.vocabulary import Vocabulary
 
@@ -27,12 +27,13 @@ def english(monkeypatch):
 def load(tmp_path):
     """Writes lines, a text or bytes to a file, and loads it."""
 
-    def load(content, max_length=10):
+    def load(content, max_length=10, encoding=None):
         path = tmp_path / "corpus.tsv"
         if isinstance(content, list):
-            content = "\n".join(content) + "\n"
+            encoded = (x if isinstance(x, bytes) else x.encode() for x in content)
+            content = b"\n".join(encoded) + b"\n"
         path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
-        return load_corpus(path, max_length)
+        return load_corpus(path, max_length, encoding)
 
     return load
 
@@ -78,11 +79,31 @@ def test_decomposed_groups_and_tags_are_composed(load):
     assert load([HEADER, unicodedata.normalize("NFD", row)]).rows == load([HEADER, row]).rows
 
 
-def test_quotes_are_no_more_than_characters(problems):
-    [(line, cause)] = problems([HEADER, '手話\t"はい"\t<はい>'])
-    assert line == "2"
-    assert '「"」(U+0022) at position 1' in cause
-    assert '「"」(U+0022) at position 4' in cause
+def test_fields_are_quoted_as_excel_quotes_them(load):
+    rows = [
+        '"group"\t"japanese"\ttags',
+        '手話\t"はい\tそう"\t"<はい>\n<そう>"',
+        '"手話"\tうん\t<""はい"">',
+        '"手話 ""東"""\t"はい"\t<はい>',
+    ]
+    assert load(rows).rows == (
+        Row("手話", "はい そう", ("<はい>", "<そう>"), line=2),
+        Row("手話", "うん", ('<""はい"">',), line=4),
+        Row('手話 "東"', "はい", ("<はい>",), line=5),
+    )
+
+
+@pytest.mark.parametrize("row", ['手話\t"はい\t<はい>', '"手話"x\tはい\t<はい>'])
+def test_quotes_that_do_not_close_are_one_problem(problems, row):
+    found = problems([HEADER, GOOD, row, "手話\t犬\t<犬>", *["手話\tいいえ\t<いいえ>"] * 9])
+    assert [line for line, _ in found] == ["3"]
+    assert "are not closed" in found[0][1]
+    assert problems(['"group\tjapanese\ttags', GOOD])[0][0] == "1"
+
+
+def test_a_long_field_is_no_wrong_quote(problems):
+    [(_, cause)] = problems([HEADER, "手話\t" + "x" * 200_000 + "\t<はい>"], max_length=300_000)
+    assert cause.startswith("There are unknown characters")
 
 
 @pytest.mark.parametrize(
@@ -93,18 +114,21 @@ def test_quotes_are_no_more_than_characters(problems):
         ("手話\t \u3000\t<はい>", "column “japanese” is empty"),
         ("\tはい\t<はい>", "column “group” is empty"),
         ("手話\tはい\t ", "column “tags” is empty"),
-        ("手話\tはい", "2 fields between tabs; there should be 3"),
-        ("手話\tはい\t<はい>\t", "4 fields between tabs; there should be 3"),
-        ("手\x1b話\tはい\t<はい>", r"group name “\u624b\x1b\u8a71”"),
-        ("手話\tはい\t<\x1bはい>", "malformed"),
+        ("手話\tはい", "2 fields; there should be 3"),
+        ("手話\tはい\t<はい>\tx", "4 fields; there should be 3"),
+        ("手\ue000話\tはい\t<はい>", r"group name “手\ue000話”"),
+        ("手話\tはい\t<\ue000はい>", "malformed"),
         ("手話\tはい\t<はい><はい>", "tag “<はい><はい>” is malformed"),
         ("手話\tはい\tはい", "tag “はい” is malformed"),
         ("手話\tはい\t<>", "tag “<>” is malformed"),
         ("手話\tはい\t<は い>", "tag “<は” is malformed"),
         ("手話.二\tはい\t<はい>", "group name “手話.二”"),
         ("手/話\tはい\t<はい>", "group name “手/話”"),
-        ("手話\t" + "あ" * 10 + "\t<はい>", "text takes 11 and the tags 2; the limit is 10"),
-        ("手話\tはい\t" + "<はい> " * 10, "text takes 3 and the tags 11; the limit is 10"),
+        (
+            "手話\t" + "あ" * 10 + "\t<はい>",
+            "Rows that are too long: 1; with its end mark, a sequence may have 10.",
+        ),
+        ("手話\tはい\t" + "<はい> " * 10, "--max-length 11 (or auto) would do"),
     ],
 )
 def test_each_problem_of_a_row_names_its_line(problems, row, cause):
@@ -123,22 +147,22 @@ def test_the_same_sentence_with_other_tags_names_both_lines(problems):
     ]
 
 
-def test_the_same_row_twice_names_both_lines(problems):
-    assert problems([HEADER, GOOD, "", GOOD, GOOD]) == [
-        ("4", "This is the same row as line 2. Delete one of them."),
-        ("5", "This is the same row as line 2. Delete one of them."),
-    ]
+def test_rows_that_are_there_again_are_dropped_with_a_note(load):
+    corpus = load([HEADER, GOOD, "", GOOD, "手話\t ハイ\u200b\t<はい> ", "別\tはい\t<はい>"])
+    assert [row.line for row in corpus.rows] == [2, 6]
+    assert corpus.notes == ("Note: 2 rows that repeat earlier ones were dropped, in lines 4-5.",)
 
 
 def test_empty_fields_are_not_taken_for_repeated_rows(problems):
-    found = problems([HEADER, "手話\t\t<はい>", "手話\t\t<はい>"])
-    assert [line for line, _ in found] == ["2", "3"]
+    [(line, cause)] = problems([HEADER, "手話\t\t<はい>", "手話\t\t<はい>"])
+    assert line == "2"
+    assert cause.endswith("Lines with the same problem: 3.")
 
 
 def test_all_problems_come_together(problems):
     found = problems([HEADER + "\tnote", "手.話\tＡ\tはい\tx", GOOD + "\tx", GOOD])
-    causes = ["“note” is unknown", "group name", "U+0041", "“はい” is malformed", "3 fields"]
-    assert [line for line, _ in found] == ["1", "2", "2", "2", "4"]
+    causes = ["group name", "U+0041", "“はい” is malformed"]
+    assert [line for line, _ in found] == ["2", "2", "2"]
     for (_, cause), expected in zip(found, causes, strict=True):
         assert expected in cause
 
@@ -150,17 +174,19 @@ def test_a_row_can_be_malformed_and_too_long_at_once(problems):
 
 def test_a_long_list_of_problems_is_cut(load):
     with pytest.raises(CorpusError) as caught:
-        load([HEADER, *["手話"] * (MAX_SHOWN + 7)])
-    first, *shown, last = str(caught.value).splitlines()
-    assert first.endswith(f": {MAX_SHOWN + 7}.")
-    assert len(shown) == MAX_SHOWN
-    assert last == "And 7 more."
+        load([HEADER, *["手話"] * 500, "手話\t犬\t<犬>"])
+    first, fields, unknown = str(caught.value).splitlines()
+    assert first.endswith(": 501.")
+    assert fields.endswith("Lines with the same problem: 3-501.")
+    assert "「犬」" in unknown
 
 
 def test_the_columns_of_the_header(problems):
-    assert problems(["group\tjapanese\tTags", GOOD]) == [
-        ("1", "The column “tags” is missing."),
-        ("1", "The column “Tags” is unknown. The columns are group, japanese, tags."),
+    assert problems(["group\tjapanese\tglosses", GOOD]) == [
+        ("1", "The header lacks tags. It has: group, japanese, glosses."),
+    ]
+    assert problems(["group  japanese  tags", GOOD]) == [
+        ("1", "The header is separated by spaces. Separate the columns by tabs."),
     ]
     assert problems(["", HEADER + "\ttags", GOOD + "\tはい"]) == [
         ("2", "The column “tags” is there more than once.")
@@ -202,9 +228,113 @@ def test_a_file_that_cannot_be_read(monkeypatch):
 
 def test_a_report_in_japanese(monkeypatch, problems):
     monkeypatch.setattr(jsl.messages, "_chosen", "ja")
-    assert problems([HEADER, GOOD, GOOD]) == [
-        ("3", "2行目と同じ行です。どちらかを消してください。")
+    assert problems([HEADER, GOOD, "手話", "手話"]) == [
+        ("3", "項目が1個あります。3個にしてください。同じ問題のある行: 4。")
     ]
+
+
+def test_the_columns_are_found_however_they_are_written(load):
+    assert (
+        load(["  Group\tＪＡＰＡＮＥＳＥ\t\ufeff tags\u200b ", GOOD]).rows
+        == load([HEADER, GOOD]).rows
+    )
+
+
+def test_other_columns_are_ignored_with_a_note(load):
+    corpus = load([HEADER + "\tnote\t\tid", GOOD + "\tx\ty\tz", "手話\tいいえ\t<いいえ>", "\t\t\t"])
+    assert len(corpus.rows) == 2
+    assert corpus.notes == ("Note: these columns are not used: note, id.",)
+    assert load([HEADER + "\t\t", GOOD + "\t\t\t"]).notes == ()
+
+
+@pytest.mark.parametrize("delimiter", [",", ";"])
+def test_csv_is_read_as_such(load, delimiter):
+    rows = [HEADER, "手話\tはい\t<はい> <そう>"]
+    corpus = load("\ufeff" + "\r\n".join(rows).replace("\t", delimiter))
+    assert corpus.rows == load(rows).rows
+    [note] = corpus.notes
+    assert f"was read as CSV, with “{delimiter}”" in note
+
+
+@pytest.mark.parametrize("first", [GOOD, GOOD.replace("\t", ","), "わたし", "x\ty\tz"])
+def test_a_missing_header_is_one_problem(problems, first):
+    [(line, cause)] = problems([first, *["手話\t犬\t犬"] * 30])
+    assert line == "1"
+    assert cause.startswith("The first line is not a header: “")
+    assert "Begin the file with the header group, japanese, tags" in cause
+
+
+ENCODINGS = [
+    ("utf-16", "utf-16", "Unicode text as Excel saves it"),
+    ("utf-16-le", "utf-16-le", "Unicode text as Excel saves it"),
+    ("utf-16-be", "utf-16-be", "Unicode text as Excel saves it"),
+    ("utf-32", "utf-32", "UTF-32"),
+    ("cp932", "cp932", "Shift-JIS"),
+    ("euc_jp", "euc_jp", "EUC-JP"),
+    ("iso-2022-jp", "iso-2022-jp", "JIS"),
+]
+
+
+@pytest.mark.parametrize(("encoding", "name", "kind"), ENCODINGS)
+def test_another_encoding_is_named_or_read(load, encoding, name, kind):
+    rows = [HEADER, "手話\tわたしはたべます\t<私> <食べる>", "手話\tアリガトウ\t<ありがとう>"]
+    content = "\r\n".join(rows).encode(encoding)
+    with pytest.raises(
+        CorpusError, match=rf"looks like {kind}.*Save it as UTF-8.*--encoding {name}$"
+    ):
+        load(content)
+    assert load(content, encoding=name).rows == load(rows).rows
+    if encoding.startswith("utf-16-"):
+        marked = ("\ufeff" + "\n".join(rows)).encode(encoding)
+        assert load(marked, encoding=name).rows == load(rows).rows
+        assert load(marked, encoding="utf-16").rows == load(rows).rows
+
+
+def test_what_looks_like_no_encoding(problems, load):
+    [(line, cause)] = problems([HEADER.encode(), b"\xff\xfe\xfd\t\x80\t\x81"])
+    assert line == "2"
+    assert "--encoding" in cause
+    with pytest.raises(CorpusError, match=r"corpus\.tsv:1: This is not ascii \(after 20 bytes"):
+        load([HEADER + "\tあ"], encoding="ascii")
+    for name in ("klingon", "hex", "", "a\0b", "\udcff"):
+        with pytest.raises(UsageError, match="--encoding: there is no encoding"):
+            load([HEADER, GOOD], encoding=name)
+
+
+@pytest.mark.parametrize("content", [b"PK\x03\x04\0\0", b"\xd0\xcf\x11\xe0\xa1\xb1"])
+def test_a_workbook_is_named(load, content):
+    with pytest.raises(CorpusError, match="Excel workbook or an archive"):
+        load(content)
+
+
+def test_what_does_not_show_is_taken_out_of_all_fields(load):
+    row = "\u200e手\u2060話\tは\u200bい\u00ad\ufe0f\t<は\u200cい>\ufeff"
+    assert load([HEADER, row]).rows == load([HEADER, GOOD]).rows
+
+
+def test_too_long_rows_are_one_problem_with_the_length_that_would_do(problems, load):
+    rows = [HEADER, *(f"手話\t{'あ' * n}\t<は>" for n in range(3, 30))]
+    [(line, cause)] = problems(rows)
+    assert line == "9"
+    assert cause == (
+        "Rows that are too long: 20; with its end mark, a sequence may have 10. The longest is in "
+        "line 28; for a new run, --max-length 30 (or auto) would do. "
+        "Lines with the same problem: 10-28."
+    )
+    assert load(rows, max_length=30).longest == load(rows, max_length=None).longest == 30
+
+
+@pytest.mark.parametrize(
+    "row", ["手話\t" + "x" * 10**6 + "\t<は>", "手話\tは\t" + "x" * 10**6, "x" * 10**6]
+)
+@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize("language", ["ja", "en"])
+def test_a_report_fits_a_screen(monkeypatch, load, row, times, language):
+    monkeypatch.setattr(jsl.messages, "_chosen", language)
+    for rows in ([HEADER, *[row] * times], [row] * times):
+        with pytest.raises(CorpusError) as caught:
+            load(rows)
+        assert len(str(caught.value)) < 1700
 
 
 class TestStarterCorpus:

@@ -1,6 +1,7 @@
 """Every text exists in both languages, and every call of `say` fits its text."""
 
 import ast
+import re
 import string
 import unicodedata
 from pathlib import Path
@@ -8,7 +9,17 @@ from pathlib import Path
 import pytest
 
 import jsl.messages
-from jsl.messages import LANGUAGES, TEXTS, default_language, language, say, use_language
+from jsl.errors import TextError
+from jsl.messages import (
+    LANGUAGES,
+    TEXTS,
+    default_language,
+    language,
+    listed,
+    ranges,
+    say,
+    use_language,
+)  # fmt: skip
 
 SOURCES = sorted(Path(jsl.messages.__file__).parent.glob("**/*.py"))
 
@@ -55,9 +66,9 @@ def test_every_call_of_say_gives_the_fields_of_its_text(key, given):
 
 def test_the_chosen_language_speaks():
     use_language("ja")
-    assert (language(), say("corpus.more", count=3)) == ("ja", "ほかに3件あります。")
+    assert (language(), say("corpus.more", count=3)) == ("ja", "ほかに3種類あります。")
     use_language("en")
-    assert (language(), say("corpus.more", count=3)) == ("en", "And 3 more.")
+    assert (language(), say("corpus.more", count=3)) == ("en", "And problems of 3 more kinds.")
 
 
 def test_an_unknown_language_is_refused_and_changes_nothing():
@@ -93,3 +104,49 @@ def test_the_environment_decides_until_a_language_is_chosen(monkeypatch, environ
     other = next(name for name in LANGUAGES if name != expected)
     use_language(other)
     assert language() == other
+
+
+HOSTILE = ["x", "あ", "\n", "\x1b", "\udcff", "a\n"]
+
+
+def columns(text):
+    return sum(1 + (unicodedata.east_asian_width(c) in "WF") for c in text)
+
+
+@pytest.mark.parametrize("name", LANGUAGES)
+@pytest.mark.parametrize("part", HOSTILE, ids=ascii)
+def test_every_message_fits_a_screen_whatever_comes_into_it(name, part):
+    """Very many characters in every field, as text, as an error, as a list."""
+    use_language(name)
+    text = part * 20_000
+    for key, pair in TEXTS.items():
+        if any(spec for _, _, spec, _ in string.Formatter().parse(pair[0])):
+            continue  # numbers
+        for value in (text, ValueError(text), TextError(text), listed([text] * 30)):
+            said = say(key, **dict.fromkeys(fields_of(pair[0]), value))
+            assert columns(said) <= 1700
+            assert said.count("\n") <= 25
+            assert set("\x1b\udcff").isdisjoint(said)
+
+
+def test_what_is_shortened_keeps_its_ends():
+    use_language("en")
+    found = say("checkpoint.no_directory", path="begin" + "x" * 1000 + "end")
+    assert "begin" in found
+    assert "xend. Make one" in found
+    assert re.search(r"x … \([89]\d\d characters left out\) … x", found)
+
+
+def test_what_is_short_stays_as_it_is():
+    use_language("en")
+    for text in ("models/私の　モデル", "a" * 160, "あ" * 80, "C:\\models"):
+        assert text in say("checkpoint.no_directory", path=text)
+
+
+def test_lists_are_cut():
+    use_language("en")
+    assert listed("abc") == "a, b, c"
+    assert listed(range(13)) == "0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 3 more"
+    assert ranges([1, 2, 3, 7, 9, 10]) == "1-3, 7, 9-10"
+    use_language("ja")
+    assert listed(range(12)).endswith("9、ほか2件")
