@@ -34,7 +34,7 @@ class Dropout(Module):
         Args:
             training: whether anything is dropped; by default whether the module is in training.
         """
-        return self.function(x, self.p, self.training if training is None else training)
+        return type(self).function(x, self.p, self.training if training is None else training)
 
     def extra_repr(self) -> str:
         return f"p={self.p}"

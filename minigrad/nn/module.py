@@ -331,6 +331,27 @@ class Module:
         return "\n".join(_picture(self, ())) + total
 
 
+class FunctionLayer(Module):
+    """A layer that calls a function with its settings.
+
+    A subclass names the attributes that are settings; whatever else is set on a layer stays out of
+    its call.
+    """
+
+    function: Any = None
+    settings: tuple[str, ...] = ()  # attributes, which are the function's parameters of these names
+
+    def forward(self, x: Tensor) -> Any:
+        """x: any shape -> what the function gives."""
+        return type(self).function(x, **self._settings())
+
+    def _settings(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in type(self).settings}
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{k}={v!r}" for k, v in self._settings().items())
+
+
 def _picture(module: Module, above: tuple[Module, ...]) -> list[str]:
     """The lines of a module in `repr`."""
     name, extra = type(module).__name__, module.extra_repr()

@@ -4,7 +4,7 @@ from typing import Any
 
 from minigrad.autodiff import Tensor
 from minigrad.nn import functional as F
-from minigrad.nn.module import Module
+from minigrad.nn.module import FunctionLayer, Module
 
 __all__ = [
     "AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveAvgPool3d", "AdaptiveMaxPool1d",
@@ -16,23 +16,15 @@ Lengths = int | tuple[int, ...]
 Wanted = int | None | tuple[int | None, ...]
 
 
-class _Pool(Module):
-    """A layer that calls a function of its settings, which are its attributes in order."""
-
+class _Pool(FunctionLayer):
     def forward(self, x: Tensor) -> Any:
         """x: (N, C, ...) or (C, ...) -> the same with other lengths."""
-        return type(self).function(x, *self._settings().values())
-
-    function: Any = None
-
-    def _settings(self) -> dict[str, Any]:
-        return {k: v for k, v in vars(self).items() if k != "training" and k[0] != "_"}
-
-    def extra_repr(self) -> str:
-        return ", ".join(f"{k}={v}" for k, v in self._settings().items())
+        return super().forward(x)
 
 
 class _MaxPool(_Pool):
+    settings = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
+
     def __init__(
         self,
         kernel_size: Lengths,
@@ -85,6 +77,9 @@ class AvgPool1d(_Pool):
     """
 
     function = staticmethod(F.avg_pool1d)
+    settings: tuple[str, ...] = (
+        "kernel_size", "stride", "padding", "ceil_mode", "count_include_pad"
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -108,6 +103,7 @@ class AvgPool2d(AvgPool1d):
     """
 
     function = staticmethod(F.avg_pool2d)
+    settings = (*AvgPool1d.settings, "divisor_override")
 
     def __init__(
         self,
@@ -129,6 +125,8 @@ class AvgPool3d(AvgPool2d):
 
 
 class _AdaptiveAvgPool(_Pool):
+    settings = ("output_size",)
+
     def __init__(self, output_size: Wanted):
         self.output_size = output_size
 
@@ -156,6 +154,8 @@ class AdaptiveAvgPool3d(_AdaptiveAvgPool):
 
 
 class _AdaptiveMaxPool(_Pool):
+    settings = ("output_size", "return_indices")
+
     def __init__(self, output_size: Wanted, return_indices: bool = False):
         self.output_size, self.return_indices = output_size, return_indices
 
