@@ -9,9 +9,12 @@ from minigrad.nn import (
     dropout,
     functional,
     init,
+    loss,
     norm,
+    padding,
     pool,
     recurrent,
+    utils,
 )
 from minigrad.nn.activation import *
 from minigrad.nn.attention import MultiheadAttention
@@ -21,9 +24,11 @@ from minigrad.nn.dropout import *
 from minigrad.nn.embedding import Embedding, EmbeddingBag, EntityEmbedding
 from minigrad.nn.group import Grouped
 from minigrad.nn.linear import Bilinear, Linear
+from minigrad.nn.loss import *
 from minigrad.nn.module import Buffer, Module, Parameter
 from minigrad.nn.norm import *
 from minigrad.nn.overview import shapes, summary
+from minigrad.nn.padding import *
 from minigrad.nn.pool import *
 from minigrad.nn.positions import (
     LearnedPositions,
@@ -45,12 +50,15 @@ __all__ = [
     "Generator", "Grouped", "LearnedPositions", "Linear", "Module", "MultiheadAttention",
     "Parameter", "RotaryPositions", "Seq2Seq", "SinusoidalPositions", "TransformerDecoderLayer",
     "TransformerEncoderLayer", "functional", "init", "shapes", "sinusoids", "summary",
+    "utils",
 ]  # fmt: skip
 __all__ += activation.__all__
 __all__ += containers.__all__
 __all__ += conv.__all__
 __all__ += dropout.__all__
+__all__ += loss.__all__
 __all__ += norm.__all__
+__all__ += padding.__all__
 __all__ += pool.__all__
 __all__ += recurrent.__all__
 
