@@ -197,10 +197,74 @@ NUMPY_NDARRAY: dict[str, str] = {
     "to_device": "minigrad.backend.to_device(array) moves arrays",
 }
 
+# ----------------------------------------------------------------------------- PyTorch: layers
+
+_DEVICES = "there is one device a process; nn.Grouped trains several models as one"
+_INSIDE = "PyTorch keeps its classes there; ours are in minigrad.nn"
+_QUANTISED = "nothing is quantised"
+_FRACTIONAL = "use nn.AdaptiveMaxPool{}d(output_size), whose windows are not random"
+_UNINITIALISED = "nn.LazyLinear and its kind keep that to themselves; model(x) makes parameters"
+
+TORCH_NN: dict[str, str] = {
+    "AdaptiveLogSoftmaxWithLoss": "use nn.Linear and nn.CrossEntropyLoss over all classes",
+    "Container": "use nn.Sequential, nn.ModuleList or nn.ModuleDict",
+    "CrossMapLRN2d": "use nn.LocalResponseNorm",
+    "DataParallel": _DEVICES,
+    "FractionalMaxPool2d": _FRACTIONAL.format(2),
+    "FractionalMaxPool3d": _FRACTIONAL.format(3),
+    **_each(
+        "LinearCrossEntropyLoss LinearCrossEntropyOptions",
+        "use nn.Linear and nn.CrossEntropyLoss",
+    ),
+    "NLLLoss2d": "use nn.NLLLoss, which takes (N, C, H, W)",
+    "RNNBase": "use nn.RNN, nn.GRU or nn.LSTM",
+    "RNNCellBase": "use nn.RNNCell, nn.GRUCell or nn.LSTMCell",
+    "SyncBatchNorm": "use nn.BatchNorm2d; " + _DEVICES,
+    "Transformer": "use nn.Seq2Seq, or nn.TransformerEncoderLayer and nn.TransformerDecoderLayer",
+    "TransformerDecoder": "use a list of nn.TransformerDecoderLayer",
+    "TransformerEncoder": "use nn.Sequential of nn.TransformerEncoderLayer, or a list of them",
+    "UninitializedBuffer": _UNINITIALISED,
+    "UninitializedParameter": _UNINITIALISED,
+    "common_types": "PyTorch's annotations",
+    "factory_kwargs": "layers take dtype=, and are made on the backend in force",
+    "grad": "mg.gradients or mg.vjp of the convolution give its gradients",
+    "modules": _INSIDE,
+    "parameter": "use nn.Parameter and nn.Buffer",
+    "parallel": _DEVICES,
+    **_each("intrinsic qat quantizable quantized", _QUANTISED),
+}
+
+_NORMED = "not here; nn.functional.normalize(weight, axis=...) in a forward of one's own"
+
+TORCH_NN_UTILS: dict[str, str] = {
+    **_each("clip_grad clip_grad_norm", "use nn.utils.clip_grad_norm_"),
+    "clip_grads_with_norm_": "use nn.utils.clip_grad_norm_, or p.grad.data *= factor",
+    **_each(
+        "convert_conv2d_weight_memory_format convert_conv3d_weight_memory_format memory_format",
+        "arrays have NumPy's layout; convolutions take (N, C, ...)",
+    ),
+    "convert_parameters": "use nn.utils.parameters_to_vector and vector_to_parameters",
+    **_each(
+        "fuse_conv_bn_eval fuse_conv_bn_weights fuse_linear_bn_eval fuse_linear_bn_weights fusion",
+        "mg.jit(model.eval()) puts passes together",
+    ),
+    "get_total_norm": "nn.utils.clip_grad_norm_(parameters, math.inf) gives the norm",
+    "init": "use nn.init",
+    "skip_init": "make the layer; its first values are drawn once",
+    "stateless": "load_state_dict on a copy.deepcopy(model), or p.data = array",
+    **_each(
+        "parametrizations parametrize remove_spectral_norm remove_weight_norm spectral_norm "
+        "weight_norm",
+        _NORMED,
+    ),
+}
+
 SECTIONS: dict[str, dict[str, str]] = {
     "numpy": NUMPY,
     "numpy.linalg": NUMPY_LINALG,
     "numpy.ndarray": NUMPY_NDARRAY,
+    "torch.nn": TORCH_NN,
+    "torch.nn.utils": TORCH_NN_UTILS,
 }
 
 # Where names are looked for, and the libraries that people may have them from.
@@ -208,4 +272,6 @@ PLACES: dict[str, tuple[str, ...]] = {
     "minigrad": ("numpy",),
     "minigrad.linalg": ("numpy.linalg",),
     "minigrad.Tensor": ("numpy.ndarray",),
+    "minigrad.nn": ("torch.nn",),
+    "minigrad.nn.utils": ("torch.nn.utils",),
 }

@@ -12,6 +12,7 @@ from minigrad import elsewhere
 
 # What has the names of a library here, and the library itself.
 HERE = {"minigrad": mg, "minigrad.linalg": mg.linalg, "minigrad.Tensor": mg.Tensor}
+HERE |= {"minigrad.nn": mg.nn, "minigrad.nn.utils": mg.nn.utils}
 THERE = {"numpy": np, "numpy.linalg": np.linalg, "numpy.ndarray": np.ndarray}
 
 

@@ -1,4 +1,4 @@
-"""Losses as layers, with PyTorch's names and arguments. Each is the function of its name, see there.
+"""Losses as layers, with the names and arguments of PyTorch. Each is the function of its name.
 
 All take `reduction`: 'mean', 'sum' or 'none' for the losses of all elements. PyTorch's older way to
 say it, `size_average` and `reduce`, is taken too.
