@@ -118,7 +118,7 @@ def kind_of(example):
 def examples():
     """(how a layer is made, its inputs) for each class."""
     plain = [e if "(" in e else f"{e}()" for e in PLAIN.split()]
-    found = {e: (SEQUENCES,) for e in plain}
+    found = dict.fromkeys(plain, (SEQUENCES,))
     for each in FOR_AXES.split():
         for axes, x in BY_AXES.items():
             e = each.replace("#", axes)
