@@ -268,6 +268,35 @@ def test_the_way_back_of_a_pooling(n):
         close(ours(Tensor(y), Tensor(ids.numpy()), size), theirs(torch.tensor(y), ids, size))
 
 
+@pytest.mark.filterwarnings("ignore:enable_nested_tensor")
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("norm_first", [False, True])
+@pytest.mark.parametrize("masks", ["none", "causal", "padding"])
+def test_transformers(batch_first, norm_first, masks):
+    options = {"dropout": 0.0, "batch_first": batch_first, "norm_first": norm_first}
+    ours = nn.Transformer(6, 2, 2, 2, 8, **options, dtype="float64")
+    theirs = torch.nn.Transformer(6, 2, 2, 2, 8, **options).double()
+    packed = ours.state_dict(layout="torch")
+    assert set(packed) == set(theirs.state_dict())
+    theirs.load_state_dict({k: torch.tensor(v) for k, v in packed.items()})
+    src, tgt = (floats(*((3, n) if batch_first else (n, 3)), 6) for n in (5, 4))
+    mine, its = {}, {}
+    if masks == "causal":
+        mine["tgt_mask"] = nn.Transformer.generate_square_subsequent_mask(4, "float64")
+        its["tgt_mask"] = torch.nn.Transformer.generate_square_subsequent_mask(4).double()
+        assert mine["tgt_mask"].tolist() == its["tgt_mask"].tolist()
+        close(ours(Tensor(src), Tensor(tgt), tgt_is_causal=True),
+              ours(Tensor(src), Tensor(tgt), **mine))  # fmt: skip
+    if masks == "padding":
+        hidden = np.arange(5) >= np.array([[5], [3], [4]])
+        names = ("src_key_padding_mask", "memory_key_padding_mask")
+        mine, its = dict.fromkeys(names, hidden), dict.fromkeys(names, torch.tensor(hidden))
+    close(
+        ours(Tensor(src), Tensor(tgt), **mine),
+        theirs.train()(torch.tensor(src), torch.tensor(tgt), **its),
+    )
+
+
 def test_parameters_in_lists_have_the_same_names():
     ours = nn.ParameterList([floats(2), floats(3, 1)])
     theirs = torch.nn.ParameterList([torch.zeros(2), torch.zeros(3, 1)]).double()
@@ -466,14 +495,16 @@ def test_arguments_are_those_of_pytorch():
         order = [p.name for p in theirs if p.kind is not p.KEYWORD_ONLY]
         mine = [p.name for p in ours if p.kind is not p.KEYWORD_ONLY][: len(order)]
         defaults = {p.name: p.default for p in ours}
-        other = [
-            p.name for p in theirs
-            if defaults.get(p.name, p.default) != p.default
-            and not (isinstance(p.default, float) and math.isclose(p.default, defaults[p.name]))
-        ]  # fmt: skip
+        other = [p.name for p in theirs if not alike(p.default, defaults.get(p.name, p.default))]
         if order != mine or other:
             differ[name] = order, mine, other
     assert differ == {}
+
+
+def alike(a, b):
+    if isinstance(a, float) and isinstance(b, float):
+        return math.isclose(a, b)
+    return a == b or (callable(a) and getattr(a, "__name__", "") == b)  # relu, 'relu'
 
 
 # Layers that were here before, whose defaults or order are their own; the docstrings say so.

@@ -47,14 +47,18 @@ from minigrad.nn.transformer import (
     Decoder,
     Encoder,
     Seq2Seq,
+    Transformer,
+    TransformerDecoder,
     TransformerDecoderLayer,
+    TransformerEncoder,
     TransformerEncoderLayer,
 )
 
 __all__ = [
     "Bilinear", "Buffer", "Decoder", "Embedding", "EmbeddingBag", "Encoder", "EntityEmbedding",
     "Generator", "Grouped", "LearnedPositions", "Linear", "Module", "MultiheadAttention",
-    "Parameter", "RotaryPositions", "Seq2Seq", "SinusoidalPositions", "TransformerDecoderLayer",
+    "Parameter", "RotaryPositions", "Seq2Seq", "SinusoidalPositions", "Transformer",
+    "TransformerDecoder", "TransformerDecoderLayer", "TransformerEncoder",
     "TransformerEncoderLayer", "functional", "init", "shapes", "sinusoids", "summary",
     "utils",
 ]  # fmt: skip
