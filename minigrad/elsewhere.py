@@ -231,8 +231,6 @@ TORCH_NN: dict[str, str] = {
     **_each("intrinsic qat quantizable quantized", _QUANTISED),
 }
 
-_NORMED = "not here; nn.functional.normalize(weight, axis=...) in a forward of one's own"
-
 TORCH_NN_UTILS: dict[str, str] = {
     **_each("clip_grad clip_grad_norm", "use nn.utils.clip_grad_norm_"),
     "clip_grads_with_norm_": "use nn.utils.clip_grad_norm_, or p.grad.data *= factor",
@@ -249,10 +247,11 @@ TORCH_NN_UTILS: dict[str, str] = {
     "init": "use nn.init",
     "skip_init": "make the layer; its first values are drawn once",
     "stateless": "load_state_dict on a copy.deepcopy(model), or p.data = array",
+    "spectral_norm": "use nn.utils.parametrizations.spectral_norm",
+    "weight_norm": "use nn.utils.parametrizations.weight_norm",
     **_each(
-        "parametrizations parametrize remove_spectral_norm remove_weight_norm spectral_norm "
-        "weight_norm",
-        _NORMED,
+        "remove_spectral_norm remove_weight_norm",
+        "use nn.utils.parametrize.remove_parametrizations(module, 'weight')",
     ),
 }
 

@@ -297,6 +297,31 @@ def test_transformers(batch_first, norm_first, masks):
     )
 
 
+@pytest.mark.parametrize(
+    ("example", "shape"),
+    [("Linear(3, 4)", (5, 3)), ("Conv2d(2, 4, 3)", (2, 2, 5, 6)),
+     ("ConvTranspose1d(2, 4, 3)", (2, 2, 5))],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    ("norm", "dim"),
+    [("weight_norm", 0), ("weight_norm", 1), ("weight_norm", None), ("spectral_norm", None),
+     ("spectral_norm", 1)],
+)  # fmt: skip
+def test_parametrizations(norm, dim, example, shape):
+    ours, theirs = twins(example)
+    getattr(nn.utils.parametrizations, norm)(ours, dim=dim)
+    getattr(torch.nn.utils.parametrizations, norm)(theirs, dim=dim)
+    carry(ours, theirs)
+    for _ in range(2):
+        compare("", (floats(*shape),), (ours, theirs))
+        ours.zero_grad()
+        theirs.zero_grad()
+    assert type(ours).__name__ == type(theirs).__name__
+    nn.utils.parametrize.remove_parametrizations(ours.eval(), "weight")
+    torch.nn.utils.parametrize.remove_parametrizations(theirs.eval(), "weight")
+    close(ours.weight, theirs.weight)
+
+
 def test_parameters_in_lists_have_the_same_names():
     ours = nn.ParameterList([floats(2), floats(3, 1)])
     theirs = torch.nn.ParameterList([torch.zeros(2), torch.zeros(3, 1)]).double()

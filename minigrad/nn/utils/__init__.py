@@ -1,4 +1,4 @@
-"""What PyTorch has in `nn.utils`: packed sequences, parameters as one vector, clipping."""
+"""What PyTorch has in `nn.utils`: packed sequences, parametrizations, vectors of parameters."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -7,7 +7,7 @@ from minigrad import ops
 from minigrad.autodiff import Tensor
 from minigrad.backend import array_module
 from minigrad.errors import ShapeError
-from minigrad.nn.utils import rnn
+from minigrad.nn.utils import parametrizations, parametrize, rnn
 from minigrad.ops.methods import refuse_while_capturing
 from minigrad.writes import wrote
 
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from minigrad.optim import clip_grad_norm_, clip_grad_value_
 
 __all__ = [
-    "clip_grad_norm_", "clip_grad_value_", "parameters_to_vector", "rnn", "vector_to_parameters",
+    "clip_grad_norm_", "clip_grad_value_", "parameters_to_vector", "parametrizations",
+    "parametrize", "rnn", "vector_to_parameters",
 ]  # fmt: skip
 
 
