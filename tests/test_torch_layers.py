@@ -258,14 +258,18 @@ def test_layers(example, shapes):
 def test_the_way_back_of_a_pooling(n):
     if not hasattr(F, "max_unpool1d"):
         pytest.skip("waits for the functions")
-    x = floats(2, 3, *(8, 6, 9)[:n])
-    _, ids = getattr(torch.nn, f"MaxPool{n}d")(3, 2, return_indices=True)(torch.tensor(x))
-    y = floats(*ids.shape, seed=3)
-    sizes = [None, x.shape[2:]]
-    for size in sizes:
-        ours, theirs = twins(f"MaxUnpool{n}d(3, 2)")
-        size = size if size is None else tuple(size)
-        close(ours(Tensor(y), Tensor(ids.numpy()), size), theirs(torch.tensor(y), ids, size))
+    for lengths, said in (((6, 8, 4)[:n], False), ((7, 5, 9)[:n], True)):
+        pool = getattr(torch.nn, f"MaxPool{n}d")(2, return_indices=True)
+        _, ids = pool(torch.tensor(floats(2, 3, *lengths)))
+        y, ours, theirs = floats(*ids.shape), *twins(f"MaxUnpool{n}d(2)")
+        mine, its = Tensor(y, requires_grad=True), torch.tensor(y, requires_grad=True)
+        more = ([*lengths],) if said else ()
+        u, v = ours(mine, Tensor(ids.numpy()), *more), theirs(its, ids, *more)
+        close(u, v)
+        w = floats(*v.shape, seed=2)
+        (u * w).sum().backward()
+        (v * torch.tensor(w)).sum().backward()
+        close(mine.grad, its.grad)
 
 
 @pytest.mark.filterwarnings("ignore:enable_nested_tensor")
