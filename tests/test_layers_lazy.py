@@ -187,6 +187,22 @@ def test_norms_without_arrays_owe_none():
         assert "Lazy" not in type(norm).__name__
 
 
+def test_first_values_hang_on_the_seed_of_the_caller():
+    def weights(seed, example):
+        with random.stream(seed):
+            models = {"a": nn.LazyLinear(3), "b": nn.LazyLinear(3)}
+            grouped = nn.Grouped(models, example)
+            if example is None:
+                grouped(["a", "b"], floats(2, 4))
+        return [to_numpy(grouped[name].weight.data) for name in "ab"]
+
+    for example in (floats(2, 4), None):
+        a, b = weights(1, example)
+        assert (a != b).any()
+        assert (a != weights(2, example)[0]).any()
+        np.testing.assert_array_equal(a, weights(1, example)[0])
+
+
 def test_what_was_set_and_hooked_before_stays():
     layer = nn.LazyLinear(3)
     layer.tag = "mine"
