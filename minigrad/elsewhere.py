@@ -202,7 +202,6 @@ NUMPY_NDARRAY: dict[str, str] = {
 _DEVICES = "there is one device a process; nn.Grouped trains several models as one"
 _INSIDE = "PyTorch keeps its classes there; ours are in minigrad.nn"
 _QUANTISED = "nothing is quantised"
-_FRACTIONAL = "use nn.AdaptiveMaxPool{}d(output_size), whose windows are not random"
 _UNINITIALISED = "nn.LazyLinear and its kind keep that to themselves; model(x) makes parameters"
 
 TORCH_NN: dict[str, str] = {
@@ -210,8 +209,6 @@ TORCH_NN: dict[str, str] = {
     "Container": "use nn.Sequential, nn.ModuleList or nn.ModuleDict",
     "CrossMapLRN2d": "use nn.LocalResponseNorm",
     "DataParallel": _DEVICES,
-    "FractionalMaxPool2d": _FRACTIONAL.format(2),
-    "FractionalMaxPool3d": _FRACTIONAL.format(3),
     **_each(
         "LinearCrossEntropyLoss LinearCrossEntropyOptions",
         "use nn.Linear and nn.CrossEntropyLoss",

@@ -86,6 +86,34 @@ def test_pixels_and_channels():
     np.testing.assert_allclose(grown[0, 0, :, 0], [0, 0.75, 1.5, 2.25, 3], rtol=1e-6)
 
 
+@pytest.mark.parametrize("n", [2, 3])
+def test_windows_whose_distances_are_drawn(n):
+    lengths, counts, kernel = (9, 12, 7)[:n], (4, 5, 3)[:n], (2, 3, 2)[:n]
+    x = to_device(np.random.default_rng(n).normal(size=(2, 3, *lengths)))
+    layer = getattr(nn, f"FractionalMaxPool{n}d")(kernel, counts, return_indices=True)
+    with random.stream(1):
+        y, ids = (host(v) for v in layer(x))
+        again = host(layer(x)[0])
+    assert y.shape == ids.shape == (2, 3, *counts)
+    flat = host(x).reshape(2, 3, -1)
+    np.testing.assert_array_equal(
+        np.take_along_axis(flat, ids.reshape(2, 3, -1), 2), y.reshape(2, 3, -1)
+    )
+    assert (y != again).any()  # each call draws
+    with random.stream(1):
+        same(layer(x)[0], y)
+    # The first and the last window are at the ends.
+    corner = host(x)[(slice(None), slice(None), *[slice(k) for k in kernel])]
+    same(y[(slice(None), slice(None), *[0] * n)], corner.max(axis=tuple(range(2, 2 + n))))
+    end = host(x)[(slice(None), slice(None), *[slice(-k, None) for k in kernel])]
+    same(y[(slice(None), slice(None), *[-1] * n)], end.max(axis=tuple(range(2, 2 + n))))
+    ratio = getattr(nn, f"FractionalMaxPool{n}d")(2, output_ratio=0.5)
+    assert ratio(x[0]).shape == (3, *(m // 2 for m in lengths))
+    tracked = Tensor(x, requires_grad=True)
+    layer(tracked)[0].sum().backward()
+    assert host(tracked.grad).sum() == y.size
+
+
 def test_distances():
     a, b = to_device(np.array([[3.0, 4], [1, 0]])), to_device(np.array([[3.0, 4], [0, 2]]))
     np.testing.assert_allclose(host(nn.CosineSimilarity()(a, b)), [1, 0], atol=1e-12)
@@ -206,10 +234,14 @@ def test_clipping_is_that_of_optim():
         (lambda: nn.ReflectionPad1d(1)(counted(2, 3, 4, 5)), ShapeError, r"\(N, C, L\) or \(C, L"),
         (lambda: nn.ReflectionPad1d(3)(ROW), ShapeError, "does not fit x"),
         (lambda: nn.CircularPad2d(1)(counted(3, 3)), ShapeError, r"CircularPad2d: x must be"),
+        (lambda: nn.FractionalMaxPool2d(2), ValueError, "either output_size or output_ratio"),
+        (lambda: nn.FractionalMaxPool2d(2, 3, 0.5), ValueError, "either output_size or"),
+        (lambda: nn.FractionalMaxPool2d(2, None, 1.5), ValueError, "between 0 and 1"),
+        (lambda: nn.FractionalMaxPool2d(2, 4)(counted(1, 4, 4)), ShapeError, r"\(4, 4\) windows"),
         (lambda: nn.ChannelShuffle(0), ValueError, "groups must be positive"),
         (lambda: nn.ChannelShuffle(4)(counted(1, 6, 2)), ShapeError, "a multiple of 4 channels"),
         (lambda: nn.FeatureAlphaDropout()(counted(3)), ShapeError, r"\(N, C, ...\)"),
-        (lambda: nn.FractionalMaxPool2d, AttributeError, "use nn.AdaptiveMaxPool2d"),
+        (lambda: nn.SyncBatchNorm, AttributeError, "use nn.BatchNorm2d"),
         (lambda: nn.utils.weight_norm, AttributeError, "parametrizations.weight_norm"),
     ],
 )

@@ -64,6 +64,8 @@ OTHERS = {
     "MaxUnpool1d(2)": (SEQUENCES, ids(2, 4, 6, n=12)),
     "MaxUnpool2d(2)": (IMAGES, ids(2, 4, 6, 6, n=36)),
     "MaxUnpool3d(2)": (VOLUMES, ids(2, 4, 6, 6, 6, n=216)),
+    "FractionalMaxPool2d(2,3)": (IMAGES,),
+    "FractionalMaxPool3d(2,3)": (VOLUMES,),
     "Bilinear(4,4,2)": PAIR,
     "CosineSimilarity()": PAIR,
     "PairwiseDistance()": PAIR,

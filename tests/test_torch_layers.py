@@ -272,6 +272,17 @@ def test_the_way_back_of_a_pooling(n):
         close(mine.grad, its.grad)
 
 
+@pytest.mark.parametrize("n", [2, 3])
+@pytest.mark.parametrize("sizes", ["output_size=(4, 5, 3)[:n]", "output_ratio=0.4"])
+def test_windows_whose_distances_are_drawn(n, sizes):
+    u = np.random.default_rng(n).uniform(size=(2, 3, n))
+    options = eval(f"dict(kernel_size=(2, 3, 2)[:n], return_indices=True, {sizes})", {"n": n})
+    name = f"FractionalMaxPool{n}d"
+    ours = getattr(nn, name)(**options, _random_samples=u)
+    theirs = getattr(torch.nn, name)(**options, _random_samples=torch.tensor(u))
+    compare("", (floats(2, 3, *(9, 12, 7)[:n]),), (ours, theirs))
+
+
 @pytest.mark.filterwarnings("ignore:enable_nested_tensor")
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize("norm_first", [False, True])

@@ -1,16 +1,23 @@
 """Pooling: one number for each window."""
 
+import math
 from typing import Any
 
-from minigrad.autodiff import Tensor
+import numpy as np
+
+from minigrad import ops, random
+from minigrad.autodiff import Tensor, beside
+from minigrad.errors import ShapeError
 from minigrad.nn import functional as F
-from minigrad.nn.module import FunctionLayer
+from minigrad.nn.conv import check_channels, each
+from minigrad.nn.module import FunctionLayer, Module
 
 __all__ = [
     "AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveAvgPool3d", "AdaptiveMaxPool1d",
-    "AdaptiveMaxPool2d", "AdaptiveMaxPool3d", "AvgPool1d", "AvgPool2d", "AvgPool3d", "LPPool1d",
-    "LPPool2d", "LPPool3d", "MaxPool1d", "MaxPool2d", "MaxPool3d", "MaxUnpool1d", "MaxUnpool2d",
-    "MaxUnpool3d", "Upsample", "UpsamplingBilinear2d", "UpsamplingNearest2d",
+    "AdaptiveMaxPool2d", "AdaptiveMaxPool3d", "AvgPool1d", "AvgPool2d", "AvgPool3d",
+    "FractionalMaxPool2d", "FractionalMaxPool3d", "LPPool1d", "LPPool2d", "LPPool3d", "MaxPool1d",
+    "MaxPool2d", "MaxPool3d", "MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d", "Upsample",
+    "UpsamplingBilinear2d", "UpsamplingNearest2d",
 ]  # fmt: skip
 
 Lengths = int | tuple[int, ...]
@@ -263,6 +270,113 @@ class AdaptiveMaxPool3d(_AdaptiveMaxPool):
     """The largest of each of the windows that share the last three; see `AdaptiveMaxPool1d`."""
 
     function = staticmethod(F.adaptive_max_pool3d)
+
+
+class _FractionalMaxPool(Module):
+    axes = 2
+    _random_samples: Any
+
+    def __init__(
+        self,
+        kernel_size: Lengths,
+        output_size: Lengths | None = None,
+        output_ratio: float | tuple[float, ...] | None = None,
+        return_indices: bool = False,
+        _random_samples: Any = None,
+    ):
+        name, n = type(self).__name__, type(self).axes
+        if (output_size is None) == (output_ratio is None):
+            raise ValueError(f"{name}: give either output_size or output_ratio")
+        self.kernel_size = each(name, "kernel_size", kernel_size, n)
+        self.output_size = output_size and each(name, "output_size", output_size, n)
+        if isinstance(output_ratio, int | float):
+            output_ratio = (output_ratio,) * n
+        if output_ratio and (len(output_ratio) != n or not all(0 < r < 1 for r in output_ratio)):
+            raise ValueError(f"{name}: output_ratio must be between 0 and 1, got {output_ratio}")
+        self.output_ratio, self.return_indices = output_ratio, return_indices
+        self.register_buffer("_random_samples", _random_samples)
+
+    def forward(self, x: Tensor) -> Any:
+        """x: (N, C, ...) or (C, ...) -> the same with other lengths; or that and indices."""
+        n = type(self).axes
+        check_channels(type(self).__name__, x, x.shape[-n - 1] if x.ndim > n else "C", n)
+        if alone := x.ndim == n + 1:
+            x = x[None]
+        (N, C), lengths = x.shape[:2], x.shape[2:]
+        counts = self.output_size
+        if counts is None:
+            counts = tuple(int(m * r) for m, r in zip(lengths, self.output_ratio, strict=True))
+        if any(
+            not 1 <= count <= length - k + 1
+            for count, k, length in zip(counts, self.kernel_size, lengths, strict=True)
+        ):
+            raise ShapeError(
+                f"{type(self).__name__}: {counts} windows of {self.kernel_size} do not fit "
+                f"x of shape {x.shape}"
+            )
+        u = self._random_samples
+        if u is None:  # one number for each channel and axis
+            one = ops.zeros_like(x[(slice(None), slice(None), *[0] * (n - 1), slice(1))])
+            like = ops.stop_gradient(ops.broadcast_to(one, shape=(N, C, n)))
+            u = F._uniform_beside(like, random.next_key(), low=0.0, high=1.0)
+            u = ops.astype(u, dtype=x.dtype)
+        places: Any = 0  # (N, C, windows of each axis, elements of each axis)
+        for a, (count, k, length) in enumerate(zip(counts, self.kernel_size, lengths, strict=True)):
+            own = u[..., 1 - a if n == 2 else a, None]  # PyTorch has width first, but in 3-d last
+            at = _starts(own, count, length - k)[..., None] + beside([x], np.arange(k))
+            shape = [N, C, *[1] * (2 * n)]
+            shape[2 + a], shape[2 + n + a] = count, k
+            places = places * length + ops.reshape(at, shape=tuple(shape))
+        shape = (N, C, math.prod(counts), math.prod(self.kernel_size))
+        places = ops.reshape(places, shape=shape)
+        flat = ops.reshape(x, shape=(N, C, math.prod(lengths)))
+        found = ops.take_along_axis(flat, ops.reshape(places, shape=(N, C, -1)), axis=2)
+        found = ops.reshape(found, shape=shape)
+        largest = ops.argmax(found, axis=-1)[..., None]
+        y, ids = (
+            ops.reshape(ops.take_along_axis(v, largest, axis=-1), shape=(N, C, *counts))
+            for v in (found, places)
+        )
+        if alone:
+            y, ids = y[0], ids[0]
+        return (y, ids) if self.return_indices else y
+
+    def extra_repr(self) -> str:
+        size = self.output_size
+        size = f"output_ratio={self.output_ratio}" if size is None else f"output_size={size}"
+        return f"kernel_size={self.kernel_size}, {size}, return_indices={self.return_indices}"
+
+
+def _starts(u: Tensor, count: int, last: int) -> Tensor:
+    """(..., count) where windows begin: from 0 to `last`, in steps that differ by 1 at most."""
+    u = ops.stop_gradient(u)
+    i = beside([u], np.arange(count).astype(u.dtype))
+    step = beside([u], np.asarray(last / max(count - 1, 1), u.dtype))
+    starts = ops.floor((u + i) * step) - ops.floor(u * step)
+    starts = ops.where(beside([u], np.arange(count) == count - 1), last, starts)
+    return ops.astype(starts, dtype="int64")
+
+
+class FractionalMaxPool2d(_FractionalMaxPool):
+    """The largest element of each of a given number of windows whose distances are drawn.
+
+    (Graham, "Fractional max-pooling", arXiv 1412.6071.) For each channel of each example and each
+    axis one number is drawn from the next key of the current stream, in use as in training.
+
+    Args:
+        kernel_size: of a window; an int or one for each axis.
+        output_size: how many windows there are; or
+        output_ratio: that as a part of the input's lengths.
+        return_indices: give a pair, the second one the places of what was found.
+    """
+
+
+class FractionalMaxPool3d(_FractionalMaxPool):
+    """The largest of windows whose distances are drawn, over three axes; see
+    `FractionalMaxPool2d`.
+    """
+
+    axes = 3
 
 
 class Upsample(FunctionLayer):
