@@ -205,7 +205,6 @@ _QUANTISED = "nothing is quantised"
 _UNINITIALISED = "nn.LazyLinear and its kind keep that to themselves; model(x) makes parameters"
 
 TORCH_NN: dict[str, str] = {
-    "AdaptiveLogSoftmaxWithLoss": "use nn.Linear and nn.CrossEntropyLoss over all classes",
     "Container": "use nn.Sequential, nn.ModuleList or nn.ModuleDict",
     "CrossMapLRN2d": "use nn.LocalResponseNorm",
     "DataParallel": _DEVICES,

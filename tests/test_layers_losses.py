@@ -76,7 +76,31 @@ def test_a_loss_is_its_function(layer, inputs, function):
 
 def test_all_losses_are_tried():
     tried = {type(layer).__name__ for layer, *_ in SAME}
-    assert set(nn.loss.__all__) - tried == {"MultiLabelMarginLoss"}  # see test_torch_layers
+    assert set(nn.loss.__all__) - tried == {
+        "AdaptiveLogSoftmaxWithLoss", "MultiLabelMarginLoss",  # see below, and test_torch_layers
+    }  # fmt: skip
+
+
+def test_classes_in_clusters():
+    loss = nn.AdaptiveLogSoftmaxWithLoss(8, 10, [3, 6], div_value=2.0, head_bias=True)
+    assert [(n, p.shape) for n, p in loss.named_parameters()] == [
+        ("head.weight", (5, 8)), ("head.bias", (5,)),
+        ("tail.0.0.weight", (4, 8)), ("tail.0.1.weight", (3, 4)),
+        ("tail.1.0.weight", (2, 8)), ("tail.1.1.weight", (4, 2)),
+    ]  # fmt: skip
+    x = floats(6, 8).astype("float32")
+    logp = loss.log_prob(Tensor(x))
+    np.testing.assert_allclose(np.exp(host(logp)).sum(axis=1), 1, rtol=1e-5)
+    target = to_device(np.array([0, 3, 9, 5, 2, 6]))
+    output, mean = loss(x, target)
+    np.testing.assert_allclose(host(output), host(logp)[np.arange(6), host(target)], rtol=1e-6)
+    assert mean.item() == pytest.approx(-host(output).mean())
+    assert loss.predict(Tensor(x)).tolist() == host(logp).argmax(axis=1).tolist()
+    for wrong in ([], [3, 2], [0, 3], [3, 10]):
+        with pytest.raises(ValueError, match="cutoffs must"):
+            nn.AdaptiveLogSoftmaxWithLoss(8, 10, wrong)
+    with pytest.raises(ValueError, match=r"x must be \(N, 8\) and target \(N,\)"):
+        loss(x, target[:2])
 
 
 def test_classes_are_along_axis_1_unless_another_is_named():

@@ -101,6 +101,7 @@ OTHERS = {
     "KLDivLoss(reduction='batchmean')": (floats(3, 4), probabilities(3, 4)),
     "CrossEntropyLoss()": ROWS,
     "NLLLoss()": ROWS,
+    "AdaptiveLogSoftmaxWithLoss(4,5,[2])": ROWS,
     "MultiMarginLoss()": ROWS,
     "MultiLabelMarginLoss()": (floats(3, 4), ids(3, 4, n=4)),
     "MultiLabelSoftMarginLoss()": (floats(3, 4), probabilities(3, 4)),

@@ -166,6 +166,21 @@ def test_ctc(example, T, targets, lengths, reduction):
     compare("", (floats(T, 2, 4), np.array(targets), *lengths), (ours, Normalised(theirs)))
 
 
+@pytest.mark.parametrize("shape", [(6, 8), (8,)])
+def test_classes_in_clusters(shape):
+    example = "AdaptiveLogSoftmaxWithLoss(8, 10, [3, 6], div_value=2.0, head_bias=True)"
+    ours, theirs = twins(example)
+    target = np.array([0, 3, 9, 5, 2, 6]) if len(shape) == 2 else np.array(6)
+    x = floats(*shape)
+    found, its = ours(Tensor(x), target), theirs(torch.tensor(x), torch.tensor(target))
+    close(found.output, its.output)
+    close(found.loss, its.loss)
+    if len(shape) == 2:
+        compare(example, (x, target), (ours, theirs))
+        close(ours.log_prob(Tensor(x)), theirs.log_prob(torch.tensor(x)))
+        assert ours.predict(Tensor(x)).tolist() == theirs.predict(torch.tensor(x)).tolist()
+
+
 @pytest.mark.parametrize("size_average", [None, True, False])
 @pytest.mark.parametrize("reduce", [None, True, False])
 def test_the_older_way_to_name_a_reduction(size_average, reduce):

@@ -4,21 +4,25 @@ All take `reduction`: 'mean', 'sum' or 'none' for the losses of all elements. Py
 say it, `size_average` and `reduce`, is taken too.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from operator import index
+from typing import Any, NamedTuple
 
 from minigrad import ops
 from minigrad.autodiff import Tensor
+from minigrad.errors import ShapeError
 from minigrad.graph import as_array
 from minigrad.nn import functional as F
-from minigrad.nn.module import FunctionLayer
+from minigrad.nn.containers import ModuleList, Sequential
+from minigrad.nn.linear import Linear
+from minigrad.nn.module import FunctionLayer, Module
 
 __all__ = [
-    "BCELoss", "BCEWithLogitsLoss", "CTCLoss", "CosineEmbeddingLoss", "CrossEntropyLoss",
-    "GaussianNLLLoss", "HingeEmbeddingLoss", "HuberLoss", "KLDivLoss", "L1Loss", "MSELoss",
-    "MarginRankingLoss", "MultiLabelMarginLoss", "MultiLabelSoftMarginLoss", "MultiMarginLoss",
-    "NLLLoss", "PoissonNLLLoss", "SmoothL1Loss", "SoftMarginLoss", "TripletMarginLoss",
-    "TripletMarginWithDistanceLoss",
+    "AdaptiveLogSoftmaxWithLoss", "BCELoss", "BCEWithLogitsLoss", "CTCLoss", "CosineEmbeddingLoss",
+    "CrossEntropyLoss", "GaussianNLLLoss", "HingeEmbeddingLoss", "HuberLoss", "KLDivLoss", "L1Loss",
+    "MSELoss", "MarginRankingLoss", "MultiLabelMarginLoss", "MultiLabelSoftMarginLoss",
+    "MultiMarginLoss", "NLLLoss", "PoissonNLLLoss", "SmoothL1Loss", "SoftMarginLoss",
+    "TripletMarginLoss", "TripletMarginWithDistanceLoss",
 ]  # fmt: skip
 
 
@@ -293,6 +297,97 @@ class NLLLoss(_OfClasses):
         self._reduce(size_average, reduce, reduction)
         self._weigh(weight=weight)
         self.ignore_index, self.axis = ignore_index, axis
+
+
+class _Found(NamedTuple):
+    output: Tensor
+    loss: Tensor
+
+
+class AdaptiveLogSoftmaxWithLoss(Module):
+    """Cross entropy of classes in clusters: frequent ones first, rare ones with fewer features.
+
+    (Grave et al., "Efficient softmax approximation for GPUs", arXiv 1609.04309.) The probability of
+    a rare class is that of its cluster times its own within. Here all clusters are computed for
+    all rows, which gives PyTorch's numbers, but does not save what it saves.
+
+    Args:
+        in_features: of a row.
+        n_classes: in the order of their frequency.
+        cutoffs: where clusters begin, rising; before the first one are the frequent classes.
+        div_value: by how much each cluster has fewer features than the one before.
+        head_bias: whether the frequent classes and the clusters have a bias.
+
+    Attributes:
+        head: from a row to the frequent classes and the clusters.
+        tail: for each cluster two linear layers without a bias.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        n_classes: int,
+        cutoffs: Sequence[int],
+        div_value: float = 4.0,
+        head_bias: bool = False,
+        dtype: str = "float32",
+    ):
+        cutoffs = [index(c) for c in cutoffs]
+        if not cutoffs or cutoffs != sorted(set(cutoffs)) or not 0 < cutoffs[0] <= n_classes - 1:
+            raise ValueError(
+                f"AdaptiveLogSoftmaxWithLoss: cutoffs must rise from 1 to at most {n_classes - 1}, "
+                f"got {cutoffs}"
+            )
+        if cutoffs[-1] > n_classes - 1:
+            raise ValueError(
+                f"AdaptiveLogSoftmaxWithLoss: cutoffs must be below n_classes, {n_classes}, got "
+                f"{cutoffs}"
+            )
+        self.in_features, self.n_classes = index(in_features), index(n_classes)
+        self.cutoffs, self.div_value = [*cutoffs, self.n_classes], div_value
+        self.head_bias = head_bias
+        self.head = Linear(in_features, cutoffs[0] + len(cutoffs), head_bias, dtype)
+        self.tail = ModuleList()
+        for i, first in enumerate(cutoffs):
+            hidden = int(in_features // div_value ** (i + 1))
+            classes = self.cutoffs[i + 1] - first
+            self.tail.append(
+                Sequential(
+                    Linear(in_features, hidden, False, dtype), Linear(hidden, classes, False, dtype)
+                )
+            )
+
+    def forward(self, x: Tensor, target: Tensor) -> _Found:
+        """x: (N, in_features), target: (N,) classes; or without N.
+
+        Returns:
+            A pair: `output`, the logarithms of the targets' probabilities, and `loss`, minus their
+            mean.
+        """
+        if target.shape != x.shape[:-1] or x.ndim not in (1, 2):
+            raise ShapeError(
+                f"AdaptiveLogSoftmaxWithLoss: x must be (N, {self.in_features}) and target (N,), "
+                f"or without N; got {x.shape} and {target.shape}"
+            )
+        logp = self.log_prob(x if x.ndim == 2 else x[None])
+        rows = target if x.ndim == 2 else target[None]
+        output = -F.nll_loss(logp, rows, axis=-1, reduction="none")
+        return _Found(output if x.ndim == 2 else output[0], -ops.mean(output))
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """x: (N, in_features) -> the logarithms of the probabilities of all classes."""
+        head, n = F.log_softmax(self.head(x), axis=-1), self.cutoffs[0]
+        parts = [head[..., :n]]
+        for i, cluster in enumerate(self.tail):
+            parts.append(head[..., n + i, None] + F.log_softmax(cluster(x), axis=-1))
+        return ops.concatenate(parts, axis=-1)
+
+    def predict(self, x: Tensor) -> Tensor:
+        """x: (N, in_features) -> (N,), the most probable class of each row."""
+        return ops.argmax(self.log_prob(x), axis=-1)
+
+    def extra_repr(self) -> str:
+        return f"{self.in_features}, {self.n_classes}, cutoffs={self.cutoffs[:-1]}"
 
 
 class MultiMarginLoss(_Loss):
