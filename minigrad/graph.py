@@ -62,6 +62,7 @@ class Tensor(Manners):
         self._grad: Tensor | None = None
         self.edge: Node | Slot | None = None
         self.name = name
+        self._hooks: list[Callable] | None = None  # a backward pass asks every leaf
         self._tracked = False
         self.requires_grad_(requires_grad)
 

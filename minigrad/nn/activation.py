@@ -3,13 +3,10 @@
 Where PyTorch has `inplace`, it is taken and makes no difference: nothing is overwritten.
 """
 
-from collections.abc import Callable
-from typing import Any
-
 from minigrad.autodiff import Tensor
 from minigrad.nn import functional as F
 from minigrad.nn import init
-from minigrad.nn.module import Module
+from minigrad.nn.module import FunctionLayer, Module
 
 __all__ = [
     "CELU",
@@ -43,20 +40,10 @@ __all__ = [
 ]  # fmt: skip
 
 
-class _Activation(Module):
-    """A layer that calls `function` with its settings, which are its attributes in order."""
-
-    function: Callable
-
+class _Activation(FunctionLayer):
     def forward(self, x: Tensor) -> Tensor:
         """x: any shape -> the same shape."""
-        return type(self).function(x, **self._settings())
-
-    def _settings(self) -> dict[str, Any]:
-        return {k: v for k, v in vars(self).items() if k != "training" and k[0] != "_"}
-
-    def extra_repr(self) -> str:
-        return ", ".join(f"{k}={v!r}" for k, v in self._settings().items())
+        return super().forward(x)
 
 
 class _Rectifier(_Activation):
@@ -85,6 +72,7 @@ class LeakyReLU(_Activation):
     """`x` where it is positive, `negative_slope * x` elsewhere."""
 
     function = staticmethod(F.leaky_relu)
+    settings = ("negative_slope",)
 
     def __init__(self, negative_slope: float = 0.01, inplace: bool = False):
         self.negative_slope = negative_slope
@@ -122,6 +110,8 @@ class RReLU(_Activation):
     middle between the two.
     """
 
+    settings = ("lower", "upper")
+
     def __init__(self, lower: float = 1 / 8, upper: float = 1 / 3, inplace: bool = False):
         if not lower <= upper:
             raise ValueError(f"RReLU: lower must be at most upper, got {lower} and {upper}")
@@ -136,6 +126,7 @@ class Hardtanh(_Activation):
     """`x` between `min_val` and `max_val`, these beyond."""
 
     function = staticmethod(F.hardtanh)
+    settings = ("min_val", "max_val")
 
     def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False):
         if not min_val < max_val:
@@ -159,6 +150,7 @@ class Threshold(_Activation):
     """`x` where it is above `threshold`, `value` elsewhere."""
 
     function = staticmethod(F.threshold)
+    settings = ("threshold", "value")
 
     def __init__(self, threshold: float, value: float, inplace: bool = False):
         self.threshold, self.value = threshold, value
@@ -168,6 +160,7 @@ class Hardshrink(_Activation):
     """`x` where it is beyond `lambd` on either side, 0 between."""
 
     function = staticmethod(F.hardshrink)
+    settings = ("lambd",)
 
     def __init__(self, lambd: float = 0.5):
         self.lambd = lambd
@@ -177,6 +170,7 @@ class Softshrink(_Activation):
     """`x`, nearer to 0 by `lambd`, and 0 where it is within."""
 
     function = staticmethod(F.softshrink)
+    settings = ("lambd",)
 
     def __init__(self, lambd: float = 0.5):
         self.lambd = lambd
@@ -219,6 +213,7 @@ class Softplus(_Activation):
     """`log(1 + exp(beta x)) / beta`, which is `x` where `beta x` is above `threshold`."""
 
     function = staticmethod(F.softplus)
+    settings = ("beta", "threshold")
 
     def __init__(self, beta: float = 1.0, threshold: float = 20.0):
         self.beta, self.threshold = beta, threshold
@@ -232,6 +227,7 @@ class GELU(_Activation):
     """
 
     function = staticmethod(F.gelu)
+    settings = ("approximate",)
 
     def __init__(self, approximate: str = "none"):
         self.approximate = approximate
@@ -253,6 +249,7 @@ class ELU(_Activation):
     """`x` where it is positive, `alpha (exp(x) - 1)` elsewhere (arXiv 1511.07289)."""
 
     function = staticmethod(F.elu)
+    settings = ("alpha",)
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False):
         self.alpha = alpha
@@ -262,6 +259,7 @@ class CELU(_Activation):
     """`x` where it is positive, `alpha (exp(x / alpha) - 1)` elsewhere (arXiv 1704.07483)."""
 
     function = staticmethod(F.celu)
+    settings = ("alpha",)
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False):
         self.alpha = alpha
@@ -285,6 +283,8 @@ class _Along(_Activation):
     def forward(self, x: Tensor) -> Tensor:
         """x: any shape -> the same shape."""
         return type(self).function(x, axis=self.dim)
+
+    settings = ("dim",)
 
 
 class Softmax(_Along):

@@ -8,10 +8,11 @@ from typing import Any, Self, overload
 from minigrad import ops
 from minigrad.autodiff import Tensor
 from minigrad.errors import OutOfRangeError, ShapeError, StateError
-from minigrad.nn.module import Module
+from minigrad.nn.module import Module, Parameter
 
 __all__ = [
-    "Flatten", "Identity", "ModuleDict", "ModuleList", "Reshape", "Sequential", "Unflatten",
+    "Flatten", "Identity", "ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "Reshape",
+    "Sequential", "Unflatten",
 ]  # fmt: skip
 
 # --------------------------------------------------------------------------------- containers
@@ -233,16 +234,138 @@ class ModuleDict(Module):
             delattr(self, name)
 
 
+class ParameterList(Module):
+    """A list of parameters, called '0', '1' and so on. (A plain list in an attribute does as much.)
+
+    Args:
+        values: parameters, or arrays and lists of numbers, of which parameters are made.
+    """
+
+    def __init__(self, values: Iterable[Any] = ()):
+        self.extend(values)
+
+    def _all(self) -> list[Tensor]:
+        return [v for k, v in vars(self).items() if k.isdigit()]
+
+    def append(self, value: Any) -> Self:
+        """Put `value` at the end; returns itself."""
+        setattr(self, str(len(self)), _parameter(value))
+        return self
+
+    def extend(self, values: Iterable[Any]) -> Self:
+        """Put all of `values` at the end; returns itself."""
+        for value in values:
+            self.append(value)
+        return self
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(self._all())
+
+    def __getitem__(self, i: Any) -> Any:
+        return ParameterList(self._all()[i]) if isinstance(i, slice) else self._all()[self._at(i)]
+
+    def __setitem__(self, i: int, value: Any) -> None:
+        setattr(self, str(self._at(i)), _parameter(value))
+
+    def _at(self, i: Any) -> int:
+        n = len(self)
+        if not -n <= index(i) < n:
+            raise OutOfRangeError(f"ParameterList: there is no parameter {i}, there are {n}")
+        return index(i) % n
+
+
+class ParameterDict(Module):
+    """Parameters by name, in order.
+
+    Args:
+        parameters: a mapping, or pairs (name, parameter); arrays become parameters. Names as for
+            `ModuleDict`.
+    """
+
+    def __init__(self, parameters: Mapping[str, Any] | Iterable[tuple[str, Any]] = ()):
+        self._names: list[str] = []
+        self.update(parameters)
+
+    def update(self, parameters: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
+        """Take in all of `parameters`."""
+        pairs = parameters.items() if isinstance(parameters, Mapping) else parameters
+        for name, value in pairs:
+            self[name] = value
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self._names:
+            raise KeyError(
+                f"ParameterDict: there is no parameter {name!r}, there are {self._names}"
+            )
+        return getattr(self, name)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        _check_name(self, name)
+        setattr(self, name, _parameter(value))
+        if name not in self._names:
+            self._names.append(name)
+
+    def __delitem__(self, name: str) -> None:
+        self[name]
+        delattr(self, name)
+        self._names.remove(name)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def keys(self) -> Iterable[str]:
+        """The names."""
+        return list(self._names)
+
+    def values(self) -> Iterable[Tensor]:
+        """The parameters."""
+        return [self[name] for name in self._names]
+
+    def items(self) -> Iterable[tuple[str, Tensor]]:
+        """Pairs (name, parameter)."""
+        return [(name, self[name]) for name in self._names]
+
+    def pop(self, name: str) -> Tensor:
+        """Take the parameter called `name` out."""
+        value = self[name]
+        del self[name]
+        return value
+
+    def clear(self) -> None:
+        """Take all out."""
+        for name in self.keys():
+            del self[name]
+
+
+def _parameter(value: Any) -> Tensor:
+    """`value` if it is a parameter, or one of its numbers."""
+    named = type(value) is Tensor and value.name is not None
+    return value if named else Parameter(value if type(value) is Tensor else Tensor(value))
+
+
 def _add(holder: Module, name: Any, module: Any) -> None:
     """Make `module` the attribute `name` of a container."""
+    _module(type(holder).__name__, module)
+    _check_name(holder, name)
+    setattr(holder, name, module)
+
+
+def _check_name(holder: Module, name: Any) -> None:
     kind = type(holder).__name__
-    _module(kind, module)
     if not isinstance(name, str) or not name or "." in name or hasattr(type(holder), name):
         raise StateError(
             f"{kind}: a name must be a string without a dot, not empty and not one of the "
             f"attributes of {kind}, got {name!r}"
         )
-    setattr(holder, name, module)
 
 
 # ------------------------------------------------------------------------------------- shapes

@@ -83,9 +83,9 @@ class _Convolution(Module):
                 f"{name}: in_channels and out_channels must be multiples of groups, got "
                 f"{in_channels}, {out_channels} and {groups}"
             )
-        self.kernel_size = each(name, "kernel_size", kernel_size, self.n)
-        self.stride = each(name, "stride", stride, self.n)
-        self.dilation = each(name, "dilation", dilation, self.n)
+        self.kernel_size = each(name, "kernel_size", kernel_size, type(self).n)
+        self.stride = each(name, "stride", stride, type(self).n)
+        self.dilation = each(name, "dilation", dilation, type(self).n)
         if isinstance(padding, str):
             if padding not in ("same", "valid"):
                 raise ValueError(
@@ -96,7 +96,7 @@ class _Convolution(Module):
                 raise ShapeError(f"{name}: padding='same' needs stride 1, got {stride}")
             self.padding = padding
         else:
-            self.padding = each(name, "padding", padding, self.n, least=0)
+            self.padding = each(name, "padding", padding, type(self).n, least=0)
         self.padding_mode = padding_mode
         channels = (self.in_channels, self.out_channels)
         first, second = channels if transposed else channels[::-1]
@@ -111,9 +111,9 @@ class _Convolution(Module):
             f"stride={self.stride}"
         ]
         usual = {
-            "padding": (0,) * self.n,
-            "output_padding": (0,) * self.n,
-            "dilation": (1,) * self.n,
+            "padding": (0,) * type(self).n,
+            "output_padding": (0,) * type(self).n,
+            "dilation": (1,) * type(self).n,
             "groups": 1,
             "padding_mode": "zeros",
         }
@@ -146,11 +146,11 @@ class _Conv(_Convolution):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, in_channels, ...) or (in_channels, ...) -> the same with out_channels."""
-        check_channels(type(self).__name__, x, self.in_channels, self.n)
+        check_channels(type(self).__name__, x, self.in_channels, type(self).n)
         padding = self.padding
         if self.padding_mode != "zeros":
             x, padding = self._padded(x), 0
-        conv = (ops.conv1d, ops.conv2d, ops.conv3d)[self.n - 1]
+        conv = (ops.conv1d, ops.conv2d, ops.conv3d)[type(self).n - 1]
         return conv(
             x,
             self.weight,
@@ -164,7 +164,7 @@ class _Conv(_Convolution):
     def _padded(self, x):
         """`x` with more of itself around it, as `padding_mode` says."""
         widths = []
-        for i in range(self.n):
+        for i in range(type(self).n):
             if self.padding == "same":
                 total = (self.kernel_size[i] - 1) * self.dilation[i]
                 widths.append((total // 2, total - total // 2))
@@ -241,7 +241,7 @@ class _ConvTranspose(_Convolution):
             padding_mode, True, dtype,
         )  # fmt: skip
         name = type(self).__name__
-        self.output_padding = each(name, "output_padding", output_padding, self.n, least=0)
+        self.output_padding = each(name, "output_padding", output_padding, type(self).n, least=0)
 
     def forward(self, x: Tensor, output_size: Lengths | None = None) -> Tensor:
         """x: (N, in_channels, ...) or (in_channels, ...) -> the same with out_channels.
@@ -250,9 +250,9 @@ class _ConvTranspose(_Convolution):
             output_size: the lengths of the result, where a stride leaves several possible, or its
                 whole shape; in place of `output_padding`.
         """
-        check_channels(type(self).__name__, x, self.in_channels, self.n)
+        check_channels(type(self).__name__, x, self.in_channels, type(self).n)
         extra = self.output_padding if output_size is None else self._extra(x, output_size)
-        conv = (ops.conv_transpose1d, ops.conv_transpose2d, ops.conv_transpose3d)[self.n - 1]
+        conv = (ops.conv_transpose1d, ops.conv_transpose2d, ops.conv_transpose3d)[type(self).n - 1]
         return conv(
             x,
             self.weight,
@@ -270,11 +270,12 @@ class _ConvTranspose(_Convolution):
         if type(output_size) is Tensor:  # a list came
             output_size = output_size.data.tolist()
         wanted = tuple(output_size) if isinstance(output_size, tuple | list) else (output_size,)
-        wanted = each(name, "output_size", wanted[-self.n :], self.n)
+        n = type(self).n
+        wanted = each(name, "output_size", wanted[-n:], n)
         least = [
             (length - 1) * s - 2 * p + d * (k - 1) + 1
             for length, s, p, d, k in zip(
-                x.shape[-self.n :], self.stride, self.padding, self.dilation, self.kernel_size,
+                x.shape[-n:], self.stride, self.padding, self.dilation, self.kernel_size,
                 strict=True,
             )
         ]  # fmt: skip

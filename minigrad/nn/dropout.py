@@ -2,12 +2,14 @@
 
 from typing import Any
 
+from minigrad import ops, random
 from minigrad.autodiff import Tensor
+from minigrad.errors import ShapeError
 from minigrad.nn import functional as F
 from minigrad.nn.module import Module
 
 __all__ = [
-    "AlphaDropout", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d",
+    "AlphaDropout", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "FeatureAlphaDropout",
 ]  # fmt: skip
 
 
@@ -34,7 +36,7 @@ class Dropout(Module):
         Args:
             training: whether anything is dropped; by default whether the module is in training.
         """
-        return self.function(x, self.p, self.training if training is None else training)
+        return type(self).function(x, self.p, self.training if training is None else training)
 
     def extra_repr(self) -> str:
         return f"p={self.p}"
@@ -62,3 +64,23 @@ class AlphaDropout(Dropout):
     """Dropout that keeps mean 0 and variance 1, for networks of `SELU` (arXiv 1706.02515)."""
 
     function: Any = staticmethod(F.alpha_dropout)
+
+
+class FeatureAlphaDropout(Dropout):
+    """`AlphaDropout` of whole channels of (N, C, ...): what follows axis 1 is dropped together."""
+
+    def forward(self, x: Tensor, training: bool | None = None) -> Tensor:
+        """x: (N, C, ...) -> the same shape.
+
+        Args:
+            training: as for `Dropout`.
+        """
+        if x.ndim < 2:
+            raise ShapeError(f"FeatureAlphaDropout: x must be (N, C, ...), got {x.shape}")
+        if not (self.training if training is None else training):
+            return x
+        one = ops.zeros_like(x[(slice(None), slice(None), *[slice(1)] * (x.ndim - 2))])
+        # For one mask the result is linear in x: what comes of 0 and of 1 tells offset and factor.
+        key = random.next_key()
+        at0, at1 = (F.alpha_dropout(one + v, self.p, True, key=key) for v in (0, 1))
+        return x * (at1 - at0) + at0

@@ -1,6 +1,7 @@
 """One sub-model per group of data, trained as one model."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -61,9 +62,11 @@ class Grouped(Module):
         """Run every sub-model on the same inputs and compare what they give; see the class."""
         kinds: dict[str, Any] = {}
         modes = [(m, m.training) for _, m in self.named_modules()]
+        # A stream of its own: the caller's is not used up, but for first values of lazy layers.
+        own = nullcontext() if any(m.unmade for m, _ in modes) else random.stream(0)
         self.eval()
         try:
-            with no_grad(), random.stream(0):  # a stream of its own: the caller's is not used up
+            with no_grad(), own:
                 for name, model in self.models.items():
                     try:
                         kinds[name] = _kind(model(*inputs), inputs)

@@ -54,6 +54,7 @@ class Module:
     """
 
     training = True
+    unmade = False  # whether it will make its parameters at its first call, see `minigrad.nn.lazy`
     _hooks: dict[str, list[Callable]] | None = None
     _buffers: Mapping[str, bool] = {}  # name: whether it is saved
 
@@ -150,11 +151,18 @@ class Module:
 
         Raises:
             StateError: two parameters have one name (as the keys 1 and '1' give), or a tensor made
-                with `requires_grad` is no parameter, so that nothing would train it.
+                with `requires_grad` is no parameter, so that nothing would train it; or a lazy
+                layer has not been called yet.
         """
+        return iter(self._parameters(complete=True).items())
+
+    def _parameters(self, complete: bool) -> dict[str, Tensor]:
+        """Parameters by name; those that are not made yet are missing, unless `complete`."""
         found: dict[str, Tensor] = {}
         for name, p in _walk(self, "", set()):
             if type(p) is not Tensor:
+                if complete and type(p) is not Buffer and p.unmade:
+                    raise self._has_to_be_called(name, p)
                 continue
             if p.name is None:
                 raise StateError(
@@ -167,7 +175,14 @@ class Module:
                     f"{found[name].shape} and {p.shape}; rename an attribute or key"
                 )
             found[name] = p
-        return iter(found.items())
+        return found
+
+    def _has_to_be_called(self, name: str, module: "Module") -> StateError:
+        where = f" at '{name}'" if name else ""
+        return StateError(
+            f"{type(self).__name__}: the {type(module).__name__}{where} has no parameters yet, "
+            f"they are made at its first call; call the model once on an example before"
+        )
 
     def parameters(self) -> list[Tensor]:
         """All parameters; from here on each knows its full name below this module."""
@@ -179,15 +194,19 @@ class Module:
 
     def named_buffers(self) -> Iterator[tuple[str, Tensor]]:
         """Pairs (full name, buffer), such as ('norm.running_mean', ...), each buffer once."""
-        yield from ((name, b.data) for name, b in _walk(self, "", set()) if type(b) is Buffer)
+        for name, b in _walk(self, "", set()):
+            if type(b) is Buffer:
+                yield name, b.data
+            elif isinstance(b, Module) and b.unmade:
+                raise self._has_to_be_called(name, b)
 
     def buffers(self) -> list[Tensor]:
         """All buffers."""
         return [b for _, b in self.named_buffers()]
 
-    def _named_state(self) -> dict[str, Tensor]:
+    def _named_state(self, complete: bool = True) -> dict[str, Tensor]:
         """What is saved, by full name and in order: parameters and persistent buffers."""
-        found = dict(self.named_parameters())
+        found = self._parameters(complete)
         state = {}
         for name, x in _walk(self, "", set()):
             if type(x) is Buffer and x.persistent:
@@ -221,7 +240,7 @@ class Module:
 
     def zero_grad(self) -> None:
         """Make all gradients absent."""
-        for _, p in self.named_parameters():
+        for p in self._parameters(complete=False).values():
             p.grad = None
 
     # -- state
@@ -263,7 +282,22 @@ class Module:
                 f"{type(state).__name__}"
             )
         state = {k: v.data if type(v) is Tensor else v for k, v in state.items()}
-        wanted = self._named_state()
+        lazy = [m for m in self.modules() if m.unmade]
+        before = [(type(m), dict(vars(m))) for m in lazy]
+        try:
+            self._load(state, strict)
+        except Exception:
+            for m, (kind, attributes) in zip(lazy, before, strict=True):
+                m.__class__ = kind  # type: ignore[assignment]
+                vars(m).clear()
+                vars(m).update(attributes)
+            raise
+
+    def _load(self, state: dict[str, Any], strict: bool) -> None:
+        for name, module in _walk(self, "", set(), every_path=True):
+            if isinstance(module, Module) and module.unmade:
+                module.make_from(state, f"{name}." if name else "")
+        wanted = self._named_state(complete=False)
         modules = []
         names: dict[int, list[str]] = {}  # of each parameter: every path that leads to it
         for name, inside in _walk(self, "", set(), every_path=True):
@@ -277,6 +311,11 @@ class Module:
                 names.setdefault(id(inside), []).append(name)
         problems = []
         if strict:
+            problems += [
+                f"missing: {name or 'all'} of a {type(m).__name__} that has not been called yet"
+                for name, m in self.named_modules()
+                if m.unmade
+            ]
             known = {name for several in names.values() for name in several}
             problems += [f"unexpected: {k} {_kind(v)}" for k, v in state.items() if k not in known]
         values: dict[str, Any] = {}
@@ -308,6 +347,9 @@ class Module:
     def loaded(self) -> None:
         """Called after new values have been loaded into this module; for subclasses."""
 
+    def make_from(self, state: Mapping[str, Any], prefix: str) -> None:
+        """Make parameters of the shapes in `state`, if they are not made yet; for lazy layers."""
+
     def pack_state(self, state: dict[str, np.ndarray], prefix: str) -> None:
         """Rewrite this module's own entries of `state` to PyTorch's layout; for subclasses."""
 
@@ -332,7 +374,30 @@ class Module:
         """The tree of modules, with the arrays of each, and the count of parameters."""
         count, size = overview.size_of(self)
         total = f"\n{count:,} parameters, {size:,} bytes" if count else ""
+        if any(m.unmade for m in self.modules()):
+            total += "\nlazy layers make their parameters at the first call"
         return "\n".join(_picture(self, ())) + total
+
+
+class FunctionLayer(Module):
+    """A layer that calls a function with its settings.
+
+    A subclass names the attributes that are settings; whatever else is set on a layer stays out of
+    its call.
+    """
+
+    function: Any = None
+    settings: tuple[str, ...] = ()  # attributes, which are the function's parameters of these names
+
+    def forward(self, x: Tensor) -> Any:
+        """x: any shape -> what the function gives."""
+        return type(self).function(x, **self._settings())
+
+    def _settings(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in type(self).settings}
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{k}={v!r}" for k, v in self._settings().items())
 
 
 def _picture(module: Module, above: tuple[Module, ...]) -> list[str]:

@@ -206,7 +206,7 @@ class _BatchNorm(_Running):
                 ones; by default whether the module is in training.
         """
         name = type(self).__name__
-        n = x.ndim - 2 if x.ndim - 2 in self.n else self.n[-1]
+        n = x.ndim - 2 if x.ndim - 2 in type(self).n else type(self).n[-1]
         check_channels(name, x, self.num_features, n, alone=False)
         training = self.training if training is None else training
         if not self.track_running_stats:
@@ -280,8 +280,8 @@ class _InstanceNorm(_Running):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, C, ...) or (C, ...) -> the same shape."""
-        check_channels(type(self).__name__, x, self.num_features, self.n[0])
-        if alone := x.ndim == self.n[0] + 1:
+        check_channels(type(self).__name__, x, self.num_features, type(self).n[0])
+        if alone := x.ndim == type(self).n[0] + 1:
             x = x[None]
         y = F.instance_norm(
             x, self.running_mean, self.running_var, self.weight, self.bias,

@@ -1,5 +1,6 @@
 """What a model looks like: the shapes that go through it, and the numbers that it holds."""
 
+import copy
 import math
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
@@ -47,6 +48,8 @@ def shapes(
         wrap(Abstract((_BATCH, *((s,) if isinstance(s, int) else s)), kind))
         for s, kind in zip(inputs, kinds, strict=True)
     ]
+    if any(m.unmade for m in model.modules()):
+        model = copy.deepcopy(model)  # lazy layers stay as they are
     found: dict[str, Any] = {}
     removers = []
     for name, module in model.named_modules():
@@ -124,8 +127,8 @@ def _arrays(model: "Module") -> Iterator[tuple[str, Tensor, str]]:
 
 
 def size_of(model: "Module") -> tuple[int, int]:
-    """How many numbers the parameters of a model have, and how many bytes they take."""
-    tensors = [p for _, p in model.named_parameters()]
+    """How many numbers the parameters of a model have so far, and how many bytes they take."""
+    tensors = model._parameters(complete=False).values()
     return sum(p.size for p in tensors), sum(p.data.nbytes for p in tensors)
 
 
@@ -154,7 +157,11 @@ def summary(model: "Module", input_shape: Any = None, dtype: Any = "float32") ->
             the layers in the order in which they are called, see `shapes`. Without it, there is
             only that of the arrays.
         dtype: of the inputs.
+
+    Raises:
+        StateError: a lazy layer has no arrays yet; `shapes` needs none.
     """
+    arrays = list(_arrays(model))
     count, size = size_of(model)
     tables = []
     if input_shape is not None:
@@ -162,7 +169,7 @@ def summary(model: "Module", input_shape: Any = None, dtype: Any = "float32") ->
     rows: list[tuple[str, ...]] = [
         ("parameter", "shape", "dtype", "mean", "std", "min", "max", "non-zeros", "count", "bytes")
     ]
-    for name, x, remark in _arrays(model):
+    for name, x, remark in arrays:
         numbers = statistics(x.data)
         nonzero = f"{numbers.pop('non-zeros'):,}"
         rows.append(

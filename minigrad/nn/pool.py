@@ -1,38 +1,38 @@
 """Pooling: one number for each window."""
 
+import math
 from typing import Any
 
-from minigrad.autodiff import Tensor
+import numpy as np
+
+from minigrad import ops, random
+from minigrad.autodiff import Tensor, beside
+from minigrad.errors import ShapeError
 from minigrad.nn import functional as F
-from minigrad.nn.module import Module
+from minigrad.nn.conv import check_channels, each
+from minigrad.nn.module import FunctionLayer, Module
 
 __all__ = [
     "AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveAvgPool3d", "AdaptiveMaxPool1d",
-    "AdaptiveMaxPool2d", "AdaptiveMaxPool3d", "AvgPool1d", "AvgPool2d", "AvgPool3d", "MaxPool1d",
-    "MaxPool2d", "MaxPool3d", "Upsample",
+    "AdaptiveMaxPool2d", "AdaptiveMaxPool3d", "AvgPool1d", "AvgPool2d", "AvgPool3d",
+    "FractionalMaxPool2d", "FractionalMaxPool3d", "LPPool1d", "LPPool2d", "LPPool3d", "MaxPool1d",
+    "MaxPool2d", "MaxPool3d", "MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d", "Upsample",
+    "UpsamplingBilinear2d", "UpsamplingNearest2d",
 ]  # fmt: skip
 
 Lengths = int | tuple[int, ...]
 Wanted = int | None | tuple[int | None, ...]
 
 
-class _Pool(Module):
-    """A layer that calls a function of its settings, which are its attributes in order."""
-
+class _Pool(FunctionLayer):
     def forward(self, x: Tensor) -> Any:
         """x: (N, C, ...) or (C, ...) -> the same with other lengths."""
-        return type(self).function(x, *self._settings().values())
-
-    function: Any = None
-
-    def _settings(self) -> dict[str, Any]:
-        return {k: v for k, v in vars(self).items() if k != "training" and k[0] != "_"}
-
-    def extra_repr(self) -> str:
-        return ", ".join(f"{k}={v}" for k, v in self._settings().items())
+        return super().forward(x)
 
 
 class _MaxPool(_Pool):
+    settings = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
+
     def __init__(
         self,
         kernel_size: Lengths,
@@ -75,6 +75,50 @@ class MaxPool3d(_MaxPool):
     function = staticmethod(F.max_pool3d)
 
 
+class _MaxUnpool(FunctionLayer):
+    settings = ("kernel_size", "stride", "padding")
+
+    def __init__(self, kernel_size: Lengths, stride: Lengths | None = None, padding: Lengths = 0):
+        self.kernel_size = kernel_size
+        self.stride = kernel_size if stride is None else stride
+        self.padding = padding
+
+    def forward(  # type: ignore[override]
+        self, x: Tensor, indices: Any, output_size: Any = None
+    ) -> Tensor:
+        """x: (N, C, ...) or (C, ...) -> the same with the lengths from before the pooling.
+
+        Args:
+            indices: the places that pooling gave with `return_indices`.
+            output_size: the lengths, where several lead to those of `x`.
+        """
+        if type(output_size) is Tensor:  # a list came
+            output_size = output_size.tolist()
+        return type(self).function(x, indices, **self._settings(), output_size=output_size)
+
+
+class MaxUnpool1d(_MaxUnpool):
+    """The way back of `MaxPool1d`: what it found, at the places where it was; zeros elsewhere.
+
+    Args:
+        kernel_size, stride, padding: those of the pooling.
+    """
+
+    function = staticmethod(lambda *args, **options: F.max_unpool1d(*args, **options))
+
+
+class MaxUnpool2d(_MaxUnpool):
+    """The way back of `MaxPool2d`; see `MaxUnpool1d`."""
+
+    function = staticmethod(lambda *args, **options: F.max_unpool2d(*args, **options))
+
+
+class MaxUnpool3d(_MaxUnpool):
+    """The way back of `MaxPool3d`; see `MaxUnpool1d`."""
+
+    function = staticmethod(lambda *args, **options: F.max_unpool3d(*args, **options))
+
+
 class AvgPool1d(_Pool):
     """The mean of each window along the last axis: (N, C, L) -> (N, C, windows).
 
@@ -85,6 +129,9 @@ class AvgPool1d(_Pool):
     """
 
     function = staticmethod(F.avg_pool1d)
+    settings: tuple[str, ...] = (
+        "kernel_size", "stride", "padding", "ceil_mode", "count_include_pad"
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -108,6 +155,7 @@ class AvgPool2d(AvgPool1d):
     """
 
     function = staticmethod(F.avg_pool2d)
+    settings = (*AvgPool1d.settings, "divisor_override")
 
     def __init__(
         self,
@@ -128,7 +176,46 @@ class AvgPool3d(AvgPool2d):
     function = staticmethod(F.avg_pool3d)
 
 
+class _LPPool(_Pool):
+    settings = ("norm_type", "kernel_size", "stride", "ceil_mode")
+
+    def __init__(
+        self,
+        norm_type: float,
+        kernel_size: Lengths,
+        stride: Lengths | None = None,
+        ceil_mode: bool = False,
+    ):
+        self.norm_type, self.kernel_size = norm_type, kernel_size
+        self.stride, self.ceil_mode = stride, ceil_mode
+
+
+class LPPool1d(_LPPool):
+    """The p-norm of each window along the last axis.
+
+    Args:
+        norm_type: p.
+        kernel_size, stride, ceil_mode: as for `MaxPool1d`.
+    """
+
+    function = staticmethod(lambda *args, **options: F.lp_pool1d(*args, **options))
+
+
+class LPPool2d(_LPPool):
+    """The p-norm of each window over the last two axes; arguments as for `LPPool1d`."""
+
+    function = staticmethod(lambda *args, **options: F.lp_pool2d(*args, **options))
+
+
+class LPPool3d(_LPPool):
+    """The p-norm of each window over the last three axes; arguments as for `LPPool1d`."""
+
+    function = staticmethod(lambda *args, **options: F.lp_pool3d(*args, **options))
+
+
 class _AdaptiveAvgPool(_Pool):
+    settings = ("output_size",)
+
     def __init__(self, output_size: Wanted):
         self.output_size = output_size
 
@@ -156,6 +243,8 @@ class AdaptiveAvgPool3d(_AdaptiveAvgPool):
 
 
 class _AdaptiveMaxPool(_Pool):
+    settings = ("output_size", "return_indices")
+
     def __init__(self, output_size: Wanted, return_indices: bool = False):
         self.output_size, self.return_indices = output_size, return_indices
 
@@ -183,7 +272,114 @@ class AdaptiveMaxPool3d(_AdaptiveMaxPool):
     function = staticmethod(F.adaptive_max_pool3d)
 
 
-class Upsample(Module):
+class _FractionalMaxPool(Module):
+    axes = 2
+    _random_samples: Any
+
+    def __init__(
+        self,
+        kernel_size: Lengths,
+        output_size: Lengths | None = None,
+        output_ratio: float | tuple[float, ...] | None = None,
+        return_indices: bool = False,
+        _random_samples: Any = None,
+    ):
+        name, n = type(self).__name__, type(self).axes
+        if (output_size is None) == (output_ratio is None):
+            raise ValueError(f"{name}: give either output_size or output_ratio")
+        self.kernel_size = each(name, "kernel_size", kernel_size, n)
+        self.output_size = output_size and each(name, "output_size", output_size, n)
+        if isinstance(output_ratio, int | float):
+            output_ratio = (output_ratio,) * n
+        if output_ratio and (len(output_ratio) != n or not all(0 < r < 1 for r in output_ratio)):
+            raise ValueError(f"{name}: output_ratio must be between 0 and 1, got {output_ratio}")
+        self.output_ratio, self.return_indices = output_ratio, return_indices
+        self.register_buffer("_random_samples", _random_samples)
+
+    def forward(self, x: Tensor) -> Any:
+        """x: (N, C, ...) or (C, ...) -> the same with other lengths; or that and indices."""
+        n = type(self).axes
+        check_channels(type(self).__name__, x, x.shape[-n - 1] if x.ndim > n else "C", n)
+        if alone := x.ndim == n + 1:
+            x = x[None]
+        (N, C), lengths = x.shape[:2], x.shape[2:]
+        counts = self.output_size
+        if counts is None:
+            counts = tuple(int(m * r) for m, r in zip(lengths, self.output_ratio, strict=True))
+        if any(
+            not 1 <= count <= length - k + 1
+            for count, k, length in zip(counts, self.kernel_size, lengths, strict=True)
+        ):
+            raise ShapeError(
+                f"{type(self).__name__}: {counts} windows of {self.kernel_size} do not fit "
+                f"x of shape {x.shape}"
+            )
+        u = self._random_samples
+        if u is None:  # one number for each channel and axis
+            one = ops.zeros_like(x[(slice(None), slice(None), *[0] * (n - 1), slice(1))])
+            like = ops.stop_gradient(ops.broadcast_to(one, shape=(N, C, n)))
+            u = F._uniform_beside(like, random.next_key(), low=0.0, high=1.0)
+            u = ops.astype(u, dtype=x.dtype)
+        places: Any = 0  # (N, C, windows of each axis, elements of each axis)
+        for a, (count, k, length) in enumerate(zip(counts, self.kernel_size, lengths, strict=True)):
+            own = u[..., 1 - a if n == 2 else a, None]  # PyTorch has width first, but in 3-d last
+            at = _starts(own, count, length - k)[..., None] + beside([x], np.arange(k))
+            shape = [N, C, *[1] * (2 * n)]
+            shape[2 + a], shape[2 + n + a] = count, k
+            places = places * length + ops.reshape(at, shape=tuple(shape))
+        shape = (N, C, math.prod(counts), math.prod(self.kernel_size))
+        places = ops.reshape(places, shape=shape)
+        flat = ops.reshape(x, shape=(N, C, math.prod(lengths)))
+        found = ops.take_along_axis(flat, ops.reshape(places, shape=(N, C, -1)), axis=2)
+        found = ops.reshape(found, shape=shape)
+        largest = ops.argmax(found, axis=-1)[..., None]
+        y, ids = (
+            ops.reshape(ops.take_along_axis(v, largest, axis=-1), shape=(N, C, *counts))
+            for v in (found, places)
+        )
+        if alone:
+            y, ids = y[0], ids[0]
+        return (y, ids) if self.return_indices else y
+
+    def extra_repr(self) -> str:
+        size = self.output_size
+        size = f"output_ratio={self.output_ratio}" if size is None else f"output_size={size}"
+        return f"kernel_size={self.kernel_size}, {size}, return_indices={self.return_indices}"
+
+
+def _starts(u: Tensor, count: int, last: int) -> Tensor:
+    """(..., count) where windows begin: from 0 to `last`, in steps that differ by 1 at most."""
+    u = ops.stop_gradient(u)
+    i = beside([u], np.arange(count).astype(u.dtype))
+    step = beside([u], np.asarray(last / max(count - 1, 1), u.dtype))
+    starts = ops.floor((u + i) * step) - ops.floor(u * step)
+    starts = ops.where(beside([u], np.arange(count) == count - 1), last, starts)
+    return ops.astype(starts, dtype="int64")
+
+
+class FractionalMaxPool2d(_FractionalMaxPool):
+    """The largest element of each of a given number of windows whose distances are drawn.
+
+    (Graham, "Fractional max-pooling", arXiv 1412.6071.) For each channel of each example and each
+    axis one number is drawn from the next key of the current stream, in use as in training.
+
+    Args:
+        kernel_size: of a window; an int or one for each axis.
+        output_size: how many windows there are; or
+        output_ratio: that as a part of the input's lengths.
+        return_indices: give a pair, the second one the places of what was found.
+    """
+
+
+class FractionalMaxPool3d(_FractionalMaxPool):
+    """The largest of windows whose distances are drawn, over three axes; see
+    `FractionalMaxPool2d`.
+    """
+
+    axes = 3
+
+
+class Upsample(FunctionLayer):
     """The input over a finer grid: (N, C, ...) with longer lengths; see `mg.interpolate`.
 
     Args:
@@ -191,7 +387,11 @@ class Upsample(Module):
         scale_factor: by how much each grows.
         mode: 'nearest', 'nearest-exact', 'linear', 'bilinear' or 'trilinear'.
         align_corners: whether the ends of old and new grid are the middles of their outer elements.
+        recompute_scale_factor: take the ratio of the lengths in place of `scale_factor` itself.
     """
+
+    function = staticmethod(F.interpolate)
+    settings = ("size", "scale_factor", "mode", "align_corners", "recompute_scale_factor")
 
     def __init__(
         self,
@@ -199,20 +399,38 @@ class Upsample(Module):
         scale_factor: float | tuple[float, ...] | None = None,
         mode: str = "nearest",
         align_corners: bool | None = None,
+        recompute_scale_factor: bool | None = None,
     ):
         self.size, self.scale_factor = size, scale_factor
         self.mode, self.align_corners = mode, align_corners
+        self.recompute_scale_factor = recompute_scale_factor
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, C, ...) -> the same with other lengths."""
-        return F.interpolate(
-            x,
-            size=self.size,
-            scale_factor=self.scale_factor,
-            mode=self.mode,
-            align_corners=self.align_corners,
-        )
+        return super().forward(x)
 
     def extra_repr(self) -> str:
         size = f"scale_factor={self.scale_factor}" if self.size is None else f"size={self.size}"
         return f"{size}, mode={self.mode!r}"
+
+
+class UpsamplingNearest2d(Upsample):
+    """The nearest elements of (N, C, H, W); arguments as for `Upsample`."""
+
+    def __init__(
+        self,
+        size: Lengths | None = None,
+        scale_factor: float | tuple[float, ...] | None = None,
+    ):
+        super().__init__(size, scale_factor, "nearest")
+
+
+class UpsamplingBilinear2d(Upsample):
+    """(N, C, H, W) blended bilinearly, corners aligned; arguments as for `Upsample`."""
+
+    def __init__(
+        self,
+        size: Lengths | None = None,
+        scale_factor: float | tuple[float, ...] | None = None,
+    ):
+        super().__init__(size, scale_factor, "bilinear", True)

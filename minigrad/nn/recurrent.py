@@ -15,6 +15,7 @@ from minigrad.errors import ShapeError
 from minigrad.nn import functional as F
 from minigrad.nn import init
 from minigrad.nn.module import Module
+from minigrad.nn.packing import PackedSequence, packed_parts
 
 __all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell"]
 
@@ -94,7 +95,7 @@ class _Recurrent(Module):
         self.dropout, self.bidirectional = dropout, bidirectional
         self.proj_size = index(proj_size)
         out, bound = proj_size or hidden_size, 1 / math.sqrt(hidden_size)
-        rows = self.gates * self.hidden_size
+        rows = type(self).gates * self.hidden_size
         for layer in range(num_layers):
             width = input_size if layer == 0 else out * (1 + bidirectional)
             for end in self._ends(layer):
@@ -112,11 +113,11 @@ class _Recurrent(Module):
         """What the names of a layer's parameters end with, for each direction."""
         return [f"_l{layer}", f"_l{layer}_reverse"][: 1 + self.bidirectional]
 
-    def _first_state(self, x: Tensor, given: Any) -> list[Tensor]:
-        """The states of all layers, (layers x K, B, ...) each: those given, or zeros."""
+    def _first_state(self, x: Tensor, B: int, given: Any) -> list[Tensor]:
+        """The states of all layers, (layers x K, B, ...) each: those given, or zeros beside `x`."""
         sizes = [self.proj_size or self.hidden_size]
         sizes += [self.hidden_size] * isinstance(self, LSTM)
-        B, n = x.shape[1], self.num_layers * (1 + self.bidirectional)
+        n = self.num_layers * (1 + self.bidirectional)
         if given is None:
             return [_zeros(x, (n, B, size)) for size in sizes]
         given = given if isinstance(given, tuple | list) else (given,)
@@ -128,8 +129,10 @@ class _Recurrent(Module):
             )
         return list(given)
 
-    def _along(self, x: Tensor, hx: Any) -> tuple[Tensor, list[Tensor]]:
+    def _along(self, x: Any, hx: Any) -> tuple[Any, list[Tensor]]:
         """The outputs, and the last state; see the subclasses."""
+        if isinstance(x, PackedSequence):
+            return self._along_packed(x, hx)
         name = type(self).__name__
         alone = x.ndim == 2
         T = x.shape[1 if self.batch_first and not alone else 0] if x.ndim else 0
@@ -145,7 +148,32 @@ class _Recurrent(Module):
                 hx = [v[:, None] for v in (hx if isinstance(hx, tuple | list) else (hx,))]
         elif self.batch_first:
             x = ops.swapaxes(x, axis1=0, axis2=1)
-        first = self._first_state(x, hx)
+        first = self._first_state(x, x.shape[1], hx)
+        x, ends = self._layers(x, first, _steps, ops.stack)
+        if alone:
+            return x[:, 0], [v[:, 0] for v in ends]
+        return (ops.swapaxes(x, axis1=0, axis2=1) if self.batch_first else x), ends
+
+    def _along_packed(self, packed: PackedSequence, hx: Any) -> tuple[PackedSequence, list[Tensor]]:
+        """As `_along`, of sequences that end one after the other, the longest first."""
+        x, sizes, order, back = packed
+        if x.ndim != 2 or x.shape[-1] != self.input_size or not sizes:
+            raise ShapeError(
+                f"{type(self).__name__}: the data of a PackedSequence must be (steps, "
+                f"{self.input_size}), of one step at least, got {x.shape}"
+            )
+        first = self._first_state(x, sizes[0], hx)
+        if order is not None and hx is not None:
+            first = [ops.take(v, order, axis=1) for v in first]
+        x, ends = self._layers(x, first, lambda a: packed_parts(a, sizes), ops.concatenate)
+        if back is not None:
+            ends = [ops.take(v, back, axis=1) for v in ends]
+        return PackedSequence(x, sizes, order, back), ends
+
+    def _layers(
+        self, x: Tensor, first: list[Tensor], cut: Callable, join: Callable
+    ) -> tuple[Tensor, list[Tensor]]:
+        """All layers, one after the other; `cut` makes an array the steps that `join` joins."""
         last: list[State] = []
         for layer in range(self.num_layers):
             if layer and self.dropout:
@@ -154,18 +182,42 @@ class _Recurrent(Module):
             for end in self._ends(layer):
                 state = tuple(v[len(last)] for v in first)
                 bias = getattr(self, "bias_ih" + end, None)
-                steps = _steps(ops.linear(x, getattr(self, "weight_ih" + end), bias))
-                outputs = []
-                for a in reversed(steps) if end.endswith("reverse") else steps:
-                    state = self._step(a, state, end)
-                    outputs.append(state[0])
-                ways.append(ops.stack(outputs[::-1] if end.endswith("reverse") else outputs))
+                steps = cut(ops.linear(x, getattr(self, "weight_ih" + end), bias))
+                if end.endswith("reverse"):
+                    outputs, state = self._backwards(steps, state, end)
+                else:
+                    outputs, state = self._forwards(steps, state, end)
+                ways.append(join(outputs))
                 last.append(state)
             x = ways[0] if len(ways) == 1 else ops.concatenate(ways, axis=-1)
-        ends = [ops.stack(list(parts)) for parts in zip(*last, strict=True)]
-        if alone:
-            return x[:, 0], [v[:, 0] for v in ends]
-        return (ops.swapaxes(x, axis1=0, axis2=1) if self.batch_first else x), ends
+        return x, [ops.stack(list(parts)) for parts in zip(*last, strict=True)]
+
+    def _forwards(self, steps: list[Tensor], state: State, end: str) -> tuple[list[Tensor], State]:
+        """The outputs of each step, and the last states: of those that end early, their own."""
+        outputs, ended = [], []
+        for a in steps:
+            if (n := a.shape[0]) < state[0].shape[0]:
+                ended.append(tuple(v[n:] for v in state))
+                state = tuple(v[:n] for v in state)
+            state = self._step(a, state, end)
+            outputs.append(state[0])
+        if ended:
+            parts = zip(state, *reversed(ended), strict=True)
+            state = tuple(ops.concatenate(list(several)) for several in parts)
+        return outputs, state
+
+    def _backwards(self, steps: list[Tensor], first: State, end: str) -> tuple[list[Tensor], State]:
+        """The same from the last step on, where shorter sequences come in later."""
+        outputs, here = [], steps[-1].shape[0]
+        state = first if here == first[0].shape[0] else tuple(v[:here] for v in first)
+        for a in reversed(steps):
+            if (n := a.shape[0]) > here:
+                new = tuple(v[here:n] for v in first)
+                pairs = zip(state, new, strict=True)
+                state, here = tuple(ops.concatenate(list(pair)) for pair in pairs), n
+            state = self._step(a, state, end)
+            outputs.append(state[0])
+        return outputs[::-1], state
 
     def _step(self, a: Tensor, state: State, end: str) -> State:
         """The state after one more step, of which `a` is what came in times the weight."""
@@ -185,7 +237,8 @@ class _Recurrent(Module):
 
 
 def _zeros(x: Tensor, shape: tuple[int, ...]) -> Tensor:
-    return ops.broadcast_to(ops.zeros_like(x[:1, :1, :1]), shape=shape)
+    one = x[:1, :1, :1] if x.ndim == 3 else x[:1, None, :1]
+    return ops.broadcast_to(ops.zeros_like(one), shape=shape)
 
 
 class RNN(_Recurrent):
@@ -217,7 +270,7 @@ class RNN(_Recurrent):
     def _cell(self, *args: Any) -> State:
         return _RNN_STEPS[self.nonlinearity](*args)
 
-    def forward(self, x: Tensor, hx: Any = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Any, hx: Any = None) -> tuple[Any, Tensor]:
         """As `GRU`."""
         y, (h,) = self._along(x, hx)
         return y, h
@@ -269,15 +322,16 @@ class GRU(_Recurrent):
 
     _cell = staticmethod(_gru_step)
 
-    def forward(self, x: Tensor, hx: Any = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Any, hx: Any = None) -> tuple[Any, Tensor]:
         """The outputs of the last layer at each step, and the last state of every layer.
 
         Args:
-            x: (T, B, input_size), or (T, input_size) of one sequence.
+            x: (T, B, input_size), or (T, input_size) of one sequence; or a `PackedSequence` of
+                several, each of which has its own length and last state.
             hx: (layers x K, B, H), the first state, zeros by default; without B for one sequence.
 
         Returns:
-            (T, B, K H) and (layers x K, B, H).
+            (T, B, K H), packed if x is, and (layers x K, B, H).
         """
         y, (h,) = self._along(x, hx)
         return y, h
@@ -323,16 +377,16 @@ class LSTM(_Recurrent):
         h, c = state
         return _lstm_step(a, h, c, getattr(self, "weight_hh" + end), bias, projection)
 
-    def forward(self, x: Tensor, hx: Any = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def forward(self, x: Any, hx: Any = None) -> tuple[Any, tuple[Tensor, Tensor]]:
         """The outputs of the last layer at each step, and the last state of every layer.
 
         Args:
-            x: (T, B, input_size), or (T, input_size) of one sequence.
+            x: (T, B, input_size), or (T, input_size) of one sequence; or a `PackedSequence`.
             hx: the first state (h, c), (layers x K, B, P) and (layers x K, B, H), zeros by default;
                 without B for one sequence.
 
         Returns:
-            (T, B, K P), and the pair of (layers x K, B, P) and (layers x K, B, H).
+            (T, B, K P), packed if x is, and the pair of (layers x K, B, P) and (layers x K, B, H).
         """
         y, (h, c) = self._along(x, hx)
         return y, (h, c)
@@ -350,7 +404,7 @@ class _Cell(Module):
         self, input_size: int, hidden_size: int, bias: bool = True, dtype: str = "float32"
     ):
         self.input_size, self.hidden_size = index(input_size), index(hidden_size)
-        bound, rows = 1 / math.sqrt(hidden_size), self.gates * self.hidden_size
+        bound, rows = 1 / math.sqrt(hidden_size), type(self).gates * self.hidden_size
         self.weight_ih = init.uniform((rows, self.input_size), bound, dtype)
         self.weight_hh = init.uniform((rows, self.hidden_size), bound, dtype)
         self.bias_ih = init.uniform((rows,), bound, dtype) if bias else None
@@ -413,7 +467,7 @@ class LSTMCell(_Cell):
 
     gates = 4
 
-    def forward(self, x: Tensor, hx: Any = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Any, hx: Any = None) -> tuple[Any, Tensor]:
         """x: (B, input_size), hx: a pair (h, c) of (B, H) or None for zeros -> such a pair."""
         h, c = self._next(_lstm_step, x, hx, 2)
         return h, c

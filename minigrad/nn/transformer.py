@@ -3,11 +3,14 @@
 Letters: B batch, S source length, T target length, D = d_model, V vocabulary.
 """
 
+import copy
+import math
 from collections.abc import Callable
 from typing import Any
 
 from minigrad import ops
 from minigrad.autodiff import Tensor
+from minigrad.backend import xp
 from minigrad.errors import ShapeError
 from minigrad.nn import init
 from minigrad.nn.attention import MultiheadAttention
@@ -163,6 +166,162 @@ class TransformerDecoderLayer(_Layer):
             lambda x: self.multihead_attn(x, memory, memory, memory_key_padding_mask, memory_mask),
         )
         return self._residual(x, self.norm3, self._feed_forward)
+
+
+class _Stack(Module):
+    """Copies of one layer, one after the other, and perhaps a norm."""
+
+    def __init__(self, layer: Module, num_layers: int, norm: Module | None = None):
+        self.layers = [copy.deepcopy(layer) for _ in range(num_layers)]
+        self.num_layers, self.norm = num_layers, norm
+
+    def _through(self, x: Tensor, *others: Any, **masks: Any) -> Tensor:
+        for layer in self.layers:
+            x = layer(x, *others, **masks)
+        return x if self.norm is None else self.norm(x)
+
+
+class TransformerEncoder(_Stack):
+    """Encoder layers, one after the other, as PyTorch has it: without embedding and positions.
+
+    Args:
+        encoder_layer: what `num_layers` copies are made of, with the same first values.
+        num_layers: how many.
+        norm: of the result; or None.
+        enable_nested_tensor, mask_check: for code written for PyTorch; they change nothing.
+    """
+
+    def __init__(
+        self,
+        encoder_layer: Module,
+        num_layers: int,
+        norm: Module | None = None,
+        enable_nested_tensor: bool = True,
+        mask_check: bool = True,
+    ):
+        super().__init__(encoder_layer, num_layers, norm)
+
+    def forward(
+        self,
+        src: Tensor,
+        mask: Any = None,
+        src_key_padding_mask: Any = None,
+        is_causal: bool | None = None,
+    ) -> Tensor:
+        """src: as for the layers -> the same shape; masks True where nothing is to be seen."""
+        return self._through(
+            src, src_mask=mask, src_key_padding_mask=src_key_padding_mask,
+            is_causal=bool(is_causal),
+        )  # fmt: skip
+
+
+class TransformerDecoder(_Stack):
+    """Decoder layers, one after the other, as PyTorch has it: without embedding and positions.
+
+    Args:
+        decoder_layer: what `num_layers` copies are made of, with the same first values.
+        num_layers: how many.
+        norm: of the result; or None.
+    """
+
+    def __init__(self, decoder_layer: Module, num_layers: int, norm: Module | None = None):
+        super().__init__(decoder_layer, num_layers, norm)
+
+    def forward(
+        self,
+        tgt: Tensor,
+        memory: Tensor,
+        tgt_mask: Any = None,
+        memory_mask: Any = None,
+        tgt_key_padding_mask: Any = None,
+        memory_key_padding_mask: Any = None,
+        tgt_is_causal: bool | None = None,
+    ) -> Tensor:
+        """tgt, memory: as for the layers -> the shape of tgt; masks True where nothing is seen.
+
+        As in PyTorch a target sees all of itself unless a mask or `tgt_is_causal` forbids it.
+        """
+        return self._through(
+            tgt, memory, tgt_mask=tgt_mask, memory_mask=memory_mask,
+            tgt_key_padding_mask=tgt_key_padding_mask,
+            memory_key_padding_mask=memory_key_padding_mask, tgt_is_causal=bool(tgt_is_causal),
+        )  # fmt: skip
+
+
+class Transformer(Module):
+    """Encoder and decoder as PyTorch has them, with its arguments and defaults.
+
+    That is Post-LN and (T, B, D); there are no embedding, no positions and no projection to a
+    vocabulary, which `Seq2Seq` has, and nothing is causal without a mask.
+
+    Args:
+        custom_encoder, custom_decoder: what is taken in place of `TransformerEncoder` and
+            `TransformerDecoder` with a last norm.
+
+    The others as for `TransformerEncoderLayer`.
+    """
+
+    def __init__(
+        self,
+        d_model: int = 512,
+        nhead: int = 8,
+        num_encoder_layers: int = 6,
+        num_decoder_layers: int = 6,
+        dim_feedforward: int = 2048,
+        dropout: float = 0.1,
+        activation: str | Callable = "relu",
+        custom_encoder: Module | None = None,
+        custom_decoder: Module | None = None,
+        layer_norm_eps: float = 1e-5,
+        batch_first: bool = False,
+        norm_first: bool = False,
+        bias: bool = True,
+        dtype: str = "float32",
+    ):
+        layer: dict[str, Any] = {
+            "dim_feedforward": dim_feedforward, "dropout": dropout, "activation": activation,
+            "norm_first": norm_first, "dtype": dtype, "layer_norm_eps": layer_norm_eps,
+            "bias": bias, "batch_first": batch_first,
+        }  # fmt: skip
+
+        def norm() -> LayerNorm:
+            return LayerNorm(d_model, layer_norm_eps, bias=bias, dtype=dtype)
+
+        self.encoder = custom_encoder or TransformerEncoder(
+            TransformerEncoderLayer(d_model, nhead, **layer), num_encoder_layers, norm()
+        )
+        self.decoder = custom_decoder or TransformerDecoder(
+            TransformerDecoderLayer(d_model, nhead, **layer), num_decoder_layers, norm()
+        )
+        self.d_model, self.nhead, self.batch_first = d_model, nhead, batch_first
+        for p in self.parameters():
+            if p.ndim > 1:
+                init.xavier_uniform_(p)
+
+    def forward(
+        self,
+        src: Tensor,
+        tgt: Tensor,
+        src_mask: Any = None,
+        tgt_mask: Any = None,
+        memory_mask: Any = None,
+        src_key_padding_mask: Any = None,
+        tgt_key_padding_mask: Any = None,
+        memory_key_padding_mask: Any = None,
+        src_is_causal: bool | None = None,
+        tgt_is_causal: bool | None = None,
+    ) -> Tensor:
+        """src: (S, B, D), tgt: (T, B, D), or B first with `batch_first` -> the shape of tgt."""
+        memory = self.encoder(src, src_mask, src_key_padding_mask, src_is_causal)
+        return self.decoder(
+            tgt, memory, tgt_mask, memory_mask, tgt_key_padding_mask, memory_key_padding_mask,
+            tgt_is_causal,
+        )  # fmt: skip
+
+    @staticmethod
+    def generate_square_subsequent_mask(sz: int, dtype: str = "float32") -> Tensor:
+        """(sz, sz): minus infinity above the diagonal, which is to be added to scores, 0 below."""
+        return Tensor(xp().triu(xp().full((sz, sz), -math.inf, dtype), 1))
 
 
 class Encoder(Module):
