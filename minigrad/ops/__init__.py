@@ -21,6 +21,7 @@ from minigrad.ops import (
     shaping,
     softmaxes,
     sorting,
+    special,
 )
 from minigrad.ops.activations import *
 from minigrad.ops.attentions import *
@@ -37,6 +38,7 @@ from minigrad.ops.reductions import *
 from minigrad.ops.shaping import *
 from minigrad.ops.softmaxes import *
 from minigrad.ops.sorting import *
+from minigrad.ops.special import *
 
 # Spelled out, so that editors and type checkers can follow it.
 __all__ = ["linalg"]
@@ -55,6 +57,7 @@ __all__ += reductions.__all__
 __all__ += shaping.__all__
 __all__ += softmaxes.__all__
 __all__ += sorting.__all__
+__all__ += special.__all__
 
 from minigrad.ops import methods as _methods  # noqa: E402  (teaches Tensor the ops above)
 

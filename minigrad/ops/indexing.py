@@ -21,10 +21,11 @@ from minigrad.ops.elementwise import where as choice
 from minigrad.ops.shaping import _axis_of, broadcast_to, moveaxis, ravel, reshape
 
 __all__ = [
-    "argwhere", "bincount", "embedding", "embedding_grad", "flatnonzero", "gather", "getitem",
-    "index_add", "index_select", "index_set", "masked_select", "nonzero", "one_hot",
-    "put_along_axis", "scatter", "scatter_add", "take", "take_along_axis", "tril_indices",
-    "triu_indices", "unique", "where",
+    "argwhere", "bincount", "diagonal_scatter", "embedding", "embedding_grad", "flatnonzero",
+    "gather", "getitem", "index_add", "index_select", "index_set", "masked_scatter",
+    "masked_select", "nonzero", "one_hot", "put", "put_along_axis", "scatter", "scatter_add",
+    "select_scatter", "slice_scatter", "take", "take_along_axis", "tril_indices", "triu_indices",
+    "unique", "unique_consecutive", "where",
 ]  # fmt: skip
 
 
@@ -520,6 +521,89 @@ def put_along_axis(x, ids, values, axis: int | None):
     return scatter(x, ids, values, axis=axis)
 
 
+# --------------------------------------------------------------------------- parts anew
+
+
+def put(x, ids, values, accumulate: bool = False):
+    """`x` with `values` put at `ids`, which count along the flattened `x`; see `index_set`.
+
+    Args:
+        ids: integers of any shape.
+        values: as many, in that shape or another.
+        accumulate: add them to what is there; then an id may be repeated.
+    """
+    x, ids, values = _arrays(x, ids, values)
+    write = index_add if accumulate else index_set
+    values = ravel(values) if values.size == ids.size else values
+    return reshape(write(ravel(x), ravel(ids), values), shape=x.shape)
+
+
+def select_scatter(x, values, axis: int, index: int):
+    """`x` with `values` in place of what is at `index` along `axis`."""
+    x, values = _arrays(x, values)
+    axis = _axis_of("select_scatter", axis, x.shape)
+    _check_part("select_scatter", values, (*x.shape[:axis], *x.shape[axis + 1 :]))
+    return index_set(x, beside([x], index), values, axis=axis)
+
+
+def slice_scatter(x, values, axis: int = 0, start=None, end=None, step=None):
+    """`x` with `values` in place of `x[start:end:step]` along `axis`."""
+    x, values = _arrays(x, values)
+    axis = _axis_of("slice_scatter", axis, x.shape)
+    ids = np.arange(x.shape[axis])[start:end:step]
+    _check_part("slice_scatter", values, (*x.shape[:axis], len(ids), *x.shape[axis + 1 :]))
+    return index_set(x, beside([x], ids), values, axis=axis)
+
+
+def diagonal_scatter(x, values, offset: int = 0, axis1: int = 0, axis2: int = 1):
+    """`x` with `values` in place of `diagonal(x, offset, axis1, axis2)`."""
+    x, values = _arrays(x, values)
+    places = np.arange(math.prod(x.shape)).reshape(x.shape).diagonal(offset, axis1, axis2)
+    _check_part("diagonal_scatter", values, places.shape)
+    return put(x, beside([x], places), values)
+
+
+def _check_part(name: str, values, shape) -> None:
+    if tuple(values.shape) != tuple(shape):
+        raise ShapeError(f"{name}: values must have shape {tuple(shape)}, got {values.shape}")
+
+
+def masked_scatter(x, mask, source):
+    """`x` with the elements of `source`, in its order, where `mask` is True (PyTorch's).
+
+    Args:
+        mask: booleans that broadcast with `x`.
+        source: at least as many elements as are to be replaced.
+
+    Raises:
+        ShapeError: there are fewer (looked at on the host only).
+    """
+    x, mask, source = _arrays(x, mask, source)
+    if mask.dtype.kind != "b":
+        raise DtypeError(f"masked_scatter: the mask must be booleans, got {mask.dtype}")
+    shape = np.broadcast_shapes(x.shape, mask.shape)
+    mask, values = broadcast_to(mask, shape=shape), ravel(source)
+    plain = mask.data if type(mask) is Tensor else mask
+    if isinstance(plain, np.ndarray) and plain.sum() > values.shape[0]:
+        raise ShapeError(
+            f"masked_scatter: {int(plain.sum())} elements are to be replaced, and there are "
+            f"{values.shape[0]} in source"
+        )
+    if not values.shape[0]:
+        return broadcast_to(x, shape=shape)
+    ids = reshape(_ranks(ravel(mask), most=values.shape[0] - 1), shape=shape)
+    return choice(mask, take(values, ids), x)
+
+
+@primitive
+def _ranks(xp, mask, *, most):
+    """For each place of `mask`, which one of its True it is, at most `most`."""
+    return xp.clip(xp.cumsum(mask, dtype="int64") - 1, 0, most)
+
+
+_ranks.no_gradient()
+
+
 # ------------------------------------------------------------- shapes that depend on values
 
 
@@ -600,6 +684,35 @@ def unique(x, return_index=False, return_inverse=False, return_counts=False):
     found = [take(x, first), first, reshape(inverse, shape=x.shape), counts]
     wanted = (True, return_index, return_inverse, return_counts)
     found = [v for v, want in zip(found, wanted, strict=True) if want]
+    return found[0] if len(found) == 1 else tuple(found)
+
+
+def unique_consecutive(x, return_inverse=False, return_counts=False, axis=None):
+    """`x` without what equals its neighbour before it (PyTorch's), differentiable.
+
+    Args:
+        axis: whole slices along it are compared; None for the elements of the flattened `x`.
+
+    Returns:
+        The elements; then, as asked for, for each of `x` its place among them, and how many were
+        taken together.
+    """
+    (x,) = _arrays(x)
+    lines = ravel(x) if axis is None else moveaxis(x, axis, 0)
+    along = 0 if axis is None else _axis_of("unique_consecutive", axis, x.shape)
+
+    def find(xp, x):
+        rows = x.reshape(x.shape[0], math.prod(x.shape[1:]))
+        new = xp.ones(len(rows), bool)
+        new[1:] = (rows[1:] != rows[:-1]).any(axis=1)
+        first = xp.flatnonzero(new)
+        counts = xp.diff(xp.concatenate([first, xp.full((1,), len(rows), first.dtype)]))
+        return first, xp.cumsum(new) - 1, counts
+
+    first, inverse, counts = _untracked("unique_consecutive", find, lines)
+    inverse = reshape(inverse, shape=x.shape) if axis is None else inverse
+    found = [take(ravel(x) if axis is None else x, first, axis=along)]
+    found += [inverse] * bool(return_inverse) + [counts] * bool(return_counts)
     return found[0] if len(found) == 1 else tuple(found)
 
 

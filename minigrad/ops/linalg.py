@@ -20,7 +20,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from minigrad.abstract import Abstract
 from minigrad.autodiff import op, primitive
+from minigrad.backend import array_module
+from minigrad.batched import Batched
 from minigrad.errors import DtypeError, GradientError, LinAlgError, ShapeError
 from minigrad.ops import reductions, shaping
 from minigrad.ops.elementwise import absolute, astype, stop_gradient, where, zeros_like
@@ -38,8 +41,9 @@ from minigrad.ops.reductions import any, max, norm, prod, sum
 from minigrad.ops.shaping import broadcast_to, concatenate, expand_dims, ravel, reshape, tril, triu
 
 __all__ = [
-    "LinAlgError", "cholesky", "cond", "cross", "det", "diagonal", "eigh", "eigvalsh", "inv",
-    "lstsq", "matmul", "matrix_norm", "matrix_power", "matrix_rank", "matrix_transpose", "matvec",
+    "LinAlgError", "cholesky", "cholesky_inverse", "cholesky_solve", "cond", "cross", "det",
+    "diagonal", "eigh", "eigvalsh", "householder_product", "inv", "logdet", "lstsq", "matmul",
+    "matrix_exp", "matrix_norm", "matrix_power", "matrix_rank", "matrix_transpose", "matvec",
     "multi_dot", "norm", "outer", "pinv", "qr", "slogdet", "solve", "svd", "svdvals", "tensordot",
     "trace", "vecdot", "vecmat", "vector_norm",
 ]  # fmt: skip
@@ -355,6 +359,61 @@ def _(g, _y, x):
     return None if g[1] is None else g[1][..., None, None] * _T(_inv(x, name="slogdet's gradient"))
 
 
+def logdet(a):
+    """The logarithm of each determinant: NaN of a negative one, minus infinity of 0."""
+    sign, size = slogdet(a)
+    return where(sign < 0, math.nan, size)
+
+
+# -------------------------------------------------------------------------------- exponential
+
+
+def matrix_exp(a):
+    """The exponential of each matrix: `1 + a + a @ a / 2! + ...`."""
+    return _single(_matrix_exp, *_matrices("matrix_exp", a, square=True))
+
+
+# Of the Pade approximant of order 13, Higham, "The scaling and squaring method for the matrix
+# exponential revisited" (2005). It holds where the norm is at most 5.37.
+_PADE = (
+    64764752532480000, 32382376266240000, 7771770303897600, 1187353796428800, 129060195264000,
+    10559470521600, 670442572800, 33522128640, 1323241920, 40840800, 960960, 16380, 182, 1,
+)  # fmt: skip
+
+
+@primitive
+def _matrix_exp(xp, x):
+    """`matrix_exp`."""
+    if type(x) is Abstract:
+        return x
+    if type(x) is Batched:
+        return Batched(_matrix_exp.formula(array_module(x.value), x.value), x.level)
+    norm = float(xp.abs(x).sum(axis=-1).max()) if x.size else 0.0
+    if not math.isfinite(norm):
+        return xp.full_like(x, math.nan)
+    halvings = builtins.max(0, math.frexp(norm / 5.37)[1])
+    x = x / 2**halvings
+    one, powers = xp.broadcast_to(xp.eye(x.shape[-1], dtype=x.dtype), x.shape), xp.matmul(x, x)
+    odd, even, power = _PADE[1] * one, _PADE[0] * one, one
+    for k in range(2, 14, 2):
+        power = xp.matmul(power, powers)
+        even, odd = even + _PADE[k] * power, odd + _PADE[k + 1] * power
+    odd = xp.matmul(x, odd)
+    y = xp.linalg.solve(even - odd, even + odd)
+    for _ in range(halvings):
+        y = xp.matmul(y, y)
+    return y.astype(x.dtype, copy=False)
+
+
+@_matrix_exp.vjp
+def _(g, _y, x):
+    # Mathias, "A chain rule for matrix functions and applications" (1996): the derivative stands
+    # beside the diagonal in the exponential of a matrix of twice the size.
+    n, t = x.shape[-1], _T(x)
+    upper, lower = concatenate([t, g], -1), concatenate([zeros_like(t), t], -1)
+    return _matrix_exp(concatenate([upper, lower], -2))[..., :n, n:]
+
+
 # ---------------------------------------------------------------------------- decompositions
 
 
@@ -384,6 +443,60 @@ def _(g, y, _x):
     """Murray, "Differentiation of the Cholesky decomposition" (arXiv 1602.07527)."""
     inverse, p = _inv(y), tril(matmul(_T(y), g))
     return _symmetric(matmul(_T(inverse), matmul(p - 0.5 * _eye(p) * p, inverse)))
+
+
+def cholesky_inverse(l, upper: bool = False):
+    """The inverse of `l @ l.T`, where `l` is what `cholesky` gives; one triangle of it is read."""
+    (l,) = _matrices("cholesky_inverse", l, square=True)
+    return _single(_cholesky_inverse, _T(triu(l)) if upper else tril(l))
+
+
+def _cholesky_inverse(l):
+    inverse = _inv(l, name="cholesky_inverse")
+    return matmul(_T(inverse), inverse)
+
+
+def cholesky_solve(b, l, upper: bool = False):
+    """The `x` with `l @ l.T @ x = b`, where `l` (..., n, n) is what `cholesky` gives.
+
+    Args:
+        b: (..., n, k).
+        upper: whether `l` is its upper triangle.
+    """
+    b, l = _matrices("cholesky_solve", *_arrays(b, l))
+    l = _T(triu(l)) if upper else tril(l)
+    return solve(_T(l), solve(l, b))
+
+
+def householder_product(v, tau):
+    """The first n columns of the product of the reflections `1 - tau[i] w[i] w[i].T`.
+
+    Args:
+        v: (..., m, n), m >= n; column i of it, below the diagonal, is w[i], which has a 1 on the
+            diagonal and zeros above.
+        tau: (..., k), k <= n.
+
+    Raises:
+        ShapeError: the shapes do not fit.
+    """
+    v, tau = _arrays(v, tau)
+    (v,) = _matrices("householder_product", v)
+    m, n = v.shape[-2:]
+    if m < n or tau.shape[:-1] != v.shape[:-2] or tau.shape[-1] > n:
+        raise ShapeError(
+            f"householder_product: expected v (..., m, n) with m >= n and tau (..., k) with k <= n "
+            f"in the same batch, got {v.shape} and {tau.shape}"
+        )
+    return _single(_householder_product, v, tau)
+
+
+def _householder_product(v, tau):
+    below = tril(v, k=-1)
+    w, y = below + _eye(v), _eye(v)
+    for i in reversed(range(tau.shape[-1])):
+        column = w[..., i : i + 1]
+        y = y - tau[..., None, i : i + 1] * matmul(column, matmul(_T(column), y))
+    return y
 
 
 def _symmetric(x):

@@ -35,12 +35,12 @@ from minigrad.ops.shaping import broadcast_to, concatenate, expand_dims, moveaxi
 from minigrad.ops.softmaxes import log_softmax, softmax
 
 __all__ = [
-    "binary_cross_entropy", "binary_cross_entropy_with_logits", "cosine_embedding_loss",
+    "binary_cross_entropy", "binary_cross_entropy_with_logits", "cdist", "cosine_embedding_loss",
     "cosine_similarity", "cross_entropy", "cross_entropy_rows", "cross_entropy_rows_grad",
-    "ctc_loss", "gaussian_nll_loss", "hinge_embedding_loss", "huber_loss", "kl_div", "l1_loss",
-    "margin_ranking_loss", "mse_loss", "multi_margin_loss", "multilabel_soft_margin_loss",
-    "nll_loss", "pairwise_distance", "poisson_nll_loss", "smooth_l1_loss", "soft_margin_loss",
-    "triplet_margin_loss",
+    "ctc_loss", "dist", "gaussian_nll_loss", "hinge_embedding_loss", "huber_loss", "kl_div",
+    "l1_loss", "margin_ranking_loss", "mse_loss", "multi_margin_loss",
+    "multilabel_soft_margin_loss", "nll_loss", "pairwise_distance", "poisson_nll_loss",
+    "smooth_l1_loss", "soft_margin_loss", "triplet_margin_loss",
 ]  # fmt: skip
 
 REDUCTIONS = ("mean", "sum", "none")
@@ -571,6 +571,30 @@ def pairwise_distance(xp, x1, x2, *, p=2.0, eps=1e-6, keepdims=False):
     `eps` keeps the derivative away from the kink at 0.
     """
     return p_norm(add(subtract(x1, x2), eps), p, -1, keepdims)
+
+
+def dist(a, b, p: float = 2.0):
+    """The p-norm of all elements of `a - b`; the shapes broadcast."""
+    return p_norm(subtract(a, b), p)
+
+
+def cdist(x1, x2, p: float = 2.0):
+    """The p-norm of the difference of each row of `x1` and each of `x2`.
+
+    Args:
+        x1, x2: (..., n, D) and (..., m, D), for (..., n, m); the other axes broadcast.
+
+    Raises:
+        ShapeError: the rows are of two lengths.
+    """
+    if x1.ndim < 2 or x2.ndim < 2 or x1.shape[-1] != x2.shape[-1]:
+        raise ShapeError(
+            f"cdist: expected (..., n, D) and (..., m, D), got {x1.shape} and {x2.shape}"
+        )
+    difference = subtract(expand_dims(x1, axis=-2), expand_dims(x2, axis=-3))
+    if not x1.shape[-1]:
+        return sum(difference, axis=-1)  # of nothing there is no largest
+    return p_norm(difference, p, -1)
 
 
 @op

@@ -6,13 +6,22 @@ import numpy as np
 
 from minigrad.autodiff import op
 from minigrad.errors import ShapeError
-from minigrad.ops.elementwise import absolute, astype, divide, maximum, power, sqrt, where
+from minigrad.ops.elementwise import (
+    absolute,
+    astype,
+    divide,
+    maximum,
+    multiply,
+    power,
+    sqrt,
+    where,
+)
 from minigrad.ops.reductions import axes_of, max, mean, min, sum, var
 from minigrad.ops.shaping import reshape
 
 __all__ = [
     "batch_norm", "batch_norm_stats", "group_norm", "layer_norm", "layer_norm_grad", "normalize",
-    "rms_norm",
+    "renorm", "rms_norm",
 ]  # fmt: skip
 
 
@@ -283,6 +292,13 @@ def p_norm(x, p: float = 2.0, axis=None, keepdims: bool = False):
         total = sum(size, axis=axis, keepdims=keepdims)
         return where(total == 0, 0.0, power(where(total == 0, 1.0, total), 1 / p))
     return power(sum(power(size, p), axis=axis, keepdims=keepdims), 1 / p)
+
+
+def renorm(x, p: float, axis: int, maxnorm: float):
+    """`x` with each slice at an index of `axis` whose p-norm exceeds `maxnorm` scaled to that."""
+    axis %= x.ndim
+    norms = p_norm(x, p, tuple(a for a in range(x.ndim) if a != axis), keepdims=True)
+    return multiply(x, where(norms > maxnorm, maxnorm / (norms + 1e-7), 1.0))
 
 
 def normalize(x, p: float = 2.0, axis=1, eps: float = 1e-12):

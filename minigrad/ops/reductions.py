@@ -6,11 +6,12 @@ float32, and only the result is rounded to 16 bits. Where a function of integers
 """
 
 import math
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from minigrad.autodiff import op, primitive
+from minigrad.autodiff import as_array, beside, op, primitive
 from minigrad.errors import ShapeError
 from minigrad.ops.elementwise import (
     _array,
@@ -19,6 +20,7 @@ from minigrad.ops.elementwise import (
     astype,
     isnan,
     logical_or,
+    multiply,
     ones_like,
     power,
     sqrt,
@@ -39,15 +41,21 @@ from minigrad.ops.shaping import (
 )  # fmt: skip
 
 __all__ = [
-    "all", "amax", "amin", "any", "argmax", "argmin", "count_nonzero", "cumprod", "cumsum",
-    "logsumexp", "max", "mean", "median", "min", "nanmean", "nansum", "norm", "prod", "ptp",
-    "quantile", "std", "sum", "trace", "var",
+    "all", "amax", "amin", "aminmax", "any", "argmax", "argmin", "count_nonzero", "cumprod",
+    "cumsum", "cumulative_trapezoid", "logsumexp", "max", "mean", "median", "min", "nanmean",
+    "nansum", "norm", "prod", "ptp", "quantile", "std", "sum", "trace", "var",
 ]  # fmt: skip
 
 
 def axes_of(axis, ndim: int) -> tuple[int, ...]:
-    """The axes that `axis` means, as a tuple of non-negative numbers."""
-    return tuple(range(ndim)) if axis is None else normalize_axis_tuple(axis, ndim)
+    """The axes that `axis` means, as a tuple of non-negative numbers.
+
+    Of a number, 0 and -1 mean none, as in NumPy's sums: so what works for a batch of numbers along
+    its last axis works for one of them.
+    """
+    if axis is None or (not ndim and axis in (0, -1, (0,), (-1,), [0], [-1])):
+        return tuple(range(ndim))
+    return normalize_axis_tuple(axis, ndim)
 
 
 def _count(x, axis) -> int:
@@ -203,6 +211,25 @@ def _(g, _y, _x, *, axis=None, dtype=None):
     return reshape(flip(cumsum(flip(g, axis=along), axis=along), axis=along), shape=_x.shape)
 
 
+def cumulative_trapezoid(y, x=None, dx=1.0, axis: int = -1):
+    """The running integral of `y` along `axis` by the trapezoidal rule; one element fewer.
+
+    Args:
+        x: where the samples were taken: one axis, or what broadcasts with `y`.
+        dx: their distance, if there is no `x`.
+    """
+    y = y if hasattr(y, "dtype") else as_array(y)
+    y = moveaxis(y, axis, -1)
+    if x is None:
+        step = dx
+    else:
+        x = x if hasattr(x, "dtype") else beside([y], x)
+        x = x if x.ndim == 1 else moveaxis(x, axis, -1)
+        step = x[..., 1:] - x[..., :-1]
+    parts = multiply(multiply(step, 0.5), y[..., 1:] + y[..., :-1])
+    return moveaxis(cumsum(parts, axis=-1), -1, axis)
+
+
 # ---------------------------------------------------------------------------- products
 
 
@@ -309,6 +336,18 @@ min.vjp(_share_evenly)
 amax, amin = max, min
 
 
+class Extremes(NamedTuple):
+    """What `aminmax` gives."""
+
+    min: Any
+    max: Any
+
+
+def aminmax(x, axis=None, keepdims: bool = False) -> Extremes:
+    """The smallest and the largest element along `axis`, see `min` and `max`."""
+    return Extremes(min(x, axis=axis, keepdims=keepdims), max(x, axis=axis, keepdims=keepdims))
+
+
 @op
 def ptp(xp, x, *, axis=None, keepdims=False):
     """The range along `axis`: the largest element less the smallest."""
@@ -319,13 +358,20 @@ def ptp(xp, x, *, axis=None, keepdims=False):
 @primitive
 def argmax(xp, x, *, axis=None, keepdims=False):
     """The index of the first largest element along `axis` (None: of the flattened array)."""
-    return xp.argmax(_array(xp, x), axis=axis, keepdims=keepdims)
+    x = _array(xp, x)
+    return xp.argmax(x, axis=_the_axis(axis, x), keepdims=keepdims)
 
 
 @primitive
 def argmin(xp, x, *, axis=None, keepdims=False):
     """The index of the first smallest element along `axis` (None: of the flattened array)."""
-    return xp.argmin(_array(xp, x), axis=axis, keepdims=keepdims)
+    x = _array(xp, x)
+    return xp.argmin(x, axis=_the_axis(axis, x), keepdims=keepdims)
+
+
+def _the_axis(axis, x):
+    """`axis`, and None where it means the one of a number that has none, see `axes_of`."""
+    return None if not x.ndim and axis in (0, -1) else axis
 
 
 @primitive

@@ -2,7 +2,8 @@
 
 import math
 import operator
-from itertools import accumulate, chain, pairwise
+from itertools import accumulate, chain, combinations_with_replacement, pairwise
+from itertools import combinations as plain_combinations
 from numbers import Integral
 
 import numpy as np
@@ -13,11 +14,12 @@ from minigrad.errors import OutOfRangeError, ShapeError
 from minigrad.ops.elementwise import _match, _real
 
 __all__ = [
-    "array_split", "atleast_1d", "atleast_2d", "atleast_3d", "broadcast_arrays", "broadcast_to",
-    "chunk", "column_stack", "concatenate", "diag", "diagflat", "diagonal", "dstack", "expand_dims",
-    "flatten", "flip", "hstack", "meshgrid", "moveaxis", "pad", "permute", "permute_dims", "ravel",
-    "repeat", "reshape", "roll", "rot90", "split", "squeeze", "stack", "swapaxes", "tile",
-    "transpose", "tril", "triu", "unstack", "vstack",
+    "array_split", "atleast_1d", "atleast_2d", "atleast_3d", "block_diag", "broadcast_arrays",
+    "broadcast_to", "cartesian_prod", "chunk", "column_stack", "combinations", "concatenate",
+    "diag", "diagflat", "diagonal", "dstack", "expand_dims", "flatten", "flip", "hstack",
+    "meshgrid", "moveaxis", "pad", "permute", "permute_dims", "ravel", "repeat", "reshape", "roll",
+    "rot90", "split", "squeeze", "stack", "swapaxes", "tile", "transpose", "tril", "triu",
+    "unflatten", "unstack", "vstack",
 ]  # fmt: skip
 
 
@@ -58,6 +60,18 @@ def flatten(xp, x, *, start_axis=0, end_axis=-1):
         raise ShapeError(f"flatten: start_axis {start_axis} comes after end_axis {end_axis}")
     one = math.prod(x.shape[start : end + 1])
     return reshape(x, shape=(*x.shape[:start], one, *x.shape[end + 1 :]))
+
+
+@op
+def unflatten(xp, x, *, axis, shape):
+    """`x` with `axis` taken apart into the axes of `shape`; one length may be -1."""
+    axis = normalize_axis_index(axis, x.ndim)
+    known = math.prod(n for n in shape if n != -1)
+    if [*shape].count(-1) == 1 and known:
+        shape = [x.shape[axis] // known if n == -1 else n for n in shape]
+    if math.prod(shape) != x.shape[axis] or any(n < 0 for n in shape):
+        raise ShapeError(f"unflatten: {shape} does not fit axis {axis} of length {x.shape[axis]}")
+    return reshape(x, shape=(*x.shape[:axis], *shape, *x.shape[axis + 1 :]))
 
 
 @primitive
@@ -392,6 +406,33 @@ def meshgrid(*xs, indexing: str = "xy") -> tuple:
     return broadcast_arrays(*lines)
 
 
+def cartesian_prod(*xs):
+    """All combinations of an element of each of `n` vectors, in rows: (product of lengths, n).
+
+    The last vector changes fastest. Of a single vector it is that vector (PyTorch's).
+    """
+    xs = _some("cartesian_prod", xs)
+    if any(x.ndim != 1 for x in xs):
+        raise ShapeError(f"cartesian_prod: expected vectors, got shapes {[x.shape for x in xs]}")
+    if len(xs) == 1:
+        return xs[0]
+    return stack([ravel(x) for x in meshgrid(*_match(*xs), indexing="ij")], axis=1)
+
+
+def combinations(x, r: int = 2, with_replacement: bool = False):
+    """All choices of `r` elements of the vector `x`, in rows: as `itertools.combinations`.
+
+    Args:
+        with_replacement: whether an element may be chosen again.
+    """
+    x = _arrayed(x)
+    if x.ndim != 1 or r < 0:
+        raise ShapeError(f"combinations: expects a vector and r from 0 on, got {x.shape} and {r}")
+    choose = combinations_with_replacement if with_replacement else plain_combinations
+    ids = np.array([*choose(range(x.shape[0]), r)], dtype=np.int64)
+    return x[beside([x], ids.reshape(-1, r))]
+
+
 # --------------------------------------------------------------------------------- padding
 
 
@@ -527,3 +568,19 @@ def diag(xp, x, *, k=0):
 def diagflat(xp, x, *, k=0):
     """The square matrix with the elements of `x`, of any shape, on diagonal `k`."""
     return _diagonal_matrix(ravel(x), k=k)
+
+
+def block_diag(*xs):
+    """The matrices along the diagonal of a larger one, with zeros beside them.
+
+    A vector counts as a row, a number as (1, 1).
+    """
+    xs = [atleast_2d(x) for x in _match(*_some("block_diag", xs))]
+    if any(x.ndim != 2 for x in xs):
+        raise ShapeError(f"block_diag: expected matrices, got shapes {[x.shape for x in xs]}")
+    total, before, rows = sum(x.shape[1] for x in xs), 0, []
+    for x in xs:
+        after = total - before - x.shape[1]
+        rows.append(pad(x, ((0, 0), (before, after))))
+        before += x.shape[1]
+    return concatenate(rows, 0)
