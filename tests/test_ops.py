@@ -109,7 +109,8 @@ def test_the_table_of_ops_has_a_row_for_each():
 
 CREATION = {
     "arange", "asarray", "empty", "empty_like", "eye", "from_dlpack", "from_numpy", "full",
-    "identity", "linspace", "ones", "rand", "randint", "randn", "tensor", "tri", "zeros",
+    "identity", "linspace", "logspace", "ones", "rand", "randint", "randn", "tensor",
+    "tri", "zeros",
 }  # fmt: skip
 
 

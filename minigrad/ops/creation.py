@@ -25,8 +25,8 @@ from minigrad.ops.elementwise import _real_dtype
 
 __all__ = [
     "arange", "asarray", "empty", "empty_like", "eye", "from_dlpack", "from_numpy", "full",
-    "full_like", "identity", "linspace", "ones", "rand", "randint", "randn", "tensor", "tri",
-    "zeros",
+    "full_like", "identity", "linspace", "logspace", "ones", "rand", "randint", "randn", "tensor",
+    "tri", "zeros",
 ]  # fmt: skip
 
 
@@ -156,6 +156,15 @@ def linspace(
     """`num` evenly spaced numbers from `start` up to `stop`, that included if `endpoint`."""
     start, stop = (_value("linspace", v) for v in (start, stop))
     return Tensor(xp().linspace(start, stop, num, endpoint, dtype=dtype), requires_grad)
+
+
+def logspace(
+    start, stop, num: int = 50, endpoint: bool = True, base=10.0, dtype="float32",
+    requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """`base` to the powers of `linspace(start, stop, num, endpoint)`."""
+    start, stop, base = (_value("logspace", v) for v in (start, stop, base))
+    return Tensor(xp().logspace(start, stop, num, endpoint, base, dtype=dtype), requires_grad)
 
 
 # ---------------------------------------------------------------------------- at random

@@ -6,6 +6,7 @@ from the end, as in NumPy. On the host they are checked; on a device a check wou
 pipeline, so they are to be checked where they are made.
 """
 
+import functools
 import math
 import operator
 from typing import NamedTuple
@@ -207,6 +208,7 @@ def take(xp, x, ids, *, axis=None):
         OutOfRangeError: an id or the axis is out of range.
         DtypeError: the ids are no integers.
     """
+    axis = None if not x.ndim and axis in (0, -1) else axis  # a number is a line of one
     n = x.size if axis is None else x.shape[normalize_axis_index(axis, x.ndim)]
     return xp.take(x, checked_ids("take", xp.asarray(ids), n), axis=axis)
 
@@ -214,7 +216,7 @@ def take(xp, x, ids, *, axis=None):
 @take.vjp
 def _(g, _y, _x, ids, *, axis=None):
     ids = _ids_beside(g, ids)
-    if axis is None:
+    if axis is None or not _x.ndim:
         flat = embedding_grad(reshape(g, shape=(-1,)), ids.reshape(-1), rows=math.prod(_x.shape))
         return reshape(flat, shape=_x.shape), None
     axis %= _x.ndim
@@ -276,7 +278,8 @@ def index_select(x, ids, axis: int = 0):
     """`x` at `ids` (one axis of integers) along `axis` (PyTorch's `index_select`)."""
     x, ids = _arrays(x, ids)
     _one_axis("index_select", ids)
-    return take(x, ids, axis=axis)
+    y = take(x, ids, axis=axis)
+    return y if x.ndim else reshape(y, shape=())
 
 
 def _arrays(x, *others):
@@ -300,12 +303,26 @@ def _writable(xp, x, values):
     return y, values
 
 
+def _of_numbers(write):
+    """The formula `write`, of `x` without axes as of a line of one number."""
+
+    @functools.wraps(write)
+    def formula(xp, x, ids, values, *, axis=0):
+        if x.ndim or axis not in (0, -1):
+            return write(xp, x, ids, values, axis=axis)
+        values = values.reshape(-1) if hasattr(values, "dtype") else values
+        return write(xp, x.reshape(-1), xp.asarray(ids).reshape(-1), values, axis=0).reshape(())
+
+    return formula
+
+
 def _along(axis, ids, x):
     """The index of `ids` along `axis` of `x`."""
     return (*(slice(None),) * (axis % x.ndim), ids)
 
 
 @primitive
+@_of_numbers
 def index_add(xp, x, ids, values, *, axis=0):
     """`x` with `values` added at `ids` along `axis`; where an id is repeated, both are added.
 
@@ -329,6 +346,7 @@ index_add.vjps(
 
 
 @primitive
+@_of_numbers
 def index_set(xp, x, ids, values, *, axis=0):
     """`x` with `values` in place of what is at `ids` along `axis`; shapes as for `index_add`.
 
@@ -436,6 +454,7 @@ def _uncornered(g, ids, axis, values):
 
 
 @primitive
+@_of_numbers
 def scatter(xp, x, ids, values, *, axis):
     """`x` with `values` put at `ids` along `axis` (PyTorch's `scatter`): the reverse of `gather`.
 
@@ -467,6 +486,7 @@ scatter.vjps(
 
 
 @primitive
+@_of_numbers
 def scatter_add(xp, x, ids, values, *, axis):
     """`x` with `values` added at `ids` along `axis` (PyTorch's `scatter_add`), as for `scatter`.
 
@@ -496,6 +516,8 @@ def gather(x, ids, axis: int):
             broadcasts; see `take_along_axis` for that.
     """
     x, ids = _arrays(x, ids)
+    if not x.ndim and axis in (0, -1):  # a number is a line of one
+        return reshape(gather(ravel(x), ravel(ids), 0), shape=ids.shape)
     axis = _axis_of("gather", axis, x.shape)
     _refuse_longer("gather", x, ids, axis)
     lengths = (*ids.shape[:axis], x.shape[axis], *ids.shape[axis + 1 :])

@@ -26,7 +26,7 @@ from minigrad.backend import array_module
 from minigrad.batched import Batched
 from minigrad.errors import DtypeError, GradientError, LinAlgError, ShapeError
 from minigrad.ops import reductions, shaping
-from minigrad.ops.elementwise import absolute, astype, stop_gradient, where, zeros_like
+from minigrad.ops.elementwise import absolute, astype, maximum, stop_gradient, where, zeros_like
 from minigrad.ops.products import (
     _arrays,
     cross,
@@ -37,7 +37,7 @@ from minigrad.ops.products import (
     vecdot,
     vecmat,
 )
-from minigrad.ops.reductions import any, max, norm, prod, sum
+from minigrad.ops.reductions import all, any, max, norm, prod, sum
 from minigrad.ops.shaping import broadcast_to, concatenate, expand_dims, ravel, reshape, tril, triu
 
 __all__ = [
@@ -739,18 +739,21 @@ def lstsq(a, b, rcond: float | None = None):
     The gradient is that for a rank that does not change.
 
     Args:
-        a: (m, n).
-        b: (m,) or (m, k).
+        a: (m, n), or a batch (..., m, n).
+        b: (m,) or (m, k), or with a batch of `a` the same batch (..., m, k).
         rcond: as for `pinv`.
 
     Returns:
         As NumPy, x: (n,) or (n, k); the sums of squares of `b - a @ x`, (1,) or (k,), or (0,)
-        unless the rank is n and m is larger; the rank of `a`; the singular values of `a`.
+        unless the rank is n and m is larger; the rank of `a`; the singular values of `a`. Of a
+        batch, that of each, and (0,) for the sums unless all ranks are n.
     """
     a, b = _arrays(a, b)
-    if a.ndim != 2 or b.ndim not in (1, 2) or len(a) != len(b):
+    fits = a.ndim == b.ndim and a.shape[:-1] == b.shape[:-1]
+    if a.ndim < 2 or not (fits or (a.ndim == 2 and b.ndim == 1 and len(a) == len(b))):
         raise ShapeError(
-            f"lstsq: expected a (m, n) and b (m,) or (m, k), got shapes {a.shape} and {b.shape}"
+            f"lstsq: expected a (..., m, n) and b (..., m, k), or a (m, n) and b (m,), got shapes "
+            f"{a.shape} and {b.shape}"
         )
     return _single(_lstsq, *_promoted(a, b), rcond=rcond)
 
@@ -759,9 +762,10 @@ def _lstsq(a, b, rcond):
     s, rcond = _svdvals(a), _least(a) if rcond is None else float(rcond)
     x = matmul(_pinv(a, rcond=rcond), b)
     rank = _count(s, rcond)
-    miss = reshape(b - matmul(a, x), shape=(b.shape[0], math.prod(b.shape[1:])))
-    exact = int(rank) < a.shape[1] or a.shape[0] <= a.shape[1]
-    return x, sum(miss[:, :0] if exact else miss * miss, axis=0), rank, s
+    (m, n), miss = a.shape[-2:], b - matmul(a, x)
+    miss = miss if b.ndim > 1 else expand_dims(miss, axis=1)
+    exact = m <= n or not bool(all(rank == n))
+    return x, ravel(miss)[:0] if exact else sum(miss * miss, axis=-2), rank, s
 
 
 def _count(s, rcond):
@@ -769,22 +773,39 @@ def _count(s, rcond):
     return sum(s > rcond * s[..., :1], axis=-1)
 
 
-def matrix_rank(a, tol=None, *, rtol: float | None = None):
+def matrix_rank(a, tol=None, hermitian: bool = False, *, rtol: Any = None):
     """How many singular values of each matrix are not 0, as integers.
 
     Of a number or a vector: whether there is anything but zeros.
 
     Args:
         tol: singular values up to it count as 0.
-        rtol: or those up to `rtol` times the largest; max(m, n) times the precision by default.
+        hermitian: the matrices are symmetric; the lower triangle is read.
+        rtol: or those up to `rtol` times the largest; max(m, n) times the precision if neither is
+            given. Both may be arrays, a number for each matrix.
     """
     (a,) = _arrays(a)
     if a.ndim < 2:
         return astype(any(a != 0), dtype="int64")
-    s = stop_gradient(_single(_svdvals, a))
+    if hermitian:
+        (a,) = _matrices("matrix_rank", a, square=True)
+        s = absolute(stop_gradient(eigvalsh(a)))
+    else:
+        s = stop_gradient(_single(_svdvals, a))
+    if not s.shape[-1]:
+        return sum(s > 0, axis=-1)
+    least = 0.0
+    if tol is None or rtol is not None:
+        largest = max(s, axis=-1, keepdims=True)
+        least = largest * _each_matrix(_least(a) if rtol is None else rtol)
     if tol is not None:
-        return sum(s > (tol if isinstance(tol, int | float) else tol[..., None]), axis=-1)
-    return _count(s, _least(a) if rtol is None else rtol)
+        least = maximum(_each_matrix(tol), least)
+    return sum(s > least, axis=-1)
+
+
+def _each_matrix(tolerance):
+    """A number, or one for each matrix, beside singular values."""
+    return expand_dims(tolerance, axis=-1) if hasattr(tolerance, "dtype") else tolerance
 
 
 @op

@@ -39,8 +39,9 @@ __all__ = [
     "cosine_similarity", "cross_entropy", "cross_entropy_rows", "cross_entropy_rows_grad",
     "ctc_loss", "dist", "gaussian_nll_loss", "hinge_embedding_loss", "huber_loss", "kl_div",
     "l1_loss", "margin_ranking_loss", "mse_loss", "multi_margin_loss",
-    "multilabel_soft_margin_loss", "nll_loss", "pairwise_distance", "poisson_nll_loss",
+    "multilabel_soft_margin_loss", "nll_loss", "pairwise_distance", "pdist", "poisson_nll_loss",
     "smooth_l1_loss", "soft_margin_loss", "triplet_margin_loss",
+    "triplet_margin_with_distance_loss",
 ]  # fmt: skip
 
 REDUCTIONS = ("mean", "sum", "none")
@@ -597,6 +598,18 @@ def cdist(x1, x2, p: float = 2.0):
     return p_norm(difference, p, -1)
 
 
+def pdist(x, p: float = 2.0):
+    """The p-norms of the differences of any two rows of `x` (n, D): (n (n - 1) / 2,).
+
+    They are in the order (0, 1), (0, 2), ..., (1, 2), ...
+    """
+    if x.ndim != 2:
+        raise ShapeError(f"pdist: expected (n, D), got shape {x.shape}")
+    i, j = (beside([x], ids) for ids in np.triu_indices(x.shape[0], 1))
+    difference = subtract(x[i], x[j])
+    return p_norm(difference, p, -1) if x.shape[1] else sum(difference, axis=-1)
+
+
 @op
 def cosine_embedding_loss(xp, x1, x2, target, *, margin=0.0, reduction="mean"):
     """`1 - cos(x1, x2)` where `target` is 1, `max(0, cos(x1, x2) - margin)` where it is -1.
@@ -642,6 +655,26 @@ def triplet_margin_loss(
     near, far = (pairwise_distance(anchor, x, p, eps) for x in (positive, negative))
     if swap:
         far = minimum(far, pairwise_distance(positive, negative, p, eps))
+    return _reduced(name, _at_least_zero(add(near - far, margin)), reduction)
+
+
+def triplet_margin_with_distance_loss(
+    anchor,
+    positive,
+    negative,
+    *,
+    distance_function=None,
+    margin: float = 1.0,
+    swap: bool = False,
+    reduction: str = "mean",
+):
+    """`triplet_margin_loss` with a distance of one's own, `pairwise_distance` by default."""
+    name, distance = "triplet_margin_with_distance_loss", distance_function or pairwise_distance
+    if not margin > 0:
+        raise ValueError(f"{name}: margin must be positive, got {margin}")
+    near, far = distance(anchor, positive), distance(anchor, negative)
+    if swap:
+        far = minimum(far, distance(positive, negative))
     return _reduced(name, _at_least_zero(add(near - far, margin)), reduction)
 
 

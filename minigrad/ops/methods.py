@@ -295,6 +295,16 @@ class Manners:
     unstack = ops.unstack
     var = ops.var
 
+    def unfold(self, axis: int, size: int, step: int) -> Tensor:
+        """The windows of `size` elements, every `step`, along `axis`; elements in a new last axis.
+
+        It is PyTorch's `Tensor.unfold`; `minigrad.unfold` is that of `nn.functional`.
+
+        Raises:
+            ShapeError: there is no window.
+        """
+        return ops.shaping.windows(self, axis, size, step)
+
     def copy(self) -> "Tensor":
         """The same values in an array of its own, without the history."""
         return Tensor(self.data.copy())

@@ -298,7 +298,8 @@ def renorm(x, p: float, axis: int, maxnorm: float):
     """`x` with each slice at an index of `axis` whose p-norm exceeds `maxnorm` scaled to that."""
     axis %= x.ndim
     norms = p_norm(x, p, tuple(a for a in range(x.ndim) if a != axis), keepdims=True)
-    return multiply(x, where(norms > maxnorm, maxnorm / (norms + 1e-7), 1.0))
+    longer = norms > maxnorm
+    return multiply(x, where(longer, maxnorm / where(longer, norms, 1.0), 1.0))
 
 
 def normalize(x, p: float = 2.0, axis=1, eps: float = 1e-12):

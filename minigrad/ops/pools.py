@@ -23,13 +23,15 @@ from minigrad.ops.shaping import (
     pad,
     repeat,
     reshape,
+    swapaxes,
     transpose,
 )
 
 __all__ = [
     "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d",
     "adaptive_max_pool2d", "adaptive_max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d",
-    "interpolate", "max_pool1d", "max_pool2d", "max_pool3d", "pixel_shuffle", "pixel_unshuffle",
+    "channel_shuffle", "interpolate", "max_pool1d", "max_pool2d", "max_pool3d", "pixel_shuffle",
+    "pixel_unshuffle",
 ]  # fmt: skip
 
 # ------------------------------------------------------------------------------- arguments
@@ -583,3 +585,18 @@ def pixel_unshuffle(xp, x, *, downscale_factor):
     x = reshape(x, shape=(*lead, channels, height // r, r, width // r, r))
     x = transpose(x, axes=(*range(k), k, k + 2, k + 4, k + 1, k + 3))
     return reshape(x, shape=(*lead, channels * r * r, height // r, width // r))
+
+
+@op
+def channel_shuffle(xp, x, *, groups):
+    """(N, C, ...) with the channels of `groups` groups dealt out in turn: g k as k g.
+
+    (Zhang et al., "ShuffleNet", arXiv 1707.01083.)
+
+    Raises:
+        ShapeError: the channels are no multiple of the groups.
+    """
+    if x.ndim < 3 or groups < 1 or x.shape[1] % groups:
+        raise ShapeError(f"channel_shuffle: {groups} groups do not fit x (N, C, ...) of {x.shape}")
+    parts = reshape(x, shape=(x.shape[0], groups, x.shape[1] // groups, *x.shape[2:]))
+    return reshape(swapaxes(parts, axis1=1, axis2=2), shape=x.shape)

@@ -185,7 +185,7 @@ def logsumexp(xp, x, *, axis=None, keepdims=False):
 
     Of no elements it is minus infinity, too.
     """
-    wide = _wide(x)
+    wide, axis = _wide(x), axes_of(axis, x.ndim)
     if not _count(x, axis):
         return _narrow(sum(wide, axis=axis, keepdims=keepdims) - math.inf, x)
     # Any constant may be taken out of the exponent, so the maximum counts as one.

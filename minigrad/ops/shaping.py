@@ -429,8 +429,25 @@ def combinations(x, r: int = 2, with_replacement: bool = False):
     if x.ndim != 1 or r < 0:
         raise ShapeError(f"combinations: expects a vector and r from 0 on, got {x.shape} and {r}")
     choose = combinations_with_replacement if with_replacement else plain_combinations
-    ids = np.array([*choose(range(x.shape[0]), r)], dtype=np.int64)
-    return x[beside([x], ids.reshape(-1, r))]
+    ids = [*choose(range(x.shape[0]), r)]
+    return x[beside([x], np.array(ids, np.int64).reshape(len(ids), r))]
+
+
+def windows(x, axis: int, size: int, step: int):
+    """The windows of `size` elements, every `step`, along `axis`; elements in a new last axis.
+
+    Raises:
+        ShapeError: there is no window.
+    """
+    if not x.ndim:
+        return windows(reshape(x, shape=(1,)), axis, size, step)[0]
+    axis = _axis_of("unfold", axis, x.shape)
+    n = x.shape[axis]
+    if not 0 <= size <= n or step < 1:
+        raise ShapeError(f"unfold: no window of {size}, every {step}, in axis {axis} of {x.shape}")
+    ids = np.arange(0, n - size + 1, step)[:, None] + np.arange(size)
+    y = x[(*(slice(None),) * axis, beside([x], ids))]
+    return moveaxis(y, axis + 1, -1)
 
 
 # --------------------------------------------------------------------------------- padding

@@ -10,7 +10,7 @@ from minigrad.autodiff import as_array, beside, op, primitive
 from minigrad.errors import ShapeError
 from minigrad.ops.elementwise import stop_gradient, where
 from minigrad.ops.indexing import take_along_axis
-from minigrad.ops.shaping import _axis_of, flip, ravel, squeeze
+from minigrad.ops.shaping import _axis_of, flip, ravel, reshape, squeeze
 
 __all__ = ["argsort", "digitize", "kthvalue", "searchsorted", "sort", "topk"]
 
@@ -78,12 +78,16 @@ def kthvalue(x, k: int, axis: int = -1, keepdims: bool = False) -> Ranked:
         ShapeError: there are fewer than `k` elements.
     """
     found = _ranked("kthvalue", x, k, 1, axis, False)
-    return found if keepdims else Ranked(*(squeeze(v, axis=axis) for v in found))
+    flat = keepdims or not found.values.ndim
+    return found if flat else Ranked(*(squeeze(v, axis=axis) for v in found))
 
 
 def _ranked(name: str, x, k: int, least: int, axis: int, descending: bool) -> Ranked:
     """The first `k` elements in the order along `axis`; if there must be at least one, the last."""
     x = x if hasattr(x, "dtype") else as_array(x)
+    if not x.ndim and axis in (0, -1):  # a number is a line of one
+        found = _ranked(name, reshape(x, shape=(1,)), k, least, 0, descending)
+        return found if not k else Ranked(*(reshape(v, shape=()) for v in found))
     axis = _axis_of(name, axis, x.shape)
     if not least <= k <= x.shape[axis]:
         raise ShapeError(

@@ -3,6 +3,7 @@
 from cases import (
     activations,
     batching,
+    combined,
     convs,
     elementwise,
     indexing,
@@ -14,11 +15,13 @@ from cases import (
     reductions,
     shaping,
     sorting,
+    special,
 )
 
 FAMILIES = [
     activations,
     batching,
+    combined,
     convs,
     elementwise,
     indexing,
@@ -30,6 +33,7 @@ FAMILIES = [
     reductions,
     shaping,
     sorting,
+    special,
 ]
 CASES = [case for family in FAMILIES for case in family.CASES]
 ALIASES = {name: own for family in FAMILIES for name, own in family.ALIASES.items()}
