@@ -168,10 +168,10 @@ ONE_FLOAT = """
 """
 TWO_FLOATS = """
     add arctan2 copysign divide equal floor_divide fmax fmin fmod greater greater_equal hypot
-    isclose less less_equal logaddexp logaddexp2 maximum minimum mod multiply not_equal power
-    remainder subtract true_divide
+    isclose less less_equal logaddexp logaddexp2 maximum minimum mod multiply nextafter not_equal
+    power remainder subtract true_divide
 """
-TWO_INTEGERS = "bitwise_and bitwise_or bitwise_xor left_shift right_shift"
+TWO_INTEGERS = "bitwise_and bitwise_or bitwise_xor gcd lcm left_shift right_shift"
 TWO_TRUTHS = "logical_and logical_or logical_xor"
 
 CASES = [

@@ -728,8 +728,8 @@ def unique_consecutive(x, return_inverse=False, return_counts=False, axis=None):
         new = xp.ones(len(rows), bool)
         new[1:] = (rows[1:] != rows[:-1]).any(axis=1)
         first = xp.flatnonzero(new)
-        counts = xp.diff(xp.concatenate([first, xp.full((1,), len(rows), first.dtype)]))
-        return first, xp.cumsum(new) - 1, counts
+        after = xp.concatenate([first[1:], xp.full((1,), len(rows), first.dtype)])
+        return first, xp.cumsum(new) - 1, (after - first)[: len(first)]
 
     first, inverse, counts = _untracked("unique_consecutive", find, lines)
     inverse = reshape(inverse, shape=x.shape) if axis is None else inverse
