@@ -31,7 +31,6 @@ _OF_NUMPY = "ask NumPy: it is about shapes, dtypes or settings, and computes not
 _FILES = "read with NumPy, then mg.asarray(array)"
 _SAVE = "minigrad.runs.save_arrays(path, arrays) writes safetensors"
 _DATES = "there are no dates; make numbers of them first"
-_WINDOW = "a window is a constant: mg.asarray(np.{0}(n))"
 _WRITES = "nothing is changed in place; use "
 _LAYOUT = "how an array lies in memory is not for the ops to ask; use x.data, the array"
 
@@ -64,10 +63,10 @@ NUMPY: dict[str, str] = {
     **_each(
         "floating generic inexact integer number signedinteger unsignedinteger ScalarType "
         "sctypeDict typecodes typename little_endian broadcast_shapes can_cast common_type finfo "
-        "iinfo isdtype issubdtype min_scalar_type mintypecode promote_types result_type get_include "
-        "get_printoptions set_printoptions printoptions getbufsize setbufsize geterr seterr "
-        "geterrcall seterrcall errstate show_runtime info test exceptions dtypes typing lib core "
-        "ctypeslib f2py",
+        "iinfo isdtype issubdtype min_scalar_type mintypecode promote_types result_type "
+        "get_include get_printoptions set_printoptions printoptions getbufsize setbufsize geterr "
+        "seterr geterrcall seterrcall errstate show_runtime info test exceptions dtypes typing lib "
+        "core ctypeslib f2py",
         _OF_NUMPY,
     ),
     "ndarray": "mg.Tensor is the class, mg.tensor makes one",
@@ -88,7 +87,10 @@ NUMPY: dict[str, str] = {
     **_each("index_exp s_", "np.s_ makes indices that tensors take"),
     "geomspace": "use mg.exp(mg.linspace(log_start, log_stop, num))",
     "logspace": "use base ** mg.linspace(start, stop, num)",
-    **{name: _WINDOW.format(name) for name in "bartlett blackman hamming hanning kaiser".split()},
+    **_each(
+        "bartlett blackman hamming hanning kaiser",
+        "a window is a constant: mg.asarray(np.hanning(n))",
+    ),
     **_each("diag_indices diag_indices_from", "use i = mg.arange(n); x[i, i]"),
     "tril_indices_from": "use mg.tril_indices(n, k, m), with n, m = x.shape",
     "triu_indices_from": "use mg.triu_indices(n, k, m), with n, m = x.shape",
@@ -182,7 +184,16 @@ NUMPY_LINALG: dict[str, str] = {
     "test": "NumPy tests itself by it",
 }
 
+NUMPY_FFT: dict[str, str] = {
+    "hfft": "use mg.fft.irfft of the conjugate, times n",
+    "ihfft": "use mg.fft.rfft, divided by n, with the imaginary part negative",
+    "test": "NumPy tests itself by it",
+}
+
 NUMPY_NDARRAY: dict[str, str] = {
+    "argpartition": "use mg.argpartition(x, kth)",
+    "partition": "use mg.partition(x, kth), which gives a new tensor",
+    "compress": "use mg.compress(condition, x, axis)",
     **_each("base ctypes flags strides", _LAYOUT),
     **_each("itemsize nbytes", "of the array: x.data.nbytes"),
     **_each("conj conjugate imag real", _REAL),
@@ -200,6 +211,7 @@ NUMPY_NDARRAY: dict[str, str] = {
 SECTIONS: dict[str, dict[str, str]] = {
     "numpy": NUMPY,
     "numpy.linalg": NUMPY_LINALG,
+    "numpy.fft": NUMPY_FFT,
     "numpy.ndarray": NUMPY_NDARRAY,
 }
 
@@ -207,5 +219,6 @@ SECTIONS: dict[str, dict[str, str]] = {
 PLACES: dict[str, tuple[str, ...]] = {
     "minigrad": ("numpy",),
     "minigrad.linalg": ("numpy.linalg",),
+    "minigrad.fft": ("numpy.fft",),
     "minigrad.Tensor": ("numpy.ndarray",),
 }

@@ -451,7 +451,8 @@ def _op_named(function) -> Op:
     """Our op for a function of NumPy."""
     name = _RENAMED.get(function.__name__, function.__name__)
     module = getattr(function, "__module__", None)  # SciPy's ufuncs have none
-    home = ops.linalg if module == "numpy.linalg" else ops
+    homes = {"numpy.linalg": ops.linalg, "numpy.fft": ops.fft}
+    home = homes.get(module, ops)
     if name not in home.__all__:
         raise TypeError(
             f"minigrad has no op for np.{function.__name__}; use the ops there are, or "
@@ -460,10 +461,7 @@ def _op_named(function) -> Op:
     return getattr(home, name)
 
 
-_RENAMED = {
-    "true_divide": "divide", "abs": "absolute", "fabs": "absolute", "remainder": "mod",
-    "around": "round", "degrees": "rad2deg", "radians": "deg2rad",
-}  # fmt: skip
+_RENAMED = {"true_divide": "divide", "abs": "absolute", "remainder": "mod"}
 
 
 def _cupy() -> Any:
