@@ -10,8 +10,8 @@ Floors; a file imports only from the floors below its own.
     2  ops                         one formula an op
     1  graph  operations  autodiff
                                    Tensor, Op, gradients: the heart, in three chapters
-    0  abstract  arguments  backend  batched  configuration  errors  kernels  programs  random  runs
-       sparse  trees  writes
+    0  abstract  arguments  backend  batched  configuration  elsewhere  errors  kernels  programs
+       random  runs  sparse  trees  writes
 """
 
 __version__ = "0.1.0"
@@ -22,23 +22,29 @@ from minigrad import autodiff, backend, errors, kernels, observers, ops, random,
 from minigrad.autodiff import Op, Tensor, enable_grad, gradients, no_grad, op, primitive
 from minigrad.configuration import get_num_threads, set_num_threads, show_config
 from minigrad.observers import detect_anomaly, explain, explain_grad, profile
-from minigrad.ops import linalg, special
+from minigrad.ops import fft, linalg, special
 from minigrad.ops.activations import *
+from minigrad.ops.arithmetic import *
+from minigrad.ops.assembling import *
 from minigrad.ops.attentions import *
 from minigrad.ops.convs import *
 from minigrad.ops.creation import *
+from minigrad.ops.differences import *
 from minigrad.ops.elementwise import *
 from minigrad.ops.indexing import *
+from minigrad.ops.linalg import matrix_transpose
 from minigrad.ops.losses import *
 from minigrad.ops.noise import *
 from minigrad.ops.norms import *
 from minigrad.ops.pools import *
 from minigrad.ops.products import *
 from minigrad.ops.reductions import *
+from minigrad.ops.selecting import *
 from minigrad.ops.shaping import *
 from minigrad.ops.softmaxes import *
 from minigrad.ops.sorting import *
 from minigrad.ops.special import *
+from minigrad.ops.statistics import *
 
 from minigrad import nn, optim, transforms  # isort: skip  (they stand on the ops)
 from minigrad.transforms import (  # isort: skip
@@ -74,4 +80,8 @@ def __getattr__(name: str) -> Any:
         import importlib
 
         return importlib.import_module(f"minigrad.{name}")
-    raise AttributeError(f"module 'minigrad' has no attribute '{name}'")
+    if name.startswith("__"):  # asked for by Python's machinery
+        raise AttributeError(f"module 'minigrad' has no attribute '{name}'")
+    from minigrad.elsewhere import missing
+
+    raise AttributeError(missing("minigrad", name))

@@ -85,10 +85,13 @@ class Signature:
 def plain(arrays: Sequence[Any]) -> list[Any]:
     """Inputs as formulas take them: scalars that lift nothing, lists as arrays beside the others.
 
+    A number alone becomes an array.
+
     Raises:
-        DtypeError: something is complex.
+        DtypeError: something is complex, or a list holds no numbers.
     """
-    return [x if type(x) in PLAIN else _plain(x, arrays) for x in arrays]
+    kept = {np.ndarray} if len(arrays) == 1 else PLAIN
+    return [x if type(x) in kept else _plain(x, arrays) for x in arrays]
 
 
 def _plain(x: Any, arrays: Sequence[Any]) -> Any:
@@ -96,8 +99,10 @@ def _plain(x: Any, arrays: Sequence[Any]) -> Any:
         return float(x)  # np.float64 is a float: it must not lift float32 arrays
     if isinstance(x, np.generic):
         x = array_module(*arrays).asarray(x)
-    elif isinstance(x, list):
+    elif type(x) in (list, tuple, range) or (len(arrays) == 1 and type(x) in (bool, int, float)):
         numbers = np.asarray(x)
+        if numbers.dtype.kind not in "fiubc":
+            raise DtypeError(f"expected numbers, got {x!r:.80}")
         numbers = numbers.astype(np.float32) if numbers.dtype == np.float64 else numbers
         x = array_module(*arrays).asarray(numbers)
     elif not is_array(x) and hasattr(x, "__dlpack__") and hasattr(x, "shape"):

@@ -33,7 +33,7 @@ SAMPLES = 24  # of an op and dtype, spread over all that there are
 
 OUT_OF_SCOPE = {
     # complex numbers
-    r"fft\..*|stft|istft": "complex numbers",
+    r"fft\.(?!fftshift|ifftshift).*|stft|istft": "complex numbers",
     r"view_as_(real|complex)|complex|polar|imag|real|isreal|conj.*|resolve_.*": "complex numbers",
     r"angle|sgn|H|mH|cdouble|cfloat|chalf|linalg\.eig|linalg\.eigvals": "complex numbers",
     # memory, storage, writing in place
@@ -233,6 +233,11 @@ def scatter(x, axis, ids, values, reduce=None):
     return (mg.scatter_add if reduce else mg.scatter)(x, ids, values, axis=axis)
 
 
+def histogram(x, bins, range=None, weight=None, density=False):
+    counts, edges = mg.histogram(x, bins, range=range, weights=weight, density=density)
+    return counts.astype(x.dtype), edges
+
+
 def histc(x, bins=100, min=0, max=0):
     return mg.histogram(x, bins, range=None if min == max else (min, max))[0].astype(x.dtype)
 
@@ -385,6 +390,16 @@ OURS = {
     "constant_pad_nd": lambda x, pad, value=0: F.pad(x, pad, value=value),
     "linalg.matrix_rank": lambda x, tol=None, rtol=None, hermitian=False, atol=None: (
         linalg.matrix_rank(x, tol if atol is None else atol, hermitian, rtol=rtol)),
+    "cov": lambda x, correction=1, fweights=None, aweights=None: mg.cov(
+        x, ddof=correction, fweights=fweights, aweights=aweights),
+    "gradient": lambda x, spacing=None, axis=None, edge_order=1: mg.gradient(
+        x, *(spacing if isinstance(spacing, tuple) else (1 if spacing is None else spacing,)),
+        axis=axis, edge_order=edge_order),
+    "histogram": histogram,
+    "fft.fftshift": lambda x, axis=None: mg.fft.fftshift(x, axis),
+    "fft.ifftshift": lambda x, axis=None: mg.fft.ifftshift(x, axis),
+    "linalg.tensorsolve": lambda a, b, axis=None: linalg.tensorsolve(a, b, axis),
+    "linalg.vander": lambda x, N=None: mg.vander(x, N, increasing=True),
     "nn.functional.embedding": lambda weight, ids, **kwargs: F.embedding(ids, weight, **kwargs),
     "nn.functional.embedding_bag": lambda weight, ids, offsets=None, **kwargs: F.embedding_bag(
         ids, weight, offsets, **kwargs),
@@ -394,14 +409,17 @@ OURS = {
 }  # fmt: skip
 
 
+def label_of(op) -> str:
+    return f"{op.name} {op.variant_test_name}".strip()
+
+
 def ours_of(op):
     """Our function for PyTorch's `op`; None where there is none."""
-    name = op.name
-    found = OURS.get(f"{name} {op.variant_test_name}", OURS.get(name, name))
+    found = OURS.get(label_of(op), OURS.get(op.name, op.name))
     if not isinstance(found, str):
         return found
     space, _, last = found.rpartition(".")
-    place = {"nn.functional": F, "linalg": linalg}.get(space, mg)
+    place = {"nn.functional": F, "linalg": linalg, "fft": mg.fft}.get(space, mg)
     return getattr(place, last, getattr(mg.special, last, None))
 
 
@@ -438,7 +456,13 @@ def of_triangle(place):
     return prepared
 
 
+def of_symmetric(function):
+    """PyTorch's gradient by a symmetric matrix is not always symmetric, ours is."""
+    return lambda x, **kwargs: function((x + x.mT) / 2, **kwargs)
+
+
 PREPARED = {
+    "linalg.pinv hermitian": of_symmetric,
     "nn.functional.ctc_loss": of_log_softmax,
     "cholesky_inverse": of_triangle(0),
     "cholesky_solve": of_triangle(1),
@@ -446,6 +470,8 @@ PREPARED = {
 
 # Floats given for integers, which PyTorch cuts off: ends of a range, factors, values.
 FLOATS_ONLY = {"arange", "linspace", "logspace", "addmv", "addbmm", "baddbmm", "scatter"}
+# And where NumPy, too, has floats of integers.
+FLOATS_ONLY |= {"heaviside", "nanmedian"}
 
 
 def samples_of(op, dtype):
@@ -516,7 +542,7 @@ def compare(op, ours, sample, dtype):
     theirs), and what is wrong with the next, if anything is."""
     pairs, draws = [], np.random.default_rng(0)
     x, args, kwargs = (converted(v, pairs) for v in (sample.input, sample.args, sample.kwargs))
-    prepared = PREPARED.get(op.name, lambda function: function)
+    prepared = PREPARED.get(label_of(op), lambda function: function)
     theirs = tensors_of(prepared(op)(sample.input, *sample.args, **sample.kwargs))
     found = tensors_of(prepared(ours)(x, *args, **kwargs))
     if determined := DETERMINED.get(op.name):
@@ -617,7 +643,7 @@ def main(names):
     np.seterr(all="ignore")
     warnings.simplefilter("ignore")
     for op in op_db():
-        label = f"{op.name} {op.variant_test_name}".strip()
+        label = label_of(op)
         if names and op.name not in names:
             continue
         if reason := out_of_scope(op):

@@ -180,6 +180,7 @@ CASES = [
     *(case(name, N(3), N(2, 3)) for name in TWO_INTEGERS.split()),
     *(case(name, M(3), M(2, 1)) for name in TWO_TRUTHS.split()),
     case("logical_not", M(2)),
+    of("frexp", lambda xp, x: xp.frexp(x)[1], F(2, 3)),
     case("invert", N(2)),
     of("add", lambda xp, x: xp.add(x, 1.5), F(3)),
     of("add", lambda xp, x: xp.subtract(1, x), F(3)),

@@ -14,7 +14,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
-from minigrad.autodiff import Tensor, as_array, beside, op, primitive, wrap
+from minigrad.autodiff import (
+    Tensor,
+    as_array,
+    as_arrays,
+    beside,
+    joined,
+    op,
+    primitive,
+    wrap,
+)
 from minigrad.backend import array_module, is_array, modes, xp
 from minigrad.errors import DtypeError, OutOfRangeError, ShapeError
 from minigrad.ops.elementwise import _match
@@ -47,6 +56,7 @@ class _Slice(NamedTuple):
     step: int | None
 
 
+_arrays = as_arrays
 _ARRAY = "an array"  # in a template: the next array input goes here
 
 
@@ -63,6 +73,7 @@ def getitem(x, index):
     """
     template, arrays = [], []
     for part in index if isinstance(index, tuple) else (index,):
+        part = joined(part) if type(part) in (list, tuple) else part
         kind = type(part)
         if kind is slice:
             bounds = (part.start, part.stop, part.step)
@@ -75,7 +86,7 @@ def getitem(x, index):
         elif isinstance(part, list | tuple | range | bool | np.bool_):
             numbers = np.asarray(part)
             numbers = numbers if numbers.size else numbers.astype(int)  # [] would be floats
-            x = x if hasattr(x, "dtype") else as_array(x)
+            (x,) = as_arrays(x)
             template.append(_ARRAY)
             arrays.append(beside([x], numbers))
         elif hasattr(part, "__index__"):
@@ -280,12 +291,6 @@ def index_select(x, ids, axis: int = 0):
     _one_axis("index_select", ids)
     y = take(x, ids, axis=axis)
     return y if x.ndim else reshape(y, shape=())
-
-
-def _arrays(x, *others):
-    """Arrays and Tensors as they are, lists and numbers as arrays where `x` is."""
-    x = x if hasattr(x, "dtype") else as_array(x)
-    return x, *[v if hasattr(v, "dtype") else beside([x], v) for v in others]
 
 
 def _one_axis(name: str, ids) -> None:
@@ -688,22 +693,28 @@ def flatnonzero(x):
     return _untracked("flatnonzero", lambda xp, x: xp.flatnonzero(x), x)
 
 
-def unique(x, return_index=False, return_inverse=False, return_counts=False):
+def unique(x, return_index=False, return_inverse=False, return_counts=False, axis=None):
     """The different elements of `x` in rising order, differentiable; as NumPy's `unique`.
 
     Of equal elements the first one gets the gradient.
 
+    Args:
+        axis: compare what is along it (rows, for axis 0) in place of elements.
+
     Returns:
-        The elements; then, as asked for, where each stands first in the flattened `x`, for each
-        element of `x` its place among them, and how often each is there.
+        The elements; then, as asked for, where each stands first in the flattened `x` (or along
+        `axis`), for each element of `x` its place among them, and how often each is there.
     """
+    (x,) = _arrays(x)
+    axis = axis if axis is None else _axis_of("unique", axis, x.shape)
 
     def find(xp, x):
-        return xp.unique(x, return_index=True, return_inverse=True, return_counts=True)[1:]
+        wanted = dict.fromkeys(("return_index", "return_inverse", "return_counts"), True)
+        return xp.unique(x, **wanted, axis=axis)[1:]
 
     first, inverse, counts = _untracked("unique", find, x)
-    (x,) = _arrays(x)
-    found = [take(x, first), first, reshape(inverse, shape=x.shape), counts]
+    places = x.shape if axis is None else (x.shape[axis],)
+    found = [take(x, first, axis=axis), first, reshape(inverse, shape=places), counts]
     wanted = (True, return_index, return_inverse, return_counts)
     found = [v for v, want in zip(found, wanted, strict=True) if want]
     return found[0] if len(found) == 1 else tuple(found)
@@ -776,7 +787,8 @@ def bincount(x, weights=None, minlength=0):
 
 def _untracked(name: str, function, x):
     """`function(xp, array)`, whose results have no history, in the kind of `x`."""
-    array = x.data if type(x) is Tensor else as_array(x)
+    x = joined(x)
+    array = as_array(x)
     refuse_if_batched(name, array, "use where(condition, x, 0) or a fixed number of elements")
     found = function(array_module(array), array)
     if type(x) is not Tensor:

@@ -38,13 +38,23 @@ from minigrad.ops.products import (
     vecmat,
 )
 from minigrad.ops.reductions import all, any, max, norm, prod, sum
-from minigrad.ops.shaping import broadcast_to, concatenate, expand_dims, ravel, reshape, tril, triu
+from minigrad.ops.shaping import (
+    broadcast_to,
+    concatenate,
+    expand_dims,
+    ravel,
+    reshape,
+    transpose,
+    tril,
+    triu,
+)
 
 __all__ = [
     "LinAlgError", "cholesky", "cholesky_inverse", "cholesky_solve", "cond", "cross", "det",
     "diagonal", "eigh", "eigvalsh", "householder_product", "inv", "logdet", "lstsq", "matmul",
     "matrix_exp", "matrix_norm", "matrix_power", "matrix_rank", "matrix_transpose", "matvec",
     "multi_dot", "norm", "outer", "pinv", "qr", "slogdet", "solve", "svd", "svdvals", "tensordot",
+    "tensorinv", "tensorsolve",
     "trace", "vecdot", "vecmat", "vector_norm",
 ]  # fmt: skip
 
@@ -270,6 +280,52 @@ def multi_dot(arrays):
     lengths = [x.shape[0] for x in xs] + [xs[-1].shape[1]]
     y = _chain(xs, _best_cuts(lengths), 0, len(xs))
     return reshape(y, shape=first.shape[:-1] + last.shape[1:])
+
+
+def tensorinv(a, ind: int = 2):
+    """The inverse of `a` for `tensordot` over `ind` axes: its shape has both halves exchanged.
+
+    Args:
+        a: the product of its first `ind` lengths is that of the others.
+
+    Raises:
+        LinAlgError: there is none.
+        ShapeError: the products differ.
+    """
+    (a,) = _arrays(a)
+    if ind <= 0:
+        raise ValueError(f"tensorinv: ind must be positive, got {ind}")
+    first, last = a.shape[:ind], a.shape[ind:]
+    if math.prod(first) != math.prod(last):
+        raise ShapeError(f"tensorinv: the products of {first} and {last} differ, ind={ind}")
+    n = math.prod(last)
+    return reshape(inv(reshape(a, shape=(n, n))), shape=last + first)
+
+
+def tensorsolve(a, b, axes=None):
+    """The `x` with `tensordot(a, x, x.ndim) = b`.
+
+    Args:
+        a: b.shape + x.shape, with as many elements in x as in b.
+        b: any shape.
+        axes: axes of `a` that are moved to its end first.
+
+    Raises:
+        LinAlgError: `a`, as a matrix, is singular.
+        ShapeError: the shapes do not fit.
+    """
+    a, b = _arrays(a, b)
+    if axes is not None:
+        moved = [i % a.ndim for i in axes]
+        order = [i for i in range(a.ndim) if i not in moved] + moved
+        a = transpose(a, axes=tuple(order))
+    shape, n = a.shape[b.ndim :], math.prod(b.shape)
+    if a.shape[: b.ndim] != b.shape or math.prod(shape) != n:
+        raise ShapeError(
+            f"tensorsolve: a must be b.shape + x.shape with as many elements in x as in b, got "
+            f"{a.shape} for b of shape {b.shape}"
+        )
+    return reshape(solve(reshape(a, shape=(n, n)), reshape(b, shape=(n,))), shape=shape)
 
 
 def _best_cuts(lengths: list[int]) -> dict[tuple[int, int], int]:
@@ -692,7 +748,7 @@ def _(g, _y, x, *, UPLO):
 # ------------------------------------------------------------------- without a unique inverse
 
 
-def pinv(a, rcond: float | None = None):
+def pinv(a, rcond: float | None = None, hermitian: bool = False, *, rtol: float | None = None):
     """The Moore-Penrose inverse (..., n, m) of the matrices `a` (..., m, n).
 
     Its gradient is that for a rank that does not change (Golub and Pereyra, 1973).
@@ -700,8 +756,19 @@ def pinv(a, rcond: float | None = None):
     Args:
         rcond: singular values up to `rcond` times the largest count as 0. None: max(m, n) times the
             precision of the dtype; NumPy has 1e-15, which is below that of float32.
+        hermitian: the matrices are symmetric: of each the lower triangle is read, and the gradient
+            is symmetric.
+        rtol: the array API's name of `rcond`.
     """
-    (a,) = _matrices("pinv", a)
+    if rtol is not None:
+        if rcond is not None:
+            raise ValueError(f"pinv: give rcond={rcond} or rtol={rtol}, not both")
+        rcond = rtol
+    (a,) = _matrices("pinv", a, square=hermitian)
+    if hermitian:  # what is symmetric changes symmetrically; what is not, only as it is read
+        lower = stop_gradient(tril(a) + _T(tril(a, k=-1)))
+        middle = _symmetric(a)
+        a = middle + (lower - stop_gradient(middle))
     return _single(_pinv_of, a, rcond=rcond)
 
 
@@ -849,3 +916,9 @@ def diagonal(x, offset: int = 0):
     """A diagonal of each matrix, as the last axis (`minigrad.diagonal` has the first two axes)."""
     (x,) = _matrices("diagonal", x)
     return shaping.diagonal(x, offset, -2, -1)
+
+
+def __getattr__(name: str) -> Any:
+    from minigrad.elsewhere import missing  # not at the top: it is read when a name is missing
+
+    raise AttributeError(missing("minigrad.linalg", name))

@@ -192,6 +192,14 @@ class Manners:
         self[...] = source
         return self
 
+    def __getattr__(self, name: str) -> Any:
+        """Raise for a name that is not there, and say what to use instead."""
+        if name.startswith("_"):
+            raise AttributeError(f"a Tensor has no '{name}'")
+        from minigrad.elsewhere import missing  # not at the top: read when a name is missing
+
+        raise AttributeError(missing("minigrad.Tensor", name))
+
     # -- NumPy's methods, which are ops
 
     def reshape(self, *shape: Any) -> Tensor:
@@ -453,7 +461,8 @@ def _op_named(function) -> Op:
     """Our op for a function of NumPy."""
     name = _RENAMED.get(function.__name__, function.__name__)
     module = getattr(function, "__module__", None)  # SciPy's ufuncs have none
-    home = ops.linalg if module == "numpy.linalg" else ops
+    homes = {"numpy.linalg": ops.linalg, "numpy.fft": ops.fft}
+    home = homes.get(module, ops)
     if name not in home.__all__:
         raise TypeError(
             f"minigrad has no op for np.{function.__name__}; use the ops there are, or "
@@ -462,10 +471,7 @@ def _op_named(function) -> Op:
     return getattr(home, name)
 
 
-_RENAMED = {
-    "true_divide": "divide", "abs": "absolute", "fabs": "absolute", "remainder": "mod",
-    "around": "round", "degrees": "rad2deg", "radians": "deg2rad",
-}  # fmt: skip
+_RENAMED = {"true_divide": "divide", "abs": "absolute", "remainder": "mod"}
 
 
 def _cupy() -> Any:

@@ -8,8 +8,7 @@ from numbers import Integral
 
 import numpy as np
 
-from minigrad.autodiff import Tensor, op, primitive
-from minigrad.backend import array_module
+from minigrad.autodiff import as_arrays, op, primitive
 from minigrad.errors import ShapeError
 from minigrad.ops.elementwise import _match, add, astype, multiply, subtract, zeros_like
 from minigrad.ops.reductions import sum
@@ -20,22 +19,7 @@ __all__ = [
     "kron", "linear", "matmul", "matvec", "outer", "tensordot", "vdot", "vecdot", "vecmat",
 ]  # fmt: skip
 
-_NUMBERS = (bool, int, float, list, tuple)
-
-
-def _arrays(*xs) -> list:
-    """`xs` with numbers and lists as arrays, whose floats take the dtype of the others."""
-    if not any(isinstance(x, _NUMBERS) for x in xs):
-        return list(xs)
-    arrays = [x.data if type(x) is Tensor else x for x in xs if not isinstance(x, _NUMBERS)]
-    module = array_module(*arrays)
-    floats = [x.dtype for x in arrays if x.dtype.kind not in "iub"] or [np.dtype("float32")]
-
-    def array(x):
-        x = np.asarray(x)
-        return module.asarray(x.astype(np.result_type(*floats)) if x.dtype.kind == "f" else x)
-
-    return [array(x) if isinstance(x, _NUMBERS) else x for x in xs]
+_arrays = as_arrays
 
 
 # -------------------------------------------------------------------------------- matrices

@@ -9,9 +9,9 @@ from numbers import Integral
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
-from minigrad.autodiff import beside, op, primitive
+from minigrad.autodiff import as_arrays, beside, op, primitive
 from minigrad.errors import OutOfRangeError, ShapeError
-from minigrad.ops.elementwise import _match, _real
+from minigrad.ops.elementwise import _match
 
 __all__ = [
     "array_split", "atleast_1d", "atleast_2d", "atleast_3d", "block_diag", "broadcast_arrays",
@@ -147,7 +147,7 @@ broadcast_to.vjp(lambda g, _y, _x, *, shape: g)  # the engine sums it
 
 def broadcast_arrays(*xs) -> tuple:
     """The arrays, each repeated to the shape that they broadcast to together."""
-    xs = [_arrayed(x, *xs) for x in xs]
+    xs = as_arrays(*xs)
     shapes = [x.shape for x in xs]
     try:
         shape = np.broadcast_shapes(*shapes)
@@ -156,23 +156,34 @@ def broadcast_arrays(*xs) -> tuple:
     return tuple(broadcast_to(x, shape=shape) for x in xs)
 
 
-@op
-def atleast_1d(xp, x):
-    """`x` with one axis if it had none."""
-    return reshape(x, shape=x.shape or (1,))
+def atleast_1d(*xs):
+    """`x` with one axis if it had none; of several arrays a tuple."""
+    return _each(xs, lambda shape: shape or (1,))
 
 
-@op
-def atleast_2d(xp, x):
-    """`x` with two axes at least, new ones first: (n,) becomes (1, n)."""
-    return reshape(x, shape=(1,) * (2 - x.ndim) + x.shape)
+def atleast_2d(*xs):
+    """`x` with two axes at least, new ones first: (n,) becomes (1, n); of several a tuple."""
+    return _each(xs, lambda shape: (1,) * (2 - len(shape)) + shape)
 
 
-@op
-def atleast_3d(xp, x):
-    """`x` with three axes at least: (n,) becomes (1, n, 1) and (m, n) becomes (m, n, 1)."""
-    before, after = {0: (2, 1), 1: (1, 1), 2: (0, 1)}.get(x.ndim, (0, 0))
-    return reshape(x, shape=(1,) * before + x.shape + (1,) * after)
+def atleast_3d(*xs):
+    """`x` with three axes at least: (n,) becomes (1, n, 1) and (m, n) becomes (m, n, 1).
+
+    Of several arrays a tuple.
+    """
+    ends = {0: (2, 1), 1: (1, 1), 2: (0, 1)}
+
+    def deep(shape):
+        before, after = ends.get(len(shape), (0, 0))
+        return (1,) * before + shape + (1,) * after
+
+    return _each(xs, deep)
+
+
+def _each(xs, shape_of):
+    """The arrays in the shapes that `shape_of` makes of theirs: one, or a tuple of several."""
+    found = tuple(reshape(x, shape=shape_of(x.shape)) for x in map(_arrayed, xs))
+    return found[0] if len(found) == 1 else found
 
 
 # --------------------------------------------------------------- joining and taking apart
@@ -185,20 +196,15 @@ def concatenate(xs, axis: int | None = 0):
 
 def _some(name: str, xs) -> list:
     """The arrays of the sequence `xs`, of which there must be one."""
-    xs = list(xs)
-    xs = [_arrayed(x, *xs) for x in xs]
+    xs = as_arrays(*xs)
     if not xs:
         raise ShapeError(f"{name}: expects a sequence of at least one array, got an empty one")
     return xs
 
 
-def _arrayed(x, *others):
-    """`x`, of a list or a number an array, which is where `others` are."""
-    if hasattr(x, "shape"):
-        return x
-    numbers = _real(np.asarray(x))
-    numbers = numbers.astype("float32") if numbers.dtype == np.float64 else numbers
-    return beside([v for v in others if hasattr(v, "shape")], numbers)
+def _arrayed(x):
+    """`x`, of a list or a number an array."""
+    return as_arrays(x)[0]
 
 
 @primitive

@@ -6,10 +6,10 @@ last in rising order, as in NumPy, and first in falling order, as in PyTorch.
 
 from typing import Any, NamedTuple
 
-from minigrad.autodiff import as_array, beside, op, primitive
+from minigrad.autodiff import as_arrays, beside, op, primitive
 from minigrad.errors import ShapeError
 from minigrad.ops.elementwise import stop_gradient, where
-from minigrad.ops.indexing import take_along_axis
+from minigrad.ops.indexing import take, take_along_axis
 from minigrad.ops.shaping import _axis_of, flip, ravel, reshape, squeeze
 
 __all__ = ["argsort", "digitize", "kthvalue", "searchsorted", "sort", "topk"]
@@ -84,7 +84,7 @@ def kthvalue(x, k: int, axis: int = -1, keepdims: bool = False) -> Ranked:
 
 def _ranked(name: str, x, k: int, least: int, axis: int, descending: bool) -> Ranked:
     """The first `k` elements in the order along `axis`; if there must be at least one, the last."""
-    x = x if hasattr(x, "dtype") else as_array(x)
+    (x,) = as_arrays(x)
     if not x.ndim and axis in (0, -1):  # a number is a line of one
         found = _ranked(name, reshape(x, shape=(1,)), k, least, 0, descending)
         return found if not k else Ranked(*(reshape(v, shape=()) for v in found))
@@ -110,13 +110,26 @@ def _top_ids(xp, x, *, k, descending):
 _top_ids.no_gradient()
 
 
-@primitive
-def searchsorted(xp, a, v, *, side="left"):
+def searchsorted(a, v, side="left", sorter=None):
     """Where each `v` would go into the sorted `a` (one axis) so that it stays sorted.
 
     Args:
         side: 'left' of equal elements, or 'right'.
+        sorter: (n,) the indices that sort `a`, if it is not sorted.
     """
+    if sorter is not None:
+        a, sorter = as_arrays(a, sorter)
+        if sorter.shape != a.shape:
+            raise ShapeError(
+                f"searchsorted: sorter of shape {sorter.shape} for an array of {a.shape}"
+            )
+        a = take(stop_gradient(a), sorter)
+    return _searchsorted(a, v, side=side)
+
+
+@primitive
+def _searchsorted(xp, a, v, *, side):
+    """`searchsorted` in what is sorted."""
     if a.ndim != 1:
         raise ShapeError(f"searchsorted: the sorted array must have one axis, got shape {a.shape}")
     if side not in ("left", "right"):
@@ -124,7 +137,7 @@ def searchsorted(xp, a, v, *, side="left"):
     return xp.searchsorted(a, xp.asarray(v), side=side)
 
 
-searchsorted.no_gradient()
+_searchsorted.no_gradient()
 
 
 def digitize(x, bins, right: bool = False):

@@ -6,9 +6,10 @@ from typing import Any
 import scipy.special
 from cupy._ndarray import run, to_operand
 
-NAMES = """
-    digamma erf erfc erfcx erfinv gammaln i0 i0e i1 i1e log_ndtr ndtr ndtri polygamma
-""".split()
+NAMES = {
+    "digamma", "erf", "erfc", "erfcx", "erfinv", "gammaln", "i0", "i0e", "i1", "i1e", "log_ndtr",
+    "ndtr", "ndtri", "polygamma",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Callable:
