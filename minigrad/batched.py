@@ -291,8 +291,8 @@ ELEMENTWISE = """
     floor_divide fmax fmin fmod greater greater_equal heaviside hypot invert isfinite isinf isnan
     left_shift less less_equal log log10 log1p log2 logaddexp logaddexp2 logical_and logical_not
     logical_or logical_xor maximum minimum mod multiply nan_to_num negative not_equal positive power
-    rad2deg reciprocal remainder right_shift rint round sign signbit sin sinc sinh sqrt square subtract
-    tan tanh true_divide trunc where isclose zeros_like ones_like full_like empty_like
+    rad2deg reciprocal remainder right_shift rint round sign signbit sin sinc sinh sqrt square
+    subtract tan tanh true_divide trunc where isclose zeros_like ones_like full_like empty_like
 """
 REDUCTIONS = "all amax amin any max mean min prod std sum var"
 ALONG = "argmax argmin argsort cumprod cumsum sort"

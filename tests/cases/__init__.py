@@ -2,9 +2,13 @@
 
 from cases import (
     activations,
+    arithmetic,
+    assembling,
     batching,
     convs,
+    differences,
     elementwise,
+    fft,
     indexing,
     layers,
     linalg,
@@ -12,15 +16,21 @@ from cases import (
     pools,
     products,
     reductions,
+    selecting,
     shaping,
     sorting,
+    statistics,
 )
 
 FAMILIES = [
     activations,
+    arithmetic,
+    assembling,
     batching,
     convs,
+    differences,
     elementwise,
+    fft,
     indexing,
     layers,
     linalg,
@@ -28,8 +38,10 @@ FAMILIES = [
     pools,
     products,
     reductions,
+    selecting,
     shaping,
     sorting,
+    statistics,
 ]
 CASES = [case for family in FAMILIES for case in family.CASES]
 ALIASES = {name: own for family in FAMILIES for name, own in family.ALIASES.items()}
