@@ -11,8 +11,18 @@ import minigrad as mg
 from minigrad import elsewhere
 
 # What has the names of a library here, and the library itself.
-HERE = {"minigrad": mg, "minigrad.linalg": mg.linalg, "minigrad.Tensor": mg.Tensor}
-THERE = {"numpy": np, "numpy.linalg": np.linalg, "numpy.ndarray": np.ndarray}
+HERE = {
+    "minigrad": mg,
+    "minigrad.fft": mg.fft,
+    "minigrad.linalg": mg.linalg,
+    "minigrad.Tensor": mg.Tensor,
+}
+THERE = {
+    "numpy": np,
+    "numpy.fft": np.fft,
+    "numpy.linalg": np.linalg,
+    "numpy.ndarray": np.ndarray,
+}
 
 
 def pairs():
@@ -21,6 +31,13 @@ def pairs():
         (place, library) for place, found in elsewhere.PLACES.items() for library in found
         if library in THERE
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("place", "library"), pairs())
+def test_every_name_is_here_or_elsewhere(place, library):
+    public = [name for name in dir(THERE[library]) if not name.startswith("_")]
+    answers = elsewhere.SECTIONS[library]
+    assert [n for n in public if not hasattr(HERE[place], n) and n not in answers] == []
 
 
 @pytest.mark.parametrize(("place", "library"), pairs())

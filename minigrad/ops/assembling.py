@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.autodiff import Tensor, as_array, as_arrays, beside
-from minigrad.backend import to_numpy
+from minigrad.backend import is_array, to_numpy
 from minigrad.errors import DtypeError, OutOfRangeError, ShapeError
 from minigrad.ops.creation import arange, linspace
 from minigrad.ops.elementwise import astype
@@ -232,7 +232,10 @@ class _Joiner:
                 f"{self.__name__}: there are no directives such as {parts[0]!r}; use concatenate "
                 f"or stack with an axis"
             )
-        xs = as_arrays(*(_range(p) if isinstance(p, slice) else p for p in parts))
+        ranges = [_range(p) if isinstance(p, slice) else p for p in parts]
+        if any(map(is_array, parts)) and not any(type(p) is Tensor for p in parts):
+            ranges = [r.data if type(r) is Tensor else r for r in ranges]  # arrays give arrays
+        xs = as_arrays(*ranges)
         if self.__name__ == "r_":
             return concatenate([atleast_1d(x) for x in xs], 0)
         return concatenate([x if x.ndim > 1 else reshape(x, shape=(-1, 1)) for x in xs], -1)

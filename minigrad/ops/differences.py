@@ -103,7 +103,7 @@ def gradient(f, *varargs, axis=None, edge_order: int = 1):
         )
     several = range(f.ndim) if axis is None else axis if isinstance(axis, tuple | list) else (axis,)
     axes = [_axis_of("gradient", a, f.shape) for a in several]
-    steps = [v if v is None else _arrayed(v) for v in varargs or [1.0]]
+    _, *steps = as_arrays(f, *(varargs or [1.0]))  # in the dtype of f, not in float32
     if len(steps) == 1 and not steps[0].ndim:
         steps = [varargs[0] if varargs else 1.0] * len(axes)
     if len(steps) != len(axes):

@@ -242,6 +242,8 @@ def _shifted(x, axes, by):
 
 
 def __getattr__(name: str) -> Any:
+    if name.startswith("__"):  # asked for by Python's machinery
+        raise AttributeError(name)
     from minigrad.elsewhere import missing  # not at the top: it is read when a name is missing
 
     raise AttributeError(missing("minigrad.fft", name))

@@ -919,6 +919,8 @@ def diagonal(x, offset: int = 0):
 
 
 def __getattr__(name: str) -> Any:
+    if name.startswith("__"):  # asked for by Python's machinery
+        raise AttributeError(name)
     from minigrad.elsewhere import missing  # not at the top: it is read when a name is missing
 
     raise AttributeError(missing("minigrad.linalg", name))

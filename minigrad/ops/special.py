@@ -78,8 +78,8 @@ def multigammaln(xp, x, *, d):
 
     It is d (d - 1) / 4 log(pi) and the sum of `lgamma(x - i / 2)` for i = 0 ... d - 1.
     """
-    halves = xp.arange(d, dtype="float32") / 2
     x = expand_dims(_floating(xp, x), axis=-1)
+    halves = multiply(xp.arange(d).astype(x.dtype), 0.5)
     return sum(lgamma(x - halves), axis=-1) + d * (d - 1) / 4 * math.log(math.pi)
 
 

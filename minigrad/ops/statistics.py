@@ -9,7 +9,7 @@ from numbers import Integral
 
 import numpy as np
 
-from minigrad.autodiff import as_array, as_arrays, beside, op, primitive
+from minigrad.autodiff import Tensor, as_array, as_arrays, beside, op, primitive, wrap
 from minigrad.errors import DtypeError, ShapeError
 from minigrad.ops.creation import _spaced
 from minigrad.ops.differences import _in_floats
@@ -17,6 +17,7 @@ from minigrad.ops.elementwise import (
     _array,
     astype,
     clip,
+    divide,
     isnan,
     logical_and,
     minimum,
@@ -254,7 +255,7 @@ def average(a, axis=None, weights=None, returned: bool = False, *, keepdims: boo
     axes = axes_of(axis, a.ndim)
     if weights is None:
         y = mean(a, axis=axes, keepdims=keepdims)
-        total = ones_like(stop_gradient(y)) * float(_count(a, axis))
+        total = multiply(ones_like(stop_gradient(y)), float(_count(a, axis)))
         return (y, total) if returned else y
     if weights.shape != a.shape:
         if axis is None or weights.shape != tuple(a.shape[i] for i in axes):
@@ -270,7 +271,7 @@ def average(a, axis=None, weights=None, returned: bool = False, *, keepdims: boo
     like, weights = _in_floats(a, weights)
     wide, weights = _wide(like), broadcast_to(_wide(weights), shape=a.shape)
     total = sum(weights, axis=axes, keepdims=keepdims)
-    y = _narrow(sum(wide * weights, axis=axes, keepdims=keepdims) / total, like)
+    y = _narrow(divide(sum(wide * weights, axis=axes, keepdims=keepdims), total), like)
     return (y, _narrow(total, like)) if returned else y
 
 
@@ -332,7 +333,8 @@ def cov(
             count = total - ddof * sum(w * aweights) / total
         else:
             count = total - ddof
-        count = where(count > 0, count, math.nan)
+        rounding = 4 * float(np.finfo(wide.dtype).eps) * total
+        count = where(count > rounding, count, math.nan)
     deviation = wide - middle
     right = deviation if w is None else deviation * w
     c = matmul(deviation, right.swapaxes(0, 1)) / count
@@ -350,7 +352,7 @@ def corrcoef(x, y=None, rowvar: bool = True, *, dtype=None):
     """The correlations of variables, (n, n), in [-1, 1]; see `cov` for the arguments."""
     c = cov(x, y, rowvar, dtype=dtype)
     if not c.ndim:
-        return c / c
+        return divide(c, c)
     if not c.shape[0]:
         return c
     i = np.arange(c.shape[0])
@@ -367,7 +369,7 @@ def histogram(a, bins=10, range=None, density: bool = False, weights=None) -> tu
     Bin i is [edge[i], edge[i + 1]), the last one with its end.
 
     Args:
-        a: any shape; it gets no gradient.
+        a: any shape; what is computed from the edges has gradients by its ends.
         bins: how many, of one width; or their edges in rising order.
         range: the first and the last edge, where `bins` is a number; by default the smallest and
             the largest element (0 and 1 of none).
@@ -383,7 +385,6 @@ def histogram(a, bins=10, range=None, density: bool = False, weights=None) -> tu
     if isinstance(bins, str):
         raise ValueError(f"histogram: there are no rules such as {bins!r}; give a number of bins")
     a, weights = as_arrays(a, weights)
-    a = stop_gradient(a)
     a = astype(a, dtype="int64") if a.dtype.kind == "b" else a
     if weights is not None and weights.shape != a.shape:
         raise ShapeError(f"histogram: weights of shape {weights.shape} for a of {a.shape}")
@@ -397,7 +398,7 @@ def histogram(a, bins=10, range=None, density: bool = False, weights=None) -> tu
     counts = embedding_grad(one, place, rows=n + 1)[:n]
     if density:
         counts = counts / (edges[1:] - edges[:-1]) / sum(counts)
-    return counts, edges
+    return counts, wrap(edges) if type(a) is Tensor and type(edges) is not Tensor else edges
 
 
 def _edges(a, bins, range):
@@ -408,7 +409,7 @@ def _edges(a, bins, range):
         host = as_array(edges)
         if isinstance(host, np.ndarray) and (np.diff(host) < 0).any():
             raise ValueError("histogram: the edges must rise")
-        return stop_gradient(edges)
+        return edges
     if bins < 1:
         raise ValueError(f"histogram: bins must be at least 1, got {bins}")
     a = astype(a, dtype="float64") if a.dtype.kind in "iub" else _wide(a)

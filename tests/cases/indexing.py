@@ -135,6 +135,24 @@ def doubled(draw):
 
 
 @st.composite
+def doubled_rows(draw):
+    (x,) = draw(draws.floats(draw(draws.shapes(1, 3, (1, 2, 3)))))
+    axis = draw(draws.axes(x.ndim, ("int",)))
+    n = x.shape[axis]
+    x = np.take(x, draws.generator(draw).integers(0, n, n), axis)
+    return draws.Call((draw(draws.laid_out(x)),), {"axis": axis})
+
+
+def unique_along(x, axis):
+    return mg.unique(x, True, True, True, axis=axis)
+
+
+def unique_along_by_numpy(x, axis):
+    found, first, inverse, counts = np.unique(x, True, True, True, axis=axis)
+    return found, first, inverse.ravel(), counts  # NumPy 2.0 gave it more axes
+
+
+@st.composite
 def small_numbers(draw):
     ids = draw(draws.integers((draw(st.integers(0, 9)),), 0, 6))
     (weights,) = draw(draws.floats(ids.shape))
@@ -193,6 +211,7 @@ CASES = [
     Case(mg.argwhere, loops.argwhere, full_of_holes(), order=0),
     Case(mg.flatnonzero, loops.flatnonzero, full_of_holes(), order=0),
     Case(mg.unique, loops.unique, doubled(), order=0),
+    Case(unique_along, unique_along_by_numpy, doubled_rows(), order=0),
     Case(mg.bincount, loops.bincount, small_numbers()),
     Case(tril_indices, loops.tril_indices, matrix()),
     Case(triu_indices, loops.triu_indices, matrix()),

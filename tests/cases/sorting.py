@@ -61,6 +61,22 @@ def binned(draw):
     return draws.Call((x, bins), {"right": draw(st.booleans())})
 
 
+@st.composite
+def searched_unsorted(draw):
+    call = draw(searched())
+    a, v = call.inputs
+    turn = draws.generator(draw).permutation(a.size)
+    return draws.Call((a[turn], v), call.params | {"sorter": np.argsort(turn).tolist()})
+
+
+def searchsorted_by(a, v, sorter, side):
+    return mg.searchsorted(a, v, side, np.array(sorter, int))
+
+
+def searchsorted_by_numpy(a, v, sorter, side):
+    return np.searchsorted(a, v, side, sorter)
+
+
 CASES = [
     Case(mg.argsort, loops.argsort, ordered()),
     Case(mg.sort, loops.sort, ordered()),
@@ -68,8 +84,9 @@ CASES = [
     Case(_top_ids, loops.top_ids, first_few()),
     Case(mg.kthvalue, loops.kthvalue, ranked()),
     Case(mg.searchsorted, loops.searchsorted, searched()),
+    Case(searchsorted_by, searchsorted_by_numpy, searched_unsorted()),
     Case(mg.digitize, loops.digitize, binned()),
 ]
 
 # What the table names under another name.
-ALIASES: dict[str, str] = {}
+ALIASES: dict[str, str] = {"searchsorted": "_searchsorted"}
