@@ -49,4 +49,4 @@ def arrays_of(model: nn.Grouped, batch: Batch) -> tuple[np.ndarray, ...]:
 def loss_of(model: nn.Grouped, groups: Any, src: Any, tgt_in: Any, tgt_out: Any) -> Tensor:
     """The same from arrays or Tensors."""
     logits = model(groups, src, tgt_in)
-    return nn.functional.cross_entropy(logits, tgt_out, ignore_index=PAD)
+    return nn.functional.cross_entropy(logits, tgt_out, axis=-1, ignore_index=PAD)

@@ -362,8 +362,8 @@ def cross_entropy(
         target: integers, the shape of `x` without `axis`: classes. Or floats, the shape of `x`:
             the probabilities of all classes.
         weight: (C,), of each class; or None.
-        axis: of the classes. None decides by what fits: the last axis, or else axis 1, where
-            PyTorch has them; for probabilities the last.
+        axis: of the classes: the last by default. `nn.functional.cross_entropy` and the layers
+            have them along axis 1 by default, as PyTorch does.
         ignore_index: a target class that does not count.
         label_smoothing: weight that is spread evenly over all classes, in [0, 1].
         reduction: 'mean' over the targets that count, in terms of their classes' weights (0 if
@@ -381,7 +381,7 @@ def cross_entropy(
     if x.ndim and target.shape == x.shape and target.dtype.kind in "fV":
         if ignore_index >= 0:
             raise ValueError(f"{name}: ignore_index does not apply to probabilities as targets")
-        x, target = (moveaxis(v, -1 if axis is None else axis, -1) for v in (x, target))
+        x, target = (moveaxis(v, axis, -1) for v in (x, target))
         _check_class_weight(name, weight, x)
         if label_smoothing:
             share = label_smoothing / max(x.shape[-1], 1)
@@ -406,7 +406,7 @@ def cross_entropy(
 
 
 @op
-def nll_loss(xp, x, target, weight=None, *, axis=None, ignore_index=-100, reduction="mean"):
+def nll_loss(xp, x, target, weight=None, *, axis=-1, ignore_index=-100, reduction="mean"):
     """`-x` at the target classes, for logarithms `x` of the probabilities of all classes.
 
     Arguments, and what the mean is taken over, are those of `cross_entropy`.
@@ -432,21 +432,26 @@ def _plain(ids):
 
 def _rows_of_classes(name, x, target, weight, axis):
     """`x` with the classes last, that as rows (n, C), and the target classes (n,)."""
-    if axis is None:
-        last = target.shape == x.shape[:-1] or target.shape != x.shape[:1] + x.shape[2:]
-        axis = -1 if last else 1
+    given = x.shape
     if x.ndim and axis % x.ndim != x.ndim - 1:
         x = moveaxis(x, axis, -1)
     if not x.ndim or target.shape != x.shape[:-1]:
+        fits = [a for a in (-1, 1) if x.ndim > 2 and target.shape == _without(given, a)]
         raise ShapeError(
-            f"{name}: with classes along axis {axis}, target must have shape {x.shape[:-1]}, or be "
-            f"floats in the shape of x; got {target.dtype} {target.shape}"
+            f"{name}: with classes along axis {axis} of {given}, target must have shape "
+            f"{x.shape[:-1]}, or be floats in the shape of x; got {target.dtype} {target.shape}"
+            + (f"; it fits axis={fits[0]}" if fits else "")
         )
     if target.dtype.kind not in "iu":
         raise DtypeError(f"{name}: target classes must be integers, got {target.dtype}")
     _check_class_weight(name, weight, x)
     n = math.prod(target.shape)
     return x, reshape(x, shape=(n, x.shape[-1])), reshape(target, shape=(n,))
+
+
+def _without(shape, axis):
+    """The lengths but for that of `axis`."""
+    return tuple(n for a, n in enumerate(shape) if a != axis % len(shape))
 
 
 def _check_class_weight(name, weight, x):

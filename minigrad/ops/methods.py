@@ -216,6 +216,7 @@ class Manners:
     ceil = ops.ceil
     chunk = ops.chunk
     clip = ops.clip
+    clone = ops.clone
     cos = ops.cos
     cosh = ops.cosh
     count_nonzero = ops.count_nonzero
@@ -296,7 +297,7 @@ class Manners:
     var = ops.var
 
     def copy(self) -> "Tensor":
-        """The same values in an array of its own, without the history."""
+        """The same values in an array of its own, without the history, which `clone` keeps."""
         return Tensor(self.data.copy())
 
     # -- history
