@@ -10,8 +10,8 @@ Floors; a file imports only from the floors below its own.
     2  ops                         one formula an op
     1  graph  operations  autodiff
                                    Tensor, Op, gradients: the heart, in three chapters
-    0  abstract  arguments  backend  batched  configuration  errors  kernels  programs  random  runs
-       sparse  trees  writes
+    0  abstract  arguments  backend  batched  configuration  elsewhere  errors  kernels  programs
+       random  runs  sparse  trees  writes
 """
 
 __version__ = "0.1.0"
@@ -73,4 +73,8 @@ def __getattr__(name: str) -> Any:
         import importlib
 
         return importlib.import_module(f"minigrad.{name}")
-    raise AttributeError(f"module 'minigrad' has no attribute '{name}'")
+    if name.startswith("__"):  # asked for by Python's machinery
+        raise AttributeError(f"module 'minigrad' has no attribute '{name}'")
+    from minigrad.elsewhere import missing
+
+    raise AttributeError(missing("minigrad", name))

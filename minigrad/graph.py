@@ -58,6 +58,7 @@ class Tensor(Manners):
         self.grad: Tensor | None = None
         self.edge: Node | Slot | None = None
         self.name = name
+        self._hooks: list[Callable] | None = None  # a walk asks every leaf
         self.requires_grad = False
         self.requires_grad_(requires_grad)
 

@@ -19,6 +19,7 @@ ROOT = Path(mg.__file__).parents[1]
 FLOORS = {
     "minigrad.abstract": 0,
     "minigrad.configuration": 0,
+    "minigrad.elsewhere": 0,
     "minigrad.errors": 0,
     "minigrad.arguments": 0,
     "minigrad.backend": 0,

@@ -715,3 +715,9 @@ def diagonal(x, offset: int = 0):
     """A diagonal of each matrix, as the last axis (`minigrad.diagonal` has the first two axes)."""
     (x,) = _matrices("diagonal", x)
     return shaping.diagonal(x, offset, -2, -1)
+
+
+def __getattr__(name: str) -> Any:
+    from minigrad.elsewhere import missing  # not at the top: it is read when a name is missing
+
+    raise AttributeError(missing("minigrad.linalg", name))

@@ -192,6 +192,14 @@ class Manners:
         self[...] = source
         return self
 
+    def __getattr__(self, name: str) -> Any:
+        """Raise for a name that is not there, and say what to use instead."""
+        if name.startswith("_"):
+            raise AttributeError(f"a Tensor has no '{name}'")
+        from minigrad.elsewhere import missing  # not at the top: read when a name is missing
+
+        raise AttributeError(missing("minigrad.Tensor", name))
+
     # -- NumPy's methods, which are ops
 
     def reshape(self, *shape: Any) -> Tensor:
