@@ -9,9 +9,13 @@ import pytest
 
 import minigrad as mg
 from minigrad import elsewhere
+from minigrad.nn import functional
 
 # What has the names of a library here, and the library itself.
-HERE = {"minigrad": mg, "minigrad.linalg": mg.linalg, "minigrad.Tensor": mg.Tensor}
+HERE = {
+    "minigrad": mg, "minigrad.linalg": mg.linalg, "minigrad.Tensor": mg.Tensor,
+    "minigrad.nn.functional": functional,
+}  # fmt: skip
 THERE = {"numpy": np, "numpy.linalg": np.linalg, "numpy.ndarray": np.ndarray}
 
 

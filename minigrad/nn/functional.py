@@ -525,6 +525,8 @@ def _said(name, axis, x):
             f"{name}: of {x.ndim} axes {x.shape} say which: axis=-1 is the last, and PyTorch would "
             f"take axis {0 if x.ndim == 3 else 1}"
         )
+    if not x.ndim and axis in (None, 0, -1):
+        return ()  # PyTorch takes a number for one class
     return -1 if axis is None else axis
 
 
@@ -587,6 +589,7 @@ def cross_entropy(
             classes.
         axis: of the classes, in `x` and in probabilities; 1 by default, or 0 if there is only one.
             With -1 it is the last, as in `mg.cross_entropy`: for (B, T, C) and (B, T).
+        reduction: as for `mg.cross_entropy`, but if no target counts the mean is NaN.
 
     The others, and what is raised, as for `mg.cross_entropy`.
     """
@@ -598,6 +601,7 @@ def cross_entropy(
         ignore_index=ignore_index,
         label_smoothing=label_smoothing,
         reduction=reduction,
+        empty_is_zero=False,
     )
 
 
@@ -610,13 +614,16 @@ def nll_loss(
     ignore_index: int = -100,
     reduction: str = "mean",
 ):
-    """`mg.nll_loss` with the classes along axis 1, as for `cross_entropy`."""
-    options = {"ignore_index": ignore_index, "reduction": reduction}
+    """`mg.nll_loss` with the classes along axis 1, and a mean of NaN, as for `cross_entropy`."""
+    options = {"ignore_index": ignore_index, "reduction": reduction, "empty_is_zero": False}
     return ops.nll_loss(x, target, weight, axis=_of_classes(x, axis), **options)
 
 
 def _of_classes(x, axis: int | None) -> int:
     return min(1, x.ndim - 1) if axis is None else axis
+
+
+multilabel_margin_loss = _options_by_name(ops.multilabel_margin_loss, 2)
 
 
 def multi_margin_loss(x, target, p: int = 1, margin: float = 1.0, weight=None, *, reduction="mean"):
@@ -704,3 +711,11 @@ __all__ = sorted(
     if not name.startswith("_") and callable(value) and value.__module__.startswith(_OURS)
     and name not in ("p_norm", "write")
 )  # fmt: skip
+
+
+def __getattr__(name: str):
+    if name.startswith("__"):  # asked for by Python's machinery
+        raise AttributeError(f"module 'minigrad.nn.functional' has no attribute '{name}'")
+    from minigrad.elsewhere import missing  # not at the top: it is read when a name is missing
+
+    raise AttributeError(missing("minigrad.nn.functional", name))
