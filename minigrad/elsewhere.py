@@ -31,7 +31,6 @@ _OF_NUMPY = "ask NumPy: it is about shapes, dtypes or settings, and computes not
 _FILES = "read with NumPy, then mg.asarray(array)"
 _SAVE = "minigrad.runs.save_arrays(path, arrays) writes safetensors"
 _DATES = "there are no dates; make numbers of them first"
-_WINDOW = "a window is a constant: mg.asarray(np.{0}(n))"
 _WRITES = "nothing is changed in place; use "
 _LAYOUT = "how an array lies in memory is not for the ops to ask; use x.data, the array"
 
@@ -64,10 +63,10 @@ NUMPY: dict[str, str] = {
     **_each(
         "floating generic inexact integer number signedinteger unsignedinteger ScalarType "
         "sctypeDict typecodes typename little_endian broadcast_shapes can_cast common_type finfo "
-        "iinfo isdtype issubdtype min_scalar_type mintypecode promote_types result_type get_include "
-        "get_printoptions set_printoptions printoptions getbufsize setbufsize geterr seterr "
-        "geterrcall seterrcall errstate show_runtime info test exceptions dtypes typing lib core "
-        "ctypeslib f2py",
+        "iinfo isdtype issubdtype min_scalar_type mintypecode promote_types result_type "
+        "get_include get_printoptions set_printoptions printoptions getbufsize setbufsize geterr "
+        "seterr geterrcall seterrcall errstate show_runtime info test exceptions dtypes typing lib "
+        "core ctypeslib f2py",
         _OF_NUMPY,
     ),
     "ndarray": "mg.Tensor is the class, mg.tensor makes one",
@@ -88,7 +87,10 @@ NUMPY: dict[str, str] = {
     **_each("index_exp s_", "np.s_ makes indices that tensors take"),
     "geomspace": "use mg.exp(mg.linspace(log_start, log_stop, num))",
     "logspace": "use base ** mg.linspace(start, stop, num)",
-    **{name: _WINDOW.format(name) for name in "bartlett blackman hamming hanning kaiser".split()},
+    **_each(
+        "bartlett blackman hamming hanning kaiser",
+        "a window is a constant: mg.asarray(np.hanning(n))",
+    ),
     **_each("diag_indices diag_indices_from", "use i = mg.arange(n); x[i, i]"),
     "tril_indices_from": "use mg.tril_indices(n, k, m), with n, m = x.shape",
     "triu_indices_from": "use mg.triu_indices(n, k, m), with n, m = x.shape",
@@ -393,11 +395,11 @@ TORCH_LINALG: dict[str, str] = {
 }
 
 _CHANGED = (
-    "abs add addcdiv addcmul addmm ceil clamp clip cos div erf exp expm1 floor index_add "
-    "index_copy index_fill index_put index_reduce lerp log log1p masked_fill masked_scatter mul "
-    "neg negative pow reciprocal relu round rsqrt scatter scatter_add scatter_reduce sigmoid sign "
-    "sin sqrt square squeeze sub tanh transpose tril triu trunc unsqueeze"
+    "abs ceil clip cos erf exp expm1 floor index_add index_fill index_put index_reduce lerp log "
+    "log1p masked_fill negative reciprocal relu round rsqrt scatter scatter_add scatter_reduce "
+    "sigmoid sign sin sqrt square squeeze tanh transpose tril triu trunc add"
 )
+_CHANGED_TOO = "addcdiv addcmul addmm clamp div index_copy masked_scatter mul neg sub unsqueeze"
 _METHODS = (
     "absolute add allclose amax amin arccos arccosh arcsin arcsinh arctan arctan2 arctanh "
     "argwhere bitwise_and bitwise_not bitwise_or bitwise_xor copysign deg2rad diag diagflat "
@@ -417,7 +419,9 @@ _RENAMED = (
 )
 
 TORCH_TENSOR: dict[str, str] = {
-    **{f"{name}_": f"{_IN_PLACE}x.{name}(...), or mg.{name}(x, ...)" for name in _CHANGED.split()},
+    **{f"{name}_": f"{_IN_PLACE}mg.{name}(x, ...)" for name in _CHANGED.split()},
+    **{f"{name}_": f"nothing is changed in place; {TORCH[name]}" for name in _CHANGED_TOO.split()},
+    "pow_": f"{_IN_PLACE}x ** p",
     **{name: f"use mg.{name}(x, ...)" for name in _METHODS.split()},
     **{name: TORCH[name] for name in _RENAMED.split()},
     **_each("fill_ zero_", "write x[...] = value"),
