@@ -20,6 +20,16 @@ STATIC = {int, float, bool, str, tuple, type(None)}  # types that static paramet
 _EMPTY = inspect.Parameter.empty
 
 
+# What PyTorch's users give by a name that is not there.
+_IN_PYTORCH = {
+    "dim": "; it is called axis here",
+    "inplace": "; nothing is changed in place, take the result",
+    "input": "; give it first, without a name",
+    "keepdim": "; it is called keepdims here",
+    "out": "; nothing is written into, take the result",
+}
+
+
 class Signature:
     """The parameters of a formula `f(xp, *inputs, **params)`.
 
@@ -71,7 +81,10 @@ class Signature:
                     raise self.missing(name)
         for name in params:
             if name not in self.static:
-                raise TypeError(f"{self.name}{self.signature}: there is no argument '{name}'")
+                raise TypeError(
+                    f"{self.name}{self.signature}: there is no argument '{name}'"
+                    f"{_IN_PYTORCH.get(name, '')}"
+                )
         for name in self.required:
             if name not in params:
                 raise self.missing(name)

@@ -1089,7 +1089,7 @@ def test_dlpack_shares_memory():
 
 def test_help_shows_a_function():
     text = pydoc.plain(pydoc.render_doc(mg.softmax))
-    assert "softmax(x, *, axis=-1) ->" in text
+    assert "softmax(x, *, axis=-1, dtype=None) ->" in text
     assert "Tensor" in text
     assert "scaled to sum to one" in text
 

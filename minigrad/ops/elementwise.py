@@ -13,7 +13,7 @@ import math
 import numpy as np
 
 from minigrad.abstract import Abstract
-from minigrad.autodiff import Tensor, op, primitive
+from minigrad.autodiff import Tensor, as_array, op, primitive
 from minigrad.backend import array_module, is_array, sample
 from minigrad.batched import Batched
 from minigrad.errors import DtypeError
@@ -22,16 +22,16 @@ from minigrad.trees import tree_map
 __all__ = [
     "abs", "absolute", "add", "addcdiv", "addcmul", "allclose", "arccos", "arccosh", "arcsin",
     "arcsinh", "arctan", "arctan2", "arctanh", "array_equal", "astype", "bitwise_and",
-    "bitwise_not", "bitwise_or", "bitwise_xor", "cbrt", "ceil", "clip", "copysign", "cos", "cosh",
-    "deg2rad", "divide", "equal", "erf", "erfc", "exp", "exp2", "expm1", "floor", "floor_divide",
-    "fmax", "fmin", "fmod", "frac", "frexp", "gcd", "greater", "greater_equal", "hypot", "invert",
-    "isclose", "isfinite", "isinf", "isnan", "lcm", "ldexp", "left_shift", "lerp", "less",
-    "less_equal", "log", "log1p", "log2", "log10", "logaddexp", "logical_and", "logical_not",
-    "logical_or", "logical_xor", "logit", "masked_fill", "maximum", "minimum", "mod", "multiply",
-    "nan_to_num", "negative", "nextafter", "not_equal", "ones_like", "positive", "power", "rad2deg",
-    "reciprocal", "remainder", "right_shift", "rint", "round", "rsqrt", "sigmoid", "sign", "sin",
-    "sinc", "sinh", "sqrt", "square", "stop_gradient", "subtract", "tan", "tanh", "true_divide",
-    "trunc", "xlogy", "zeros_like",
+    "bitwise_not", "bitwise_or", "bitwise_xor", "cbrt", "ceil", "clip", "clone", "copysign", "cos",
+    "cosh", "deg2rad", "divide", "equal", "erf", "erfc", "exp", "exp2", "expm1", "floor",
+    "floor_divide", "fmax", "fmin", "fmod", "frac", "frexp", "gcd", "greater", "greater_equal",
+    "hypot", "invert", "isclose", "isfinite", "isinf", "isnan", "lcm", "ldexp", "left_shift",
+    "lerp", "less", "less_equal", "log", "log1p", "log2", "log10", "logaddexp", "logical_and",
+    "logical_not", "logical_or", "logical_xor", "logit", "masked_fill", "maximum", "minimum", "mod",
+    "multiply", "nan_to_num", "negative", "nextafter", "not_equal", "ones_like", "positive",
+    "power", "rad2deg", "reciprocal", "remainder", "right_shift", "rint", "round", "rsqrt",
+    "sigmoid", "sign", "sin", "sinc", "sinh", "sqrt", "square", "stop_gradient", "subtract", "tan",
+    "tanh", "true_divide", "trunc", "xlogy", "zeros_like",
 ]  # fmt: skip
 
 
@@ -305,6 +305,15 @@ def astype(xp, x, *, dtype):
 
 
 astype.vjps(lambda g, _y, _x, *, dtype: g)  # the engine casts it back
+
+
+def clone(x):
+    """`x` in an array of its own, with its history (PyTorch's `clone`).
+
+    `Tensor.copy` gives one without it.
+    """
+    x = x if hasattr(x, "dtype") else as_array(x)
+    return astype(x, dtype=x.dtype)
 
 
 @primitive

@@ -26,16 +26,16 @@ from minigrad.autodiff import (
 )
 from minigrad.backend import array_module, is_array, modes, xp
 from minigrad.errors import DtypeError, OutOfRangeError, ShapeError
-from minigrad.ops.elementwise import _match
+from minigrad.ops.elementwise import _match, astype
 from minigrad.ops.elementwise import where as choice
 from minigrad.ops.shaping import _axis_of, broadcast_to, moveaxis, ravel, reshape
 
 __all__ = [
     "argwhere", "bincount", "diagonal_scatter", "embedding", "embedding_grad", "flatnonzero",
-    "gather", "getitem", "index_add", "index_select", "index_set", "masked_scatter",
-    "masked_select", "nonzero", "one_hot", "put", "put_along_axis", "scatter", "scatter_add",
-    "select_scatter", "slice_scatter", "take", "take_along_axis", "tril_indices", "triu_indices",
-    "unique", "unique_consecutive", "where",
+    "gather", "getitem", "index_add", "index_fill", "index_put", "index_select", "index_set",
+    "masked_scatter", "masked_select", "nonzero", "one_hot", "put", "put_along_axis", "scatter",
+    "scatter_add", "select_scatter", "slice_scatter", "take", "take_along_axis", "tril_indices",
+    "triu_indices", "unique", "unique_consecutive", "where",
 ]  # fmt: skip
 
 
@@ -71,6 +71,12 @@ def getitem(x, index):
             neither of integers nor of booleans.
         DtypeError: an index is something else.
     """
+    template, arrays = _taken_apart("getitem", x, index)
+    return _getitem(x, *arrays, template=template)
+
+
+def _taken_apart(name: str, x, index) -> tuple[tuple, list]:
+    """What can be hashed of an index into `x`, with gaps, and the arrays for these."""
     template, arrays = [], []
     for part in index if isinstance(index, tuple) else (index,):
         part = joined(part) if type(part) in (list, tuple) else part
@@ -86,17 +92,16 @@ def getitem(x, index):
         elif isinstance(part, list | tuple | range | bool | np.bool_):
             numbers = np.asarray(part)
             numbers = numbers if numbers.size else numbers.astype(int)  # [] would be floats
-            (x,) = as_arrays(x)
             template.append(_ARRAY)
-            arrays.append(beside([x], numbers))
+            arrays.append(beside(as_arrays(x), numbers))
         elif hasattr(part, "__index__"):
             template.append(operator.index(part))
         else:
             raise DtypeError(
-                f"getitem: an index must be an integer, a slice, None, `...`, or an array or list "
+                f"{name}: an index must be an integer, a slice, None, `...`, or an array or list "
                 f"of integers or booleans; got {part!r}"
             )
-    return _getitem(x, *arrays, template=tuple(template))
+    return tuple(template), arrays
 
 
 def _index(template, arrays):
@@ -373,6 +378,96 @@ index_set.vjps(
     lambda *_, **__: None,
     lambda g, _y, _x, ids, _values, *, axis=0: take(g, ids, axis=axis),
 )
+
+
+def index_fill(x, ids, value, axis: int):
+    """`x` with `value` in place of what is at `ids` along `axis` (PyTorch's `index_fill`).
+
+    Args:
+        ids: (n,) integers, which may be repeated.
+        value: one number, which gets its gradient; the result has the dtype of `x`.
+        axis: an int.
+    """
+    x, ids = _arrays(x, ids)
+    axis = _axis_of("index_fill", axis, x.shape)
+    _one_axis("index_fill", ids)
+    return _filled("index_fill", x, _marked(ids, x.shape[axis]), value, axis)
+
+
+def _marked(ids, n: int):
+    """(n,) booleans: which are among `ids`."""
+    none = beside([ids], np.zeros(n, np.int64))
+    return index_add(none, ids if ids.ndim else reshape(ids, shape=(1,)), 1) > 0
+
+
+def _filled(name: str, x, mask, value, axis: int | None = None):
+    """`x` with `value` where `mask` is True: of the shape of `x`, or for each place of `axis`."""
+    if getattr(value, "shape", ()):
+        raise ShapeError(f"{name}: expected one number to fill with, got shape {value.shape}")
+    if hasattr(value, "dtype"):
+        value = value if value.dtype == x.dtype else astype(value, dtype=x.dtype)
+    elif x.dtype.kind in "iu" and value != int(value):
+        raise DtypeError(f"{name}: {value} is no number of {x.dtype}")
+    else:
+        value = bool(value) if x.dtype.kind == "b" else x.dtype.type(value).item()
+    if axis is not None:
+        mask = reshape(mask, shape=(-1,) + (1,) * (x.ndim - 1 - axis))
+    return choice(mask, value, x)
+
+
+def index_put(x, indices, values, accumulate: bool = False):
+    """`x` with `values` in place of `x[indices]`, or added there (PyTorch's `index_put`).
+
+    Args:
+        indices: all that `x[indices]` takes; of arrays mostly, integers or masks, in a tuple.
+        values: the shape of `x[indices]`, or what broadcasts to it.
+        accumulate: whether to add them; where a place is named twice, both are added.
+
+    Raises:
+        ShapeError: shapes do not fit; or without `accumulate` a place is named twice, so that it
+            would be left to chance which of several values stays.
+    """
+    x = x if hasattr(x, "dtype") else as_array(x)
+    if isinstance(indices, list) and any(hasattr(i, "shape") for i in indices):
+        indices = tuple(indices)  # PyTorch's users write lists of arrays, too
+    template, arrays = _taken_apart("index_put", x, indices)
+    if not accumulate and not getattr(values, "shape", ()) and not isinstance(values, list):
+        none = beside([x], np.zeros(x.shape, bool))
+        return _filled("index_put", x, _put(none, True, *arrays, template=template), values)
+    if isinstance(values, list):
+        values = beside([x], np.asarray(values, x.dtype if x.dtype.kind == "f" else None))
+    return _put(x, values, *arrays, template=template, accumulate=accumulate)
+
+
+@primitive
+def _put(xp, x, values, *arrays, template, accumulate=False):
+    """`x` with `values` put, or added, at an index that was taken apart."""
+    for a in arrays if xp is not np else ():
+        if a.dtype.kind == "b":
+            refuse_if_batched("index_put", a, "use where(mask, values, x)")
+    index, whole = _index(template, arrays), None
+    if hasattr(values, "dtype") and isinstance(x, np.ndarray) and not accumulate:
+        whole = np.arange(x.size).reshape(x.shape)[index]
+        if whole.size != np.unique(whole).size:
+            raise ShapeError(
+                "index_put: a place is named twice, so its value would be left to chance; use "
+                "accumulate=True to sum"
+            )
+    y, values = _writable(xp, x, values)
+    if accumulate:
+        return _add_at(xp, y, index, values)
+    y[index] = values
+    return y
+
+
+@_put.vjp
+def _(g, _y, _x, _values, *arrays, template, accumulate=False):
+    def of_values():
+        return _getitem(g, *arrays, template=template)
+
+    gx = g if accumulate else _put(g, 0.0, *arrays, template=template)
+    return gx, of_values, *(None,) * len(arrays)
+
 
 # --------------------------------------------------------------------- element by element
 

@@ -53,9 +53,8 @@ __all__ = [
     "LinAlgError", "cholesky", "cholesky_inverse", "cholesky_solve", "cond", "cross", "det",
     "diagonal", "eigh", "eigvalsh", "householder_product", "inv", "logdet", "lstsq", "matmul",
     "matrix_exp", "matrix_norm", "matrix_power", "matrix_rank", "matrix_transpose", "matvec",
-    "multi_dot", "norm", "outer", "pinv", "qr", "slogdet", "solve", "svd", "svdvals", "tensordot",
-    "tensorinv", "tensorsolve",
-    "trace", "vecdot", "vecmat", "vector_norm",
+    "multi_dot", "norm", "outer", "pinv", "qr", "slogdet", "solve", "solve_triangular", "svd",
+    "svdvals", "tensordot", "tensorinv", "tensorsolve", "trace", "vecdot", "vecmat", "vector_norm",
 ]  # fmt: skip
 
 
@@ -234,6 +233,32 @@ def _solve(xp, a, b, *, name="solve"):
 def _(g, y, a, _b, *, name="solve"):
     gb = _solve(_T(a), g, name=name)
     return lambda: -matmul(gb, _T(y)), gb
+
+
+def solve_triangular(a, b, *, upper: bool, left: bool = True, unitriangular: bool = False):
+    """The `x` with `a x = b`, or `x a = b`, for triangular `a` (PyTorch's `solve_triangular`).
+
+    Args:
+        a: (..., n, n), of which one triangle is read; only there it gets a gradient.
+        b: (..., n, k), or (..., k, n) if not `left`; the batches broadcast.
+        upper: whether it is the upper triangle, or the lower one.
+        left: whether `a` stands left of `x`.
+        unitriangular: whether the diagonal counts as ones, and is not read either.
+
+    Raises:
+        LinAlgError: on the host: there is a 0 in the diagonal.
+    """
+    a, b = _matrices("solve_triangular", a, b)
+    if a.shape[-1] != a.shape[-2] or a.shape[-1] != b.shape[-2 if left else -1]:
+        raise ShapeError(
+            f"solve_triangular: expected square matrices and right-hand sides of as many "
+            f"{'rows' if left else 'columns'}, got {a.shape} and {b.shape}"
+        )
+    k = int(unitriangular)
+    a = triu(a, k=k) if upper else tril(a, k=-k)
+    if unitriangular:
+        a = a + _eye(a)
+    return solve(a, b) if left else _T(solve(_T(a), _T(b)))
 
 
 def matrix_power(a, n: int):

@@ -224,11 +224,15 @@ class Manners:
     ceil = ops.ceil
     chunk = ops.chunk
     clip = ops.clip
+    clone = ops.clone
     cos = ops.cos
     cosh = ops.cosh
     count_nonzero = ops.count_nonzero
+    cummax = ops.cummax
+    cummin = ops.cummin
     cumprod = ops.cumprod
     cumsum = ops.cumsum
+    diag_embed = ops.diag_embed
     diagonal = ops.diagonal
     dot = ops.dot
     erf = ops.erf
@@ -239,6 +243,9 @@ class Manners:
     flip = ops.flip
     floor = ops.floor
     gather = ops.gather
+    index_fill = ops.index_fill
+    index_put = ops.index_put
+    index_reduce = ops.index_reduce
     index_select = ops.index_select
     inner = ops.inner
     isfinite = ops.isfinite
@@ -250,6 +257,7 @@ class Manners:
     log1p = ops.log1p
     log2 = ops.log2
     log_softmax = ops.log_softmax
+    logcumsumexp = ops.logcumsumexp
     logsumexp = ops.logsumexp
     masked_fill = ops.masked_fill
     masked_select = ops.masked_select
@@ -276,6 +284,7 @@ class Manners:
     rsqrt = ops.rsqrt
     scatter = ops.scatter
     scatter_add = ops.scatter_add
+    scatter_reduce = ops.scatter_reduce
     searchsorted = ops.searchsorted
     sigmoid = ops.sigmoid
     sign = ops.sign
@@ -314,7 +323,7 @@ class Manners:
         return ops.shaping.windows(self, axis, size, step)
 
     def copy(self) -> "Tensor":
-        """The same values in an array of its own, without the history."""
+        """The same values in an array of its own, without the history, which `clone` keeps."""
         return Tensor(self.data.copy())
 
     # -- history

@@ -11,15 +11,15 @@ from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from minigrad.autodiff import as_arrays, beside, op, primitive
 from minigrad.errors import OutOfRangeError, ShapeError
-from minigrad.ops.elementwise import _match
+from minigrad.ops.elementwise import _match, where
 
 __all__ = [
     "array_split", "atleast_1d", "atleast_2d", "atleast_3d", "block_diag", "broadcast_arrays",
     "broadcast_to", "cartesian_prod", "chunk", "column_stack", "combinations", "concatenate",
-    "diag", "diagflat", "diagonal", "dstack", "expand_dims", "flatten", "flip", "hstack",
-    "meshgrid", "moveaxis", "pad", "permute", "permute_dims", "ravel", "repeat", "reshape", "roll",
-    "rot90", "split", "squeeze", "stack", "swapaxes", "tile", "transpose", "tril", "triu",
-    "unflatten", "unstack", "vstack",
+    "diag", "diag_embed", "diagflat", "diagonal", "dstack", "expand_dims", "flatten", "flip",
+    "hstack", "meshgrid", "moveaxis", "pad", "permute", "permute_dims", "ravel", "repeat",
+    "reshape", "roll", "rot90", "split", "squeeze", "stack", "swapaxes", "tile", "transpose",
+    "tril", "triu", "unflatten", "unstack", "vstack",
 ]  # fmt: skip
 
 
@@ -585,6 +585,27 @@ def diag(xp, x, *, k=0):
     if x.ndim not in (1, 2):
         raise ShapeError(f"diag: expects a vector or a matrix, got shape {x.shape}")
     return _diagonal_matrix(x, k=k) if x.ndim == 1 else diagonal(x, offset=k)
+
+
+@op
+def diag_embed(xp, x, *, offset=0, axis1=-2, axis2=-1):
+    """The last axis of `x` as the diagonals of square matrices over two axes of the result.
+
+    The reverse of `diagonal`, with zeros elsewhere (PyTorch's `diag_embed`).
+
+    Args:
+        offset: which diagonal: above the main one if positive, below it if negative.
+        axis1, axis2: of the rows and columns in the result, which has one axis more than `x`.
+    """
+    if not x.ndim:
+        raise ShapeError("diag_embed: expects at least one axis, got shape ()")
+    axes = normalize_axis_tuple((axis1, axis2), x.ndim + 1)
+    n = x.shape[-1] + abs(offset)
+    x = pad(x, pad_width=((0, 0),) * (x.ndim - 1) + ((0, abs(offset)),))
+    x = expand_dims(x, axis=-1 if offset >= 0 else -2)  # along rows, or along columns
+    mask = beside([x], np.eye(n, k=offset, dtype=bool))
+    y = where(mask, x, False if x.dtype.kind == "b" else 0)
+    return moveaxis(y, (-2, -1), axes)
 
 
 @op

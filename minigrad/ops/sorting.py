@@ -10,9 +10,11 @@ from minigrad.autodiff import as_arrays, beside, op, primitive
 from minigrad.errors import ShapeError
 from minigrad.ops.elementwise import stop_gradient, where
 from minigrad.ops.indexing import take, take_along_axis
-from minigrad.ops.shaping import _axis_of, flip, ravel, reshape, squeeze
+from minigrad.ops.shaping import _axis_of, flip, moveaxis, ravel, reshape, squeeze
 
-__all__ = ["argsort", "digitize", "kthvalue", "searchsorted", "sort", "topk"]
+__all__ = [
+    "argsort", "cummax", "cummin", "digitize", "kthvalue", "searchsorted", "sort", "topk",
+]  # fmt: skip
 
 
 @primitive
@@ -52,7 +54,7 @@ def sort(xp, x, *, axis=-1, descending=False, stable=True):
 
 
 class Ranked(NamedTuple):
-    """Elements, and where they stand along the axis: what `topk` and `kthvalue` give."""
+    """Elements, and where they stand along the axis: what `topk`, `cummax` and others give."""
 
     values: Any
     indices: Any
@@ -108,6 +110,50 @@ def _top_ids(xp, x, *, k, descending):
 
 
 _top_ids.no_gradient()
+
+
+def cummax(x, axis: int) -> Ranked:
+    """The largest element so far along `axis`, and where it stands (PyTorch's `cummax`).
+
+    Of equal elements it is the last one that has been reached, and that gets the gradient. From the
+    first NaN on it is NaN.
+    """
+    return _best_so_far("cummax", x, axis, True)
+
+
+def cummin(x, axis: int) -> Ranked:
+    """The smallest element so far along `axis`, and where it stands; else as `cummax`."""
+    return _best_so_far("cummin", x, axis, False)
+
+
+def _best_so_far(name: str, x, axis: int, largest: bool) -> Ranked:
+    (x,) = as_arrays(x)
+    if not x.ndim and axis in (0, -1):
+        return Ranked(*(v[0] for v in _best_so_far(name, ravel(x), 0, largest)))
+    axis = _axis_of(name, axis, x.shape)
+    ids = _running_ids(stop_gradient(moveaxis(x, axis, -1)), largest=largest)
+    ids = moveaxis(ids, -1, axis)
+    return Ranked(take_along_axis(x, ids, axis=axis), ids)
+
+
+@primitive
+def _running_ids(xp, x, *, largest):
+    """The index of the last largest (smallest) element up to each one of the last axis.
+
+    In steps of 1, 2, 4, ...: after each an index is the best of twice as many elements before it.
+    """
+    n, shift = x.shape[-1], 1
+    ids = xp.broadcast_to(xp.arange(n), x.shape)
+    while shift < n:
+        before, after = ids[..., :-shift], ids[..., shift:]
+        a, b = (xp.take_along_axis(x, i, axis=-1) for i in (before, after))
+        better = xp.logical_or(b >= a if largest else b <= a, b != b)
+        ids = xp.concatenate([ids[..., :shift], xp.where(better, after, before)], axis=-1)
+        shift *= 2
+    return ids.copy() if shift == 1 else ids
+
+
+_running_ids.no_gradient()
 
 
 def searchsorted(a, v, side="left", sorter=None):

@@ -23,6 +23,15 @@ def reorder_rows(x, order, back):
     return indexing._reorder_rows(x, order, back)
 
 
+def put_at(x, values, *, index, accumulate=False):
+    template, arrays = draws.template_of(index)
+    return indexing._put(x, values, *arrays, template=template, accumulate=accumulate)
+
+
+def loop_put_at(x, values, *, index, accumulate=False):
+    return loops.index_put(x, index, values, accumulate)
+
+
 def tril_indices(x, k):
     """The lower triangle of `x`, one element after the other."""
     found = mg.tril_indices(x.shape[0], k, x.shape[1])
@@ -182,6 +191,28 @@ def matrix(draw):
     return draws.Call((x, draw(st.integers(-4, 4))), {})
 
 
+@st.composite
+def filled(draw):
+    (x, ids), params = draw(draws.picked(flat=False))
+    value = np.array(0.7) if draw(st.booleans()) else 2
+    return draws.Call((x, ids, value), params)
+
+
+@st.composite
+def put_into(draw, last=False):
+    """x, an index that names no place twice unless `accumulate`, and values that broadcast."""
+    (x,) = draw(draws.floats(draw(draws.shapes(most=3))))
+    index, accumulate = draw(draws.indices(x.shape)), draw(st.booleans())
+    places = np.arange(x.size).reshape(x.shape)[index]
+    assume(accumulate or np.unique(places).size == places.size)
+    (values,) = draw(draws.floats(draw(draws.narrower(places.shape))))
+    params = {"accumulate": accumulate}
+    if last:
+        return draws.Call((x, values), params | {"index": index})
+    values = values if draw(st.integers(0, 3)) else 0.5
+    return draws.Call((x, index, values), params)
+
+
 CASES = [
     # indexing
     Case(mg.getitem, naive.getitem, draws.indexed()),
@@ -195,6 +226,9 @@ CASES = [
     Case(mg.index_add, loops.index_add, one_number()),
     Case(mg.index_set, naive.index_set, draws.written(repeated=False)),
     Case(mg.index_set, loops.index_set, one_number()),
+    Case(mg.index_fill, loops.index_fill, filled()),
+    Case(mg.index_put, loops.index_put, put_into()),
+    Case(put_at, loop_put_at, put_into(last=True)),
     Case(mg.gather, naive.gather, draws.gathered()),
     Case(mg.take_along_axis, naive.take_along_axis, draws.gathered(broadcasting=True)),
     Case(mg.take_along_axis, loops.take_along_axis, flattened()),
@@ -222,6 +256,7 @@ CASES = [
 # What the table names under another name.
 ALIASES: dict[str, str] = {
     "spread": "_spread",
+    "put_at": "_put",
     "getitem": "_getitem",
     "reorder_rows": "_reorder_rows",
 }

@@ -66,6 +66,17 @@ def equations(draw):
 
 
 @st.composite
+def triangles(draw):
+    n, k = draw(st.sampled_from(SIZES)), draw(st.sampled_from(SIZES))
+    a_batch, b_batch = draw(broadcastable(2, most=2, lengths=(2, 1, 0)))
+    params = {"upper": draw(half_the_time), "left": draw(half_the_time)}
+    if draw(half_the_time):
+        params["unitriangular"] = True
+    (b,) = draw(floats((*b_batch, n, k) if params["left"] else (*b_batch, k, n)))
+    return Call((draw(matrix(n, n, a_batch)), b), params)
+
+
+@st.composite
 def fits(draw):
     n, m = draw(st.sampled_from((2, 1, 3, 4))), draw(st.sampled_from((2, 1, 3)))
     b = (n,) if draw(half_the_time) else (n, draw(st.sampled_from(SIZES)))
@@ -217,6 +228,7 @@ CASES = [
     # inverse, solve
     Case(linalg.inv, loops.inv, squares()),
     Case(linalg.solve, loops.solve, equations()),
+    Case(linalg.solve_triangular, loops.solve_triangular, triangles()),
     Case(linalg.matrix_power, loops.matrix_power, squares(params={"n": st.integers(-2, 5)})),
     Case(multi_dot, loops.multi_dot, chains()),
     Case(linalg.tensorinv, np.linalg.tensorinv, inverted()),

@@ -7,7 +7,7 @@ from naive import sorting as loops
 
 import minigrad as mg
 from cases.case import Case
-from minigrad.ops.sorting import _top_ids
+from minigrad.ops.sorting import _running_ids, _top_ids
 
 
 @st.composite
@@ -43,6 +43,15 @@ def ranked(draw):
     (x,) = x
     k, axis = draw(st.integers(1, x.shape[params["axis"]])), params["axis"]
     return draws.Call((x,), {"k": k, "axis": axis, "keepdims": draw(st.booleans())})
+
+
+@st.composite
+def so_far(draw, last=False):
+    """An array with ties for values alone, without them for gradients, and an axis."""
+    (x,) = draw(draws.floats(draw(draws.shapes(1, 3))))
+    if last:
+        return draws.Call((np.round(x * 2),), {"largest": draw(st.booleans())})
+    return draws.Call((x,), {"axis": draw(draws.axes(x.ndim, ("int",)))})
 
 
 @st.composite
@@ -83,6 +92,9 @@ CASES = [
     Case(mg.topk, loops.topk, topmost()),
     Case(_top_ids, loops.top_ids, first_few()),
     Case(mg.kthvalue, loops.kthvalue, ranked()),
+    Case(mg.cummax, loops.cummax, so_far()),
+    Case(mg.cummin, loops.cummin, so_far()),
+    Case(_running_ids, loops.running_ids, so_far(last=True)),
     Case(mg.searchsorted, loops.searchsorted, searched()),
     Case(searchsorted_by, searchsorted_by_numpy, searched_unsorted()),
     Case(mg.digitize, loops.digitize, binned()),
