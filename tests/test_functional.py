@@ -1,6 +1,7 @@
 """`nn.functional`: what it adds to the ops of the table, and what PyTorch's users expect of it."""
 
 import inspect
+import itertools
 import math
 
 import naive
@@ -370,6 +371,53 @@ def test_pad_crops_where_a_number_is_negative():
     x = normal(2, 3, 4)
     y = np.pad(host(x)[:, 1:, :-2], ((0, 0), (0, 2), (1, 0)), constant_values=7.0)
     close(F.pad(x, (1, -2, -1, 2), value=7.0), y)
+
+
+@pytest.mark.parametrize("mode", ["constant", "reflect", "replicate", "circular"])
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_pad_and_crop_in_all_combinations(n, mode):
+    """A window on what goes on for ever; but 'circular' goes round what is left, at most once."""
+    x = np.arange(1.0, n + 1)
+    at = {
+        "constant": lambda i: x[i] if 0 <= i < n else 0,
+        "reflect": lambda i: x[abs(i) if i < n else 2 * (n - 1) - i],
+        "replicate": lambda i: x[min(max(i, 0), n - 1)],
+    }
+    for before, after in itertools.product(range(-n - 2, n + 3), repeat=2):
+        left = x[max(-before, 0) : max(n - max(-after, 0), 0)]
+        most = {"reflect": n - 1, "circular": len(left)}.get(mode, math.inf)
+        if before + after + n < 0 or max(before, after, 0) > most:
+            with pytest.raises(ShapeError, match="pad"):
+                F.pad(mg.tensor(x), (before, after), mode)
+            continue
+        if mode == "circular":
+            added = max(before, 0), max(after, 0)
+            wanted = np.pad(left, added, "wrap") if left.size else left
+        else:
+            wanted = np.array([at[mode](i) for i in range(-before, n + after)])
+        close(F.pad(mg.tensor(x), (before, after), mode), wanted)
+
+
+def test_gradients_of_a_pad_that_crops():
+    for mode in ("constant", "reflect", "replicate", "circular"):
+        check_gradients(lambda x, mode=mode: F.pad(x, (2, -1, -1, 1), mode), normal(2, 3, 4))
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("mode", ["constant", "reflect", "replicate", "circular"])
+def test_pad_and_crop_as_pytorch(mode):
+    torch = pytest.importorskip("torch")
+    x, same = np.arange(1.0, 6)[None], 0
+    for pad in itertools.product(range(-6, 7), repeat=2):
+        try:
+            wanted = torch.nn.functional.pad(torch.tensor(x), pad, mode=mode).numpy()
+        except RuntimeError:
+            continue
+        if mode == "circular" and max(pad) > max(5 + min(*pad, 0), 0):
+            continue  # PyTorch gives what was in the memory
+        close(F.pad(mg.tensor(x), pad, mode), wanted)
+        same += 1
+    assert same > 40
 
 
 def test_one_hot_counts_the_classes_itself():

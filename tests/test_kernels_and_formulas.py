@@ -134,7 +134,10 @@ def test_two_runs_with_one_seed_are_equal_to_the_bit(runs, setting):
 # ------------------------------------------------------------------ other tests, without kernels
 
 
-@pytest.mark.parametrize("file", ["test_ops.py", "test_nn.py", "test_optim.py", "test_grouped.py"])
+@pytest.mark.parametrize(
+    "file",
+    ["test_ops.py", "test_nn.py", "test_optim.py", "test_grouped.py", "test_numerics.py"],
+)
 def test_what_is_tested_with_kernels_holds_without(file):
     # For the plugin `few_examples`; CuPy's stand-in beside it is not imported on NumPy.
     path = os.pathsep.join(filter(None, [str(TESTS / "standin"), os.environ.get("PYTHONPATH")]))

@@ -562,6 +562,17 @@ def test_square_sum_adds_up_in_float64(rng, dtype, n):
     assert cpu.square_sum(x) == pytest.approx(expected, rel=1e-13)
 
 
+# --- relu -----------------------------------------------------------------------------------------
+
+
+def test_relu_grad_is_zero_at_zero_and_nan_at_nan(rng, dtype):
+    g, y = normal(rng, dtype, 50), np.maximum(normal(rng, dtype, 50), 0)
+    y[7], y[40], g[:3], y[:3] = np.nan, np.inf, np.nan, [0, 1, np.nan]
+    found = cpu.relu_grad(g, y)
+    assert same_bits(found, np.where(y > 0, g, y))
+    assert np.isnan(found).sum() == 3
+
+
 # --- Adam -----------------------------------------------------------------------------------------
 
 ADAM = {"lr": 1e-2, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0}
@@ -657,6 +668,7 @@ def calls(rng, dtype):
         "attention_grad": ((x3, x3, x3, x3, None, None), attention),
         "cross_entropy_rows": ((x, ids), classes),
         "cross_entropy_rows_grad": ((g, x, ids), classes),
+        "relu_grad": ((x, np.maximum(x, 0)), {}),
         "embedding_grad": ((x, ids), {"rows": 4}),
         "max_windows": ((x4,), pool),
         "max_windows_grad": ((x4, x4), pool),

@@ -77,6 +77,19 @@ def test_an_id_out_of_range_is_named_with_its_position():
         embedding()(device([0, 1, -1]))
 
 
+@pytest.mark.parametrize("shape", [(3,), (3, 2, 2), ()])
+def test_a_table_has_two_axes(shape):
+    table, ids = mg.zeros(shape), device([[0, 1]])
+    for look_up in (
+        mg.embedding,
+        nn.functional.embedding,
+        nn.functional.embedding_bag,
+        lambda ids, table: nn.functional.embedding(ids, table, sparse=True),
+    ):
+        with pytest.raises(ShapeError, match=r"weight must be \(rows, features\), got shape"):
+            look_up(ids, table)
+
+
 @pytest.mark.parametrize("padding_idx", [1, -4])
 @pytest.mark.parametrize("sparse", [False, True])
 def test_the_padding_is_zero_and_stays_so(padding_idx, sparse):

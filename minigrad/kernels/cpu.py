@@ -9,7 +9,8 @@ How the file works:
 - Each public function is thin Python: check, allocate, call one compiled loop, return.
 - Loops are serial and release the GIL; threads belong to the caller. They compile at the first
   call for a dtype and are kept in Numba's on-disk cache. `warm_up` compiles them ahead of time.
-- Sums are reordered so that they run in vectors. A loop that sums along a row writes to no array:
+- Sums run in vectors: reordered in functions that are `summing`, else by lanes that are written
+  out; nothing else is reordered, see `compiling`. A loop that sums along a row writes to no array:
   for one that does, LLVM adds a scalar version for arrays that overlap, which it also takes for
   arrays that merely lie close, and the order of the sum would hang on addresses. As it is, equal
   inputs give bitwise equal results.
@@ -35,7 +36,7 @@ from numba import types
 from numba.extending import overload
 
 from minigrad.kernels.attention import attention_grad_loop, attention_loop
-from minigrad.kernels.compiling import compiled
+from minigrad.kernels.compiling import AS_WRITTEN, compiled, summing
 from minigrad.kernels.vectors import fill, fma, load, store, total
 from minigrad.random import Key
 
@@ -56,6 +57,7 @@ __all__ = [
     "log_softmax_grad",
     "max_windows",
     "max_windows_grad",
+    "relu_grad",
     "softmax",
     "softmax_grad",
     "square_sum",
@@ -100,7 +102,7 @@ def exp(x):
 
 
 # Here sums keep their order: reordered, `t - 12582912` would undo the rounding.
-@overload(exp, jit_options={"fastmath": {"contract"}, "error_model": "numpy"})
+@overload(exp, jit_options={"fastmath": AS_WRITTEN, "error_model": "numpy"})
 def _(x):
     if x != types.float32:
         return lambda x: math.exp(x)
@@ -171,6 +173,39 @@ def row_max(x, i):
     return reorder(m)
 
 
+@summing
+def row_total(x, i):
+    """The sum of a row."""
+    total = x.dtype.type(0)
+    for j in range(x.shape[1]):
+        total += x[i, j]
+    return total
+
+
+@summing
+def row_dot(x, y, i):
+    """The inner product of a row of x and one of y."""
+    total = x.dtype.type(0)
+    for j in range(x.shape[1]):
+        total += x[i, j] * y[i, j]
+    return total
+
+
+@compiled
+def shifted_exp(x, i, j, shift):
+    """exp(x[i, j] - shift): apart, so that the difference is taken before anything is added."""
+    return exp(x[i, j] - shift)
+
+
+@summing
+def exp_total(x, i, shift):
+    """The sum of exp(x - shift) of a row."""
+    total = x.dtype.type(0)
+    for j in range(x.shape[1]):
+        total += shifted_exp(x, i, j, shift)
+    return total
+
+
 # --- softmax --------------------------------------------------------------------------------------
 
 
@@ -189,10 +224,7 @@ def softmax_row(y, x, i):
         return
     for j in range(x.shape[1]):
         y[i, j] = exp(x[i, j] - m)
-    total = x.dtype.type(0)
-    for j in range(x.shape[1]):
-        total += y[i, j]
-    r = x.dtype.type(1) / total
+    r = x.dtype.type(1) / row_total(y, i)
     for j in range(x.shape[1]):
         y[i, j] *= r
 
@@ -206,9 +238,7 @@ def softmax_loop(y, x):
 @compiled
 def softmax_grad_loop(dx, g, y):
     for i in range(y.shape[0]):
-        dot = y.dtype.type(0)
-        for j in range(y.shape[1]):
-            dot += g[i, j] * y[i, j]
+        dot = row_dot(g, y, i)
         for j in range(y.shape[1]):
             dx[i, j] = y[i, j] * (g[i, j] - dot)
 
@@ -239,9 +269,7 @@ def log_softmax_loop(y, x):
         m = row_max(x, i)
         if m == -np.inf:
             m = x.dtype.type(0)
-        total = x.dtype.type(0)
-        for j in range(x.shape[1]):
-            total += exp(x[i, j] - m)
+        total = exp_total(x, i, m)
         log = x.dtype.type(0) if total == 0 else x.dtype.type(np.log(total))
         for j in range(x.shape[1]):
             y[i, j] = (x[i, j] - m) - log
@@ -250,9 +278,7 @@ def log_softmax_loop(y, x):
 @compiled
 def log_softmax_grad_loop(dx, g, y):
     for i in range(y.shape[0]):
-        total = y.dtype.type(0)
-        for j in range(y.shape[1]):
-            total += g[i, j]
+        total = row_total(g, i)
         for j in range(y.shape[1]):
             dx[i, j] = g[i, j] - exp(y[i, j]) * total
 
@@ -291,20 +317,43 @@ def row_sum(x, start, n, shift):
         sums = sums + v
         squares = fma(v, v, squares)
     s, q = total(sums), total(squares)
-    for j in range(whole, n):
-        v = x[start + j] - shift
+    while whole < n:  # a third faster than a `for`, for which LLVM prepares more than it does
+        v = x[start + whole] - shift
         s += v
         q += v * v
+        whole += 1
     return s, q
 
 
 @compiled
 def mean_and_rstd(x, start, n, eps):
-    """Mean and 1 / sqrt(biased variance + eps) of a row, which the second pass finds in cache."""
-    number = x.dtype.type
-    mean = number(row_sum(x, start, n, number(0))[0] / n)
-    rest, squares = row_sum(x, start, n, mean)
-    return number(mean + rest / n), number(1.0 / math.sqrt(squares / n + eps))
+    """Mean, in two parts, and 1 / sqrt(biased variance + eps) of a row; whether that is settled.
+
+    Far from zero the first part is off by its rounding, which may be as large as all deviations;
+    the second is what the deviations from the first, which the second pass finds in the cache, have
+    for a mean. Not settled are the few rows for which there is `wide_rstd`.
+    """
+    number, one = x.dtype.type, 1.0 / max(n, 1)  # a factor: divisions would be waited for
+    mean = number(row_sum(x, start, n, number(0))[0] * one)
+    sums, squares = row_sum(x, start, n, mean)
+    rest = sums * one
+    variance = squares * one - rest * rest
+    settled = rest * rest <= variance < np.inf
+    return mean, number(rest), number(1.0 / math.sqrt(variance + eps)), settled
+
+
+@compiled
+def wide_rstd(x, start, n, mean, rest, eps):
+    """1 / sqrt(variance + eps) where squares lose digits or have no room: in float64."""
+    squares = 0.0
+    for j in range(start, start + n):
+        v = np.float64(x[j] - mean) - rest
+        squares += v * v
+    return x.dtype.type(1.0 / math.sqrt(squares / n + eps))
+
+
+# Rows that are not settled are left to a loop of their own: a loop within would take registers from
+# all others, and a fifth of the time.
 
 
 @compiled
@@ -312,52 +361,105 @@ def layer_norm_loop(y, x, weight, bias, eps):
     n = x.shape[1]
     whole = n // 16 * 16
     y, x = y.reshape(-1), x.reshape(-1)
+    all_settled = True
     for start in range(0, x.size, max(n, 1)):
-        mean, rstd = mean_and_rstd(x, start, n, eps)
-        low, scale = fill(mean, 16), fill(rstd, 16)
+        mean, rest, rstd, settled = mean_and_rstd(x, start, n, eps)
+        all_settled = all_settled and settled
+        low, lower, scale = fill(mean, 16), fill(rest, 16), fill(rstd, 16)
         for j in range(0, whole, 16):
-            v = (load(x, start + j, 16) - low) * scale
+            v = ((load(x, start + j, 16) - low) - lower) * scale
             store(y, start + j, fma(v, load(weight, j, 16), load(bias, j, 16)))
-        for j in range(whole, n):
-            y[start + j] = (x[start + j] - mean) * rstd * weight[j] + bias[j]
+        j = whole
+        while j < n:
+            y[start + j] = ((x[start + j] - mean) - rest) * rstd * weight[j] + bias[j]
+            j += 1
+    if not all_settled:
+        layer_norm_unsettled(y, x, weight, bias, eps)
+
+
+@compiled
+def layer_norm_unsettled(y, x, weight, bias, eps):
+    """The rows of `layer_norm_loop`, all in one, whose variance is not settled."""
+    n = weight.size
+    for start in range(0, x.size, max(n, 1)):
+        mean, rest, _, settled = mean_and_rstd(x, start, n, eps)
+        if settled:
+            continue
+        rstd = wide_rstd(x, start, n, mean, rest, eps)
+        for j in range(n):
+            y[start + j] = ((x[start + j] - mean) - rest) * rstd * weight[j] + bias[j]
 
 
 @compiled
 def layer_norm_grad_loop(dx, dweight, dbias, g, x, weight, eps):
     # With n = (x - mean) * rstd and h = g * weight: dx = rstd * (h - mean(h) - n * mean(h * n)).
-    n, zero = x.shape[1], x.dtype.type(0)
+    n, zero, one = x.shape[1], x.dtype.type(0), 1.0 / max(x.shape[1], 1)
     whole = n // 16 * 16
     dx, g, x = dx.reshape(-1), g.reshape(-1), x.reshape(-1)
     for j in range(n):
         dweight[j] = zero
         dbias[j] = zero
+    all_settled = True
     for start in range(0, x.size, max(n, 1)):
-        mean, rstd = mean_and_rstd(x, start, n, eps)
-        low, scale = fill(mean, 16), fill(rstd, 16)
+        mean, rest, rstd, settled = mean_and_rstd(x, start, n, eps)
+        if not settled:
+            all_settled = False
+            continue
+        low, lower, scale = fill(mean, 16), fill(rest, 16), fill(rstd, 16)
         h_sums, hn_sums = fill(zero, 16), fill(zero, 16)
         for j in range(0, whole, 16):
-            v, e = (load(x, start + j, 16) - low) * scale, load(g, start + j, 16)
+            v = ((load(x, start + j, 16) - low) - lower) * scale
+            e = load(g, start + j, 16)
             h = e * load(weight, j, 16)
             h_sums = h_sums + h
             hn_sums = fma(h, v, hn_sums)
             store(dweight, j, fma(e, v, load(dweight, j, 16)))
             store(dbias, j, e + load(dbias, j, 16))
         h_sum, hn_sum = total(h_sums), total(hn_sums)
-        for j in range(whole, n):
-            v = (x[start + j] - mean) * rstd
+        j = whole
+        while j < n:
+            v = ((x[start + j] - mean) - rest) * rstd
             h = g[start + j] * weight[j]
             h_sum += h
             hn_sum += h * v
             dweight[j] += g[start + j] * v
             dbias[j] += g[start + j]
-        h_mean, hn_mean = x.dtype.type(h_sum / n), x.dtype.type(hn_sum / n)
+            j += 1
+        h_mean, hn_mean = x.dtype.type(h_sum * one), x.dtype.type(hn_sum * one)
         h_low, hn_low = fill(h_mean, 16), fill(hn_mean, 16)
         for j in range(0, whole, 16):
-            v = (load(x, start + j, 16) - low) * scale
+            v = ((load(x, start + j, 16) - low) - lower) * scale
             h = load(g, start + j, 16) * load(weight, j, 16)
             store(dx, start + j, scale * (h - h_low - v * hn_low))
-        for j in range(whole, n):
-            v = (x[start + j] - mean) * rstd
+        j = whole
+        while j < n:
+            v = ((x[start + j] - mean) - rest) * rstd
+            dx[start + j] = rstd * (g[start + j] * weight[j] - h_mean - v * hn_mean)
+            j += 1
+    if not all_settled:
+        layer_norm_grad_unsettled(dx, dweight, dbias, g, x, weight, eps)
+
+
+@compiled
+def layer_norm_grad_unsettled(dx, dweight, dbias, g, x, weight, eps):
+    """The rows of `layer_norm_grad_loop`, all in one, whose variance is not settled."""
+    n, zero = weight.size, x.dtype.type(0)
+    for start in range(0, x.size, max(n, 1)):
+        mean, rest, _, settled = mean_and_rstd(x, start, n, eps)
+        if settled:
+            continue
+        rstd = wide_rstd(x, start, n, mean, rest, eps)
+        h_mean, hn_mean = zero, zero
+        for j in range(n):
+            v = ((x[start + j] - mean) - rest) * rstd
+            h = g[start + j] * weight[j]
+            h_mean += h
+            hn_mean += h * v
+            dweight[j] += g[start + j] * v
+            dbias[j] += g[start + j]
+        h_mean, hn_mean = x.dtype.type(h_mean / n), x.dtype.type(hn_mean / n)
+        for j in range(n):
+            v = ((x[start + j] - mean) - rest) * rstd
             dx[start + j] = rstd * (g[start + j] * weight[j] - h_mean - v * hn_mean)
 
 
@@ -471,7 +573,7 @@ def attention_grad(
 
 @compiled
 def cross_entropy_loop(loss, x, target, ignore_index, label_smoothing):
-    e, zero = x.dtype.type(label_smoothing), x.dtype.type(0)
+    e, zero, flat = x.dtype.type(label_smoothing), x.dtype.type(0), x.reshape(-1)
     for i in range(x.shape[0]):
         t = target[i]
         if t == ignore_index:
@@ -480,13 +582,10 @@ def cross_entropy_loop(loss, x, target, ignore_index, label_smoothing):
         if t < 0 or t >= x.shape[1]:
             return False
         m = row_max(x, i)
-        total, shift = zero, zero
-        for j in range(x.shape[1]):
-            total += exp(x[i, j] - m)
+        total, shift = exp_total(x, i, m), zero
         if e > 0:  # else 0 * (a class at -inf) would be NaN
-            for j in range(x.shape[1]):
-                shift += m - x[i, j]
-            shift = e * (shift / x.dtype.type(x.shape[1]))
+            n = x.shape[1]
+            shift = e * (-row_sum(flat, i * n, n, m)[0] / x.dtype.type(n))
         # logsumexp(x) = m + log(total); the large m cancels before the small log is added.
         loss[i] = math.log(total) + ((x.dtype.type(1) - e) * (m - x[i, t]) + shift)
     return True
@@ -537,6 +636,24 @@ def cross_entropy_rows_grad(
     dx = np.empty_like(x)
     good = cross_entropy_grad_loop(dx, g, x, target, int(ignore_index), float(label_smoothing))
     return dx if good else NotImplemented
+
+
+# --- relu -----------------------------------------------------------------------------------------
+
+
+@compiled
+def relu_grad_loop(dx, g, y):
+    for i in range(y.size):
+        dx[i] = g[i] if y[i] > 0 else y[i]
+
+
+def relu_grad(g: Array, y: Array) -> Array | Declined:
+    """`g` where the result `y` of a relu is positive; else `y` itself, which is 0 or NaN."""
+    if g.shape != y.shape or not covered(g, y):
+        return NotImplemented
+    dx = np.empty_like(y)
+    relu_grad_loop(dx.reshape(-1), g.reshape(-1), y.reshape(-1))
+    return dx
 
 
 # --- embedding ------------------------------------------------------------------------------------
@@ -733,7 +850,7 @@ def top_ids(x: Array, *, k: int, descending: bool) -> Array | Declined:
 # --- norms of gradients ---------------------------------------------------------------------------
 
 
-@compiled
+@summing
 def square_sum_loop(x):
     """The sum of squares, in float64: the square of no float32 overflows there."""
     found = 0.0
@@ -966,6 +1083,7 @@ def warm_up(
             (attention_grad, (x3, x3, x3, x3, None, None), heads),
             (cross_entropy_rows, (x, ids), classes),
             (cross_entropy_rows_grad, (row, x, ids), classes),
+            (relu_grad, (x, x), {}),
             (embedding_grad, (x, ids), {"rows": 1}),
             (dropout, (x, Key(0, 0)), {"p": 0.5, "shared": (), "levels": None}),
             (top_ids, (x,), {"k": 1, "descending": True}),

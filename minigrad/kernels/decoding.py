@@ -42,6 +42,7 @@ from numba.extending import intrinsic
 
 from minigrad.errors import OutOfRangeError
 from minigrad.kernels.compiling import compiled
+from minigrad.kernels.cpu import wide_rstd
 from minigrad.kernels.vectors import (
     exp,
     fill,
@@ -194,7 +195,7 @@ def finish(y, at, step, tile, rows, w, bias, scale, then):
                 y[j] = (
                     y[j]
                     * np.float32(0.5)
-                    * (np.float32(1) + np.float32(math.erf(y[j] * np.float32(math.sqrt(0.5)))))
+                    * np.float32(math.erfc(y[j] * np.float32(-math.sqrt(0.5))))
                 )
 
 
@@ -228,7 +229,7 @@ def product(y, y0, y_step, x, x0, x_step, rows, w, m, places, piece, n_in, n_out
 
 @compiled
 def normalise(y, y0, x, x0, step, rows, w, place, n):
-    """Layer norm of rows of x."""
+    """Layer norm of rows of x; the mean is in two parts, see `cpu.mean_and_rstd`."""
     padded = up32(n)
     scale, shift, eps = place, place + padded, w[place + 2 * padded]
     whole = n // 16 * 16
@@ -241,20 +242,26 @@ def normalise(y, y0, x, x0, step, rows, w, place, n):
         for j in range(whole, n):
             mean += x[i + j]
         mean = np.float32(mean / np.float32(n))
-        low, sums = fill(mean, 16), fill(np.float32(0), 16)
+        low, sums, more = fill(mean, 16), fill(np.float32(0), 16), fill(np.float32(0), 16)
         for j in range(0, whole, 16):
             v = load(x, i + j, 16) - low
+            more = more + v
             sums = fma(v, v, sums)
-        squares = total(sums)
+        squares, rest = total(sums), total(more)
         for j in range(whole, n):
+            rest += x[i + j] - mean
             squares += (x[i + j] - mean) * (x[i + j] - mean)
-        rstd = np.float32(1) / np.float32(math.sqrt(np.float32(squares / np.float32(n)) + eps))
-        factor = fill(rstd, 16)
+        rest = np.float32(rest / np.float32(n))
+        variance = np.float64(squares) / n - np.float64(rest) * rest
+        rstd = np.float32(1 / math.sqrt(variance + eps))
+        if not rest * rest <= variance < np.inf:
+            rstd = wide_rstd(x, i, n, mean, rest, eps)
+        factor, lower = fill(rstd, 16), fill(rest, 16)
         for j in range(0, whole, 16):
-            v = (load(x, i + j, 16) - low) * factor
+            v = ((load(x, i + j, 16) - low) - lower) * factor
             store(y, o + j, fma(v, load(w, scale + j, 16), load(w, shift + j, 16)))
         for j in range(whole, n):
-            y[o + j] = (x[i + j] - mean) * rstd * w[scale + j] + w[shift + j]
+            y[o + j] = ((x[i + j] - mean) - rest) * rstd * w[scale + j] + w[shift + j]
 
 
 @compiled

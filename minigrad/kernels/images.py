@@ -4,6 +4,8 @@ A layout is given by lengths and, for every array, steps in elements. Windows ar
 a kernel sees along an axis is one axis more, over the same memory.
 """
 
+import math
+
 import numpy as np
 from numba import carray
 
@@ -106,15 +108,16 @@ def add_row(y, x, n):
 
 @compiled
 def where_positive_row(y, x, z, n):
-    """y = x where z is positive, else 0."""
+    """y = x where z is positive, else z."""
     zero = carray(y, (1,)).dtype.type(0)
     zeros = fill(zero, 16)
     whole = n // 16 * 16
     for j in range(0, whole, 16):
-        store(y, j, select(load(z, j, 16), ">", zeros, load(x, j, 16), zeros))
+        v = load(z, j, 16)
+        store(y, j, select(v, ">", zeros, load(x, j, 16), v))
     ys, xs, zs = carray(y, (n,)), carray(x, (n,)), carray(z, (n,))
     for j in range(whole, n):
-        ys[j] = xs[j] if zs[j] > zero else zero
+        ys[j] = xs[j] if zs[j] > zero else zs[j]
 
 
 @compiled
@@ -130,7 +133,7 @@ def sum_row(y, x, z, n):
 
 @handler
 def strided(words, kind, part, parts):
-    """y = a (w[3] 0), or a where b > 0, else 0 (1), or a + b (2); all of them in any layout.
+    """y = a (w[3] 0), or a where b > 0, else b (1), or a + b (2); all of them in any layout.
 
     Words: y, a, b, what, axes, lengths (6), steps of y (6), of a (6), of b (6).
     """
@@ -171,7 +174,7 @@ def strided(words, kind, part, parts):
                         ys[i * sy] = xs[i * sa]
                 elif what == 1:
                     for i in range(n):
-                        ys[i * sy] = xs[i * sa] if zs[i * sb] > zero else zero
+                        ys[i * sy] = xs[i * sa] if zs[i * sb] > zero else zs[i * sb]
                 else:
                     for i in range(n):
                         ys[i * sy] = xs[i * sa] + zs[i * sb]
@@ -393,7 +396,11 @@ def sum_windows(words, kind, part, parts):
 
 @compiled
 def moments(kind, x, rows, step, n):
-    """Mean and (biased) variance of `rows` rows of n numbers, `step` bytes apart."""
+    """Mean, in two parts, and (biased) variance of `rows` rows of n numbers, `step` bytes apart.
+
+    The second part of the mean is what deviations from the first, which is rounded, have for a
+    mean: far from zero that is not little.
+    """
     first = carray(at(kind, x), (1,))
     zero, count = first.dtype.type(0), first.dtype.type(rows * n)
     sums, rest = fill(zero, 16), zero
@@ -407,39 +414,71 @@ def moments(kind, x, rows, step, n):
             rest += tail[j]
     mean = (total(sums) + rest) / count
     means = fill(mean, 16)
-    sums, rest = fill(zero, 16), zero
+    sums, squares, rest, square = fill(zero, 16), fill(zero, 16), zero, zero
     for i in range(rows):
         row = at(kind, x + i * step)
         for j in range(0, whole, 16):
             d = load(row, j, 16) - means
-            sums += d * d
+            sums += d
+            squares = fma(d, d, squares)
         tail = carray(row, (n,))
         for j in range(whole, n):
             d = tail[j] - mean
-            rest += d * d
-    return mean, (total(sums) + rest) / count
+            rest += d
+            square += d * d
+    rest = (total(sums) + rest) / count
+    variance = (total(squares) + square) / count - rest * rest
+    if settled(variance, rest):
+        return mean, rest, np.float64(variance)
+    return mean, rest, wide_variance(kind, x, rows, step, n, mean, rest)
 
 
 @compiled
-def moments_of_16(kind, x, rows, step, r):
-    """As `moments`, of 16 columns at once: into r[0] and r[1]."""
-    kind_ = r.dtype.type
-    zeros, counts = fill(kind_(0), 16), fill(kind_(1) / kind_(rows), 16)
-    sums = zeros
+def settled(variance, rest):
+    """Whether a variance is finite, and has lost no digits by subtracting `rest` squared."""
+    return rest * rest <= variance < np.inf
+
+
+@compiled
+def wide_variance(kind, x, rows, step, n, mean, rest):
+    """The variance in float64, where it is not `settled`."""
+    square = 0.0
+    for i in range(rows):
+        row = carray(at(kind, x + i * step), (n,))
+        for j in range(n):
+            d = np.float64((row[j] - mean) - rest)
+            square += d * d
+    return square / (rows * n)
+
+
+@compiled
+def moments_of_16(kind, x, rows, step, r, variances):
+    """As `moments`, of 16 columns at once: the mean's parts into `r` and r[16:]."""
+    number, itemsize = r.dtype.type, r.itemsize
+    zeros, counts = fill(number(0), 16), fill(number(1) / number(rows), 16)
+    sums, squares = zeros, zeros
     for i in range(rows):
         sums += load(at(kind, x + i * step), 0, 16)
-    means, squares = sums * counts, zeros
+    mean, sums = sums * counts, zeros
     for i in range(rows):
-        d = load(at(kind, x + i * step), 0, 16) - means
+        d = load(at(kind, x + i * step), 0, 16) - mean
+        sums += d
         squares = fma(d, d, squares)
-    store(r, 0, means)
-    store(r, 16, squares * counts)
+    rest = sums * counts
+    store(r, 0, mean)
+    store(r, 16, rest)
+    store(r, 32, squares * counts - rest * rest)
+    for j in range(16):
+        variances[j] = r[32 + j]
+        if not settled(r[32 + j], r[16 + j]):
+            column = x + j * itemsize
+            variances[j] = wide_variance(kind, column, rows, step, 1, r[j], r[16 + j])
 
 
 @compiled
 def rstd_of(r, variance, eps):
     """1 / sqrt(variance + eps), in the dtype of `r`."""
-    return r.dtype.type(1) / np.sqrt(variance + r.dtype.type(eps))
+    return r.dtype.type(1 / math.sqrt(variance + eps))
 
 
 @handler
@@ -455,25 +494,27 @@ def batch_norm_train(words, kind, part, parts):
     itemsize = weight.itemsize
     in_rows = n == 1 and w[9] == 1 and w[11] == 1
     start, stop = share(c, 16 if in_rows else 1, part, parts)
-    r = np.empty(32, weight.dtype)
+    r, variances = np.empty(48, weight.dtype), np.empty(16)
     while in_rows and start + 16 <= stop:
         x, step = w[1] + start * itemsize, w[8] * itemsize
-        moments_of_16(kind, x, a, step, r)
-        for j in range(16, 32):
-            r[j] = rstd_of(r, r[j], eps)
-        scales = load(r, 16, 16) * load(weight, start, 16)
-        shifts = load(bias, start, 16) - load(r, 0, 16) * scales
+        moments_of_16(kind, x, a, step, r, variances)
+        for j in range(16):
+            r[32 + j] = rstd_of(r, variances[j], eps)
+        means, rests = load(r, 0, 16), load(r, 16, 16)
+        scales, shifts = load(r, 32, 16) * load(weight, start, 16), load(bias, start, 16)
         for i in range(a):
             target = at(kind, w[0] + (i * w[10] + start) * itemsize)
-            store(target, 0, fma(load(at(kind, x + i * step), 0, 16), scales, shifts))
+            d = (load(at(kind, x + i * step), 0, 16) - means) - rests
+            store(target, 0, fma(d, scales, shifts))
         start += 16
     for k in range(start, stop):
         x, step = w[1] + k * w[9] * itemsize, w[8] * itemsize
-        mean, variance = moments(kind, x, a, step, n)
-        rstd = rstd_of(r, variance, eps)
-        scale = weight[k] * rstd
-        shift = bias[k] - mean * scale
-        scales, shifts = fill(scale, 16), fill(shift, 16)
+        # Folded into one number, bias - mean * scale would lose what is small beside the mean.
+        mean, rest, variance = moments(kind, x, a, step, n)
+        scale, shift = weight[k] * rstd_of(r, variance, eps), bias[k]
+        means, rests, scales, shifts = (
+            fill(mean, 16), fill(rest, 16), fill(scale, 16), fill(shift, 16),
+        )  # fmt: skip
         for i in range(a):
             source, target = (
                 at(kind, x + i * step),
@@ -481,10 +522,10 @@ def batch_norm_train(words, kind, part, parts):
             )
             whole = n // 16 * 16
             for j in range(0, whole, 16):
-                store(target, j, fma(load(source, j, 16), scales, shifts))
+                store(target, j, fma((load(source, j, 16) - means) - rests, scales, shifts))
             xs, ys = carray(source, (n,)), carray(target, (n,))
             for j in range(whole, n):
-                ys[j] = xs[j] * scale + shift
+                ys[j] = ((xs[j] - mean) - rest) * scale + shift
 
 
 @handler
@@ -504,62 +545,65 @@ def batch_norm_grad(words, kind, part, parts):
     whole = n // 16 * 16
     in_rows = n == 1 and w[11] == 1 and w[13] == 1 and w[15] == 1
     start, stop = share(c, 16 if in_rows else 1, part, parts)
-    r, none = np.empty(32, weight.dtype), fill(zero, 16)
+    r, variances, none = np.empty(48, weight.dtype), np.empty(16), fill(zero, 16)
     while in_rows and start + 16 <= stop:
         x, step = w[4] + start * itemsize, w[10] * itemsize
         g, gstep = w[3] + start * itemsize, w[14] * itemsize
-        moments_of_16(kind, x, a, step, r)
-        for j in range(16, 32):
-            r[j] = rstd_of(r, r[j], eps)
-        means, rstds, sums, dots = load(r, 0, 16), load(r, 16, 16), none, none
+        moments_of_16(kind, x, a, step, r, variances)
+        for j in range(16):
+            r[32 + j] = rstd_of(r, variances[j], eps)
+        means, rests, rstds = load(r, 0, 16), load(r, 16, 16), load(r, 32, 16)
+        sums, dots = none, none
         for i in range(a):
             v = load(at(kind, g + i * gstep), 0, 16)
+            h = ((load(at(kind, x + i * step), 0, 16) - means) - rests) * rstds
             sums += v
-            dots = fma(v, load(at(kind, x + i * step), 0, 16) - means, dots)
-        dots = dots * rstds
+            dots = fma(v, h, dots)
         store(dweight, start, dots)
         store(dbias, start, sums)
         scales = load(weight, start, 16) * rstds
         each = scales * fill(weight.dtype.type(1) / weight.dtype.type(a), 16)
-        slopes, shifts = none - each * rstds * dots, none - each * sums
+        slopes, shifts = none - each * dots, none - each * sums
         for i in range(a):
             v = fma(load(at(kind, g + i * gstep), 0, 16), scales, shifts)
-            d = load(at(kind, x + i * step), 0, 16) - means
-            store(at(kind, w[0] + (i * w[12] + start) * itemsize), 0, fma(d, slopes, v))
+            h = ((load(at(kind, x + i * step), 0, 16) - means) - rests) * rstds
+            store(at(kind, w[0] + (i * w[12] + start) * itemsize), 0, fma(h, slopes, v))
         start += 16
     for k in range(start, stop):
         x, step = w[4] + k * w[11] * itemsize, w[10] * itemsize
         g, gstep = w[3] + k * w[15] * itemsize, w[14] * itemsize
-        mean, variance = moments(kind, x, a, step, n)
+        mean, rest, variance = moments(kind, x, a, step, n)
         rstd = rstd_of(r, variance, eps)
-        means = fill(mean, 16)
+        means, rests, rstds = fill(mean, 16), fill(rest, 16), fill(rstd, 16)
         sums, dots, sum_, dot = fill(zero, 16), fill(zero, 16), zero, zero
         for i in range(a):
             source, gradient = at(kind, x + i * step), at(kind, g + i * gstep)
             for j in range(0, whole, 16):
                 v = load(gradient, j, 16)
                 sums += v
-                dots = fma(v, load(source, j, 16) - means, dots)
+                dots = fma(v, ((load(source, j, 16) - means) - rests) * rstds, dots)
             xs, gs = carray(source, (n,)), carray(gradient, (n,))
             for j in range(whole, n):
                 sum_ += gs[j]
-                dot += gs[j] * (xs[j] - mean)
-        sum_, dot = sum_ + total(sums), (dot + total(dots)) * rstd
+                dot += gs[j] * (((xs[j] - mean) - rest) * rstd)
+        sum_, dot = sum_ + total(sums), dot + total(dots)
         dweight[k], dbias[k] = dot, sum_
-        # dx = g * scale - (x - mean) * slope - shift
+        # dx = g * scale - h * slope - shift
         scale = weight[k] * rstd
         count = weight.dtype.type(a * n)
-        slope, shift = scale * rstd * dot / count, scale * sum_ / count
+        slope, shift = scale * dot / count, scale * sum_ / count
         scales, slopes, shifts = fill(scale, 16), fill(zero - slope, 16), fill(shift, 16)
         for i in range(a):
             source, gradient = at(kind, x + i * step), at(kind, g + i * gstep)
             target = at(kind, w[0] + (i * w[12] + k * w[13]) * itemsize)
             for j in range(0, whole, 16):
                 v = fma(load(gradient, j, 16), scales, fill(zero, 16) - shifts)
-                store(target, j, fma(load(source, j, 16) - means, slopes, v))
+                h = ((load(source, j, 16) - means) - rests) * rstds
+                store(target, j, fma(h, slopes, v))
             xs, gs, ds = carray(source, (n,)), carray(gradient, (n,)), carray(target, (n,))
             for j in range(whole, n):
-                ds[j] = gs[j] * scale - (xs[j] - mean) * slope - shift
+                h = ((xs[j] - mean) - rest) * rstd
+                ds[j] = gs[j] * scale - h * slope - shift
 
 
 @handler
@@ -577,16 +621,17 @@ def batch_norm_stats(words, kind, part, parts):
     unbiased = means.dtype.type(a * n / (a * n - 1)) if a * n > 1 else means.dtype.type(np.nan)
     in_rows = n == 1 and w[10] == 1
     start, stop = share(c, 16 if in_rows else 1, part, parts)
-    r = np.empty(32, means.dtype)
+    r, of_16 = np.empty(48, means.dtype), np.empty(16)
     while start < stop:
         x, step, count = w[2] + start * w[10] * means.itemsize, w[9] * means.itemsize, 1
         if in_rows and start + 16 <= stop:
-            moments_of_16(kind, x, a, step, r)
+            moments_of_16(kind, x, a, step, r, of_16)
             count = 16
         else:
-            r[0], r[16] = moments(kind, x, a, step, n)
+            r[0], r[16], of_16[0] = moments(kind, x, a, step, n)
         for j in range(count):
             k = start + j
-            means[k] = old_means[k] * keep + r[j] * momentum
-            variances[k] = old_variances[k] * keep + r[16 + j] * unbiased * momentum
+            means[k] = old_means[k] * keep + (r[j] + r[16 + j]) * momentum
+            variance = means.dtype.type(of_16[j])
+            variances[k] = old_variances[k] * keep + variance * unbiased * momentum
         start += count

@@ -31,7 +31,7 @@ from numba.extending import intrinsic
 from minigrad.kernels import attention as attention_of
 from minigrad.kernels import blas, cpu
 from minigrad.kernels.blas import gemm
-from minigrad.kernels.compiling import FASTMATH, compiled
+from minigrad.kernels.compiling import AS_WRITTEN, compiled
 from minigrad.kernels.vectors import fill, load, select, store
 
 WIDE = 256  # columns that are summed together
@@ -142,7 +142,7 @@ def handler(function: Callable) -> Callable:
     def address(dtype: np.dtype) -> int:
         number = types.CPointer(types.float32 if dtype == np.float32 else types.float64)
         signature = types.void(types.CPointer(types.int64), number, types.int64, types.int64)
-        options = {"error_model": "numpy", "fastmath": FASTMATH}
+        options = {"error_model": "numpy", "fastmath": AS_WRITTEN}
         try:
             made = cfunc(signature, cache=True, **options)(function)
         except RuntimeError:  # nowhere to keep it
@@ -384,7 +384,7 @@ def add(words, kind, part, parts):
 
 @handler
 def relu_grad(words, kind, part, parts):
-    """dx = g where y > 0, else 0."""
+    """dx = g where y > 0, else y, which is 0 or NaN."""
     w = carray(words, (WORDS,))
     n = w[3]
     dx, g, y = (
@@ -397,10 +397,11 @@ def relu_grad(words, kind, part, parts):
     zeros = fill(zero, 16)
     i = start
     while i + 16 <= stop:
-        store(dx, i, select(load(y, i, 16), ">", zeros, load(g, i, 16), zeros))
+        v = load(y, i, 16)
+        store(dx, i, select(v, ">", zeros, load(g, i, 16), v))
         i += 16
     for j in range(i, stop):
-        dx[j] = g[j] if y[j] > zero else zero
+        dx[j] = g[j] if y[j] > zero else y[j]
 
 
 @handler
@@ -579,11 +580,8 @@ def sum_all(words, kind, part, parts):
     w = carray(words, (WORDS,))
     n = w[2]
     if part == 0:
-        y, x = carray(at(kind, w[0]), (1,)), carray(at(kind, w[1]), (n,))
-        s = y.dtype.type(0)
-        for i in range(n):
-            s += x[i]
-        y[0] = s
+        y, x = carray(at(kind, w[0]), (1,)), carray(at(kind, w[1]), (1, n))
+        y[0] = cpu.row_total(x, 0)
 
 
 @handler

@@ -304,7 +304,9 @@ def exp(typing, vector):
             p = plus(times(p, r), number(c))
         p = plus(times(p, times(r, r)), plus(r, number(1.0)))
         bits = builder.shl(builder.bitcast(t, integers), ir.Constant(integers, [23] * n))
-        power = builder.bitcast(builder.add(bits, ir.Constant(integers, [0x3F800000] * n)), kind)
-        return builder.select(small, number(0.0), times(p, power))
+        # Added to the exponent of p: as a factor, 2**128 would be infinite where p is below 1.
+        y = builder.bitcast(builder.add(bits, builder.bitcast(p, integers)), kind)
+        y = builder.select(builder.fcmp_unordered("uno", x, x), x, y)
+        return builder.select(small, number(0.0), y)
 
     return vector(vector), generate

@@ -20,6 +20,7 @@ from minigrad.ops import (
 )
 from minigrad.ops.activations import *
 from minigrad.ops.convs import *
+from minigrad.ops.indexing import check_table
 from minigrad.ops.losses import *
 from minigrad.ops.noise import drawn
 from minigrad.ops.norms import p_norm
@@ -153,6 +154,7 @@ def embedding(
             `create_graph` it is dense all the same.)
 
     Raises:
+        ShapeError: `weight` has not two axes.
         OutOfRangeError: an id is out of range; the message names its position.
         GradientError: sparse gradients are wanted of a weight that was computed.
         CaptureError: ... or in a step that `jit` captures.
@@ -246,6 +248,7 @@ def embedding_bag(
     The others, and what is raised, as for `embedding`.
     """
     name = "embedding_bag"
+    check_table(name, weight)
     if mode not in ("sum", "mean", "max"):
         raise ValueError(f"{name}: mode must be 'sum', 'mean' or 'max', got {mode!r}")
     if mode == "max" and (scale_grad_by_freq or sparse):
@@ -639,6 +642,10 @@ _PAD_MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge",
 def pad(x, pad, mode: str = "constant", value: float | None = None):
     """`x` with more at the ends of its last axes, or with less where a number is negative.
 
+    Along each axis the result is a window on what goes on for ever by the mode: with (2, -3), of an
+    axis of n, on places -2 to n - 4. So what is cut off on one side may show up on the other; but
+    'circular' goes round what is left, as in PyTorch.
+
     Args:
         pad: (left, right, top, bottom, ...): two numbers an axis, from the last axis on.
         mode: 'constant', with `value` (0 by default); 'reflect', without repeating the edge;
@@ -660,15 +667,34 @@ def pad(x, pad, mode: str = "constant", value: float | None = None):
         most = {"reflect": n - 1, "circular": n}.get(mode, math.inf)
         if max(before, after) > max(most, 0) or before + after + n < 0:
             raise ShapeError(f"pad: {pad} does not fit x of shape {x.shape} in mode {mode!r}")
-    crop = tuple(
-        slice(max(-before, 0), n - max(-after, 0))
-        for (before, after), n in zip(widths, x.shape, strict=True)
-    )
-    if any(min(pair) < 0 for pair in widths):
-        x = x[crop]
-        widths = [(max(before, 0), max(after, 0)) for before, after in widths]
+    for axis, (before, after) in enumerate(widths):
+        if min(before, after) < 0:
+            x, widths[axis] = _window(x, axis, before, after, mode)
     options = {"constant_values": 0 if value is None else value} if mode == "constant" else {}
     return ops.pad(x, tuple(widths), mode=_PAD_MODES[mode], **options)
+
+
+def _window(x, axis, before, after, mode):
+    """`x` cut at the ends of an axis, and what is still to be added there."""
+    n = x.shape[axis]
+    start, stop = -before, n + after
+    low, high = min(max(start, 0), n), max(min(stop, n), 0)
+    inside = (slice(None),) * axis + (slice(low, max(low, high)),)
+    if mode == "constant":
+        return x[inside], (max(min(stop, 0) - start, 0), max(stop - max(start, n), 0))
+    if mode == "circular":
+        if max(before, after, 0) > max(high - low, 0):
+            raise ShapeError(
+                f"pad: ({before}, {after}) leaves {max(high - low, 0)} of the {n} elements along "
+                f"axis {axis}; 'circular' goes round at most once"
+            )
+        return x[inside], (max(before, 0), max(after, 0))
+    if low == start and high == stop:
+        return x[inside], (0, 0)
+    if not n:
+        raise ShapeError(f"pad: axis {axis} is empty, so {mode!r} has nothing to add to it")
+    places = ops.shaping.FOLDS[_PAD_MODES[mode]](np.arange(start, stop), n)
+    return ops.take(x, beside([x], places), axis=axis), (0, 0)
 
 
 def one_hot(ids, num_classes: int = -1):

@@ -12,9 +12,8 @@ from minigrad.ops.elementwise import (
     _array,
     _floating,
     absolute,
-    clip,
     divide,
-    erf,
+    erfc,
     exp,
     expm1,
     less_equal,
@@ -23,6 +22,7 @@ from minigrad.ops.elementwise import (
     minimum,
     multiply,
     sigmoid,
+    sign,
     subtract,
     tanh,
     where,
@@ -40,11 +40,20 @@ __all__ = [
 
 @primitive
 def relu(xp, x):
-    """`max(x, 0)`; the derivative at 0 is 0. NaN stays NaN."""
+    """`max(x, 0)`; the derivative at 0 is 0. NaN stays NaN, and so is its derivative."""
     return xp.maximum(_array(xp, x), 0)
 
 
-relu.vjps(lambda g, y, _x: g * (y > 0))
+relu.vjps(lambda g, y, _x: _relu_grad(g, y))
+
+
+@primitive(kernel=True)
+def _relu_grad(xp, g, y):
+    """The gradient of the input of a relu from that of its output `y`: NaN where `y` is."""
+    return xp.multiply(g, xp.sign(y))
+
+
+_relu_grad.vjps(lambda g, _dx, _g, y: _relu_grad(g, y), lambda g, _dx, _g, _y: None)
 
 
 @op
@@ -119,7 +128,7 @@ def softshrink(xp, x, *, lambd=0.5):
     """
     if lambd < 0:
         raise ValueError(f"softshrink: lambd must not be negative, got {lambd}")
-    return subtract(x, clip(x, -lambd, lambd))
+    return where(absolute(x) <= lambd, 0.0, subtract(x, multiply(sign(x), lambd)))
 
 
 @op
@@ -146,11 +155,11 @@ def gelu(xp, x, *, approximate="none"):
     x = _floating(xp, x)
     if x.dtype.itemsize == 2:  # NumPy would lift bfloat16 beside a number
         return gelu(x.astype("float32"), approximate=approximate).astype(x.dtype)
+    # As 1 + erf and 1 + tanh, both would lose their digits towards minus infinity.
     if approximate == "none":
-        return 0.5 * x * (1 + erf(x * (1 / math.sqrt(2))))
+        return 0.5 * x * erfc(x * -(1 / math.sqrt(2)))
     if approximate == "tanh":
-        inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)
-        return 0.5 * x * (1 + xp.tanh(inner))
+        return x * sigmoid(math.sqrt(8 / math.pi) * (x + 0.044715 * x * x * x))
     raise ValueError(f"approximate must be 'none' or 'tanh', got {approximate!r}")
 
 
@@ -234,6 +243,12 @@ def selu(xp, x):
 def softsign(xp, x):
     """`x / (1 + |x|)`."""
     return divide(x, 1 + absolute(x))
+
+
+@softsign.vjp
+def _(g, _y, x):
+    d = 1 + absolute(x)
+    return g / d / d
 
 
 @op

@@ -168,7 +168,10 @@ def linspace(
         start, stop = (_value("linspace", v) for v in (start, stop))
         made = xp().linspace(start, stop, num, endpoint, dtype=dtype or "float32")
         return Tensor(made, requires_grad)
-    y = _spaced(*as_arrays(start, stop), num, endpoint, axis)
+    ends = as_arrays(start, stop)
+    if dtype is not None and np.dtype(dtype).kind == "f":  # computed in it, not only given
+        ends = [astype(v, dtype=np.result_type(v.dtype, dtype)) for v in ends]
+    y = _spaced(*ends, num, endpoint, axis)
     y = y if dtype is None or y.dtype == np.dtype(dtype) else astype(y, dtype=dtype)
     y = y if type(y) is Tensor else Tensor(to_device(y))
     return y.requires_grad_() if requires_grad else y

@@ -677,11 +677,11 @@ arctan = _smooth(
 sinh = _smooth("sinh", "The hyperbolic sine.", lambda g, _y, x: g * cosh(x))
 cosh = _smooth("cosh", "The hyperbolic cosine.", lambda g, _y, x: g * sinh(x))
 tanh = _smooth("tanh", "The hyperbolic tangent.", lambda g, y, _x: g * (1 - y * y))
-arcsinh = _smooth("arcsinh", "The inverse of `sinh`.", lambda g, _y, x: g / sqrt(x * x + 1))
+arcsinh = _smooth("arcsinh", "The inverse of `sinh`.", lambda g, _y, x: g / hypot(x, 1.0))
 arccosh = _smooth(
     "arccosh",
     "The inverse of `cosh` from 1 on; its derivative at 1 is infinite.",
-    lambda g, _y, x: g / sqrt((x - 1) * (x + 1)),
+    lambda g, _y, x: g / (sqrt(x - 1) * sqrt(x + 1)),
 )
 arctanh = _smooth("arctanh", "The inverse of `tanh`.", lambda g, _y, x: g / ((1 - x) * (1 + x)))
 

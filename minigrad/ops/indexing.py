@@ -257,6 +257,15 @@ def _(gg, _y, _g, ids, *, rows):
     return take(gg, ids, axis=0), None
 
 
+def check_table(name: str, weight) -> None:
+    """Whether `weight` has rows that can be looked up."""
+    if len(shape := getattr(weight, "shape", ())) != 2:
+        raise ShapeError(
+            f"{name}: weight must be (rows, features), got shape {shape}; for rows of more axes "
+            f"there is take(weight, ids, axis=0)"
+        )
+
+
 @op
 def embedding(xp, ids, weight, *, padding_idx=None):
     """Rows of `weight` at `ids`: (*ids.shape, features).
@@ -267,9 +276,11 @@ def embedding(xp, ids, weight, *, padding_idx=None):
         padding_idx: this row gets no gradient; negative ones count from the end.
 
     Raises:
+        ShapeError: `weight` has not two axes.
         OutOfRangeError: an id is out of range; the message names its position.
         DtypeError: the ids are no integers.
     """
+    check_table("embedding", weight)
     rows = weight.shape[0]
     ids = ids if hasattr(ids, "dtype") else xp.asarray(ids)
     ids = checked_ids("embedding", ids, rows, low=0)
@@ -849,7 +860,7 @@ def bincount(x, weights=None, minlength=0):
 
     Args:
         x: (n,) integers from 0 on.
-        weights: (n,) floats, which get gradients.
+        weights: (n,) numbers; floats get gradients, and sums of integers are float32.
         minlength: the least length of the result.
 
     Raises:
@@ -877,6 +888,9 @@ def bincount(x, weights=None, minlength=0):
     _, weights = _arrays(x, weights)
     if weights.shape != x.shape:
         raise ShapeError(f"bincount: weights of shape {weights.shape} for numbers of {x.shape}")
+    if weights.dtype.kind in "iub":
+        sums = embedding_grad(astype(weights, dtype="float64"), x, rows=counts.shape[0])
+        return astype(sums, dtype="float32")
     return embedding_grad(weights, x, rows=counts.shape[0])
 
 

@@ -21,12 +21,20 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minigrad.abstract import Abstract
-from minigrad.autodiff import op, primitive
+from minigrad.autodiff import beside, op, primitive
 from minigrad.backend import array_module
 from minigrad.batched import Batched
 from minigrad.errors import DtypeError, GradientError, LinAlgError, ShapeError
 from minigrad.ops import reductions, shaping
-from minigrad.ops.elementwise import absolute, astype, maximum, stop_gradient, where, zeros_like
+from minigrad.ops.elementwise import (
+    absolute,
+    astype,
+    maximum,
+    power,
+    stop_gradient,
+    where,
+    zeros_like,
+)
 from minigrad.ops.products import (
     _arrays,
     cross,
@@ -54,7 +62,8 @@ __all__ = [
     "diagonal", "eigh", "eigvalsh", "householder_product", "inv", "logdet", "lstsq", "matmul",
     "matrix_exp", "matrix_norm", "matrix_power", "matrix_rank", "matrix_transpose", "matvec",
     "multi_dot", "norm", "outer", "pinv", "qr", "slogdet", "solve", "solve_triangular", "svd",
-    "svdvals", "tensordot", "tensorinv", "tensorsolve", "trace", "vecdot", "vecmat", "vector_norm",
+    "svdvals", "tensordot", "tensorinv", "tensorsolve", "trace", "vander", "vecdot", "vecmat",
+    "vector_norm",
 ]  # fmt: skip
 
 
@@ -918,17 +927,43 @@ def cond(xp, x, *, p=None):
 # ------------------------------------------------------------------------- norms, diagonals
 
 
+def vander(x, N: int | None = None):
+    """(..., n, N): the powers 0 to N - 1 of each element of `x` (..., n); N is n by default.
+
+    It is PyTorch's `linalg.vander`; `minigrad.vander` is NumPy's, with the highest power first.
+    """
+    (x,) = _arrays(x)
+    if not x.ndim:
+        raise ShapeError("vander: expected (..., n), got a number")
+    powers = np.arange(x.shape[-1] if N is None else N)
+    if not len(powers):
+        return broadcast_to(expand_dims(x, axis=-1)[..., :0], shape=(*x.shape, 0))
+    return power(expand_dims(x, axis=-1), beside([x], powers))
+
+
 def matrix_norm(x, keepdims: bool = False, ord="fro"):
     """The norm of each matrix, of the order `ord`: see `norm`."""
     return norm(x, ord, axis=(-2, -1), keepdims=keepdims)
 
 
-def vector_norm(x, axis: int | None = None, keepdims: bool = False, ord=2):
-    """The norm of the vectors along `axis`, or of all elements, of the order `ord`: see `norm`."""
-    if axis is not None:
-        return norm(x, ord, axis=axis, keepdims=keepdims)
-    y = norm(ravel(x), ord)
-    return reshape(y, shape=(1,) * x.ndim) if keepdims else y
+def vector_norm(
+    x, axis: int | tuple[int, ...] | None = None, keepdims: bool = False, ord: float = 2
+):
+    """The norm of vectors, of the order `ord`: see `norm`.
+
+    Args:
+        axis: of the vectors; a tuple for all elements over these axes together, None for all.
+    """
+    (x,) = _arrays(x)
+    axes = reductions.axes_of(axis, x.ndim)
+    if len(axes) == 1:
+        return norm(x, ord, axis=axes[0], keepdims=keepdims)
+    lines = shaping.moveaxis(x, axes, range(-len(axes), 0)) if axes else x
+    rest = lines.shape[: x.ndim - len(axes)]
+    lines = reshape(lines, shape=(*rest, math.prod(lines.shape[len(rest) :])))
+    y = norm(lines, ord, axis=-1)
+    kept = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
+    return reshape(y, shape=kept) if keepdims else y
 
 
 def trace(x, offset: int = 0):

@@ -17,13 +17,14 @@ from minigrad.ops.elementwise import (
     astype,
     divide,
     exp,
+    hypot,
     log,
+    log1p,
     maximum,
     minimum,
     multiply,
     ones_like,
     sigmoid,
-    sqrt,
     stop_gradient,
     subtract,
     where,
@@ -206,10 +207,9 @@ def poisson_nll_loss(xp, x, target, *, log_input=True, full=False, eps=1e-8, red
 @op
 def _bce(xp, x, target):
     """`-target log(x) - (1 - target) log(1 - x)`, each logarithm at least -100."""
-    one = 1 - x
-    at0, at1 = x <= 0, one <= 0
+    at0, at1 = x <= 0, x >= 1
     log_x = where(at0, -100.0, maximum(log(where(at0, 1.0, x)), -100.0))
-    log_one = where(at1, -100.0, maximum(log(where(at1, 1.0, one)), -100.0))
+    log_one = where(at1, -100.0, maximum(log1p(-where(at1, 0.0, x)), -100.0))
     return -(multiply(target, log_x) + multiply(1 - target, log_one))
 
 
@@ -260,6 +260,18 @@ def _weighted(name, loss, weight):
 
 
 @op
+def _bce_of_logits(xp, x, target):
+    """`log(1 + exp(x)) - target x`; what is small is added last, so that it counts."""
+    return subtract(maximum(x, 0.0), multiply(target, x)) + log1p(exp(-absolute(x)))
+
+
+_bce_of_logits.vjps(
+    lambda g, _y, x, target: g * subtract(sigmoid(x), target),
+    lambda g, _y, x, _target: -g * x,
+)
+
+
+@op
 def binary_cross_entropy_with_logits(
     xp, x, target, weight=None, pos_weight=None, *, reduction="mean"
 ):
@@ -273,7 +285,7 @@ def binary_cross_entropy_with_logits(
     name = "binary_cross_entropy_with_logits"
     _check_same(name, x=x, target=target)
     if pos_weight is None:
-        loss = subtract(_softplus(x), multiply(target, x))
+        loss = _bce_of_logits(x, target)
     else:
         positive = _weighted(name, multiply(target, _softplus(-x)), pos_weight)
         loss = positive + multiply(subtract(1, target), _softplus(x))
@@ -689,10 +701,9 @@ def cosine_embedding_loss(xp, x1, x2, target, *, margin=0.0, reduction="mean"):
             f"{name}: x1 and x2 must be (N, D) and target (N,), or without N; got {x1.shape} and "
             f"{_shape(target)}"
         )
-    dot, square1, square2 = (
-        sum(multiply(a, b), axis=-1) for a, b in ((x1, x2), (x1, x1), (x2, x2))
-    )
-    cosine = dot / sqrt(add(square1, 1e-12) * add(square2, 1e-12))
+    # Over sqrt(square + 1e-12), one after the other: products and squares may be too large.
+    n1, n2 = (hypot(p_norm(x, 2, -1, keepdims=True), 1e-6) for x in (x1, x2))
+    cosine = sum(divide(x1, n1) * divide(x2, n2), axis=-1)
     far = _at_least_zero(subtract(cosine, margin))
     loss = where(target == 1, 1 - cosine, 0.0) + where(target == -1, far, 0.0)
     return _reduced(name, loss, reduction)

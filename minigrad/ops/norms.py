@@ -6,17 +6,17 @@ import numpy as np
 
 from minigrad.autodiff import op
 from minigrad.errors import ShapeError
-from minigrad.ops.elementwise import (
-    absolute,
-    astype,
-    divide,
-    maximum,
-    multiply,
-    power,
-    sqrt,
-    where,
+from minigrad.ops.elementwise import astype, divide, hypot, maximum, multiply, where
+from minigrad.ops.reductions import (
+    _centred,
+    _drop,
+    _length,
+    _vector_norm,
+    axes_of,
+    mean,
+    sum,
+    var,
 )
-from minigrad.ops.reductions import axes_of, max, mean, min, sum, var
 from minigrad.ops.shaping import reshape
 
 __all__ = [
@@ -55,9 +55,15 @@ def _affine(y, weight, bias):
 @op(outputs=2)
 def _standardise(xp, x, *, axis=-1, eps=1e-5):
     """`x` with mean 0 and variance 1 along `axis`, and what it was divided by."""
-    centred = x - mean(x, axis=axis, keepdims=True)
-    std = xp.sqrt(mean(centred * centred, axis=axis, keepdims=True) + eps)
+    centred = _centred(x, axis=axis)
+    std = _root_mean_square(centred, axis, eps)
     return centred / std, std
+
+
+def _root_mean_square(x, axis, eps):
+    """`sqrt(mean(x^2) + eps)` along `axis`, which is kept, without squaring `x`."""
+    n = math.prod(x.shape[a] for a in axes_of(axis, x.ndim))
+    return hypot(_length(x, axis=axis, keepdims=True) / math.sqrt(n or math.nan), math.sqrt(eps))
 
 
 @_standardise.vjp
@@ -129,7 +135,7 @@ def rms_norm(xp, x, weight=None, *, eps=None):
     h = _wide(x)
     if eps is None:
         eps = float(np.finfo(h.dtype if h.dtype.kind == "f" else "float64").eps)
-    h = h / xp.sqrt(mean(h * h, axis=-1, keepdims=True) + eps)
+    h = h / _root_mean_square(h, -1, eps)
     return _as_came(_affine(h, weight, None), x)
 
 
@@ -277,21 +283,8 @@ def p_norm(x, p: float = 2.0, axis=None, keepdims: bool = False):
         p: any number: inf for the largest size, -inf for the smallest, 0 for how many are not 0.
         axis: an int, a tuple, or None for all.
     """
-    if p == 2:
-        total = sum(x * x, axis=axis, keepdims=keepdims)
-        return where(total == 0, 0.0, sqrt(where(total == 0, 1.0, total)))
-    if p == 0:
-        return astype(sum(x != 0, axis=axis, keepdims=keepdims), dtype=x.dtype)
-    size = absolute(x)
-    if p == 1:
-        return sum(size, axis=axis, keepdims=keepdims)
-    if math.isinf(p):
-        return (max if p > 0 else min)(size, axis=axis, keepdims=keepdims)
-    if p > 0:
-        size = where(x == 0, 0.0, power(where(x == 0, 1.0, size), p))
-        total = sum(size, axis=axis, keepdims=keepdims)
-        return where(total == 0, 0.0, power(where(total == 0, 1.0, total), 1 / p))
-    return power(sum(power(size, p), axis=axis, keepdims=keepdims), 1 / p)
+    y = _vector_norm(_wide(x), p, axes_of(axis, x.ndim))
+    return _as_came(_drop(y, axis, keepdims), x)
 
 
 def renorm(x, p: float, axis: int, maxnorm: float):

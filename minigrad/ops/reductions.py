@@ -29,7 +29,6 @@ from minigrad.ops.elementwise import (
     multiply,
     ones_like,
     power,
-    sqrt,
     stop_gradient,
     where,
     zeros_like,
@@ -147,20 +146,64 @@ def var(xp, x, *, axis=None, correction=0, keepdims=False, ddof=None):
     It is NaN where `n - correction` is not positive, as the variance of one element with
     `correction=1`. `ddof` is NumPy's older name of `correction`.
     """
-    if ddof is not None:
-        if correction:
-            raise ValueError(f"give correction={correction} or ddof={ddof}, not both")
-        correction = ddof
-    wide, n = _wide(x), _count(x, axis) - correction
-    deviation = wide - mean(wide, axis=axis, keepdims=True)
+    n = _count(x, axis) - _correction(correction, ddof)
+    deviation = _centred(_wide(x), axis=axis)
     y = sum(deviation * deviation, axis=axis, keepdims=keepdims) / (n if n > 0 else math.nan)
     return _narrow(y, x)
 
 
-def _root(x):
-    """The square root of a sum of squares; at 0 its derivatives are 0, not infinite."""
-    zero = x == 0
-    return where(zero, 0.0, sqrt(where(zero, 1.0, x)))
+def _correction(correction, ddof):
+    """What is taken from the count, given by one of its names."""
+    if ddof is not None and correction:
+        raise ValueError(f"give correction={correction} or ddof={ddof}, not both")
+    return correction if ddof is None else ddof
+
+
+@primitive
+def _centred(xp, x, *, axis=None):
+    """`x` less its mean along `axis`.
+
+    Far from zero the mean is off by its rounding, which all deviations have in common then; as
+    they are small, their own mean is not.
+    """
+    axis, n = axes_of(axis, x.ndim), _count(x, axis) or math.nan
+    y = x - x.sum(axis=axis, keepdims=True) / n
+    y -= y.sum(axis=axis, keepdims=True) / n
+    return y
+
+
+_centred.vjps(lambda g, _y, _x, *, axis=None: _centred(g, axis=axis))
+
+
+@primitive
+def _length(xp, x, *, axis=None, keepdims=False):
+    """The root of the sum of squares along `axis`, also where the dtype has no room for squares.
+
+    Where it is 0, its derivatives are.
+    """
+    axis = axes_of(axis, x.ndim)
+    if xp is not np:  # to look at numbers would wait for a device
+        wide = x.astype("float64")
+        return xp.sqrt((wide * wide).sum(axis=axis, keepdims=keepdims)).astype(x.dtype)
+    with np.errstate(over="ignore", under="ignore"):
+        y = np.asarray((x * x).sum(axis=axis, keepdims=True))
+    # Of all numbers below this, squares may have lost digits.
+    low, most = np.finfo(x.dtype).tiny / np.finfo(x.dtype).eps * x.size, np.finfo(x.dtype).max
+    good = (y >= low) & (y <= most)
+    y = np.sqrt(y)
+    if x.size and not good.all():
+        scale = np.abs(x).max(axis=axis, keepdims=True)
+        scale = np.where((scale > 0) & (scale <= most), scale, x.dtype.type(1))
+        with np.errstate(over="ignore", under="ignore"):
+            u = x / scale
+            y = np.where(good, y, scale * np.sqrt((u * u).sum(axis=axis, keepdims=True)))
+    return y if keepdims else y.reshape([n for i, n in enumerate(x.shape) if i not in axis])
+
+
+@_length.vjp
+def _(g, y, x, *, axis=None, keepdims=False):
+    g, y = (_restore(v, x, axis, keepdims) for v in (g, y))
+    return g * (x / where(y == 0, 1.0, y))
 
 
 @op
@@ -170,8 +213,9 @@ def std(xp, x, *, axis=None, correction=0, keepdims=False, ddof=None):
     For `correction` and `ddof` see `var`.
     """
     axis = axes_of(axis, x.ndim)  # so that an error names this function
-    v = var(_wide(x), axis=axis, correction=correction, keepdims=keepdims, ddof=ddof)
-    return _narrow(_root(v), x)
+    n = _count(x, axis) - _correction(correction, ddof)
+    y = _length(_centred(_wide(x), axis=axis), axis=axis, keepdims=keepdims)
+    return _narrow(y / (math.sqrt(n) if n > 0 else math.nan), x)
 
 
 @op
@@ -650,9 +694,9 @@ def norm(xp, x, *, ord=None, axis=None, keepdims=False):
     """
     axes, wide = axes_of(axis, x.ndim), _wide(x)
     if axis is None and ord is None:
-        y = _root(sum(wide * wide, keepdims=True))
+        y = _length(wide, keepdims=True)
     elif len(axes) == 1:
-        y = _vector_norm(wide, ord, axes[0])
+        y = _vector_norm(wide, ord, axes)
     elif len(axes) == 2:
         y = _matrix_norm(wide, ord, *axes)
     else:
@@ -663,30 +707,37 @@ def norm(xp, x, *, ord=None, axis=None, keepdims=False):
     return _narrow(_drop(y, axes, keepdims), x)
 
 
-def _vector_norm(x, ord, axis: int):
-    """Norms of the vectors along `axis`, which is kept."""
+def _vector_norm(x, ord, axis: tuple[int, ...]):
+    """Norms of the vectors along axes, which are kept; at 0 their derivatives are 0."""
     if isinstance(ord, str):
         raise ValueError(f"vectors have no norm {ord!r}; give a number, or a pair of axes")
     if ord is None or ord == 2:
-        return _root(sum(x * x, axis=axis, keepdims=True))
+        return _length(x, axis=axis, keepdims=True)
     if ord in (math.inf, -math.inf):
         return (max if ord > 0 else min)(absolute(x), axis=axis, keepdims=True)
     if ord == 0:
         return sum(x != 0, axis=axis, keepdims=True, dtype=x.dtype)
-    if ord == 1:
+    if ord == 1 or not _count(x, axis):
         return sum(absolute(x), axis=axis, keepdims=True)
-    # Powers of 0 would have infinite derivatives, first or second.
-    p, zero = float(ord), x == 0
-    powers = where(zero, 0.0 if p > 0 else math.inf, power(where(zero, 1.0, absolute(x)), p))
-    total = sum(powers, axis=axis, keepdims=True)
+    # The largest size, or the smallest that is not 0, is a factor: its power may be too large for
+    # the dtype, or too small. Powers of 0 would have infinite derivatives, first or second.
+    p, zero, size = float(ord), x == 0, absolute(x)
+    factor = (
+        max(size, axis=axis, keepdims=True)
+        if p > 0
+        else min(where(zero, math.inf, size), axis=axis, keepdims=True)
+    )
+    factor = stop_gradient(where((factor > 0) & (factor < math.inf), factor, 1.0))
+    powers = power(where(zero, 1.0, size / factor), p)
+    total = sum(where(zero, 0.0 if p > 0 else math.inf, powers), axis=axis, keepdims=True)
     zero = total == 0
-    return where(zero, 0.0, power(where(zero, 1.0, total), 1 / p))
+    return where(zero, 0.0, power(where(zero, 1.0, total), 1 / p) * factor)
 
 
 def _matrix_norm(x, ord, rows: int, columns: int):
     """Norms of the matrices over two axes, which are kept."""
     if ord is None or ord == "fro":
-        return _root(sum(x * x, axis=(rows, columns), keepdims=True))
+        return _length(x, axis=(rows, columns), keepdims=True)
     if ord in (1, -1, math.inf, -math.inf):
         along, across = (rows, columns) if ord in (1, -1) else (columns, rows)
         sums = sum(absolute(x), axis=along, keepdims=True)

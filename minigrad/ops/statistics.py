@@ -321,12 +321,12 @@ def cov(
         host = as_array(v)
         if isinstance(host, np.ndarray) and (host < 0).any():
             raise ValueError(f"cov: {name} must not be negative")
+        v = astype(v, dtype=wide.dtype)  # before they are multiplied and summed
         w = v if w is None else multiply(w, v)
     if w is None:
         count = float(n - ddof) if n > ddof else math.nan
         middle = mean(wide, axis=1, keepdims=True)
     else:
-        w = astype(w, dtype=wide.dtype)
         total = sum(w)
         middle = sum(wide * w, axis=1, keepdims=True) / total
         if ddof and aweights is not None:

@@ -139,7 +139,7 @@ def _rows_of(x: Value) -> tuple[int, bool] | None:
 
 
 def activations(graph: Graph) -> None:
-    """relu right after a linear layer; and the derivative of relu in one pass."""
+    """relu right after a linear layer."""
     for call in graph.plain():
         if call.name == "relu" and call.op is not None:
             x, y = call.inputs[0], call.outputs[0]
@@ -153,24 +153,6 @@ def activations(graph: Graph) -> None:
             ):
                 params = maker.params | {"relu": True}
                 graph.replace([maker, call], Call("product", None, maker.inputs, params, [y]))
-        elif call.name == "multiply" and call.op is not None and len(call.inputs) == 2:
-            g, mask = call.inputs
-            if type(mask) is not Value or type(g) is not Value:
-                continue
-            maker = graph.maker.get(mask.root)
-            if maker is None or maker.name != "greater" or graph.only_reader(mask) is not call:
-                continue
-            y, zero = maker.inputs
-            dx = call.outputs[0]
-            fits = type(y) is Value and g.shape == y.shape == dx.shape and kernels_know(call)
-            if (
-                fits
-                and g.dtype == y.dtype == dx.dtype
-                and type(zero) in (int, float)
-                and zero == 0
-                and mask.shape == y.shape
-            ):
-                graph.replace([maker, call], Call("relu_grad", None, [g, y], {}, call.outputs))
 
 
 def _norms(graph: Graph) -> None:

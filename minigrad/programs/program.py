@@ -361,7 +361,7 @@ _IN_PLACE = {
     "subtract",
     "divide",
     "relu",
-    "relu_grad",
+    "_relu_grad",
     "negative",
     "exp",
     "tanh",

@@ -1,6 +1,7 @@
 """Activations."""
 
 import naive
+import numpy as np
 import strategies as draws
 from hypothesis import strategies as st
 from naive import activations as slow
@@ -8,6 +9,7 @@ from strategies import Call
 
 import minigrad as mg
 from cases.case import Case
+from minigrad.ops.activations import _relu_grad
 
 
 @st.composite
@@ -40,9 +42,17 @@ def gated(draw):
     return Call((x,), {} if last and draw(draws.half_the_time) else {"axis": axis})
 
 
+@st.composite
+def with_its_result(draw):
+    """A gradient, and what a relu gave; at 0 it has a kink, see test_kernels_cpu.py."""
+    g, y = draw(draws.floats(*[draw(draws.shapes())] * 2))
+    return Call((g, np.abs(y) + 0.1), {})
+
+
 CASES = [
     # made of straight lines
     Case(mg.relu, naive.relu, draws.one()),
+    Case(_relu_grad, slow.relu_grad, with_its_result()),
     Case(mg.leaky_relu, slow.leaky_relu, bent({"negative_slope": 0.3})),
     Case(mg.prelu, slow.prelu, sloped()),
     Case(mg.hardtanh, slow.hardtanh, bent({"min_val": -2, "max_val": 0.5})),

@@ -284,6 +284,7 @@ CASES = [
     Case(linalg.cholesky_solve, loops.cholesky_solve, factored(with_b=True)),
     Case(linalg.householder_product, loops.householder_product, reflected()),
     Case(linalg.logdet, loops.logdet, squares()),
+    Case(linalg.vander, loops.vander, draws.one(1, 3, params={"N": st.sampled_from([None, 0, 3])})),
 ]  # fmt: skip
 
 # What the table names under another name.

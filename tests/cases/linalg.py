@@ -1,6 +1,7 @@
 """Linear algebra."""
 
 import itertools
+import math
 
 import numpy as np
 import strategies as draws
@@ -224,6 +225,15 @@ TRIANGLES = {"UPLO": st.sampled_from(["L", "U", "l"])}
 MODES = {"mode": st.sampled_from(["reduced", "r"])}
 SOME_SIZES = (2, 1, 3)
 
+
+@st.composite
+def of_vectors(draw):
+    """An array, the axes of vectors, any number of them, and an order."""
+    call = draw(draws.reduced(draws.SOME))
+    orders = [2, 1, 3, 0.5, -2, 0, math.inf, -math.inf]
+    return Call(call.inputs, call.params | {"ord": draw(st.sampled_from(orders))})
+
+
 CASES = [
     # inverse, solve
     Case(linalg.inv, loops.inv, squares()),
@@ -258,7 +268,7 @@ CASES = [
     Case(cond_one, loops.cond_one, squares(SOME_SIZES)),
     # norms, diagonals
     Case(linalg.matrix_norm, loops.matrix_norm, oblongs(SOME_SIZES, {"keepdims": half_the_time})),
-    Case(linalg.vector_norm, loops.vector_norm, draws.reduced(draws.SOME, kinds=("none", "int"))),
+    Case(linalg.vector_norm, loops.vector_norm, of_vectors()),
     Case(linalg.trace, loops.trace, oblongs(params=OFFSETS)),
     Case(linalg.diagonal, loops.diagonal, oblongs(params=OFFSETS)),
     Case(linalg.matrix_transpose, loops.matrix_transpose, oblongs()),

@@ -11,7 +11,7 @@ from strategies import Call
 import minigrad as mg
 from cases.case import Case
 from cases.layers import options
-from minigrad.ops.losses import _bce, _count_of, _softplus
+from minigrad.ops.losses import _bce, _bce_of_logits, _count_of, _softplus
 
 REDUCTIONS = ["mean", "sum", "none"]
 
@@ -207,6 +207,7 @@ CASES = [
     # probabilities
     Case(_softplus, slow.softplus, draws.one()),
     Case(_bce, slow.bce, alike(**PROBABLE)),
+    Case(_bce_of_logits, slow.bce_of_logits, alike()),
     Case(mg.binary_cross_entropy, slow.binary_cross_entropy, weighed(**PROBABLE)),
     Case(mg.binary_cross_entropy_with_logits, slow.binary_cross_entropy_with_logits,
          weighed(("weight", "pos_weight"))),

@@ -23,7 +23,7 @@ from strategies import (
 
 import minigrad as mg
 from cases.case import Case
-from minigrad.ops.reductions import _extreme_at, _recurrence
+from minigrad.ops.reductions import _centred, _extreme_at, _length, _recurrence
 
 NAN = float("nan")
 
@@ -159,12 +159,20 @@ def by_older_name(draw):
     return Call(call.inputs, call.params | {"ddof": correction})
 
 
+@st.composite
+def over_axes(draw):
+    """An array that is not near 0, and axes."""
+    (x,) = draw(floats(draw(shapes(1, 3, draws.SOME))))
+    return Call((x,), {"axis": draw(axes(x.ndim))})
+
+
 CASES = [
     # sums
     Case(mg.sum, naive.sum, draws.reduced(repeats=True)),
     Case(mg.mean, naive.mean, draws.reduced(draws.SOME, repeats=True)),
     Case(mg.var, naive.var, draws.varied()),
     Case(mg.var, loops.var, by_older_name()),
+    Case(_centred, loops.centred, over_axes()),
     Case(mg.std, naive.std, draws.varied(draws.SEVERAL, never_empty=True)),
     Case(mg.nansum, loops.nansum, draws.reduced(repeats=True)),
     Case(mg.nansum, loops.nansum, with_some(NAN, draws.reduced()), order=0),
@@ -198,6 +206,7 @@ CASES = [
     # norms
     Case(mg.norm, loops.norm, normed()),
     Case(mg.norm, loops.norm, spectral()),
+    Case(_length, loops.length, draws.reduced(draws.SOME)),
 ]  # fmt: skip
 
 # What the table names under another name.

@@ -15,6 +15,7 @@ def limited(x, low, high):
     return low if x < low else high if x > high else x
 
 
+relu_grad = each(lambda g, y: g if y > 0 else 0)
 leaky_relu = each(lambda x, *, negative_slope=0.01: x if x > 0 else negative_slope * x)
 hardtanh = each(lambda x, *, min_val=-1, max_val=1: limited(x, min_val, max_val))
 relu6 = each(lambda x: limited(x, 0, 6))

@@ -253,6 +253,10 @@ matrix_exp = each_matrix(_exponential)
 logdet = each_matrix(lambda rows: math.log(determinant(rows)))
 
 
+def vander(x, *, N=None):
+    return table((*x.shape, x.shape[-1] if N is None else N), lambda at: x[at[:-1]] ** at[-1])
+
+
 def _triangle(l, upper):
     return np.swapaxes(naive.triu(l), -1, -2) if upper else naive.tril(l)
 

@@ -239,10 +239,14 @@ def matrix_rank_of(a, b):
     return table(a.shape[:-2], lambda at: a.shape[-1])
 
 
-def vector_norm(x, axis=None, keepdims=False):
-    return naive.reduction(lambda xs: math.sqrt(math.fsum(v * v for v in xs)))(
-        x, axis=axis, keepdims=keepdims
-    )
+def vector_norm(x, axis=None, keepdims=False, ord=2):
+    def one(xs):
+        sizes = [abs(v) for v in xs]
+        if math.isinf(ord):
+            return max(sizes) if ord > 0 else min(sizes)
+        return len(sizes) if ord == 0 else math.fsum(v**ord for v in sizes) ** (1 / ord)
+
+    return naive.reduction(one)(x, axis=axis, keepdims=keepdims)
 
 
 def matrix_norm(x, keepdims=False):

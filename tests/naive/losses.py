@@ -103,6 +103,10 @@ def binary_cross_entropy(x, target, weight=None, *, reduction="mean"):
     return reduced(each(entropy)(x, target, 1.0 if weight is None else weight), reduction)
 
 
+def bce_of_logits(x, target):
+    return binary_cross_entropy_with_logits(x, target, reduction="none")
+
+
 def binary_cross_entropy_with_logits(x, target, weight=None, pos_weight=None, *, reduction="mean"):
     weight, pos_weight = (1.0 if w is None else w for w in (weight, pos_weight))
     return reduced(each(logit_entropy)(x, target, weight, pos_weight), reduction)

@@ -32,6 +32,13 @@ var = reduction(
 )
 
 
+length = reduction(lambda xs: math.sqrt(math.fsum(x * x for x in xs)))
+
+
+def centred(x, *, axis=None):
+    return x - reduction(_or_nan)(x, axis=axis, keepdims=True)
+
+
 def _middle(xs):
     xs, n = sorted(xs), len(xs)
     return xs[n // 2] if n % 2 else (xs[n // 2 - 1] + xs[n // 2]) / 2
