@@ -36,7 +36,6 @@ from minigrad.ops.reductions import (
     _narrow,
     _order,
     _restore,
-    _root,
     _wide,
     axes_of,
     cumprod,
@@ -144,6 +143,12 @@ def nanvar(xp, x, *, axis=None, correction=0, keepdims=False, ddof=None):
     deviation = where(absent, zeros_like(wide), wide - nanmean(wide, axis=axis, keepdims=True))
     squares = sum(deviation * deviation, axis=axis, keepdims=keepdims)
     return _narrow(squares / where(n > 0, n, math.nan), x)
+
+
+def _root(x):
+    """The square root; at 0 its derivatives are 0, not infinite."""
+    zero = x == 0
+    return where(zero, 0.0, sqrt(where(zero, 1.0, x)))
 
 
 @op
