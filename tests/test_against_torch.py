@@ -535,7 +535,7 @@ def difference(ours, theirs) -> str | None:
         return None if np.array_equal(ours, theirs) else "other values"
     if ours.dtype != theirs.dtype:
         return f"{ours.dtype} for {theirs.dtype}"
-    tolerances = {8: (1e-6, 1e-9), 4: (2e-3, 1e-4), 2: (1e-2, 1e-3)}[theirs.itemsize]
+    tolerances = {8: (2e-6, 1e-9), 4: (2e-3, 2e-4), 2: (1e-2, 1e-3)}[theirs.itemsize]
     if np.allclose(ours, theirs, *tolerances, equal_nan=True):
         return None
     return f"off by {np.nanmax(np.abs(ours - theirs), initial=0):.1e}"

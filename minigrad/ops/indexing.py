@@ -400,6 +400,8 @@ def index_fill(x, ids, value, axis: int):
         axis: an int.
     """
     x, ids = _arrays(x, ids)
+    if not x.ndim and axis in (0, -1):  # a number is a line of one
+        return reshape(index_fill(ravel(x), ids, value, 0), shape=())
     axis = _axis_of("index_fill", axis, x.shape)
     _one_axis("index_fill", ids)
     return _filled("index_fill", x, _marked(ids, x.shape[axis]), value, axis)
@@ -629,6 +631,8 @@ def gather(x, ids, axis: int):
     x, ids = _arrays(x, ids)
     if not x.ndim and axis in (0, -1):  # a number is a line of one
         return reshape(gather(ravel(x), ravel(ids), 0), shape=ids.shape)
+    if not ids.size and ids.ndim != x.ndim:  # as in PyTorch; there is nothing that could not fit
+        return reshape(ravel(x)[:0], shape=ids.shape)
     axis = _axis_of("gather", axis, x.shape)
     _refuse_longer("gather", x, ids, axis)
     lengths = (*ids.shape[:axis], x.shape[axis], *ids.shape[axis + 1 :])

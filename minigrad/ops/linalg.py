@@ -354,7 +354,7 @@ def tensorsolve(a, b, axes=None):
         order = [i for i in range(a.ndim) if i not in moved] + moved
         a = transpose(a, axes=tuple(order))
     shape, n = a.shape[b.ndim :], math.prod(b.shape)
-    if a.shape[: b.ndim] != b.shape or math.prod(shape) != n:
+    if math.prod(a.shape[: b.ndim]) != n or math.prod(shape) != n:  # NumPy, too, only counts
         raise ShapeError(
             f"tensorsolve: a must be b.shape + x.shape with as many elements in x as in b, got "
             f"{a.shape} for b of shape {b.shape}"
@@ -928,13 +928,12 @@ def cond(xp, x, *, p=None):
 
 
 def vander(x, N: int | None = None):
-    """(..., n, N): the powers 0 to N - 1 of each element of `x` (..., n); N is n by default.
+    """(..., n, N): the powers 0 to N - 1 of each element of `x` (..., n) or (); N is n by default.
 
     It is PyTorch's `linalg.vander`; `minigrad.vander` is NumPy's, with the highest power first.
     """
     (x,) = _arrays(x)
-    if not x.ndim:
-        raise ShapeError("vander: expected (..., n), got a number")
+    x = x if x.ndim else reshape(x, shape=(1,))
     powers = np.arange(x.shape[-1] if N is None else N)
     if not len(powers):
         return broadcast_to(expand_dims(x, axis=-1)[..., :0], shape=(*x.shape, 0))

@@ -6,7 +6,7 @@ import numpy as np
 
 from minigrad.autodiff import op
 from minigrad.errors import ShapeError
-from minigrad.ops.elementwise import astype, divide, hypot, maximum, multiply, where
+from minigrad.ops.elementwise import astype, divide, hypot, maximum, multiply, sqrt, where
 from minigrad.ops.reductions import (
     _centred,
     _drop,
@@ -63,6 +63,8 @@ def _standardise(xp, x, *, axis=-1, eps=1e-5):
 def _root_mean_square(x, axis, eps):
     """`sqrt(mean(x^2) + eps)` along `axis`, which is kept, without squaring `x`."""
     n = math.prod(x.shape[a] for a in axes_of(axis, x.ndim))
+    if eps < 0:  # allowed by PyTorch; what is under the root may be negative, and then NaN
+        return sqrt(mean(x * x, axis=axis, keepdims=True) + eps)
     return hypot(_length(x, axis=axis, keepdims=True) / math.sqrt(n or math.nan), math.sqrt(eps))
 
 

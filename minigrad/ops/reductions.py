@@ -514,6 +514,9 @@ def index_reduce(x, ids, values, axis: int, reduce: str, include_self: bool = Tr
         reduce, include_self: as for `scatter_reduce`.
     """
     x, ids, values = _arrays(x, ids, values)
+    if not x.ndim and axis in (0, -1):  # a number is a line of one
+        line = (reshape(v, shape=(-1,)) for v in (x, ids, values))
+        return reshape(index_reduce(*line, 0, reduce, include_self), shape=())
     axis = _axis_of("index_reduce", axis, x.shape)
     shape = (*x.shape[:axis], *ids.shape, *x.shape[axis + 1 :])
     if ids.ndim != 1 or values.shape != shape:
@@ -528,6 +531,9 @@ def index_reduce(x, ids, values, axis: int, reduce: str, include_self: bool = Tr
 def _reduced_at(name: str, x, ids, values, axis: int, reduce: str, include_self: bool):
     if reduce not in REDUCES:
         raise ValueError(f"{name}: reduce must be one of {REDUCES}, got {reduce!r}")
+    if not x.ndim and axis in (0, -1):  # a number is a line of one
+        line = (reshape(v, shape=(-1,)) for v in (x, ids, values))
+        return reshape(_reduced_at(name, *line, 0, reduce, include_self), shape=())
     axis = _axis_of(name, axis, x.shape)
     _refuse_longer(name, x, ids, axis)
     values = broadcast_to(_corner(name, ids, values), shape=ids.shape)

@@ -10,7 +10,8 @@ from minigrad.autodiff import as_arrays, beside, op, primitive
 from minigrad.errors import ShapeError
 from minigrad.ops.elementwise import stop_gradient, where
 from minigrad.ops.indexing import take, take_along_axis
-from minigrad.ops.shaping import _axis_of, flip, moveaxis, ravel, reshape, squeeze
+from minigrad.ops.reductions import sum
+from minigrad.ops.shaping import _axis_of, expand_dims, flip, moveaxis, ravel, reshape, squeeze
 
 __all__ = [
     "argsort", "cummax", "cummin", "digitize", "kthvalue", "searchsorted", "sort", "topk",
@@ -157,12 +158,18 @@ _running_ids.no_gradient()
 
 
 def searchsorted(a, v, side="left", sorter=None):
-    """Where each `v` would go into the sorted `a` (one axis) so that it stays sorted.
+    """Where each `v` would go into the sorted `a` so that it stays sorted.
 
     Args:
+        a: (n,); or (..., n) for `v` (..., m) with the same axes before the last, line by line (as
+            in PyTorch): then all are compared with all.
         side: 'left' of equal elements, or 'right'.
-        sorter: (n,) the indices that sort `a`, if it is not sorted.
+        sorter: the indices that sort `a`, in its shape, if it is not sorted.
     """
+    if side not in ("left", "right"):
+        raise ValueError(f"searchsorted: side must be 'left' or 'right', got {side!r}")
+    if getattr(a, "ndim", 0) > 1:
+        return _searchsorted_lines(*as_arrays(a, v), side, sorter)
     if sorter is not None:
         a, sorter = as_arrays(a, sorter)
         if sorter.shape != a.shape:
@@ -173,13 +180,29 @@ def searchsorted(a, v, side="left", sorter=None):
     return _searchsorted(a, v, side=side)
 
 
+def _searchsorted_lines(a, v, side: str, sorter):
+    """`searchsorted` along the last axis: how many of a line are less than each `v`, or equal."""
+    if a.shape[:-1] != v.shape[:-1]:
+        raise ShapeError(
+            f"searchsorted: the sorted array must have one axis, or those of v before the last; "
+            f"got {a.shape} for v of {v.shape}"
+        )
+    a, v = stop_gradient(a), expand_dims(stop_gradient(v), axis=-1)
+    if sorter is not None:
+        a = take_along_axis(a, sorter, axis=-1)
+    a = expand_dims(a, axis=-2)
+    after = (a > v) if side == "right" else (a >= v)
+    # NaN is the largest of all: `a` is before it unless it is one itself, on the left side.
+    nan_v, nan_a = v != v, a != a
+    after = where(nan_v, nan_a if side == "left" else nan_a & ~nan_a, after | nan_a)
+    return sum(~after, axis=-1)
+
+
 @primitive
 def _searchsorted(xp, a, v, *, side):
     """`searchsorted` in what is sorted."""
     if a.ndim != 1:
         raise ShapeError(f"searchsorted: the sorted array must have one axis, got shape {a.shape}")
-    if side not in ("left", "right"):
-        raise ValueError(f"searchsorted: side must be 'left' or 'right', got {side!r}")
     return xp.searchsorted(a, xp.asarray(v), side=side)
 
 
