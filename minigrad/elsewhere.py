@@ -320,7 +320,6 @@ TORCH: dict[str, str] = {
     "is_grad_enabled": "with mg.no_grad() and mg.enable_grad() it is set",
     "is_tensor": "write isinstance(x, mg.Tensor)",
     "manual_seed": "with mg.random.stream(seed): all that draws goes by it; see mg.random",
-    "mode": "use mg.unique(x, return_counts=True)",
     "narrow": "write x[start : start + length]",
     "numel": "write x.size",
     **_each("bernoulli multinomial normal poisson randperm", "see mg.random, which draws by keys"),
@@ -390,7 +389,7 @@ _METHODS = (
 _RENAMED = (
     "div eq ge ger gt le lt movedim mul ne neg sgn sub swapdims take_along_dim tensor_split "
     "unbind unsqueeze inverse det slogdet logdet qr svd pinverse matrix_power cholesky bmm mm mv "
-    "clamp clamp_max clamp_min narrow numel repeat_interleave is_floating_point mode multinomial "
+    "clamp clamp_max clamp_min narrow numel repeat_interleave is_floating_point multinomial "
     "bernoulli index_copy split_with_sizes t"
 )
 

@@ -6,15 +6,26 @@ last in rising order, as in NumPy, and first in falling order, as in PyTorch.
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from minigrad.autodiff import as_arrays, beside, op, primitive
 from minigrad.errors import ShapeError
 from minigrad.ops.elementwise import stop_gradient, where
 from minigrad.ops.indexing import take, take_along_axis
-from minigrad.ops.reductions import sum
-from minigrad.ops.shaping import _axis_of, expand_dims, flip, moveaxis, ravel, reshape, squeeze
+from minigrad.ops.reductions import argmax, sum
+from minigrad.ops.shaping import (
+    _axis_of,
+    concatenate,
+    expand_dims,
+    flip,
+    moveaxis,
+    ravel,
+    reshape,
+    squeeze,
+)
 
 __all__ = [
-    "argsort", "cummax", "cummin", "digitize", "kthvalue", "searchsorted", "sort", "topk",
+    "argsort", "cummax", "cummin", "digitize", "kthvalue", "mode", "searchsorted", "sort", "topk",
 ]  # fmt: skip
 
 
@@ -111,6 +122,32 @@ def _top_ids(xp, x, *, k, descending):
 
 
 _top_ids.no_gradient()
+
+
+def mode(x, axis: int = -1, keepdims: bool = False) -> Ranked:
+    """The most frequent element along `axis`, of several the smallest; and the last of its places.
+
+    (PyTorch's `mode`.) It is NaN only where there is nothing else.
+
+    Raises:
+        ShapeError: there is no element.
+    """
+    (x,) = as_arrays(x)
+    if not x.ndim and axis in (0, -1):  # a number is a line of one
+        return Ranked(*(reshape(v, shape=()) for v in mode(reshape(x, shape=(1,)), 0)))
+    axis = _axis_of("mode", axis, x.shape)
+    if not x.shape[axis]:
+        raise ShapeError(f"mode: axis {axis} of shape {x.shape} is empty")
+    lines = moveaxis(stop_gradient(x), axis, -1)
+    order = argsort(lines, axis=-1)
+    lines = take_along_axis(lines, order, axis=-1)
+    places = beside([x], np.arange(lines.shape[-1]))
+    changed = concatenate([lines[..., :1], lines[..., :-1]], -1) != lines
+    first = cummax(where(changed, places, 0), -1).values  # where the run of each element begins
+    last = argmax(places - first, axis=-1, keepdims=True)
+    ids = moveaxis(take_along_axis(order, last, axis=-1), -1, axis)
+    found = Ranked(take_along_axis(x, ids, axis=axis), ids)
+    return found if keepdims else Ranked(*(squeeze(v, axis=axis) for v in found))
 
 
 def cummax(x, axis: int) -> Ranked:

@@ -150,6 +150,27 @@ def doubled(draw):
 
 
 @st.composite
+def often(draw):
+    shape = draw(shapes(1, 3, draws.SOME))
+    x = draw(integers(shape, 0, 3)).astype(float)
+    return Call((x,), {"axis": draw(axes(x.ndim, ("int",))), "keepdims": draw(half_the_time)})
+
+
+def searchsorted_lines(a, v, side):
+    return mg.searchsorted(a, v, side=side)
+
+
+@st.composite
+def sorted_lines(draw):
+    lead = draw(shapes(1, 2, (2, 1, 0)))
+    a = np.sort(draw(integers((*lead, draw(st.integers(0, 5))), 0, 9)), axis=-1)
+    v = draw(integers((*lead, draw(st.integers(0, 3))), 0, 9))
+    return Call(
+        (a.astype(float), v.astype(float)), {"side": draw(st.sampled_from(["left", "right"]))}
+    )
+
+
+@st.composite
 def sampled(draw):
     shape = draw(shapes(1, 3, draws.SOME))
     axis = draw(axes(len(shape), ("int",)))
@@ -271,6 +292,8 @@ CASES = [
     Case(indexing._ranks, loops.ranks, counted()),
     Case(mg.unique_consecutive, loops.unique_consecutive, doubled(), order=0),
     # reductions, distances
+    Case(mg.mode, loops.mode, often(), order=0),
+    Case(searchsorted_lines, loops.searchsorted_lines, sorted_lines(), order=0),
     Case(mg.aminmax, loops.aminmax, draws.reduced(draws.SOME)),
     Case(mg.cumulative_trapezoid, loops.cumulative_trapezoid, sampled()),
     Case(mg.renorm, loops.renorm, scaled()),

@@ -161,6 +161,26 @@ def unique_consecutive(x, *, return_inverse=False, return_counts=False, axis=Non
 # --------------------------------------------------------------------- reductions, distances
 
 
+def mode(x, *, axis=-1, keepdims=False):
+    lines = np.moveaxis(x, axis, -1)
+
+    def of_line(at):
+        line = lines[at].tolist()
+        value = max(sorted(set(line)), key=line.count)
+        return value, len(line) - 1 - line[::-1].index(value)
+
+    found = [table(lines.shape[:-1], lambda at, i=i: of_line(at)[i]) for i in (0, 1)]
+    return tuple(np.expand_dims(v, axis) if keepdims else v for v in found)
+
+
+def searchsorted_lines(a, v, *, side):
+    def entry(at):
+        line, value = a[at[:-1]].tolist(), v[at]
+        return sum(u < value if side == "left" else u <= value for u in line)
+
+    return table(v.shape, entry)
+
+
 def aminmax(x, **options):
     return naive.min(x, **options), naive.max(x, **options)
 
