@@ -36,7 +36,7 @@ def grouped() -> nn.Grouped:
 
 
 def loss_of(model, groups, src, tgt, out):
-    return nn.functional.cross_entropy(model(groups, src, tgt), out, ignore_index=0)
+    return mg.cross_entropy(model(groups, src, tgt), out, ignore_index=0)
 
 
 def prepare(jit: bool) -> tuple[nn.Grouped, Callable]:

@@ -49,7 +49,7 @@ def trainer(model: nn.Module, loss: callable, jit: bool = True):
 
 
 def loss_of_one(model, src, tgt, out):
-    return nn.functional.cross_entropy(model(src, tgt), out, ignore_index=0)
+    return mg.cross_entropy(model(src, tgt), out, ignore_index=0)
 
 
 def prepare(size: str) -> tuple[dict, int]:

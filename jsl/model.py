@@ -8,7 +8,7 @@ import numpy as np
 from jsl.batching import Batch
 from jsl.config import ModelConfig
 from jsl.vocabulary import BOUNDARY, PAD, Vocabulary
-from minigrad import Tensor, nn, random
+from minigrad import Tensor, cross_entropy, nn, random
 from minigrad.backend import to_device
 
 
@@ -49,4 +49,4 @@ def arrays_of(model: nn.Grouped, batch: Batch) -> tuple[np.ndarray, ...]:
 def loss_of(model: nn.Grouped, groups: Any, src: Any, tgt_in: Any, tgt_out: Any) -> Tensor:
     """The same from arrays or Tensors."""
     logits = model(groups, src, tgt_in)
-    return nn.functional.cross_entropy(logits, tgt_out, ignore_index=PAD)
+    return cross_entropy(logits, tgt_out, ignore_index=PAD)

@@ -22,22 +22,29 @@ from minigrad import autodiff, backend, errors, kernels, observers, ops, random,
 from minigrad.autodiff import Op, Tensor, enable_grad, gradients, no_grad, op, primitive
 from minigrad.configuration import get_num_threads, set_num_threads, show_config
 from minigrad.observers import detect_anomaly, explain, explain_grad, profile
-from minigrad.ops import linalg
+from minigrad.ops import fft, linalg, special
 from minigrad.ops.activations import *
+from minigrad.ops.arithmetic import *
+from minigrad.ops.assembling import *
 from minigrad.ops.attentions import *
 from minigrad.ops.convs import *
 from minigrad.ops.creation import *
+from minigrad.ops.differences import *
 from minigrad.ops.elementwise import *
 from minigrad.ops.indexing import *
+from minigrad.ops.linalg import matrix_transpose
 from minigrad.ops.losses import *
 from minigrad.ops.noise import *
 from minigrad.ops.norms import *
 from minigrad.ops.pools import *
 from minigrad.ops.products import *
 from minigrad.ops.reductions import *
+from minigrad.ops.selecting import *
 from minigrad.ops.shaping import *
 from minigrad.ops.softmaxes import *
 from minigrad.ops.sorting import *
+from minigrad.ops.special import *
+from minigrad.ops.statistics import *
 
 from minigrad import nn, optim, transforms  # isort: skip  (they stand on the ops)
 from minigrad.transforms import (  # isort: skip
@@ -49,7 +56,7 @@ __all__ = [
     "disable_jit", "enable_grad", "errors", "explain", "explain_grad", "get_num_threads", "grad",
     "gradients", "hessian", "hvp", "jacfwd", "jacrev", "jit", "jvp", "kernels", "nn", "no_grad",
     "observers", "op", "ops", "optim", "primitive", "profile", "random", "runs", "set_num_threads",
-    "show_config", "transforms", "value_and_grad", "vjp", "vmap",
+    "show_config", "special", "transforms", "value_and_grad", "vjp", "vmap",
 ]  # fmt: skip
 __all__ += ops.__all__
 

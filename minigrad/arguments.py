@@ -21,6 +21,16 @@ STATIC = {int, float, bool, str, tuple, type(None)}  # types that static paramet
 _EMPTY = inspect.Parameter.empty
 
 
+# What PyTorch's users give by a name that is not there.
+_IN_PYTORCH = {
+    "dim": "; it is called axis here",
+    "inplace": "; nothing is changed in place, take the result",
+    "input": "; give it first, without a name",
+    "keepdim": "; it is called keepdims here",
+    "out": "; nothing is written into, take the result",
+}
+
+
 class Signature:
     """The parameters of a formula `f(xp, *inputs, **params)`.
 
@@ -72,7 +82,10 @@ class Signature:
                     raise self.missing(name)
         for name in params:
             if name not in self.static:
-                raise TypeError(f"{self.name}{self.signature}: there is no argument '{name}'")
+                raise TypeError(
+                    f"{self.name}{self.signature}: there is no argument '{name}'"
+                    f"{_IN_PYTORCH.get(name, '')}"
+                )
         for name in self.required:
             if name not in params:
                 raise self.missing(name)
@@ -86,10 +99,13 @@ class Signature:
 def plain(arrays: Sequence[Any]) -> list[Any]:
     """Inputs as formulas take them: scalars that lift nothing, lists as arrays beside the others.
 
+    A number alone becomes an array.
+
     Raises:
-        DtypeError: something is complex.
+        DtypeError: something is complex, or a list holds no numbers.
     """
-    return [x if type(x) in PLAIN else _plain(x, arrays) for x in arrays]
+    kept = {np.ndarray} if len(arrays) == 1 else PLAIN
+    return [x if type(x) in kept else _plain(x, arrays) for x in arrays]
 
 
 def _plain(x: Any, arrays: Sequence[Any]) -> Any:
@@ -99,8 +115,10 @@ def _plain(x: Any, arrays: Sequence[Any]) -> Any:
         return x.array
     if isinstance(x, np.generic):
         x = array_module(*arrays).asarray(x)
-    elif isinstance(x, list):
+    elif type(x) in (list, tuple, range) or (len(arrays) == 1 and type(x) in (bool, int, float)):
         numbers = np.asarray(x)
+        if numbers.dtype.kind not in "fiubc":
+            raise DtypeError(f"expected numbers, got {x!r:.80}")
         numbers = numbers.astype(np.float32) if numbers.dtype == np.float64 else numbers
         x = array_module(*arrays).asarray(numbers)
     elif not is_array(x) and hasattr(x, "__dlpack__") and hasattr(x, "shape"):

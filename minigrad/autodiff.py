@@ -25,9 +25,11 @@ from minigrad.graph import (
     Slot,
     Tensor,
     as_array,
+    as_arrays,
     beside,
     enable_grad,
     fit_levels,
+    joined,
     ndarray,
     no_grad,
     tensor_ops,
@@ -37,8 +39,8 @@ from minigrad.operations import REGISTRY, Op, op, primitive
 from minigrad.sparse import SparseRows
 
 __all__ = [
-    "REGISTRY", "Node", "Op", "Slot", "Tensor", "as_array", "backward", "beside", "caller",
-    "enable_grad", "gradients", "no_grad", "op", "primitive", "walk", "wrap",
+    "REGISTRY", "Node", "Op", "Slot", "Tensor", "as_array", "as_arrays", "backward", "beside",
+    "caller", "enable_grad", "gradients", "joined", "no_grad", "op", "primitive", "walk", "wrap",
 ]  # fmt: skip
 
 

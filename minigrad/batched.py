@@ -288,11 +288,12 @@ def _refused(name: str) -> Callable:
 ELEMENTWISE = """
     abs absolute add arccos arccosh arcsin arcsinh arctan arctan2 arctanh bitwise_and bitwise_or
     bitwise_xor cbrt ceil clip copysign cos cosh deg2rad divide equal exp exp2 expm1 floor
-    floor_divide fmax fmin fmod greater greater_equal hypot invert isfinite isinf isnan left_shift
-    less less_equal log log10 log1p log2 logaddexp logaddexp2 logical_and logical_not logical_or
-    logical_xor maximum minimum mod multiply nan_to_num negative not_equal positive power rad2deg
-    reciprocal remainder right_shift rint round sign signbit sin sinc sinh sqrt square subtract tan
-    tanh true_divide trunc where isclose zeros_like ones_like full_like empty_like
+    floor_divide fmax fmin fmod gcd greater greater_equal heaviside hypot invert isfinite isinf
+    isnan lcm left_shift less less_equal log log10 log1p log2 logaddexp logaddexp2 logical_and
+    logical_not logical_or logical_xor maximum minimum mod multiply nan_to_num negative
+    nextafter not_equal positive power rad2deg reciprocal remainder right_shift rint round sign
+    signbit sin sinc sinh sqrt square subtract tan tanh true_divide trunc where isclose
+    zeros_like ones_like full_like empty_like
 """
 REDUCTIONS = "all amax amin any max mean min prod std sum var"
 ALONG = "argmax argmin argsort cumprod cumsum sort"
@@ -503,6 +504,11 @@ def _over_axes(name: str) -> Callable:
 
 
 flip, roll = _over_axes("flip"), _over_axes("roll")
+
+
+def frexp(x: Batched) -> tuple[Batched, Batched]:
+    """Mantissas and exponents."""
+    return tuple(Batched(v, x.level) for v in array_module(x.value).frexp(x.value))
 
 
 def diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:

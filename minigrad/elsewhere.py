@@ -31,7 +31,6 @@ _OF_NUMPY = "ask NumPy: it is about shapes, dtypes or settings, and computes not
 _FILES = "read with NumPy, then mg.asarray(array)"
 _SAVE = "minigrad.runs.save_arrays(path, arrays) writes safetensors"
 _DATES = "there are no dates; make numbers of them first"
-_WINDOW = "a window is a constant: mg.asarray(np.{0}(n))"
 _WRITES = "nothing is changed in place; use "
 _LAYOUT = "how an array lies in memory is not for the ops to ask; use x.data, the array"
 
@@ -64,10 +63,10 @@ NUMPY: dict[str, str] = {
     **_each(
         "floating generic inexact integer number signedinteger unsignedinteger ScalarType "
         "sctypeDict typecodes typename little_endian broadcast_shapes can_cast common_type finfo "
-        "iinfo isdtype issubdtype min_scalar_type mintypecode promote_types result_type get_include "
-        "get_printoptions set_printoptions printoptions getbufsize setbufsize geterr seterr "
-        "geterrcall seterrcall errstate show_runtime info test exceptions dtypes typing lib core "
-        "ctypeslib f2py",
+        "iinfo isdtype issubdtype min_scalar_type mintypecode promote_types result_type "
+        "get_include get_printoptions set_printoptions printoptions getbufsize setbufsize geterr "
+        "seterr geterrcall seterrcall errstate show_runtime info test exceptions dtypes typing lib "
+        "core ctypeslib f2py",
         _OF_NUMPY,
     ),
     "ndarray": "mg.Tensor is the class, mg.tensor makes one",
@@ -87,8 +86,10 @@ NUMPY: dict[str, str] = {
     **_each("fromfunction indices mgrid ogrid", "use mg.meshgrid, with indexing='ij'"),
     **_each("index_exp s_", "np.s_ makes indices that tensors take"),
     "geomspace": "use mg.exp(mg.linspace(log_start, log_stop, num))",
-    "logspace": "use base ** mg.linspace(start, stop, num)",
-    **{name: _WINDOW.format(name) for name in "bartlett blackman hamming hanning kaiser".split()},
+    **_each(
+        "bartlett blackman hamming hanning kaiser",
+        "a window is a constant: mg.asarray(np.hanning(n))",
+    ),
     **_each("diag_indices diag_indices_from", "use i = mg.arange(n); x[i, i]"),
     "tril_indices_from": "use mg.tril_indices(n, k, m), with n, m = x.shape",
     "triu_indices_from": "use mg.triu_indices(n, k, m), with n, m = x.shape",
@@ -98,7 +99,6 @@ NUMPY: dict[str, str] = {
     "fill_diagonal": _WRITES + "mg.where(mg.eye(n) == 1, value, x)",
     **_each("copyto putmask", _WRITES + "mg.where(mask, values, x)"),
     "place": _WRITES + "mg.where(mask, value, x), or mg.index_set for values in order",
-    "put": _WRITES + "mg.index_set(x.ravel(), ids, values).reshape(x.shape)",
     # moving
     "resize": "use mg.reshape; mg.tile or mg.pad for more elements",
     "row_stack": "NumPy has given this name up; use mg.vstack",
@@ -106,13 +106,8 @@ NUMPY: dict[str, str] = {
     # elements
     "bitwise_count": "count on the host: np.bitwise_count(x.numpy())",
     "fix": "use mg.trunc",
-    "frexp": "use exponent = mg.floor(mg.log2(mg.abs(x))) + 1; x / 2**exponent",
-    "gcd": "of integers on the host: np.gcd(a.numpy(), b.numpy())",
-    "lcm": "of integers on the host: np.lcm(a.numpy(), b.numpy())",
-    "i0": "there is no Bessel function; scipy.special.i0, with minigrad.primitive for its rule",
-    "ldexp": "use x * 2.0**i",
     "modf": "use whole = mg.trunc(x); x - whole",
-    **_each("nextafter spacing", "it has no useful derivative; of x.detach().numpy() by NumPy"),
+    **_each("spacing", "it has no useful derivative; of x.detach().numpy() by NumPy"),
     "unwrap": "d = mg.diff(x); jumps are mg.round(d / period); take period * mg.cumsum(jumps) away",
     "array_equiv": "use mg.array_equal of mg.broadcast_arrays(a, b)",
     "choose": "use mg.select, or mg.take_along_axis of mg.stack(choices)",
@@ -182,19 +177,263 @@ NUMPY_LINALG: dict[str, str] = {
     "test": "NumPy tests itself by it",
 }
 
+NUMPY_FFT: dict[str, str] = {
+    "hfft": "use mg.fft.irfft of the conjugate, times n",
+    "ihfft": "use mg.fft.rfft, divided by n, with the imaginary part negative",
+    "test": "NumPy tests itself by it",
+}
+
 NUMPY_NDARRAY: dict[str, str] = {
+    "argpartition": "use mg.argpartition(x, kth)",
+    "partition": "use mg.partition(x, kth), which gives a new tensor",
+    "compress": "use mg.compress(condition, x, axis)",
     **_each("base ctypes flags strides", _LAYOUT),
     **_each("itemsize nbytes", "of the array: x.data.nbytes"),
     **_each("conj conjugate imag real", _REAL),
-    **_each("byteswap getfield setfield setflags view", _LAYOUT),
+    **_each("byteswap getfield setfield setflags", _LAYOUT),
+    "view": "for another shape (PyTorch's view) x.reshape(shape); else x.data.view(dtype)",
     **_each("dump dumps tofile", "nothing is pickled; " + _SAVE),
     "tobytes": "of the array: x.data.tobytes()",
     "choose": NUMPY["choose"],
     "fill": "write x[...] = value, or mg.full_like(x, value)",
     "flat": "use x.ravel()",
-    "put": NUMPY["put"],
+    "put": _WRITES + "mg.put(x, ids, values)",
     "resize": NUMPY["resize"],
     "to_device": "minigrad.backend.to_device(array) moves arrays",
+}
+
+# ------------------------------------------------------------------------------------- PyTorch
+
+_IN_PLACE = "nothing is changed in place; write x = "
+_NOT_HERE = "it is not here; write it with the ops there are, or as a minigrad.primitive"
+_PART_OF_TORCH = "a part of PyTorch's machinery"
+_LOW_BIT = "there are no numbers of 8 bits and less to compute with"
+_DTYPES = "write x.astype('float32'), with the name of the dtype"
+
+TORCH_FUNCTIONAL: dict[str, str] = {
+    **_each(
+        "Callable DType Optional assert_int_or_pair boolean_dispatch handle_torch_function "
+        "has_torch_function has_torch_function_unary has_torch_function_variadic",
+        _PART_OF_TORCH,
+    ),
+    **_each("ScalingType SwizzleType grouped_mm scaled_grouped_mm scaled_mm", _LOW_BIT),
+    **{
+        f"{name}_": f"{_IN_PLACE}F.{name}(x)"
+        for name in (
+            "celu",
+            "elu",
+            "hardtanh",
+            "leaky_relu",
+            "relu",
+            "rrelu",
+            "selu",
+            "threshold",
+        )
+    },
+    **{
+        f"{name}_with_indices": f"use F.{name} with return_indices=True"
+        for name in (
+            "adaptive_max_pool1d",
+            "adaptive_max_pool2d",
+            "adaptive_max_pool3d",
+            "max_pool1d",
+            "max_pool2d",
+            "max_pool3d",
+        )
+    },
+    **_each(
+        "affine_grid grid_sample",
+        "no images are sampled at places that are computed; F.interpolate resizes",
+    ),
+    **_each(
+        "native_channel_shuffle",
+        "use x.reshape(N, groups, C // groups, H, W).swapaxes(1, 2).reshape(x.shape)",
+    ),
+    "conv_tbc": "use F.conv1d with moveaxis: (T, B, C) is (B, C, T) there",
+    "feature_alpha_dropout": "use F.alpha_dropout, or F.dropout1d and others for whole channels",
+    **_each(
+        "fractional_max_pool2d fractional_max_pool2d_with_indices fractional_max_pool3d "
+        "fractional_max_pool3d_with_indices",
+        "no pooling draws its windows; F.adaptive_max_pool2d gives any size",
+    ),
+    "linear_cross_entropy": "use F.cross_entropy(F.linear(x, weight), target)",
+    "multi_head_attention_forward": "use nn.MultiheadAttention, or mg.attention(q, k, v, heads=n)",
+    "upsample": "use F.interpolate",
+    "upsample_bilinear": "use F.interpolate with mode='bilinear', align_corners=True",
+    "upsample_nearest": "use F.interpolate with mode='nearest'",
+}
+
+TORCH: dict[str, str] = {
+    # under another name
+    **{
+        name: f"use mg.{ours}"
+        for name, ours in (
+            ("as_tensor", "asarray"),
+            ("broadcast_tensors", "broadcast_arrays"),
+            ("cat", "concatenate"),
+            ("clamp", "clip"),
+            ("div", "divide"),
+            ("eq", "equal"),
+            ("ge", "greater_equal"),
+            ("ger", "outer"),
+            ("gt", "greater"),
+            ("le", "less_equal"),
+            ("lt", "less"),
+            ("movedim", "moveaxis"),
+            ("mul", "multiply"),
+            ("ne", "not_equal"),
+            ("neg", "negative"),
+            ("sgn", "sign"),
+            ("sub", "subtract"),
+            ("swapdims", "swapaxes"),
+            ("take_along_dim", "take_along_axis"),
+            ("tensor_split", "array_split"),
+            ("unbind", "unstack"),
+            ("unsqueeze", "expand_dims"),
+            ("range", "arange"),
+        )
+    },
+    **{
+        name: f"use mg.linalg.{ours}"
+        for name, ours in (
+            ("chain_matmul", "multi_dot"),
+            ("cholesky", "cholesky"),
+            ("cond", "cond"),
+            ("det", "det"),
+            ("inverse", "inv"),
+            ("lstsq", "lstsq"),
+            ("matrix_power", "matrix_power"),
+            ("matrix_rank", "matrix_rank"),
+            ("pinverse", "pinv"),
+            ("qr", "qr"),
+            ("slogdet", "slogdet"),
+            ("svd", "svd"),
+            ("triangular_solve", "solve_triangular"),
+        )
+    },
+    "logdet": "use mg.linalg.logdet",
+    **_each("bmm mm mv", "use mg.matmul, or @"),
+    **_each("clamp_max clamp_min", "use mg.minimum, mg.maximum, or mg.clip"),
+    "bucketize": "use mg.searchsorted(boundaries, x), or mg.digitize",
+    **_each("detach alias_copy detach_copy", "write x.detach()"),
+    "is_floating_point": "write x.dtype.kind == 'f'",
+    "is_grad_enabled": "with mg.no_grad() and mg.enable_grad() it is set",
+    "is_tensor": "write isinstance(x, mg.Tensor)",
+    "manual_seed": "with mg.random.stream(seed): all that draws goes by it; see mg.random",
+    "narrow": "write x[start : start + length]",
+    "numel": "write x.size",
+    **_each("bernoulli multinomial normal poisson randperm", "see mg.random, which draws by keys"),
+    **_each("rand_like randn_like", "use mg.randn(*x.shape, dtype=x.dtype)"),
+    "randint_like": "use mg.randint(low, high, x.shape)",
+    "repeat_interleave": "use mg.repeat, which is NumPy's",
+    "rsub": "write y - x",
+    "scalar_tensor": "use mg.tensor(number)",
+    **_each("index_copy", "use mg.index_set"),
+    "set_grad_enabled": "use mg.no_grad() or mg.enable_grad()",
+    **_each("split_with_sizes", "use mg.split(x, places), the places being the sums of the sizes"),
+    "std_mean": "use mg.std and mg.mean; correction=1 is PyTorch's default",
+    "var_mean": "use mg.var and mg.mean; correction=1 is PyTorch's default",
+    "t": "write x.T",
+    "to_dlpack": "write x.__dlpack__(), or hand x to from_dlpack",
+    "Size": "shapes are tuples",
+    "Generator": "keys draw numbers: mg.random.key(seed)",
+    "autograd": "use mg.gradients, mg.grad, mg.vjp and mg.custom_vjp",
+    "func": "use mg.grad, mg.vmap, mg.jvp, mg.vjp, mg.jacrev, mg.jacfwd and mg.hessian",
+    **_each("compile compiler", "use mg.jit"),
+    "distributions": "they are not here; mg.random draws",
+    "cuda": "minigrad.backend.to_device moves arrays to it",
+    "device": "minigrad.backend.to_device moves arrays to it",
+    "get_default_dtype": "floats are float32 unless it is said",
+    **_each("set_default_dtype set_default_tensor_type", "state the dtype: mg.zeros(3, 'float64')"),
+    **_each("autocast amp", "computing in 16 bits is by dtype: x.astype('bfloat16')"),
+    "inference_mode": "use mg.no_grad()",
+    **_each("igamma igammac", _NOT_HERE),
+    **_each("lu lu_solve lu_unpack geqrf ormqr lobpcg", _NOT_HERE),
+    "matrix_exp": "use mg.linalg.matrix_exp",
+    "orgqr": "use mg.linalg.householder_product",
+    "cholesky_inverse": "use mg.linalg.cholesky_inverse",
+    "cholesky_solve": "use mg.linalg.cholesky_solve",
+    "mvlgamma": "use mg.multigammaln(x, d)",
+    **_each("bfloat16 uint1 int1 chalf cfloat complex32 quint8 qint8 qint32", _DTYPES),
+    "embedding_bag": "use nn.functional.embedding_bag",
+    "instance_norm": "use nn.functional.instance_norm",
+    **_each("alpha_dropout feature_dropout rrelu", "see nn.functional"),
+}
+
+TORCH_LINALG: dict[str, str] = {
+    **_each("cholesky_ex inv_ex solve_ex", "errors are raised; use the function without _ex"),
+    **_each(
+        "ldl_factor ldl_factor_ex ldl_solve lu lu_factor lu_factor_ex lu_solve",
+        _NOT_HERE,
+    ),
+    "common_notes": _PART_OF_TORCH,
+}
+
+_CHANGED = (
+    "abs ceil clip cos erf exp expm1 floor index_add index_fill index_put index_reduce lerp log "
+    "log1p masked_fill negative reciprocal relu round rsqrt scatter scatter_add scatter_reduce "
+    "sigmoid sign sin sqrt square squeeze tanh transpose tril triu trunc add addcdiv addcmul "
+    "addmm masked_scatter"
+)
+_CHANGED_TOO = "clamp div index_copy mul neg sub unsqueeze"
+_METHODS = (
+    "absolute add allclose amax amin arccos arccosh arcsin arcsinh arctan arctan2 arctanh "
+    "argwhere bitwise_and bitwise_not bitwise_or bitwise_xor copysign deg2rad diag diagflat "
+    "divide erfc exp2 floor_divide fmax fmin fmod greater greater_equal hypot index_add isclose "
+    "kron lerp less less_equal logaddexp logical_and logical_not logical_or logical_xor logit "
+    "matmul multiply nan_to_num nanmean negative not_equal positive rad2deg remainder rot90 sinc "
+    "subtract true_divide trunc vdot where xlogy bincount acos acosh asin asinh atan atan2 atanh "
+    "bitwise_left_shift bitwise_right_shift addmm addmv addbmm baddbmm addcdiv addcmul aminmax "
+    "masked_scatter unflatten unique_consecutive frac renorm dist digamma erfinv lgamma"
+)
+_RENAMED = (
+    "div eq ge ger gt le lt movedim mul ne neg sgn sub swapdims take_along_dim tensor_split "
+    "unbind unsqueeze inverse det slogdet logdet qr svd pinverse matrix_power cholesky bmm mm mv "
+    "clamp clamp_max clamp_min narrow numel repeat_interleave is_floating_point multinomial "
+    "bernoulli index_copy split_with_sizes t"
+)
+
+TORCH_TENSOR: dict[str, str] = {
+    **{f"{name}_": f"{_IN_PLACE}mg.{name}(x, ...)" for name in _CHANGED.split()},
+    **{f"{name}_": f"nothing is changed in place; {TORCH[name]}" for name in _CHANGED_TOO.split()},
+    "pow_": f"{_IN_PLACE}x ** p",
+    **{name: f"use mg.{name}(x, ...)" for name in _METHODS.split()},
+    **{name: TORCH[name] for name in _RENAMED.split()},
+    **_each("fill_ zero_", "write x[...] = value"),
+    **_each("normal_ uniform_ random_ bernoulli_ exponential_", "see nn.init, and mg.random"),
+    "set_": "write x.data = array",
+    "detach_": "write x = x.detach()",
+    **_each("float double half bool byte char int long short bfloat16 to type type_as", _DTYPES),
+    **_each(
+        "cpu cuda", "use minigrad.backend.to_numpy(x.data), minigrad.backend.to_device(x.data)"
+    ),
+    **_each("contiguous is_contiguous stride data_ptr storage storage_offset", _LAYOUT),
+    **_each("dim ndimension", "write x.ndim"),
+    "nelement": "write x.size",
+    "element_size": "write x.dtype.itemsize",
+    **_each("expand", "use x.broadcast_to(shape)"),
+    "expand_as": "use x.broadcast_to(other.shape)",
+    **_each("reshape_as view_as", "use x.reshape(other.shape)"),
+    "equal": "use mg.array_equal(x, y), or x == y element by element",
+    "is_nonzero": "write bool(x)",
+    "grad_fn": "use mg.explain_grad, or repr(x), which names the op",
+    **_each("new_empty new_full new_ones new_zeros new_tensor", "use mg.zeros(shape, x.dtype)"),
+    "pin_memory": "arrays on the host stay where they are",
+    **_each(
+        "share_memory_ is_shared", "processes share nothing; a DataLoader copies what it needs"
+    ),
+    "values": "there is one array; topk, kthvalue, cummax give pairs with .values; max only values",
+    "indices": "there is one array; argmax and argsort give indices, topk both",
+    "sum_to_size": "use x.sum(axis, keepdims=True)",
+    "register_post_accumulate_grad_hook": "use x.register_hook",
+    "retains_grad": "call x.retain_grad() where it is wanted",
+    "apply_": "use mg.vmap(function)(x)",
+    "prelu": "use mg.prelu(x, weight)",
+    "hardshrink": "use mg.hardshrink(x)",
+    "cross": "use mg.linalg.cross",
+    "select": "write x[i]",
+    **_each("is_cuda is_cpu get_device", "write x.device"),
+    "is_sparse": "tensors are dense; gradients may be minigrad.sparse.SparseRows",
 }
 
 # ----------------------------------------------------------------------------- PyTorch: layers
@@ -254,16 +493,23 @@ TORCH_NN_UTILS: dict[str, str] = {
 SECTIONS: dict[str, dict[str, str]] = {
     "numpy": NUMPY,
     "numpy.linalg": NUMPY_LINALG,
+    "numpy.fft": NUMPY_FFT,
     "numpy.ndarray": NUMPY_NDARRAY,
+    "torch": TORCH,
+    "torch.Tensor": TORCH_TENSOR,
+    "torch.linalg": TORCH_LINALG,
+    "torch.nn.functional": TORCH_FUNCTIONAL,
     "torch.nn": TORCH_NN,
     "torch.nn.utils": TORCH_NN_UTILS,
 }
 
 # Where names are looked for, and the libraries that people may have them from.
 PLACES: dict[str, tuple[str, ...]] = {
-    "minigrad": ("numpy",),
-    "minigrad.linalg": ("numpy.linalg",),
-    "minigrad.Tensor": ("numpy.ndarray",),
+    "minigrad": ("numpy", "torch"),
+    "minigrad.fft": ("numpy.fft",),
+    "minigrad.linalg": ("numpy.linalg", "torch.linalg"),
+    "minigrad.Tensor": ("numpy.ndarray", "torch.Tensor"),
+    "minigrad.nn.functional": ("torch.nn.functional",),
     "minigrad.nn": ("torch.nn",),
     "minigrad.nn.utils": ("torch.nn.utils",),
 }

@@ -131,6 +131,7 @@ class Tensor(Manners):
 
 def as_array(data: Any) -> Any:
     """The array behind `data`: shared if it is an array or a Tensor, made if it is numbers."""
+    data = joined(data)
     if type(data) is Tensor:
         return data._data
     if not is_array(data):
@@ -145,6 +146,53 @@ def as_array(data: Any) -> Any:
             f"Tensor: cannot hold {data.dtype}; floating-point, integer and boolean numbers only"
         )
     return data
+
+
+NUMBERS = (bool, int, float, complex)
+NESTED = (list, tuple, range)  # (named tuples are not meant)
+
+
+def joined(x: Any) -> Any:
+    """`x`; or of a list with Tensors in it, at any depth, what `stack` makes: a Tensor."""
+    if type(x) in (list, tuple) and _holds_arrays(x):
+        return tensor_ops().stack([joined(part) for part in x])
+    return x
+
+
+def _holds_arrays(xs: Any) -> bool:
+    """Whether NumPy could not make an array of `xs`: there are Tensors or device arrays in it."""
+    for x in xs:
+        if type(x) is float or type(x) is int:
+            continue
+        if type(x) is Tensor or (is_array(x) and type(x) is not ndarray):
+            return True
+        if type(x) in (list, tuple) and _holds_arrays(x):
+            return True
+    return False
+
+
+def as_arrays(*xs: Any) -> list[Any]:
+    """`xs`, with numbers and (nested) lists as arrays where the others are.
+
+    Their floats take the dtype of the floats among the others, and are float32 without any. A list
+    with Tensors in it is stacked, and keeps their history. What is neither stays as it is.
+    """
+    found = [joined(x) for x in xs]
+    if not any(isinstance(x, NUMBERS) or type(x) in NESTED for x in found):
+        return found
+    arrays = [x._data if type(x) is Tensor else x for x in found]
+    arrays = [x for x in arrays if is_array(x)]
+    module = array_module(*arrays) if arrays else xp()
+    floats = [x.dtype for x in arrays if x.dtype.kind not in "iub"]
+    dtype = np.result_type(*floats) if floats else np.dtype(np.float32)
+
+    def array(x: Any) -> Any:
+        numbers = np.asarray(x)
+        if numbers.dtype.kind not in "fiub":
+            raise DtypeError(f"expected real numbers, got {sample(numbers)}; complex ones are none")
+        return module.asarray(numbers.astype(dtype) if numbers.dtype.kind == "f" else numbers)
+
+    return [array(x) if isinstance(x, NUMBERS) or type(x) in NESTED else x for x in found]
 
 
 def beside(inputs: Iterable, numbers: Any) -> Any:

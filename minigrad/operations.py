@@ -19,7 +19,19 @@ from minigrad import kernels
 from minigrad.arguments import PLAIN, STATIC, Signature, like, plain, reads
 from minigrad.backend import array_module, is_array, modes, sample
 from minigrad.errors import DtypeError, GradientError, MinigradError, OutOfRangeError, ShapeError
-from minigrad.graph import Node, Slot, Tensor, ndarray, stand_in, tensor_ops, wrap
+from minigrad.graph import (
+    NESTED,
+    NUMBERS,
+    Node,
+    Slot,
+    Tensor,
+    as_arrays,
+    joined,
+    ndarray,
+    stand_in,
+    tensor_ops,
+    wrap,
+)
 
 # Static parameters for which NumPy's users give small arrays; they become tuples.
 SEQUENCES = {"pad_width", "repeats", "q", "shape", "axes", "axis", "shift", "sections"}
@@ -53,6 +65,8 @@ class Op(Generic[P]):
         signature = Signature(self.__name__, formula)
         self.bind, self.arity, self.static = signature.bind, signature.arity, signature.static
         self.__signature__ = signature.signature.replace(return_annotation=Tensor)
+        # A number beside others lifts nothing, and stays one; alone it becomes an array.
+        self.plain = {ndarray} if self.arity == 1 else PLAIN
         self.formula, self.primitive, self.outputs = formula, primitive, outputs
         self.kernel = {"numpy": kernel} if callable(kernel) else (kernel or None)
         self.joint_rule: Callable | None = None
@@ -76,6 +90,7 @@ class Op(Generic[P]):
         if len(inputs) != self.arity or (params and not params.keys() <= self.static.keys()):
             inputs, params = self.bind(inputs, params)
         arrays, parents, tracked, tensors, module, bit = [], [], 0, False, np, 1
+        unchanged = self.plain
         for x in inputs:
             parent = None
             if type(x) is Tensor:
@@ -84,12 +99,15 @@ class Op(Generic[P]):
                     tracked |= bit
                     parent = x.edge or x
                 x = x._data
-            if type(x) not in PLAIN:
+            if type(x) not in unchanged:
                 module = None
             arrays.append(x)
             parents.append(parent)
             bit += bit
         if module is None:
+            together = [joined(x) for x in inputs]
+            if any(x is not y for x, y in zip(together, inputs, strict=True)):
+                return self(*together, **params)  # with the history of Tensors that were in lists
             arrays = plain(arrays)
             module = array_module(*arrays)
         if params:
@@ -117,12 +135,7 @@ class Op(Generic[P]):
         except (ValueError, IndexError) as error:
             raise self.explained(error, arrays) from error
         except AttributeError as error:
-            if type(error.obj) not in (bool, int, float, str, list, tuple, dict, type(None)):
-                raise
-            raise TypeError(
-                f"{self.__name__}: expected arrays or Tensors, there is a "
-                f"{type(error.obj).__name__} among {', '.join(map(sample, arrays))}"
-            ) from error
+            return self.without_numbers(error, inputs, params)
         if type(y) is not ndarray or self.outputs != 1:
             y = self.checked(module, y)
         if tracked:
@@ -160,6 +173,24 @@ class Op(Generic[P]):
             return self.formula(tensor_ops(), *inputs, **params)
         except (ValueError, IndexError) as error:
             raise self.explained(error, arrays) from error
+        except AttributeError as error:
+            return self.without_numbers(error, inputs, params)
+
+    def without_numbers(self, error: AttributeError, inputs: tuple, params: dict) -> Any:
+        """The call with arrays in place of numbers, if a formula asked one what only arrays know.
+
+        Raises:
+            TypeError: it was something else, such as a text or None, that is neither.
+        """
+        kind = type(error.obj)
+        if kind in (*NUMBERS, *NESTED) and any(type(x) in (*NUMBERS, *NESTED) for x in inputs):
+            return self(*as_arrays(*inputs), **params)
+        if kind not in (*NUMBERS, *NESTED, str, dict, type(None)):
+            raise error
+        raise TypeError(
+            f"{self.__name__}: expected arrays or Tensors, there is a {kind.__name__} among "
+            f"{', '.join(map(sample, inputs))}"
+        ) from error
 
     def checked(self, module: Any, y: Any) -> Any:
         """What a formula gave, as an array or as the tuple of arrays that was declared."""

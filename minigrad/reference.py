@@ -41,8 +41,10 @@ def key(value: Op | Callable) -> str:
 
 def names() -> Iterator[tuple[str, Op | Callable]]:
     """Ops and functions, by the name under which `minigrad` has them (`linalg.inv`)."""
-    public = {name: getattr(ops, name) for name in ops.__all__ if name != "linalg"}
-    public |= {f"linalg.{name}": getattr(ops.linalg, name) for name in ops.linalg.__all__}
+    public = {name: getattr(ops, name) for name in ops.__all__ if name not in ops.MODULES}
+    for module in ops.MODULES:
+        home = getattr(ops, module)
+        public |= {f"{module}.{name}": getattr(home, name) for name in home.__all__}
     public = {name: value for name, value in public.items() if not isinstance(value, type)}
     known = {id(value) for value in public.values()}
     private = {

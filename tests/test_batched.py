@@ -168,10 +168,10 @@ ONE_FLOAT = """
 """
 TWO_FLOATS = """
     add arctan2 copysign divide equal floor_divide fmax fmin fmod greater greater_equal hypot
-    isclose less less_equal logaddexp logaddexp2 maximum minimum mod multiply not_equal power
-    remainder subtract true_divide
+    isclose less less_equal logaddexp logaddexp2 maximum minimum mod multiply nextafter not_equal
+    power remainder subtract true_divide
 """
-TWO_INTEGERS = "bitwise_and bitwise_or bitwise_xor left_shift right_shift"
+TWO_INTEGERS = "bitwise_and bitwise_or bitwise_xor gcd lcm left_shift right_shift"
 TWO_TRUTHS = "logical_and logical_or logical_xor"
 
 CASES = [
@@ -180,6 +180,7 @@ CASES = [
     *(case(name, N(3), N(2, 3)) for name in TWO_INTEGERS.split()),
     *(case(name, M(3), M(2, 1)) for name in TWO_TRUTHS.split()),
     case("logical_not", M(2)),
+    of("frexp", lambda xp, x: xp.frexp(x)[1], F(2, 3)),
     case("invert", N(2)),
     of("add", lambda xp, x: xp.add(x, 1.5), F(3)),
     of("add", lambda xp, x: xp.subtract(1, x), F(3)),

@@ -82,7 +82,7 @@ def transformer():
     adam = optim.Adam(model)
 
     def step(src, tgt, out):
-        loss = nn.functional.cross_entropy(model(src, tgt), out, ignore_index=0)
+        loss = mg.cross_entropy(model(src, tgt), out, ignore_index=0)
         loss.backward()
         adam.step()
         adam.zero_grad()
@@ -522,7 +522,7 @@ def grouped(count=3, **sizes):
     adam = optim.Adam(model)
 
     def step(groups, src, tgt, out):
-        loss = nn.functional.cross_entropy(model(groups, src, tgt), out, ignore_index=0)
+        loss = mg.cross_entropy(model(groups, src, tgt), out, ignore_index=0)
         loss.backward()
         adam.step()
         adam.zero_grad()

@@ -1,5 +1,6 @@
 """`nn.functional`: what it adds to the ops of the table, and what PyTorch's users expect of it."""
 
+import inspect
 import itertools
 import math
 
@@ -12,7 +13,7 @@ import minigrad as mg
 from minigrad import random
 from minigrad.autodiff import Tensor
 from minigrad.backend import to_device
-from minigrad.errors import OutOfRangeError, ShapeError
+from minigrad.errors import DtypeError, OutOfRangeError, ShapeError
 from minigrad.nn import functional as F
 from minigrad.testing import check_gradients, check_op
 
@@ -254,24 +255,94 @@ def test_a_mask_takes_the_dtype_of_the_queries():
 # ---------------------------------------------------------------------------------- losses
 
 
+IN_LOOPS = {
+    F.cross_entropy: slow.cross_entropy, mg.cross_entropy: slow.cross_entropy,
+    F.nll_loss: slow.nll_loss, mg.nll_loss: slow.nll_loss,
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("loss", [F.cross_entropy, F.nll_loss])
-def test_the_classes_are_found_by_what_fits(loss):
-    x = normal(2, 5, 3)
+def test_classes_are_along_axis_1_unless_it_is_said(loss):
+    x, expected = normal(2, 5, 3), IN_LOOPS[loss]
     last, second = np.array([[0, 2, 1, 1, 2]] * 2), np.array([[0, 4, 1]] * 2)
-    close(loss(x, to_device(last)), loss(x, to_device(last), axis=-1))
-    close(loss(x, to_device(second)), loss(x, to_device(second), axis=1))
-    expected = {F.cross_entropy: slow.cross_entropy, F.nll_loss: slow.nll_loss}[loss]
     close(loss(x, to_device(second)), expected(host(x), second, axis=1))
+    close(loss(x, to_device(last), axis=-1), expected(host(x), last, axis=-1))
+    with pytest.raises(ShapeError, match=r"axis 1 .* \(2, 3\).* fits axis=-1"):
+        loss(x, to_device(last))
     close(loss(x[0, 0], to_device(np.array(1))), expected(host(x)[0, 0], np.array(1)))
-    same = normal(3, 3, 3)
-    ids = to_device(np.array([[0, 1, 2]] * 3))
-    close(loss(same, ids), loss(same, ids, axis=-1))
+    same, ids = normal(3, 3, 3), np.array([[0, 1, 2]] * 3)  # both fit
+    close(loss(same, to_device(ids)), expected(host(same), ids, axis=1))
+    weight = np.array([1.0, 2, 4])
+    close(loss(same, to_device(ids), to_device(weight)), expected(host(same), ids, weight, axis=1))
 
 
-def test_probabilities_are_along_the_last_axis_unless_it_is_said():
-    x, p = normal(2, 3), to_device(np.array([[0.5, 0.25, 0.25], [0.0, 1.0, 0.0]]))
-    close(F.cross_entropy(x, p), slow.cross_entropy(host(x), host(p)))
-    close(F.cross_entropy(x, p, axis=0), slow.cross_entropy(host(x), host(p), axis=0))
+@pytest.mark.parametrize("loss", [mg.cross_entropy, mg.nll_loss])
+def test_at_the_top_level_classes_are_along_the_last_axis(loss):
+    same, ids = normal(3, 3, 3), np.array([[0, 1, 2]] * 3)
+    close(loss(same, to_device(ids)), IN_LOOPS[loss](host(same), ids, axis=-1))
+    x, second = normal(2, 5, 3), np.array([[0, 4, 1]] * 2)
+    with pytest.raises(ShapeError, match=r"axis -1 .* \(2, 5\).* fits axis=1"):
+        loss(x, to_device(second))
+
+
+def test_probabilities_are_along_axis_1_unless_it_is_said():
+    x, p = normal(2, 3, 4), mg.softmax(normal(2, 3, 4, seed=2), axis=1)
+    close(F.cross_entropy(x, p), slow.cross_entropy(host(x), host(p), axis=1))
+    close(F.cross_entropy(x, p, axis=-1), slow.cross_entropy(host(x), host(p), axis=-1))
+    close(mg.cross_entropy(x, p), slow.cross_entropy(host(x), host(p), axis=-1))
+    close(F.cross_entropy(x[0, 0], p[0, 0]), slow.cross_entropy(host(x)[0, 0], host(p)[0, 0]))
+
+
+def test_a_softmax_of_more_than_two_axes_says_which():
+    for function in (F.softmax, F.log_softmax, F.softmin):
+        with pytest.raises(ShapeError, match=r"say which: axis=-1 is the last, .* axis 0"):
+            function(normal(2, 3, 4))
+        with pytest.raises(ShapeError, match="axis 1"):
+            function(normal(2, 3, 4, 5))
+        x = normal(2, 3)
+        close(function(x), function(x, 1))
+        close(function(x[0]), function(x[0], 0))
+
+
+@pytest.mark.parametrize("function", [mg.softmax, mg.log_softmax, mg.softmin])
+@pytest.mark.parametrize("axis", [-1, 0])
+def test_a_softmax_in_another_dtype_converts_first(function, axis):
+    x = mg.tensor([[30000.0, 30000.5], [1.0, 2.0]], "float16", requires_grad=True)
+    y = function(x, axis=axis, dtype="float64")
+    assert y.dtype == np.float64
+    close(y, function(mg.astype(x, dtype="float64"), axis=axis), rtol=1e-15)
+    close(getattr(F, function.__name__)(x, axis, dtype=np.float64), host(y))
+    for create_graph in (False, True):
+        g = mg.gradients(mg.sum(y * y), x, create_graph=create_graph, retain_graph=True)
+        assert g.dtype == np.float16
+    assert function(x, axis=axis, dtype="float32").dtype == np.float32
+    check_gradients(lambda x: function(x, axis=axis, dtype="float64"), normal(3, 4))
+    with pytest.raises(DtypeError, match="floats"):
+        function(x, axis=axis, dtype="int64")
+
+
+def test_options_of_losses_come_by_name():
+    x = normal(2, 3)
+    with pytest.raises(TypeError, match=r"mse_loss: after 2 arguments .* by name"):
+        F.mse_loss(x, x, "sum")
+    with pytest.raises(TypeError, match="kl_div"):
+        F.kl_div(x, x, "batchmean")
+    close(F.mse_loss(x, x * 2, reduction="sum"), (host(x) ** 2).sum())
+    close(
+        F.multi_margin_loss(x, np.array([0, 2]), 2, 0.5),
+        mg.multi_margin_loss(x, np.array([0, 2]), p=2, margin=0.5),
+    )
+    assert "(x, target, *, reduction='mean')" in str(inspect.signature(F.mse_loss))
+
+
+def test_a_clone_has_the_history_and_an_array_of_its_own():
+    x = mg.tensor([1.0, 2.0], requires_grad=True)
+    y = x.clone()
+    assert not np.shares_memory(host(y), host(x))
+    assert host(mg.gradients(mg.sum(y * y), x)).tolist() == [2.0, 4.0]
+    ids = mg.tensor([True, False])
+    assert host(ids.clone()).tolist() == [True, False]
+    assert not x.copy().requires_grad
 
 
 # ------------------------------------------------------------------------------ other shapes

@@ -1081,7 +1081,7 @@ def test_padding_takes_no_part_in_training():
     found = []
     for more in (0, 3):
         wide = [device(np.pad(ids, ((0, 0), (0, more)))) for ids in (src, tgt, out)]
-        loss = nn.functional.cross_entropy(model(*wide[:2]), wide[2], ignore_index=0)
+        loss = nn.functional.cross_entropy(model(*wide[:2]), wide[2], axis=-1, ignore_index=0)
         found.append(gradients(loss, dict(model.named_parameters())))
     for name, g in found[0].items():
         close(found[1][name], g)

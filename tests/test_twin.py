@@ -132,7 +132,7 @@ def batch(size, seed=0, rows=6, longest=9):
 
 def loss_of_ours(model, src, tgt, out):
     logits = model(src, tgt)
-    return logits, nn.functional.cross_entropy(logits, out, ignore_index=PAD)
+    return logits, nn.functional.cross_entropy(logits, out, axis=-1, ignore_index=PAD)
 
 
 def loss_of_twin(model, src, tgt, out):

@@ -243,8 +243,10 @@ def softmax_grad_loop(dx, g, y):
             dx[i, j] = y[i, j] * (g[i, j] - dot)
 
 
-def softmax(x: Array, *, axis: int) -> Array | Declined:
+def softmax(x: Array, *, axis: int, dtype: Any = None) -> Array | Declined:
     """Softmax along the last axis; a row of -inf gives zeros."""
+    if dtype is not None:
+        return NotImplemented  # the formula converts `x` and comes back
     if not x.ndim or (axis != -1 and axis != x.ndim - 1) or not covered(x):
         return NotImplemented
     y = np.empty_like(x)
@@ -281,8 +283,10 @@ def log_softmax_grad_loop(dx, g, y):
             dx[i, j] = g[i, j] - exp(y[i, j]) * total
 
 
-def log_softmax(x: Array, *, axis: int) -> Array | Declined:
+def log_softmax(x: Array, *, axis: int, dtype: Any = None) -> Array | Declined:
     """The logarithm of the softmax along the last axis; a row of -inf stays as it is."""
+    if dtype is not None:
+        return NotImplemented
     if not x.ndim or (axis != -1 and axis != x.ndim - 1) or not covered(x):
         return NotImplemented
     y = np.empty_like(x)

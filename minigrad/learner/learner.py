@@ -61,7 +61,7 @@ class Learner(Stepping):
             several. A name in a dictionary is for the part of the model that has the key as its
             attribute: `{"dis": "adam", "gen": "adam"}`.
         loss: a function `loss(y_pred, y)`, or the name of one in `minigrad` ('cross_entropy',
-            'mse_loss') or in Keras.
+            'mse_loss') or in Keras: with the classes along the last axis, as the metrics have them.
         metrics: of `minigrad.learner.metrics`, updated with `(y_pred, y)`; or names ('accuracy').
             A `Mean` is left to the steps of a subclass.
         callbacks: see `minigrad.learner.callbacks`.

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from minigrad import nn, optim
+from minigrad import nn, ops, optim
 from minigrad.errors import StateError
 from minigrad.learner import metrics
 from minigrad.ops import losses
@@ -30,11 +30,14 @@ METRICS: dict[str, type[metrics.Metric]] = {
 
 
 def loss_of(given: Callable | str | None) -> Callable | None:
-    """A function `loss(y_pred, y)` by its name here or in Keras; what is one stays as it is."""
+    """A function `loss(y_pred, y)` by its name here or in Keras; what is one stays as it is.
+
+    Those of classes have them along the last axis, as Keras and the metrics do.
+    """
     if not isinstance(given, str):
         return given
     name = KERAS.get(given, given)
-    return getattr(nn.functional, _known("loss", name, LOSSES))
+    return getattr(ops, _known("loss", name, LOSSES))
 
 
 def metrics_of(given: Iterable[Any]) -> list[Any]:

@@ -277,7 +277,7 @@ class SELU(_Rectifier):
 class _Along(_Activation):
     """An activation along one axis, which PyTorch's layers call `dim`."""
 
-    def __init__(self, dim: int = -1):
+    def __init__(self, dim: int | None = None):
         self.dim = dim
 
     def forward(self, x: Tensor) -> Tensor:
@@ -288,13 +288,13 @@ class _Along(_Activation):
 
 
 class Softmax(_Along):
-    """Probabilities along axis `dim`, the last by default."""
+    """Probabilities along axis `dim`; see `nn.functional.softmax` for None."""
 
     function = staticmethod(F.softmax)
 
 
 class LogSoftmax(_Along):
-    """Logarithms of the probabilities along axis `dim`, the last by default."""
+    """Logarithms of the probabilities along axis `dim`; see `nn.functional.softmax` for None."""
 
     function = staticmethod(F.log_softmax)
 
@@ -317,6 +317,9 @@ class GLU(_Along):
     """The first half along axis `dim`, times the sigmoid of the second (arXiv 1612.08083)."""
 
     function = staticmethod(F.glu)
+
+    def __init__(self, dim: int = -1):
+        self.dim = dim
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (..., 2 n, ...) -> (..., n, ...)."""

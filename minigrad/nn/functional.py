@@ -1,6 +1,7 @@
 """Functions with PyTorch's names, with `axis` and `keepdims` in place of dim and keepdim."""
 
 import functools
+import inspect
 import math
 
 import numpy as np
@@ -11,13 +12,10 @@ from minigrad.backend import array_module, modes, sample, to_numpy
 from minigrad.errors import CaptureError, GradientError, OutOfRangeError, ShapeError, StateError
 from minigrad.ops import (
     gelu,
-    log_softmax,
     normalize,
     relu,
     scaled_dot_product_attention,
     sigmoid,
-    softmax,
-    softmin,
     tanh,
 )
 from minigrad.ops.activations import *
@@ -497,7 +495,83 @@ def local_response_norm(x, size: int, alpha: float = 1e-4, beta: float = 0.75, k
     return x / ops.power(ops.add(ops.multiply(total, alpha / size), k), beta)
 
 
+# --------------------------------------------------------------------------------- softmax
+
+
+def softmax(x, axis=None, *, dtype=None):
+    """`mg.softmax` along `axis`; without one along the only axis on which PyTorch agrees.
+
+    Args:
+        axis: may be left out for up to two axes: it is the last then. For more PyTorch would take
+            axis 0 or 1, by their number, and NumPy's users expect the last: it must be said.
+        dtype: of floats, to which `x` is converted first.
+
+    Raises:
+        ShapeError: `axis` is missing, and `x` has more than two axes.
+    """
+    return ops.softmax(x, axis=_said("softmax", axis, x), dtype=dtype)
+
+
+def softmin(x, axis=None, *, dtype=None):
+    """`softmax` of `-x`: the smallest gets the most."""
+    return ops.softmin(x, axis=_said("softmin", axis, x), dtype=dtype)
+
+
+def log_softmax(x, axis=None, *, dtype=None):
+    """The logarithm of `softmax`, computed without forming it."""
+    return ops.log_softmax(x, axis=_said("log_softmax", axis, x), dtype=dtype)
+
+
+def _said(name, axis, x):
+    if axis is None and x.ndim > 2:
+        raise ShapeError(
+            f"{name}: of {x.ndim} axes {x.shape} say which: axis=-1 is the last, and PyTorch would "
+            f"take axis {0 if x.ndim == 3 else 1}"
+        )
+    if not x.ndim and axis in (None, 0, -1):
+        return ()  # PyTorch takes a number for one class
+    return -1 if axis is None else axis
+
+
 # ---------------------------------------------------------------------------------- losses
+
+
+def _options_by_name(loss, count: int):
+    """`loss` with its options by name, after the first `count` arguments.
+
+    That is how far PyTorch's order goes without `size_average` and `reduce`, which it no longer
+    wants: there `mse_loss(x, y, 'sum')` is the mean, as 'sum' is true.
+    """
+    first, *rest = inspect.signature(loss).parameters.values()
+    parameters = [first, *(p.replace(kind=p.POSITIONAL_OR_KEYWORD) for p in rest[: count - 1])]
+    parameters += [p.replace(kind=p.KEYWORD_ONLY) for p in rest[count - 1 :]]
+
+    @functools.wraps(loss, updated=())
+    def function(*arguments, **options):
+        if len(arguments) > count:
+            raise TypeError(
+                f"{loss.__name__}: after {count} arguments give the others by name, as in "
+                f"reduction='sum'; in PyTorch's order size_average and reduce would come here"
+            )
+        return loss(*arguments, **options)
+
+    function.__signature__ = inspect.Signature(parameters)
+    return function
+
+
+binary_cross_entropy = _options_by_name(ops.binary_cross_entropy, 3)
+binary_cross_entropy_with_logits = _options_by_name(ops.binary_cross_entropy_with_logits, 3)
+cosine_embedding_loss = _options_by_name(ops.cosine_embedding_loss, 4)
+hinge_embedding_loss = _options_by_name(ops.hinge_embedding_loss, 3)
+kl_div = _options_by_name(ops.kl_div, 2)
+l1_loss = _options_by_name(ops.l1_loss, 2)
+margin_ranking_loss = _options_by_name(ops.margin_ranking_loss, 4)
+mse_loss = _options_by_name(ops.mse_loss, 2)
+multilabel_soft_margin_loss = _options_by_name(ops.multilabel_soft_margin_loss, 3)
+poisson_nll_loss = _options_by_name(ops.poisson_nll_loss, 4)
+smooth_l1_loss = _options_by_name(ops.smooth_l1_loss, 2)
+soft_margin_loss = _options_by_name(ops.soft_margin_loss, 2)
+triplet_margin_loss = _options_by_name(ops.triplet_margin_loss, 7)
 
 
 def cross_entropy(
@@ -505,27 +579,59 @@ def cross_entropy(
     target,
     weight=None,
     *,
-    axis=None,
+    axis: int | None = None,
     ignore_index: int = -100,
     label_smoothing: float = 0.0,
     reduction: str = "mean",
 ):
-    """`mg.cross_entropy`, where the axis of the classes is found by what fits.
+    """`mg.cross_entropy` with the classes where PyTorch has them: along axis 1.
 
-    For target classes it is the last axis if `target` has the shape of the others, as in
-    (B, T, C) and (B, T); or else axis 1, PyTorch's layout, as in (N, C, H, W) and (N, H, W).
-    Where both fit, as in (4, 4, 4) and (4, 4), and for probabilities as targets, it is the last:
-    say `axis=1` for PyTorch's.
+    Args:
+        x: logits (N, C, ...), or (C,).
+        target: integers (N, ...), or (); or floats in the shape of `x`: probabilities of all
+            classes.
+        axis: of the classes, in `x` and in probabilities; 1 by default, or 0 if there is only one.
+            With -1 it is the last, as in `mg.cross_entropy`: for (B, T, C) and (B, T).
+        reduction: as for `mg.cross_entropy`, but if no target counts the mean is NaN.
+
+    The others, and what is raised, as for `mg.cross_entropy`.
     """
     return ops.cross_entropy(
         x,
         target,
         weight,
-        axis=axis,
+        axis=_of_classes(x, axis),
         ignore_index=ignore_index,
         label_smoothing=label_smoothing,
         reduction=reduction,
+        empty_is_zero=False,
     )
+
+
+def nll_loss(
+    x,
+    target,
+    weight=None,
+    *,
+    axis: int | None = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+):
+    """`mg.nll_loss` with the classes along axis 1, and a mean of NaN, as for `cross_entropy`."""
+    options = {"ignore_index": ignore_index, "reduction": reduction, "empty_is_zero": False}
+    return ops.nll_loss(x, target, weight, axis=_of_classes(x, axis), **options)
+
+
+def _of_classes(x, axis: int | None) -> int:
+    return min(1, x.ndim - 1) if axis is None else axis
+
+
+multilabel_margin_loss = _options_by_name(ops.multilabel_margin_loss, 2)
+
+
+def multi_margin_loss(x, target, p: int = 1, margin: float = 1.0, weight=None, *, reduction="mean"):
+    """`mg.multi_margin_loss` with its arguments in PyTorch's order."""
+    return ops.multi_margin_loss(x, target, weight, p=p, margin=margin, reduction=reduction)
 
 
 # ----------------------------------------------------------------------------- other shapes
@@ -631,3 +737,11 @@ __all__ = sorted(
     if not name.startswith("_") and callable(value) and value.__module__.startswith(_OURS)
     and name not in ("p_norm", "write")
 )  # fmt: skip
+
+
+def __getattr__(name: str):
+    if name.startswith("__"):  # asked for by Python's machinery
+        raise AttributeError(f"module 'minigrad.nn.functional' has no attribute '{name}'")
+    from minigrad.elsewhere import missing  # not at the top: it is read when a name is missing
+
+    raise AttributeError(missing("minigrad.nn.functional", name))

@@ -16,7 +16,7 @@ from minigrad.ops.noise import dropout as drop
 from minigrad.ops.norms import _as_came, _half
 from minigrad.ops.products import matmul
 from minigrad.ops.reductions import sum
-from minigrad.ops.shaping import broadcast_to, reshape, swapaxes, transpose
+from minigrad.ops.shaping import broadcast_to, repeat, reshape, swapaxes, transpose
 from minigrad.ops.softmaxes import shifted_exp
 
 __all__ = [
@@ -161,7 +161,16 @@ def _checked_scale(q, k, v, mask, heads, scale):
 
 
 def scaled_dot_product_attention(
-    q, k, v, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, *, key=None
+    q,
+    k,
+    v,
+    attn_mask=None,
+    dropout_p=0.0,
+    is_causal=False,
+    scale=None,
+    enable_gqa=False,
+    *,
+    key=None,
 ):
     """Attention with PyTorch's interface: q (..., T, D), k (..., S, D), v (..., S, Dv).
 
@@ -171,6 +180,8 @@ def scaled_dot_product_attention(
         dropout_p: the probability that a weight is dropped.
         is_causal: query i sees the keys 0..i only, together with what `attn_mask` allows.
         scale: of the scores, 1/sqrt(D) by default.
+        enable_gqa: whether several heads of `q` (axis -3) share one of `k` and one of `v`: the
+            number of its heads is a multiple of theirs (Ainslie et al., arXiv 2305.13245).
         key: for dropout; by default the next one of the current stream, see `minigrad.random`.
 
     Returns:
@@ -179,6 +190,8 @@ def scaled_dot_product_attention(
     name = "scaled_dot_product_attention"
     if not 0 <= dropout_p <= 1:
         raise ValueError(f"{name}: dropout_p must be in [0, 1], got {dropout_p}")
+    if enable_gqa:
+        k, v = (_for_each_head(name, x, q) for x in (k, v))
     batch = _leading(q, k, v)
     if batch is None or q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2]:
         raise ShapeError(
@@ -193,6 +206,17 @@ def scaled_dot_product_attention(
     key = (key or random.next_key()) if dropout_p else None
     y = attention(q, k, v, attn_mask, key, causal=is_causal, scale=scale, dropout=dropout_p)
     return reshape(y, shape=(*batch, *y.shape[-2:]))
+
+
+def _for_each_head(name, x, q):
+    """`x` (..., few heads, S, D) with each head as often as `q` has heads for it."""
+    if min(x.ndim, q.ndim) < 3 or not x.shape[-3] or q.shape[-3] % x.shape[-3]:
+        raise ShapeError(
+            f"{name}: with enable_gqa the heads of q, axis -3, must be a multiple of those of k "
+            f"and v; got {q.shape} and {x.shape}"
+        )
+    times = q.shape[-3] // x.shape[-3]
+    return x if times == 1 else repeat(x, repeats=times, axis=-3)
 
 
 def _leading(*xs):

@@ -18,15 +18,16 @@ from typing import Any
 import numpy as np
 
 from minigrad import random
-from minigrad.autodiff import Tensor, as_array, primitive
+from minigrad.autodiff import Tensor, as_array, as_arrays, beside, joined, primitive
 from minigrad.backend import array_module, modes, to_device, using, xp
 from minigrad.errors import DtypeError, GradientError
-from minigrad.ops.elementwise import _real_dtype
+from minigrad.ops.elementwise import _real_dtype, astype, where
+from minigrad.ops.shaping import moveaxis
 
 __all__ = [
     "arange", "asarray", "empty", "empty_like", "eye", "from_dlpack", "from_numpy", "full",
-    "full_like", "identity", "linspace", "ones", "rand", "randint", "randn", "tensor", "tri",
-    "zeros",
+    "full_like", "identity", "linspace", "logspace", "ones", "rand", "randint", "randn", "tensor",
+    "tri", "zeros",
 ]  # fmt: skip
 
 
@@ -43,6 +44,7 @@ def tensor(data, dtype=None, requires_grad: bool = False) -> Tensor:
 
 def asarray(data, dtype=None) -> Tensor:
     """`data` as a tensor, without a copy where none is needed; numbers as for `tensor`."""
+    data = joined(data)
     if type(data) is Tensor:
         return data if dtype is None or data.dtype == np.dtype(dtype) else data.astype(dtype)
     array = to_device(as_array(data))
@@ -151,11 +153,51 @@ def _value(name: str, x: Any) -> Any:
 
 
 def linspace(
-    start, stop, num: int = 50, endpoint: bool = True, dtype="float32", requires_grad: bool = False
-) -> Tensor:
-    """`num` evenly spaced numbers from `start` up to `stop`, that included if `endpoint`."""
-    start, stop = (_value("linspace", v) for v in (start, stop))
-    return Tensor(xp().linspace(start, stop, num, endpoint, dtype=dtype), requires_grad)
+    start, stop, num: int = 50, endpoint: bool = True, dtype=None, requires_grad: bool = False,
+    *, axis: int = 0,
+) -> Tensor:  # fmt: skip
+    """`num` evenly spaced numbers from `start` up to `stop`, that included if `endpoint`.
+
+    Of ends that are tracked it is differentiable. Arrays as ends broadcast; `axis` is then where
+    the new axis goes. Without `dtype` it is that of the ends if they are arrays of floats, and
+    float32 otherwise.
+    """
+    if num < 0:
+        raise ValueError(f"linspace: num must not be negative, got {num}")
+    if not any(hasattr(v, "shape") or isinstance(v, list | tuple) for v in (start, stop)):
+        start, stop = (_value("linspace", v) for v in (start, stop))
+        made = xp().linspace(start, stop, num, endpoint, dtype=dtype or "float32")
+        return Tensor(made, requires_grad)
+    ends = as_arrays(start, stop)
+    if dtype is not None and np.dtype(dtype).kind == "f":  # computed in it, not only given
+        ends = [astype(v, dtype=np.result_type(v.dtype, dtype)) for v in ends]
+    y = _spaced(*ends, num, endpoint, axis)
+    y = y if dtype is None or y.dtype == np.dtype(dtype) else astype(y, dtype=dtype)
+    y = y if type(y) is Tensor else Tensor(to_device(y))
+    return y.requires_grad_() if requires_grad else y
+
+
+def _spaced(start, stop, num: int, endpoint: bool = True, axis: int = 0):
+    """`linspace` between two arrays."""
+    dtypes = [v.dtype for v in (start, stop) if v.dtype.kind not in "iub"]
+    dtype = np.result_type(*dtypes) if dtypes else np.dtype(np.float32)
+    start, stop = (v if v.dtype == dtype else astype(v, dtype=dtype) for v in (start, stop))
+    steps = num - 1 if endpoint else num
+    step = (stop - start) / max(steps, 1)
+    i = beside([start, stop], np.arange(num).reshape(-1, *(1,) * step.ndim).astype(dtype))
+    y = i * step + start
+    if endpoint and num > 1:
+        y = where(i == steps, stop, y)  # met exactly
+    return y if axis == 0 else moveaxis(y, 0, axis)
+
+
+def logspace(
+    start, stop, num: int = 50, endpoint: bool = True, base=10.0, dtype="float32",
+    requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """`base` to the powers of `linspace(start, stop, num, endpoint)`."""
+    start, stop, base = (_value("logspace", v) for v in (start, stop, base))
+    return Tensor(xp().logspace(start, stop, num, endpoint, base, dtype=dtype), requires_grad)
 
 
 # ---------------------------------------------------------------------------- at random

@@ -13,21 +13,22 @@ import math
 import numpy as np
 
 from minigrad.abstract import Abstract
-from minigrad.autodiff import Tensor, op, primitive
+from minigrad.autodiff import Tensor, as_array, op, primitive
 from minigrad.backend import array_module, is_array, sample
 from minigrad.batched import Batched
 from minigrad.errors import DtypeError
 from minigrad.trees import tree_map
 
 __all__ = [
-    "abs", "absolute", "add", "allclose", "arccos", "arccosh", "arcsin", "arcsinh", "arctan",
-    "arctan2", "arctanh", "array_equal", "astype", "bitwise_and", "bitwise_not", "bitwise_or",
-    "bitwise_xor", "cbrt", "ceil", "clip", "copysign", "cos", "cosh", "deg2rad", "divide", "equal",
-    "erf", "erfc", "exp", "exp2", "expm1", "floor", "floor_divide", "fmax", "fmin", "fmod",
-    "greater", "greater_equal", "hypot", "invert", "isclose", "isfinite", "isinf", "isnan",
-    "left_shift", "lerp", "less", "less_equal", "log", "log1p", "log2", "log10", "logaddexp",
-    "logical_and", "logical_not", "logical_or", "logical_xor", "logit", "masked_fill", "maximum",
-    "minimum", "mod", "multiply", "nan_to_num", "negative", "not_equal", "ones_like", "positive",
+    "abs", "absolute", "add", "addcdiv", "addcmul", "allclose", "arccos", "arccosh", "arcsin",
+    "arcsinh", "arctan", "arctan2", "arctanh", "array_equal", "astype", "bitwise_and",
+    "bitwise_not", "bitwise_or", "bitwise_xor", "cbrt", "ceil", "clip", "clone", "copysign", "cos",
+    "cosh", "deg2rad", "divide", "equal", "erf", "erfc", "exp", "exp2", "expm1", "floor",
+    "floor_divide", "fmax", "fmin", "fmod", "frac", "frexp", "gcd", "greater", "greater_equal",
+    "hypot", "invert", "isclose", "isfinite", "isinf", "isnan", "lcm", "ldexp", "left_shift",
+    "lerp", "less", "less_equal", "log", "log1p", "log2", "log10", "logaddexp", "logical_and",
+    "logical_not", "logical_or", "logical_xor", "logit", "masked_fill", "maximum", "minimum", "mod",
+    "multiply", "nan_to_num", "negative", "nextafter", "not_equal", "ones_like", "positive",
     "power", "rad2deg", "reciprocal", "remainder", "right_shift", "rint", "round", "rsqrt",
     "sigmoid", "sign", "sin", "sinc", "sinh", "sqrt", "square", "stop_gradient", "subtract", "tan",
     "tanh", "true_divide", "trunc", "xlogy", "zeros_like",
@@ -276,6 +277,22 @@ def lerp(xp, start, end, weight):
     return add(multiply(1 - weight, start), multiply(weight, end))
 
 
+@op
+def addcmul(xp, x, a, b, *, value=1):
+    """`x + value * a * b` (PyTorch's `addcmul`)."""
+    return add(x, _times(value, multiply(a, b)))
+
+
+@op
+def addcdiv(xp, x, a, b, *, value=1):
+    """`x + value * a / b` (PyTorch's `addcdiv`)."""
+    return add(x, _times(value, divide(a, b)))
+
+
+def _times(factor, x):
+    return x if factor == 1 else multiply(x, factor)
+
+
 @primitive
 def astype(xp, x, *, dtype):
     """`x` in another dtype; the gradient returns in the dtype of `x`.
@@ -288,6 +305,15 @@ def astype(xp, x, *, dtype):
 
 
 astype.vjps(lambda g, _y, _x, *, dtype: g)  # the engine casts it back
+
+
+def clone(x):
+    """`x` in an array of its own, with its history (PyTorch's `clone`).
+
+    `Tensor.copy` gives one without it.
+    """
+    x = x if hasattr(x, "dtype") else as_array(x)
+    return astype(x, dtype=x.dtype)
 
 
 @primitive
@@ -344,6 +370,21 @@ floor = _step("floor", "The largest whole number up to `x`; its derivative is 0.
 ceil = _step("ceil", "The smallest whole number from `x` on; its derivative is 0.")
 trunc = _step("trunc", "`x` without what is behind the point; its derivative is 0.")
 rint = _step("rint", "The nearest whole number, the even one of two; its derivative is 0.")
+
+
+@op
+def frac(xp, x):
+    """What is behind the point, with the sign of `x`: `x - trunc(x)`, of derivative 1."""
+    return subtract(x, trunc(x))
+
+
+@primitive
+def nextafter(xp, a, b):
+    """The number next to `a` on the way to `b`; its derivative by `a` is 1, that by `b` is 0."""
+    return xp.nextafter(*_floats(xp, a, b))
+
+
+nextafter.vjps(lambda g, _y, _a, _b: g, lambda g, _y, _a, _b: zeros_like(g))
 
 
 @primitive
@@ -485,6 +526,32 @@ cbrt = _smooth(
 
 
 @op
+def ldexp(xp, a, b):
+    """`a * 2**b`; unlike NumPy's, `b` may be of floats, and gets a gradient."""
+    a, b = _floats(xp, a, b)
+    return multiply(a, exp2(b) if hasattr(b, "dtype") else 2.0**b)
+
+
+def frexp(x):
+    """`x` as `mantissa * 2**exponent`, with a mantissa from 0.5 up to 1, or 0; both of them.
+
+    The exponents are integers without history, so the derivative of the mantissa is `2**-exponent`.
+    """
+    exponent = _exponent(x)
+    half = right_shift(exponent, 1)  # in two steps, as 2**1074 is out of range
+    return ldexp(ldexp(x, -half), half - exponent), exponent
+
+
+@primitive
+def _exponent(xp, x):
+    """The exponents that `frexp` gives."""
+    return xp.frexp(_floating(xp, x))[1]
+
+
+_exponent.no_gradient()
+
+
+@op
 def rsqrt(xp, x):
     """`1 / sqrt(x)`."""
     return 1 / sqrt(x)
@@ -557,17 +624,17 @@ def logit(xp, x, *, eps=None):
     return log(x) - log1p(negative(x))
 
 
-def _special(xp, name, x):
-    """SciPy's special function of that name, in the dtype of `x`."""
+def _special(xp, name, x, *orders):
+    """SciPy's special function of that name, of numbers `orders` first; in the dtype of `x`."""
     if type(x) is Abstract:
         return x
     if type(x) is Batched:
-        return Batched(_special(array_module(x.value), name, x.value), x.level)
+        return Batched(_special(array_module(x.value), name, x.value, *orders), x.level)
     if xp is np:
         from scipy import special  # not at import: SciPy is slow to start
     else:
         from cupyx.scipy import special
-    return getattr(special, name)(x).astype(x.dtype, copy=False)
+    return getattr(special, name)(*orders, x).astype(x.dtype, copy=False)
 
 
 @primitive
@@ -712,6 +779,8 @@ logical_xor = _untracked("logical_xor", "Where one of the two is true, not both.
 logical_not = _untracked("logical_not", "Where `x` is false.", operands=1)
 left_shift = _untracked("left_shift", "`a * 2**b`, of integers.")
 right_shift = _untracked("right_shift", "The largest whole number up to `a / 2**b`, of integers.")
+gcd = _untracked("gcd", "The greatest common divisor of integers; of 0 and 0 it is 0.")
+lcm = _untracked("lcm", "The least common multiple of integers; with 0 it is 0.")
 bitwise_not = invert
 isnan = _untracked("isnan", "Where `x` is not a number.", operands=1)
 isinf = _untracked("isinf", "Where `x` is infinite.", operands=1)

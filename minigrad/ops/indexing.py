@@ -6,6 +6,7 @@ from the end, as in NumPy. On the host they are checked; on a device a check wou
 pipeline, so they are to be checked where they are made.
 """
 
+import functools
 import math
 import operator
 from typing import NamedTuple
@@ -13,7 +14,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
-from minigrad.autodiff import Tensor, as_array, beside, op, primitive, wrap
+from minigrad.autodiff import (
+    Tensor,
+    as_array,
+    as_arrays,
+    beside,
+    joined,
+    op,
+    primitive,
+    wrap,
+)
 from minigrad.backend import array_module, is_array, modes, xp
 from minigrad.errors import DtypeError, OutOfRangeError, ShapeError
 from minigrad.ops.elementwise import _match, astype
@@ -21,10 +31,11 @@ from minigrad.ops.elementwise import where as choice
 from minigrad.ops.shaping import _axis_of, broadcast_to, moveaxis, ravel, reshape
 
 __all__ = [
-    "argwhere", "bincount", "embedding", "embedding_grad", "flatnonzero", "gather", "getitem",
-    "index_add", "index_select", "index_set", "masked_select", "nonzero", "one_hot",
-    "put_along_axis", "scatter", "scatter_add", "take", "take_along_axis", "tril_indices",
-    "triu_indices", "unique", "where",
+    "argwhere", "bincount", "diagonal_scatter", "embedding", "embedding_grad", "flatnonzero",
+    "gather", "getitem", "index_add", "index_fill", "index_put", "index_select", "index_set",
+    "masked_scatter", "masked_select", "nonzero", "one_hot", "put", "put_along_axis", "scatter",
+    "scatter_add", "select_scatter", "slice_scatter", "take", "take_along_axis", "tril_indices",
+    "triu_indices", "unique", "unique_consecutive", "where",
 ]  # fmt: skip
 
 
@@ -45,6 +56,7 @@ class _Slice(NamedTuple):
     step: int | None
 
 
+_arrays = as_arrays
 _ARRAY = "an array"  # in a template: the next array input goes here
 
 
@@ -59,8 +71,15 @@ def getitem(x, index):
             neither of integers nor of booleans.
         DtypeError: an index is something else.
     """
+    template, arrays = _taken_apart("getitem", x, index)
+    return _getitem(x, *arrays, template=template)
+
+
+def _taken_apart(name: str, x, index) -> tuple[tuple, list]:
+    """What can be hashed of an index into `x`, with gaps, and the arrays for these."""
     template, arrays = [], []
     for part in index if isinstance(index, tuple) else (index,):
+        part = joined(part) if type(part) in (list, tuple) else part
         kind = type(part)
         if kind is slice:
             bounds = (part.start, part.stop, part.step)
@@ -73,17 +92,16 @@ def getitem(x, index):
         elif isinstance(part, list | tuple | range | bool | np.bool_):
             numbers = np.asarray(part)
             numbers = numbers if numbers.size else numbers.astype(int)  # [] would be floats
-            x = x if hasattr(x, "dtype") else as_array(x)
             template.append(_ARRAY)
-            arrays.append(beside([x], numbers))
+            arrays.append(beside(as_arrays(x), numbers))
         elif hasattr(part, "__index__"):
             template.append(operator.index(part))
         else:
             raise DtypeError(
-                f"getitem: an index must be an integer, a slice, None, `...`, or an array or list "
+                f"{name}: an index must be an integer, a slice, None, `...`, or an array or list "
                 f"of integers or booleans; got {part!r}"
             )
-    return _getitem(x, *arrays, template=tuple(template))
+    return tuple(template), arrays
 
 
 def _index(template, arrays):
@@ -206,6 +224,7 @@ def take(xp, x, ids, *, axis=None):
         OutOfRangeError: an id or the axis is out of range.
         DtypeError: the ids are no integers.
     """
+    axis = None if not x.ndim and axis in (0, -1) else axis  # a number is a line of one
     n = x.size if axis is None else x.shape[normalize_axis_index(axis, x.ndim)]
     return xp.take(x, checked_ids("take", xp.asarray(ids), n), axis=axis)
 
@@ -213,7 +232,7 @@ def take(xp, x, ids, *, axis=None):
 @take.vjp
 def _(g, _y, _x, ids, *, axis=None):
     ids = _ids_beside(g, ids)
-    if axis is None:
+    if axis is None or not _x.ndim:
         flat = embedding_grad(reshape(g, shape=(-1,)), ids.reshape(-1), rows=math.prod(_x.shape))
         return reshape(flat, shape=_x.shape), None
     axis %= _x.ndim
@@ -286,13 +305,8 @@ def index_select(x, ids, axis: int = 0):
     """`x` at `ids` (one axis of integers) along `axis` (PyTorch's `index_select`)."""
     x, ids = _arrays(x, ids)
     _one_axis("index_select", ids)
-    return take(x, ids, axis=axis)
-
-
-def _arrays(x, *others):
-    """Arrays and Tensors as they are, lists and numbers as arrays where `x` is."""
-    x = x if hasattr(x, "dtype") else as_array(x)
-    return x, *[v if hasattr(v, "dtype") else beside([x], v) for v in others]
+    y = take(x, ids, axis=axis)
+    return y if x.ndim else reshape(y, shape=())
 
 
 def _one_axis(name: str, ids) -> None:
@@ -310,12 +324,26 @@ def _writable(xp, x, values):
     return y, values
 
 
+def _of_numbers(write):
+    """The formula `write`, of `x` without axes as of a line of one number."""
+
+    @functools.wraps(write)
+    def formula(xp, x, ids, values, *, axis=0):
+        if x.ndim or axis not in (0, -1):
+            return write(xp, x, ids, values, axis=axis)
+        values = values.reshape(-1) if hasattr(values, "dtype") else values
+        return write(xp, x.reshape(-1), xp.asarray(ids).reshape(-1), values, axis=0).reshape(())
+
+    return formula
+
+
 def _along(axis, ids, x):
     """The index of `ids` along `axis` of `x`."""
     return (*(slice(None),) * (axis % x.ndim), ids)
 
 
 @primitive
+@_of_numbers
 def index_add(xp, x, ids, values, *, axis=0):
     """`x` with `values` added at `ids` along `axis`; where an id is repeated, both are added.
 
@@ -339,6 +367,7 @@ index_add.vjps(
 
 
 @primitive
+@_of_numbers
 def index_set(xp, x, ids, values, *, axis=0):
     """`x` with `values` in place of what is at `ids` along `axis`; shapes as for `index_add`.
 
@@ -360,6 +389,98 @@ index_set.vjps(
     lambda *_, **__: None,
     lambda g, _y, _x, ids, _values, *, axis=0: take(g, ids, axis=axis),
 )
+
+
+def index_fill(x, ids, value, axis: int):
+    """`x` with `value` in place of what is at `ids` along `axis` (PyTorch's `index_fill`).
+
+    Args:
+        ids: (n,) integers, which may be repeated.
+        value: one number, which gets its gradient; the result has the dtype of `x`.
+        axis: an int.
+    """
+    x, ids = _arrays(x, ids)
+    if not x.ndim and axis in (0, -1):  # a number is a line of one
+        return reshape(index_fill(ravel(x), ids, value, 0), shape=())
+    axis = _axis_of("index_fill", axis, x.shape)
+    _one_axis("index_fill", ids)
+    return _filled("index_fill", x, _marked(ids, x.shape[axis]), value, axis)
+
+
+def _marked(ids, n: int):
+    """(n,) booleans: which are among `ids`."""
+    none = beside([ids], np.zeros(n, np.int64))
+    return index_add(none, ids if ids.ndim else reshape(ids, shape=(1,)), 1) > 0
+
+
+def _filled(name: str, x, mask, value, axis: int | None = None):
+    """`x` with `value` where `mask` is True: of the shape of `x`, or for each place of `axis`."""
+    if getattr(value, "shape", ()):
+        raise ShapeError(f"{name}: expected one number to fill with, got shape {value.shape}")
+    if hasattr(value, "dtype"):
+        value = value if value.dtype == x.dtype else astype(value, dtype=x.dtype)
+    elif x.dtype.kind in "iu" and value != int(value):
+        raise DtypeError(f"{name}: {value} is no number of {x.dtype}")
+    else:
+        value = bool(value) if x.dtype.kind == "b" else x.dtype.type(value).item()
+    if axis is not None:
+        mask = reshape(mask, shape=(-1,) + (1,) * (x.ndim - 1 - axis))
+    return choice(mask, value, x)
+
+
+def index_put(x, indices, values, accumulate: bool = False):
+    """`x` with `values` in place of `x[indices]`, or added there (PyTorch's `index_put`).
+
+    Args:
+        indices: all that `x[indices]` takes; of arrays mostly, integers or masks, in a tuple.
+        values: the shape of `x[indices]`, or what broadcasts to it.
+        accumulate: whether to add them; where a place is named twice, both are added.
+
+    Raises:
+        ShapeError: shapes do not fit; or without `accumulate` a place is named twice, so that it
+            would be left to chance which of several values stays.
+    """
+    x = x if hasattr(x, "dtype") else as_array(x)
+    if isinstance(indices, list) and any(hasattr(i, "shape") for i in indices):
+        indices = tuple(indices)  # PyTorch's users write lists of arrays, too
+    template, arrays = _taken_apart("index_put", x, indices)
+    if not accumulate and not getattr(values, "shape", ()) and not isinstance(values, list):
+        none = beside([x], np.zeros(x.shape, bool))
+        return _filled("index_put", x, _put(none, True, *arrays, template=template), values)
+    if isinstance(values, list):
+        values = beside([x], np.asarray(values, x.dtype if x.dtype.kind == "f" else None))
+    return _put(x, values, *arrays, template=template, accumulate=accumulate)
+
+
+@primitive
+def _put(xp, x, values, *arrays, template, accumulate=False):
+    """`x` with `values` put, or added, at an index that was taken apart."""
+    for a in arrays if xp is not np else ():
+        if a.dtype.kind == "b":
+            refuse_if_batched("index_put", a, "use where(mask, values, x)")
+    index, whole = _index(template, arrays), None
+    if hasattr(values, "dtype") and isinstance(x, np.ndarray) and not accumulate:
+        whole = np.arange(x.size).reshape(x.shape)[index]
+        if whole.size != np.unique(whole).size:
+            raise ShapeError(
+                "index_put: a place is named twice, so its value would be left to chance; use "
+                "accumulate=True to sum"
+            )
+    y, values = _writable(xp, x, values)
+    if accumulate:
+        return _add_at(xp, y, index, values)
+    y[index] = values
+    return y
+
+
+@_put.vjp
+def _(g, _y, _x, _values, *arrays, template, accumulate=False):
+    def of_values():
+        return _getitem(g, *arrays, template=template)
+
+    gx = g if accumulate else _put(g, 0.0, *arrays, template=template)
+    return gx, of_values, *(None,) * len(arrays)
+
 
 # --------------------------------------------------------------------- element by element
 
@@ -446,6 +567,7 @@ def _uncornered(g, ids, axis, values):
 
 
 @primitive
+@_of_numbers
 def scatter(xp, x, ids, values, *, axis):
     """`x` with `values` put at `ids` along `axis` (PyTorch's `scatter`): the reverse of `gather`.
 
@@ -477,6 +599,7 @@ scatter.vjps(
 
 
 @primitive
+@_of_numbers
 def scatter_add(xp, x, ids, values, *, axis):
     """`x` with `values` added at `ids` along `axis` (PyTorch's `scatter_add`), as for `scatter`.
 
@@ -506,6 +629,10 @@ def gather(x, ids, axis: int):
             broadcasts; see `take_along_axis` for that.
     """
     x, ids = _arrays(x, ids)
+    if not x.ndim and axis in (0, -1):  # a number is a line of one
+        return reshape(gather(ravel(x), ravel(ids), 0), shape=ids.shape)
+    if not ids.size and ids.ndim != x.ndim:  # as in PyTorch; there is nothing that could not fit
+        return reshape(ravel(x)[:0], shape=ids.shape)
     axis = _axis_of("gather", axis, x.shape)
     _refuse_longer("gather", x, ids, axis)
     lengths = (*ids.shape[:axis], x.shape[axis], *ids.shape[axis + 1 :])
@@ -529,6 +656,89 @@ def put_along_axis(x, ids, values, axis: int | None):
     if isinstance(values, list) or getattr(values, "ndim", 0):
         values = broadcast_to(values, shape=ids.shape)
     return scatter(x, ids, values, axis=axis)
+
+
+# --------------------------------------------------------------------------- parts anew
+
+
+def put(x, ids, values, accumulate: bool = False):
+    """`x` with `values` put at `ids`, which count along the flattened `x`; see `index_set`.
+
+    Args:
+        ids: integers of any shape.
+        values: as many, in that shape or another.
+        accumulate: add them to what is there; then an id may be repeated.
+    """
+    x, ids, values = _arrays(x, ids, values)
+    write = index_add if accumulate else index_set
+    values = ravel(values) if values.size == ids.size else values
+    return reshape(write(ravel(x), ravel(ids), values), shape=x.shape)
+
+
+def select_scatter(x, values, axis: int, index: int):
+    """`x` with `values` in place of what is at `index` along `axis`."""
+    x, values = _arrays(x, values)
+    axis = _axis_of("select_scatter", axis, x.shape)
+    _check_part("select_scatter", values, (*x.shape[:axis], *x.shape[axis + 1 :]))
+    return index_set(x, beside([x], index), values, axis=axis)
+
+
+def slice_scatter(x, values, axis: int = 0, start=None, end=None, step=None):
+    """`x` with `values` in place of `x[start:end:step]` along `axis`."""
+    x, values = _arrays(x, values)
+    axis = _axis_of("slice_scatter", axis, x.shape)
+    ids = np.arange(x.shape[axis])[start:end:step]
+    _check_part("slice_scatter", values, (*x.shape[:axis], len(ids), *x.shape[axis + 1 :]))
+    return index_set(x, beside([x], ids), values, axis=axis)
+
+
+def diagonal_scatter(x, values, offset: int = 0, axis1: int = 0, axis2: int = 1):
+    """`x` with `values` in place of `diagonal(x, offset, axis1, axis2)`."""
+    x, values = _arrays(x, values)
+    places = np.arange(math.prod(x.shape)).reshape(x.shape).diagonal(offset, axis1, axis2)
+    _check_part("diagonal_scatter", values, places.shape)
+    return put(x, beside([x], places), values)
+
+
+def _check_part(name: str, values, shape) -> None:
+    if tuple(values.shape) != tuple(shape):
+        raise ShapeError(f"{name}: values must have shape {tuple(shape)}, got {values.shape}")
+
+
+def masked_scatter(x, mask, source):
+    """`x` with the elements of `source`, in its order, where `mask` is True (PyTorch's).
+
+    Args:
+        mask: booleans that broadcast with `x`.
+        source: at least as many elements as are to be replaced.
+
+    Raises:
+        ShapeError: there are fewer (looked at on the host only).
+    """
+    x, mask, source = _arrays(x, mask, source)
+    if mask.dtype.kind != "b":
+        raise DtypeError(f"masked_scatter: the mask must be booleans, got {mask.dtype}")
+    shape = np.broadcast_shapes(x.shape, mask.shape)
+    mask, values = broadcast_to(mask, shape=shape), ravel(source)
+    plain = mask.data if type(mask) is Tensor else mask
+    if isinstance(plain, np.ndarray) and plain.sum() > values.shape[0]:
+        raise ShapeError(
+            f"masked_scatter: {int(plain.sum())} elements are to be replaced, and there are "
+            f"{values.shape[0]} in source"
+        )
+    if not values.shape[0]:
+        return broadcast_to(x, shape=shape)
+    ids = reshape(_ranks(ravel(mask), most=values.shape[0] - 1), shape=shape)
+    return choice(mask, take(values, ids), x)
+
+
+@primitive
+def _ranks(xp, mask, *, most):
+    """For each place of `mask`, which one of its True it is, at most `most`."""
+    return xp.clip(xp.cumsum(mask, dtype="int64") - 1, 0, most)
+
+
+_ranks.no_gradient()
 
 
 # ------------------------------------------------------------- shapes that depend on values
@@ -593,24 +803,59 @@ def flatnonzero(x):
     return _untracked("flatnonzero", lambda xp, x: xp.flatnonzero(x), x)
 
 
-def unique(x, return_index=False, return_inverse=False, return_counts=False):
+def unique(x, return_index=False, return_inverse=False, return_counts=False, axis=None):
     """The different elements of `x` in rising order, differentiable; as NumPy's `unique`.
 
     Of equal elements the first one gets the gradient.
 
+    Args:
+        axis: compare what is along it (rows, for axis 0) in place of elements.
+
     Returns:
-        The elements; then, as asked for, where each stands first in the flattened `x`, for each
-        element of `x` its place among them, and how often each is there.
+        The elements; then, as asked for, where each stands first in the flattened `x` (or along
+        `axis`), for each element of `x` its place among them, and how often each is there.
     """
+    (x,) = _arrays(x)
+    axis = axis if axis is None else _axis_of("unique", axis, x.shape)
 
     def find(xp, x):
-        return xp.unique(x, return_index=True, return_inverse=True, return_counts=True)[1:]
+        wanted = dict.fromkeys(("return_index", "return_inverse", "return_counts"), True)
+        return xp.unique(x, **wanted, axis=axis)[1:]
 
     first, inverse, counts = _untracked("unique", find, x)
-    (x,) = _arrays(x)
-    found = [take(x, first), first, reshape(inverse, shape=x.shape), counts]
+    places = x.shape if axis is None else (x.shape[axis],)
+    found = [take(x, first, axis=axis), first, reshape(inverse, shape=places), counts]
     wanted = (True, return_index, return_inverse, return_counts)
     found = [v for v, want in zip(found, wanted, strict=True) if want]
+    return found[0] if len(found) == 1 else tuple(found)
+
+
+def unique_consecutive(x, return_inverse=False, return_counts=False, axis=None):
+    """`x` without what equals its neighbour before it (PyTorch's), differentiable.
+
+    Args:
+        axis: whole slices along it are compared; None for the elements of the flattened `x`.
+
+    Returns:
+        The elements; then, as asked for, for each of `x` its place among them, and how many were
+        taken together.
+    """
+    (x,) = _arrays(x)
+    lines = ravel(x) if axis is None else moveaxis(x, axis, 0)
+    along = 0 if axis is None else _axis_of("unique_consecutive", axis, x.shape)
+
+    def find(xp, x):
+        rows = x.reshape(x.shape[0], math.prod(x.shape[1:]))
+        new = xp.ones(len(rows), bool)
+        new[1:] = (rows[1:] != rows[:-1]).any(axis=1)
+        first = xp.flatnonzero(new)
+        after = xp.concatenate([first[1:], xp.full((1,), len(rows), first.dtype)])
+        return first, xp.cumsum(new) - 1, (after - first)[: len(first)]
+
+    first, inverse, counts = _untracked("unique_consecutive", find, lines)
+    inverse = reshape(inverse, shape=x.shape) if axis is None else inverse
+    found = [take(ravel(x) if axis is None else x, first, axis=along)]
+    found += [inverse] * bool(return_inverse) + [counts] * bool(return_counts)
     return found[0] if len(found) == 1 else tuple(found)
 
 
@@ -655,7 +900,8 @@ def bincount(x, weights=None, minlength=0):
 
 def _untracked(name: str, function, x):
     """`function(xp, array)`, whose results have no history, in the kind of `x`."""
-    array = x.data if type(x) is Tensor else as_array(x)
+    x = joined(x)
+    array = as_array(x)
     refuse_if_batched(name, array, "use where(condition, x, 0) or a fixed number of elements")
     found = function(array_module(array), array)
     if type(x) is not Tensor:

@@ -20,10 +20,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minigrad.autodiff import op, primitive
+from minigrad.abstract import Abstract
+from minigrad.autodiff import beside, op, primitive
+from minigrad.backend import array_module
+from minigrad.batched import Batched
 from minigrad.errors import DtypeError, GradientError, LinAlgError, ShapeError
 from minigrad.ops import reductions, shaping
-from minigrad.ops.elementwise import absolute, astype, stop_gradient, where, zeros_like
+from minigrad.ops.elementwise import (
+    absolute,
+    astype,
+    maximum,
+    power,
+    stop_gradient,
+    where,
+    zeros_like,
+)
 from minigrad.ops.products import (
     _arrays,
     cross,
@@ -34,14 +45,25 @@ from minigrad.ops.products import (
     vecdot,
     vecmat,
 )
-from minigrad.ops.reductions import any, max, norm, prod, sum
-from minigrad.ops.shaping import broadcast_to, concatenate, expand_dims, reshape, tril, triu
+from minigrad.ops.reductions import all, any, max, norm, prod, sum
+from minigrad.ops.shaping import (
+    broadcast_to,
+    concatenate,
+    expand_dims,
+    ravel,
+    reshape,
+    transpose,
+    tril,
+    triu,
+)
 
 __all__ = [
-    "LinAlgError", "cholesky", "cond", "cross", "det", "diagonal", "eigh", "eigvalsh", "inv",
-    "lstsq", "matmul", "matrix_norm", "matrix_power", "matrix_rank", "matrix_transpose", "matvec",
-    "multi_dot", "norm", "outer", "pinv", "qr", "slogdet", "solve", "svd", "svdvals", "tensordot",
-    "trace", "vecdot", "vecmat", "vector_norm",
+    "LinAlgError", "cholesky", "cholesky_inverse", "cholesky_solve", "cond", "cross", "det",
+    "diagonal", "eigh", "eigvalsh", "householder_product", "inv", "logdet", "lstsq", "matmul",
+    "matrix_exp", "matrix_norm", "matrix_power", "matrix_rank", "matrix_transpose", "matvec",
+    "multi_dot", "norm", "outer", "pinv", "qr", "slogdet", "solve", "solve_triangular", "svd",
+    "svdvals", "tensordot", "tensorinv", "tensorsolve", "trace", "vander", "vecdot", "vecmat",
+    "vector_norm",
 ]  # fmt: skip
 
 
@@ -222,6 +244,32 @@ def _(g, y, a, _b, *, name="solve"):
     return lambda: -matmul(gb, _T(y)), gb
 
 
+def solve_triangular(a, b, *, upper: bool, left: bool = True, unitriangular: bool = False):
+    """The `x` with `a x = b`, or `x a = b`, for triangular `a` (PyTorch's `solve_triangular`).
+
+    Args:
+        a: (..., n, n), of which one triangle is read; only there it gets a gradient.
+        b: (..., n, k), or (..., k, n) if not `left`; the batches broadcast.
+        upper: whether it is the upper triangle, or the lower one.
+        left: whether `a` stands left of `x`.
+        unitriangular: whether the diagonal counts as ones, and is not read either.
+
+    Raises:
+        LinAlgError: on the host: there is a 0 in the diagonal.
+    """
+    a, b = _matrices("solve_triangular", a, b)
+    if a.shape[-1] != a.shape[-2] or a.shape[-1] != b.shape[-2 if left else -1]:
+        raise ShapeError(
+            f"solve_triangular: expected square matrices and right-hand sides of as many "
+            f"{'rows' if left else 'columns'}, got {a.shape} and {b.shape}"
+        )
+    k = int(unitriangular)
+    a = triu(a, k=k) if upper else tril(a, k=-k)
+    if unitriangular:
+        a = a + _eye(a)
+    return solve(a, b) if left else _T(solve(_T(a), _T(b)))
+
+
 def matrix_power(a, n: int):
     """`a @ a @ ...`, n times; the identity for n = 0, and powers of the inverse below.
 
@@ -266,6 +314,52 @@ def multi_dot(arrays):
     lengths = [x.shape[0] for x in xs] + [xs[-1].shape[1]]
     y = _chain(xs, _best_cuts(lengths), 0, len(xs))
     return reshape(y, shape=first.shape[:-1] + last.shape[1:])
+
+
+def tensorinv(a, ind: int = 2):
+    """The inverse of `a` for `tensordot` over `ind` axes: its shape has both halves exchanged.
+
+    Args:
+        a: the product of its first `ind` lengths is that of the others.
+
+    Raises:
+        LinAlgError: there is none.
+        ShapeError: the products differ.
+    """
+    (a,) = _arrays(a)
+    if ind <= 0:
+        raise ValueError(f"tensorinv: ind must be positive, got {ind}")
+    first, last = a.shape[:ind], a.shape[ind:]
+    if math.prod(first) != math.prod(last):
+        raise ShapeError(f"tensorinv: the products of {first} and {last} differ, ind={ind}")
+    n = math.prod(last)
+    return reshape(inv(reshape(a, shape=(n, n))), shape=last + first)
+
+
+def tensorsolve(a, b, axes=None):
+    """The `x` with `tensordot(a, x, x.ndim) = b`.
+
+    Args:
+        a: b.shape + x.shape, with as many elements in x as in b.
+        b: any shape.
+        axes: axes of `a` that are moved to its end first.
+
+    Raises:
+        LinAlgError: `a`, as a matrix, is singular.
+        ShapeError: the shapes do not fit.
+    """
+    a, b = _arrays(a, b)
+    if axes is not None:
+        moved = [i % a.ndim for i in axes]
+        order = [i for i in range(a.ndim) if i not in moved] + moved
+        a = transpose(a, axes=tuple(order))
+    shape, n = a.shape[b.ndim :], math.prod(b.shape)
+    if math.prod(a.shape[: b.ndim]) != n or math.prod(shape) != n:  # NumPy, too, only counts
+        raise ShapeError(
+            f"tensorsolve: a must be b.shape + x.shape with as many elements in x as in b, got "
+            f"{a.shape} for b of shape {b.shape}"
+        )
+    return reshape(solve(reshape(a, shape=(n, n)), reshape(b, shape=(n,))), shape=shape)
 
 
 def _best_cuts(lengths: list[int]) -> dict[tuple[int, int], int]:
@@ -355,6 +449,61 @@ def _(g, _y, x):
     return None if g[1] is None else g[1][..., None, None] * _T(_inv(x, name="slogdet's gradient"))
 
 
+def logdet(a):
+    """The logarithm of each determinant: NaN of a negative one, minus infinity of 0."""
+    sign, size = slogdet(a)
+    return where(sign < 0, math.nan, size)
+
+
+# -------------------------------------------------------------------------------- exponential
+
+
+def matrix_exp(a):
+    """The exponential of each matrix: `1 + a + a @ a / 2! + ...`."""
+    return _single(_matrix_exp, *_matrices("matrix_exp", a, square=True))
+
+
+# Of the Pade approximant of order 13, Higham, "The scaling and squaring method for the matrix
+# exponential revisited" (2005). It holds where the norm is at most 5.37.
+_PADE = (
+    64764752532480000, 32382376266240000, 7771770303897600, 1187353796428800, 129060195264000,
+    10559470521600, 670442572800, 33522128640, 1323241920, 40840800, 960960, 16380, 182, 1,
+)  # fmt: skip
+
+
+@primitive
+def _matrix_exp(xp, x):
+    """`matrix_exp`."""
+    if type(x) is Abstract:
+        return x
+    if type(x) is Batched:
+        return Batched(_matrix_exp.formula(array_module(x.value), x.value), x.level)
+    norm = float(xp.abs(x).sum(axis=-1).max()) if x.size else 0.0
+    if not math.isfinite(norm):
+        return xp.full_like(x, math.nan)
+    halvings = builtins.max(0, math.frexp(norm / 5.37)[1])
+    x = x / 2**halvings
+    one, powers = xp.broadcast_to(xp.eye(x.shape[-1], dtype=x.dtype), x.shape), xp.matmul(x, x)
+    odd, even, power = _PADE[1] * one, _PADE[0] * one, one
+    for k in range(2, 14, 2):
+        power = xp.matmul(power, powers)
+        even, odd = even + _PADE[k] * power, odd + _PADE[k + 1] * power
+    odd = xp.matmul(x, odd)
+    y = xp.linalg.solve(even - odd, even + odd)
+    for _ in range(halvings):
+        y = xp.matmul(y, y)
+    return y.astype(x.dtype, copy=False)
+
+
+@_matrix_exp.vjp
+def _(g, _y, x):
+    # Mathias, "A chain rule for matrix functions and applications" (1996): the derivative stands
+    # beside the diagonal in the exponential of a matrix of twice the size.
+    n, t = x.shape[-1], _T(x)
+    upper, lower = concatenate([t, g], -1), concatenate([zeros_like(t), t], -1)
+    return _matrix_exp(concatenate([upper, lower], -2))[..., :n, n:]
+
+
 # ---------------------------------------------------------------------------- decompositions
 
 
@@ -384,6 +533,60 @@ def _(g, y, _x):
     """Murray, "Differentiation of the Cholesky decomposition" (arXiv 1602.07527)."""
     inverse, p = _inv(y), tril(matmul(_T(y), g))
     return _symmetric(matmul(_T(inverse), matmul(p - 0.5 * _eye(p) * p, inverse)))
+
+
+def cholesky_inverse(l, upper: bool = False):
+    """The inverse of `l @ l.T`, where `l` is what `cholesky` gives; one triangle of it is read."""
+    (l,) = _matrices("cholesky_inverse", l, square=True)
+    return _single(_cholesky_inverse, _T(triu(l)) if upper else tril(l))
+
+
+def _cholesky_inverse(l):
+    inverse = _inv(l, name="cholesky_inverse")
+    return matmul(_T(inverse), inverse)
+
+
+def cholesky_solve(b, l, upper: bool = False):
+    """The `x` with `l @ l.T @ x = b`, where `l` (..., n, n) is what `cholesky` gives.
+
+    Args:
+        b: (..., n, k).
+        upper: whether `l` is its upper triangle.
+    """
+    b, l = _matrices("cholesky_solve", *_arrays(b, l))
+    l = _T(triu(l)) if upper else tril(l)
+    return solve(_T(l), solve(l, b))
+
+
+def householder_product(v, tau):
+    """The first n columns of the product of the reflections `1 - tau[i] w[i] w[i].T`.
+
+    Args:
+        v: (..., m, n), m >= n; column i of it, below the diagonal, is w[i], which has a 1 on the
+            diagonal and zeros above.
+        tau: (..., k), k <= n.
+
+    Raises:
+        ShapeError: the shapes do not fit.
+    """
+    v, tau = _arrays(v, tau)
+    (v,) = _matrices("householder_product", v)
+    m, n = v.shape[-2:]
+    if m < n or tau.shape[:-1] != v.shape[:-2] or tau.shape[-1] > n:
+        raise ShapeError(
+            f"householder_product: expected v (..., m, n) with m >= n and tau (..., k) with k <= n "
+            f"in the same batch, got {v.shape} and {tau.shape}"
+        )
+    return _single(_householder_product, v, tau)
+
+
+def _householder_product(v, tau):
+    below = tril(v, k=-1)
+    w, y = below + _eye(v), _eye(v)
+    for i in reversed(range(tau.shape[-1])):
+        column = w[..., i : i + 1]
+        y = y - tau[..., None, i : i + 1] * matmul(column, matmul(_T(column), y))
+    return y
 
 
 def _symmetric(x):
@@ -579,7 +782,7 @@ def _(g, _y, x, *, UPLO):
 # ------------------------------------------------------------------- without a unique inverse
 
 
-def pinv(a, rcond: float | None = None):
+def pinv(a, rcond: float | None = None, hermitian: bool = False, *, rtol: float | None = None):
     """The Moore-Penrose inverse (..., n, m) of the matrices `a` (..., m, n).
 
     Its gradient is that for a rank that does not change (Golub and Pereyra, 1973).
@@ -587,8 +790,19 @@ def pinv(a, rcond: float | None = None):
     Args:
         rcond: singular values up to `rcond` times the largest count as 0. None: max(m, n) times the
             precision of the dtype; NumPy has 1e-15, which is below that of float32.
+        hermitian: the matrices are symmetric: of each the lower triangle is read, and the gradient
+            is symmetric.
+        rtol: the array API's name of `rcond`.
     """
-    (a,) = _matrices("pinv", a)
+    if rtol is not None:
+        if rcond is not None:
+            raise ValueError(f"pinv: give rcond={rcond} or rtol={rtol}, not both")
+        rcond = rtol
+    (a,) = _matrices("pinv", a, square=hermitian)
+    if hermitian:  # what is symmetric changes symmetrically; what is not, only as it is read
+        lower = stop_gradient(tril(a) + _T(tril(a, k=-1)))
+        middle = _symmetric(a)
+        a = middle + (lower - stop_gradient(middle))
     return _single(_pinv_of, a, rcond=rcond)
 
 
@@ -626,18 +840,21 @@ def lstsq(a, b, rcond: float | None = None):
     The gradient is that for a rank that does not change.
 
     Args:
-        a: (m, n).
-        b: (m,) or (m, k).
+        a: (m, n), or a batch (..., m, n).
+        b: (m,) or (m, k), or with a batch of `a` the same batch (..., m, k).
         rcond: as for `pinv`.
 
     Returns:
         As NumPy, x: (n,) or (n, k); the sums of squares of `b - a @ x`, (1,) or (k,), or (0,)
-        unless the rank is n and m is larger; the rank of `a`; the singular values of `a`.
+        unless the rank is n and m is larger; the rank of `a`; the singular values of `a`. Of a
+        batch, that of each, and (0,) for the sums unless all ranks are n.
     """
     a, b = _arrays(a, b)
-    if a.ndim != 2 or b.ndim not in (1, 2) or len(a) != len(b):
+    fits = a.ndim == b.ndim and a.shape[:-1] == b.shape[:-1]
+    if a.ndim < 2 or not (fits or (a.ndim == 2 and b.ndim == 1 and len(a) == len(b))):
         raise ShapeError(
-            f"lstsq: expected a (m, n) and b (m,) or (m, k), got shapes {a.shape} and {b.shape}"
+            f"lstsq: expected a (..., m, n) and b (..., m, k), or a (m, n) and b (m,), got shapes "
+            f"{a.shape} and {b.shape}"
         )
     return _single(_lstsq, *_promoted(a, b), rcond=rcond)
 
@@ -646,9 +863,10 @@ def _lstsq(a, b, rcond):
     s, rcond = _svdvals(a), _least(a) if rcond is None else float(rcond)
     x = matmul(_pinv(a, rcond=rcond), b)
     rank = _count(s, rcond)
-    miss = reshape(b - matmul(a, x), shape=(b.shape[0], math.prod(b.shape[1:])))
-    exact = int(rank) < a.shape[1] or a.shape[0] <= a.shape[1]
-    return x, sum(miss[:, :0] if exact else miss * miss, axis=0), rank, s
+    (m, n), miss = a.shape[-2:], b - matmul(a, x)
+    miss = miss if b.ndim > 1 else expand_dims(miss, axis=1)
+    exact = m <= n or not bool(all(rank == n))
+    return x, ravel(miss)[:0] if exact else sum(miss * miss, axis=-2), rank, s
 
 
 def _count(s, rcond):
@@ -656,22 +874,39 @@ def _count(s, rcond):
     return sum(s > rcond * s[..., :1], axis=-1)
 
 
-def matrix_rank(a, tol=None, *, rtol: float | None = None):
+def matrix_rank(a, tol=None, hermitian: bool = False, *, rtol: Any = None):
     """How many singular values of each matrix are not 0, as integers.
 
     Of a number or a vector: whether there is anything but zeros.
 
     Args:
         tol: singular values up to it count as 0.
-        rtol: or those up to `rtol` times the largest; max(m, n) times the precision by default.
+        hermitian: the matrices are symmetric; the lower triangle is read.
+        rtol: or those up to `rtol` times the largest; max(m, n) times the precision if neither is
+            given. Both may be arrays, a number for each matrix.
     """
     (a,) = _arrays(a)
     if a.ndim < 2:
         return astype(any(a != 0), dtype="int64")
-    s = stop_gradient(_single(_svdvals, a))
+    if hermitian:
+        (a,) = _matrices("matrix_rank", a, square=True)
+        s = absolute(stop_gradient(eigvalsh(a)))
+    else:
+        s = stop_gradient(_single(_svdvals, a))
+    if not s.shape[-1]:
+        return sum(s > 0, axis=-1)
+    least = 0.0
+    if tol is None or rtol is not None:
+        largest = max(s, axis=-1, keepdims=True)
+        least = largest * _each_matrix(_least(a) if rtol is None else rtol)
     if tol is not None:
-        return sum(s > (tol if isinstance(tol, int | float) else tol[..., None]), axis=-1)
-    return _count(s, _least(a) if rtol is None else rtol)
+        least = maximum(_each_matrix(tol), least)
+    return sum(s > least, axis=-1)
+
+
+def _each_matrix(tolerance):
+    """A number, or one for each matrix, beside singular values."""
+    return expand_dims(tolerance, axis=-1) if hasattr(tolerance, "dtype") else tolerance
 
 
 @op
@@ -690,6 +925,19 @@ def cond(xp, x, *, p=None):
 
 
 # ------------------------------------------------------------------------- norms, diagonals
+
+
+def vander(x, N: int | None = None):
+    """(..., n, N): the powers 0 to N - 1 of each element of `x` (..., n) or (); N is n by default.
+
+    It is PyTorch's `linalg.vander`; `minigrad.vander` is NumPy's, with the highest power first.
+    """
+    (x,) = _arrays(x)
+    x = x if x.ndim else reshape(x, shape=(1,))
+    powers = np.arange(x.shape[-1] if N is None else N)
+    if not len(powers):
+        return broadcast_to(expand_dims(x, axis=-1)[..., :0], shape=(*x.shape, 0))
+    return power(expand_dims(x, axis=-1), beside([x], powers))
 
 
 def matrix_norm(x, keepdims: bool = False, ord="fro"):
@@ -730,6 +978,8 @@ def diagonal(x, offset: int = 0):
 
 
 def __getattr__(name: str) -> Any:
+    if name.startswith("__"):  # asked for by Python's machinery
+        raise AttributeError(name)
     from minigrad.elsewhere import missing  # not at the top: it is read when a name is missing
 
     raise AttributeError(missing("minigrad.linalg", name))

@@ -31,17 +31,18 @@ from minigrad.ops.elementwise import (
 )
 from minigrad.ops.indexing import checked_ids, one_hot, take, take_along_axis
 from minigrad.ops.norms import _as_came, _wide, p_norm
-from minigrad.ops.reductions import logsumexp, mean, sum
+from minigrad.ops.reductions import cumprod, logsumexp, mean, sum
 from minigrad.ops.shaping import broadcast_to, concatenate, expand_dims, moveaxis, reshape, stack
 from minigrad.ops.softmaxes import log_softmax, softmax
 
 __all__ = [
-    "binary_cross_entropy", "binary_cross_entropy_with_logits", "cosine_embedding_loss",
+    "binary_cross_entropy", "binary_cross_entropy_with_logits", "cdist", "cosine_embedding_loss",
     "cosine_similarity", "cross_entropy", "cross_entropy_rows", "cross_entropy_rows_grad",
-    "ctc_loss", "gaussian_nll_loss", "hinge_embedding_loss", "huber_loss", "kl_div", "l1_loss",
-    "margin_ranking_loss", "mse_loss", "multi_margin_loss", "multilabel_soft_margin_loss",
-    "nll_loss", "pairwise_distance", "poisson_nll_loss", "smooth_l1_loss", "soft_margin_loss",
-    "triplet_margin_loss",
+    "ctc_loss", "dist", "gaussian_nll_loss", "hinge_embedding_loss", "huber_loss", "kl_div",
+    "l1_loss", "margin_ranking_loss", "mse_loss", "multi_margin_loss", "multilabel_margin_loss",
+    "multilabel_soft_margin_loss", "nll_loss", "pairwise_distance", "pdist", "poisson_nll_loss",
+    "smooth_l1_loss", "soft_margin_loss", "triplet_margin_loss",
+    "triplet_margin_with_distance_loss",
 ]  # fmt: skip
 
 REDUCTIONS = ("mean", "sum", "none")
@@ -146,7 +147,8 @@ def gaussian_nll_loss(xp, x, target, var, *, full=False, eps=1e-6, reduction="me
     1994.)
 
     Args:
-        var: a number; the shape of `x`; or that without the last axis, or with 1 for it.
+        x, target: broadcast, other than those of most losses; PyTorch's do.
+        var: a number; the shape of `x`; or that without the last axis, or with 1 for some.
         full: whether to add the constant `log(2 pi) / 2`.
         eps: the least variance; a smaller one counts as `eps`, but gets its gradient all the same.
 
@@ -154,12 +156,14 @@ def gaussian_nll_loss(xp, x, target, var, *, full=False, eps=1e-6, reduction="me
         ValueError: a variance is negative (looked at on the host only), or `eps` not positive.
     """
     name = "gaussian_nll_loss"
-    _check_same(name, x=x, target=target)
+    _common_shape(name, x, target)
     if not eps > 0:
         raise ValueError(f"{name}: eps must be positive, got {eps}")
     if _shape(var) == x.shape[:-1] != x.shape:
         var = var if x.ndim == 1 else expand_dims(var, axis=-1)
-    elif _shape(var) not in ((), x.shape, (*x.shape[:-1], 1)):
+    elif _shape(var) and (
+        var.ndim != x.ndim or any(n not in (1, m) for n, m in zip(var.shape, x.shape, strict=True))
+    ):
         raise ShapeError(f"{name}: var of shape {_shape(var)} does not fit x of shape {x.shape}")
     on_host = var.data if type(var) is Tensor else var
     if isinstance(on_host, np.ndarray | int | float) and np.any(on_host < 0):
@@ -365,7 +369,16 @@ def cross_entropy_rows_grad(xp, g, x, target, *, ignore_index=-100, label_smooth
 
 @op
 def cross_entropy(
-    xp, x, target, weight=None, *, axis=-1, ignore_index=-100, label_smoothing=0.0, reduction="mean"
+    xp,
+    x,
+    target,
+    weight=None,
+    *,
+    axis=-1,
+    ignore_index=-100,
+    label_smoothing=0.0,
+    reduction="mean",
+    empty_is_zero=True,
 ):
     """The cross entropy of the softmax of `x` along `axis` with targets.
 
@@ -374,12 +387,14 @@ def cross_entropy(
         target: integers, the shape of `x` without `axis`: classes. Or floats, the shape of `x`:
             the probabilities of all classes.
         weight: (C,), of each class; or None.
-        axis: of the classes. None decides by what fits: the last axis, or else axis 1, where
-            PyTorch has them; for probabilities the last.
+        axis: of the classes: the last by default. `nn.functional.cross_entropy` and the layers
+            have them along axis 1 by default, as PyTorch does.
         ignore_index: a target class that does not count.
         label_smoothing: weight that is spread evenly over all classes, in [0, 1].
-        reduction: 'mean' over the targets that count, in terms of their classes' weights (0 if
-            none does); for probabilities over all. 'sum' or 'none'.
+        reduction: 'mean' over the targets that count, in terms of their classes' weights; for
+            probabilities over all. 'sum' or 'none'.
+        empty_is_zero: whether the mean is 0 if no target counts, so that a batch of padding trains
+            nothing; or NaN, as in `nn.functional` and PyTorch.
 
     Raises:
         ShapeError: shapes do not fit, or a target is out of range.
@@ -393,7 +408,7 @@ def cross_entropy(
     if x.ndim and target.shape == x.shape and target.dtype.kind in "fV":
         if ignore_index >= 0:
             raise ValueError(f"{name}: ignore_index does not apply to probabilities as targets")
-        x, target = (moveaxis(v, -1 if axis is None else axis, -1) for v in (x, target))
+        x, target = (moveaxis(v, axis, -1) for v in (x, target))
         _check_class_weight(name, weight, x)
         if label_smoothing:
             share = label_smoothing / max(x.shape[-1], 1)
@@ -406,19 +421,30 @@ def cross_entropy(
     if weight is None:
         loss = cross_entropy_rows(rows, ids, label_smoothing=label_smoothing, **options)
         if reduction == "mean":
-            return divide(sum(loss), _count_of(loss, _plain(ids), ignore_index=ignore_index))
-        return _mean_of_classes(loss, target, reduction, None)
+            options["empty_is_zero"] = empty_is_zero
+            return divide(sum(loss), _count_of(loss, _plain(ids), **options))
+        return _mean_of_classes(loss, target, reduction, None, empty_is_zero)
     own = _weights_of(name, weight, ids, ignore_index)
     loss = multiply(cross_entropy_rows(rows, ids, **options), own)
     if label_smoothing:
         each = -sum(multiply(log_softmax(rows, axis=-1), weight), axis=-1)
         each = where(ids != ignore_index, each, 0.0) / max(rows.shape[1], 1)
         loss = add(multiply(loss, 1 - label_smoothing), multiply(each, label_smoothing))
-    return _mean_of_classes(loss, target, reduction, own)
+    return _mean_of_classes(loss, target, reduction, own, empty_is_zero)
 
 
 @op
-def nll_loss(xp, x, target, weight=None, *, axis=None, ignore_index=-100, reduction="mean"):
+def nll_loss(
+    xp,
+    x,
+    target,
+    weight=None,
+    *,
+    axis=-1,
+    ignore_index=-100,
+    reduction="mean",
+    empty_is_zero=True,
+):
     """`-x` at the target classes, for logarithms `x` of the probabilities of all classes.
 
     Arguments, and what the mean is taken over, are those of `cross_entropy`.
@@ -433,9 +459,9 @@ def nll_loss(xp, x, target, weight=None, *, axis=None, ignore_index=-100, reduct
     loss = -take_along_axis(rows, expand_dims(safe, axis=-1), axis=-1)[:, 0]
     loss = where(counts, loss, 0.0)
     if weight is None:
-        return _mean_of_classes(loss, target, reduction, _plain(counts))
+        return _mean_of_classes(loss, target, reduction, _plain(counts), empty_is_zero)
     own = _weights_of(name, weight, ids, ignore_index)
-    return _mean_of_classes(multiply(loss, own), target, reduction, own)
+    return _mean_of_classes(multiply(loss, own), target, reduction, own, empty_is_zero)
 
 
 def _plain(ids):
@@ -444,21 +470,26 @@ def _plain(ids):
 
 def _rows_of_classes(name, x, target, weight, axis):
     """`x` with the classes last, that as rows (n, C), and the target classes (n,)."""
-    if axis is None:
-        last = target.shape == x.shape[:-1] or target.shape != x.shape[:1] + x.shape[2:]
-        axis = -1 if last else 1
+    given = x.shape
     if x.ndim and axis % x.ndim != x.ndim - 1:
         x = moveaxis(x, axis, -1)
     if not x.ndim or target.shape != x.shape[:-1]:
+        fits = [a for a in (-1, 1) if x.ndim > 2 and target.shape == _without(given, a)]
         raise ShapeError(
-            f"{name}: with classes along axis {axis}, target must have shape {x.shape[:-1]}, or be "
-            f"floats in the shape of x; got {target.dtype} {target.shape}"
+            f"{name}: with classes along axis {axis} of {given}, target must have shape "
+            f"{x.shape[:-1]}, or be floats in the shape of x; got {target.dtype} {target.shape}"
+            + (f"; it fits axis={fits[0]}" if fits else "")
         )
     if target.dtype.kind not in "iu":
         raise DtypeError(f"{name}: target classes must be integers, got {target.dtype}")
     _check_class_weight(name, weight, x)
     n = math.prod(target.shape)
     return x, reshape(x, shape=(n, x.shape[-1])), reshape(target, shape=(n,))
+
+
+def _without(shape, axis):
+    """The lengths but for that of `axis`."""
+    return tuple(n for a, n in enumerate(shape) if a != axis % len(shape))
 
 
 def _check_class_weight(name, weight, x):
@@ -474,23 +505,27 @@ def _weights_of(name, weight, ids, ignore_index):
 
 
 @op
-def _count_of(xp, like, ids, *, ignore_index):
-    """How many ids are not `ignore_index`, or 1 if none, in the dtype of `like`."""
-    total = sum(ids != ignore_index)
-    return astype(where(total == 0, 1, total), dtype=like.dtype)
+def _count_of(xp, like, ids, *, ignore_index, empty_is_zero=True):
+    """How many ids are not `ignore_index`, in the dtype of `like`; if none, 1 or NaN."""
+    return _never_zero(astype(sum(ids != ignore_index), dtype=like.dtype), empty_is_zero)
 
 
 _count_of.no_gradient()
 
 
-def _mean_of_classes(loss, target, reduction, weights):
+def _never_zero(total, empty_is_zero):
+    """What a sum of losses is divided by: by 1 to stay 0, or by NaN."""
+    return where(total == 0, 1.0 if empty_is_zero else math.nan, total)
+
+
+def _mean_of_classes(loss, target, reduction, weights, empty_is_zero):
     """(n,) losses, already weighted, in the shape of `target`; or their sum or weighted mean."""
     if reduction == "none":
         return reshape(loss, shape=target.shape)
     if reduction == "sum":
         return sum(loss)
-    total = sum(weights)
-    return divide(sum(loss), astype(where(total == 0, 1, total), dtype=loss.dtype))
+    total = astype(sum(weights), dtype=loss.dtype)
+    return divide(sum(loss), _never_zero(total, empty_is_zero))
 
 
 @op
@@ -500,14 +535,18 @@ def multi_margin_loss(xp, x, target, weight=None, *, p=1, margin=1.0, reduction=
     The mean divides by the number of all classes.
 
     Args:
-        x: (N, C) or (C,) scores.
-        target: (N,) or () integers in [0, C).
+        x: (N, C) or (C,) scores; () counts as (1,).
+        target: integers in [0, C): (N,); () or (1,) without N.
         p: 1 or 2.
         weight: (C,), of each class; or None.
     """
     name = "multi_margin_loss"
     if p not in (1, 2):
         raise ValueError(f"{name}: p must be 1 or 2, got {p}")
+    target = target if hasattr(target, "shape") else beside([x], target)
+    shape = target.shape
+    if x.ndim < 2 and shape in ((), (1,)):
+        x, target = reshape(x, shape=(1, x.size)), reshape(target, shape=(1,))
     x, rows, ids = _rows_of_classes(name, x, target, weight, -1)
     C = rows.shape[1]
     safe = checked_ids(name, _plain(ids), C, low=0)
@@ -517,7 +556,33 @@ def multi_margin_loss(xp, x, target, weight=None, *, p=1, margin=1.0, reduction=
     over = over if p == 1 else over * over
     loss = sum(over, axis=-1) / max(C, 1)
     loss = loss if weight is None else multiply(loss, take(weight, safe, axis=0))
-    return _reduced(name, reshape(loss, shape=target.shape), reduction)
+    return _reduced(name, reshape(loss, shape=shape), reduction)
+
+
+@op
+def multilabel_margin_loss(xp, x, target, *, reduction="mean"):
+    """The sum over targets y and all classes i but the targets of `max(0, 1 - x[y] + x[i])`, / C.
+
+    Args:
+        x: (N, C) or (C,) scores; () counts as (1,).
+        target: the shape of `x`: integers in [0, C), of which those before the first -1 count.
+    """
+    name = "multilabel_margin_loss"
+    _check_same(name, x=x, target=target)
+    _check_reduction(name, reduction)
+    if x.ndim > 2:
+        raise ShapeError(f"{name}: x must be (N, C) or (C,), got {x.shape}")
+    if not x.ndim:
+        x, target = reshape(x, shape=(1,)), reshape(target, shape=(1,))
+    target, C = _plain(target), x.shape[-1]
+    counts = cumprod(target != -1, axis=-1, dtype="int64") == 1
+    safe = checked_ids(name, where(counts, target, 0), max(C, 1), low=0)
+    wanted = sum(one_hot(safe, num_classes=C) * expand_dims(counts, axis=-1), axis=-2) > 0
+    own = expand_dims(take_along_axis(x, safe, axis=-1), axis=-1)
+    over = subtract(1.0, own) + expand_dims(x, axis=-2)  # (N, targets, C)
+    out = (over <= 0) | expand_dims(wanted, axis=-2) | (expand_dims(counts, axis=-1) == 0)
+    loss = sum(where(out, 0.0, over), axis=(-2, -1)) / max(C, 1)
+    return _reduced(name, loss, reduction)
 
 
 # -------------------------------------------------------------------------- targets 1 and -1
@@ -585,6 +650,42 @@ def pairwise_distance(xp, x1, x2, *, p=2.0, eps=1e-6, keepdims=False):
     return p_norm(add(subtract(x1, x2), eps), p, -1, keepdims)
 
 
+def dist(a, b, p: float = 2.0):
+    """The p-norm of all elements of `a - b`; the shapes broadcast."""
+    return p_norm(subtract(a, b), p)
+
+
+def cdist(x1, x2, p: float = 2.0):
+    """The p-norm of the difference of each row of `x1` and each of `x2`.
+
+    Args:
+        x1, x2: (..., n, D) and (..., m, D), for (..., n, m); the other axes broadcast.
+
+    Raises:
+        ShapeError: the rows are of two lengths.
+    """
+    if x1.ndim < 2 or x2.ndim < 2 or x1.shape[-1] != x2.shape[-1]:
+        raise ShapeError(
+            f"cdist: expected (..., n, D) and (..., m, D), got {x1.shape} and {x2.shape}"
+        )
+    difference = subtract(expand_dims(x1, axis=-2), expand_dims(x2, axis=-3))
+    if not x1.shape[-1]:
+        return sum(difference, axis=-1)  # of nothing there is no largest
+    return p_norm(difference, p, -1)
+
+
+def pdist(x, p: float = 2.0):
+    """The p-norms of the differences of any two rows of `x` (n, D): (n (n - 1) / 2,).
+
+    They are in the order (0, 1), (0, 2), ..., (1, 2), ...
+    """
+    if x.ndim != 2:
+        raise ShapeError(f"pdist: expected (n, D), got shape {x.shape}")
+    i, j = (beside([x], ids) for ids in np.triu_indices(x.shape[0], 1))
+    difference = subtract(x[i], x[j])
+    return p_norm(difference, p, -1) if x.shape[1] else sum(difference, axis=-1)
+
+
 @op
 def cosine_embedding_loss(xp, x1, x2, target, *, margin=0.0, reduction="mean"):
     """`1 - cos(x1, x2)` where `target` is 1, `max(0, cos(x1, x2) - margin)` where it is -1.
@@ -629,6 +730,26 @@ def triplet_margin_loss(
     near, far = (pairwise_distance(anchor, x, p, eps) for x in (positive, negative))
     if swap:
         far = minimum(far, pairwise_distance(positive, negative, p, eps))
+    return _reduced(name, _at_least_zero(add(near - far, margin)), reduction)
+
+
+def triplet_margin_with_distance_loss(
+    anchor,
+    positive,
+    negative,
+    *,
+    distance_function=None,
+    margin: float = 1.0,
+    swap: bool = False,
+    reduction: str = "mean",
+):
+    """`triplet_margin_loss` with a distance of one's own, `pairwise_distance` by default."""
+    name, distance = "triplet_margin_with_distance_loss", distance_function or pairwise_distance
+    if not margin > 0:
+        raise ValueError(f"{name}: margin must be positive, got {margin}")
+    near, far = distance(anchor, positive), distance(anchor, negative)
+    if swap:
+        far = minimum(far, distance(positive, negative))
     return _reduced(name, _at_least_zero(add(near - far, margin)), reduction)
 
 

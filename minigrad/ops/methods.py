@@ -225,11 +225,15 @@ class Manners:
     ceil = ops.ceil
     chunk = ops.chunk
     clip = ops.clip
+    clone = ops.clone
     cos = ops.cos
     cosh = ops.cosh
     count_nonzero = ops.count_nonzero
+    cummax = ops.cummax
+    cummin = ops.cummin
     cumprod = ops.cumprod
     cumsum = ops.cumsum
+    diag_embed = ops.diag_embed
     diagonal = ops.diagonal
     dot = ops.dot
     erf = ops.erf
@@ -240,6 +244,9 @@ class Manners:
     flip = ops.flip
     floor = ops.floor
     gather = ops.gather
+    index_fill = ops.index_fill
+    index_put = ops.index_put
+    index_reduce = ops.index_reduce
     index_select = ops.index_select
     inner = ops.inner
     isfinite = ops.isfinite
@@ -251,6 +258,7 @@ class Manners:
     log1p = ops.log1p
     log2 = ops.log2
     log_softmax = ops.log_softmax
+    logcumsumexp = ops.logcumsumexp
     logsumexp = ops.logsumexp
     masked_fill = ops.masked_fill
     masked_select = ops.masked_select
@@ -277,6 +285,7 @@ class Manners:
     rsqrt = ops.rsqrt
     scatter = ops.scatter
     scatter_add = ops.scatter_add
+    scatter_reduce = ops.scatter_reduce
     searchsorted = ops.searchsorted
     sigmoid = ops.sigmoid
     sign = ops.sign
@@ -304,8 +313,18 @@ class Manners:
     unstack = ops.unstack
     var = ops.var
 
+    def unfold(self, axis: int, size: int, step: int) -> Tensor:
+        """The windows of `size` elements, every `step`, along `axis`; elements in a new last axis.
+
+        It is PyTorch's `Tensor.unfold`; `minigrad.unfold` is that of `nn.functional`.
+
+        Raises:
+            ShapeError: there is no window.
+        """
+        return ops.shaping.windows(self, axis, size, step)
+
     def copy(self) -> "Tensor":
-        """The same values in an array of its own, without the history."""
+        """The same values in an array of its own, without the history, which `clone` keeps."""
         return Tensor(self.data.copy())
 
     # -- history
@@ -474,7 +493,8 @@ def _op_named(function) -> Op:
     """Our op for a function of NumPy."""
     name = _RENAMED.get(function.__name__, function.__name__)
     module = getattr(function, "__module__", None)  # SciPy's ufuncs have none
-    home = ops.linalg if module == "numpy.linalg" else ops
+    homes = {"numpy.linalg": ops.linalg, "numpy.fft": ops.fft}
+    home = homes.get(module, ops)
     if name not in home.__all__:
         raise TypeError(
             f"minigrad has no op for np.{function.__name__}; use the ops there are, or "
@@ -483,10 +503,7 @@ def _op_named(function) -> Op:
     return getattr(home, name)
 
 
-_RENAMED = {
-    "true_divide": "divide", "abs": "absolute", "fabs": "absolute", "remainder": "mod",
-    "around": "round", "degrees": "rad2deg", "radians": "deg2rad",
-}  # fmt: skip
+_RENAMED = {"true_divide": "divide", "abs": "absolute", "remainder": "mod"}
 
 
 def _cupy() -> Any:

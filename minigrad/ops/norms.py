@@ -6,7 +6,7 @@ import numpy as np
 
 from minigrad.autodiff import op
 from minigrad.errors import ShapeError
-from minigrad.ops.elementwise import astype, divide, hypot, maximum
+from minigrad.ops.elementwise import astype, divide, hypot, maximum, multiply, sqrt, where
 from minigrad.ops.reductions import (
     _centred,
     _drop,
@@ -21,7 +21,7 @@ from minigrad.ops.shaping import reshape
 
 __all__ = [
     "batch_norm", "batch_norm_stats", "group_norm", "layer_norm", "layer_norm_grad", "normalize",
-    "rms_norm",
+    "renorm", "rms_norm",
 ]  # fmt: skip
 
 
@@ -63,6 +63,8 @@ def _standardise(xp, x, *, axis=-1, eps=1e-5):
 def _root_mean_square(x, axis, eps):
     """`sqrt(mean(x^2) + eps)` along `axis`, which is kept, without squaring `x`."""
     n = math.prod(x.shape[a] for a in axes_of(axis, x.ndim))
+    if eps < 0:  # allowed by PyTorch; what is under the root may be negative, and then NaN
+        return sqrt(mean(x * x, axis=axis, keepdims=True) + eps)
     return hypot(_length(x, axis=axis, keepdims=True) / math.sqrt(n or math.nan), math.sqrt(eps))
 
 
@@ -285,6 +287,14 @@ def p_norm(x, p: float = 2.0, axis=None, keepdims: bool = False):
     """
     y = _vector_norm(_wide(x), p, axes_of(axis, x.ndim))
     return _as_came(_drop(y, axis, keepdims), x)
+
+
+def renorm(x, p: float, axis: int, maxnorm: float):
+    """`x` with each slice at an index of `axis` whose p-norm exceeds `maxnorm` scaled to that."""
+    axis %= x.ndim
+    norms = p_norm(x, p, tuple(a for a in range(x.ndim) if a != axis), keepdims=True)
+    longer = norms > maxnorm
+    return multiply(x, where(longer, maxnorm / where(longer, norms, 1.0), 1.0))
 
 
 def normalize(x, p: float = 2.0, axis=1, eps: float = 1e-12):

@@ -6,15 +6,16 @@ elements that are pooled into an axis of their own, axis 2.
 """
 
 import math
+import operator
 from functools import partial
 
 import numpy as np
 
 from minigrad.autodiff import beside, op, primitive
-from minigrad.errors import ShapeError
+from minigrad.errors import DtypeError, ShapeError
 from minigrad.ops.convs import _batch, _counts, _each, _reach, _sum_windows, _windows
-from minigrad.ops.elementwise import where
-from minigrad.ops.indexing import take
+from minigrad.ops.elementwise import multiply, power, where, zeros_like
+from minigrad.ops.indexing import checked_ids, scatter_add, take, take_along_axis
 from minigrad.ops.reductions import _narrow, _wide, sum
 from minigrad.ops.shaping import (
     broadcast_to,
@@ -23,13 +24,16 @@ from minigrad.ops.shaping import (
     pad,
     repeat,
     reshape,
+    swapaxes,
     transpose,
 )
 
 __all__ = [
     "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d",
     "adaptive_max_pool2d", "adaptive_max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d",
-    "interpolate", "max_pool1d", "max_pool2d", "max_pool3d", "pixel_shuffle", "pixel_unshuffle",
+    "channel_shuffle", "interpolate", "lp_pool1d", "lp_pool2d", "lp_pool3d", "max_pool1d",
+    "max_pool2d", "max_pool3d", "max_unpool1d", "max_unpool2d", "max_unpool3d", "pixel_shuffle",
+    "pixel_unshuffle",
 ]  # fmt: skip
 
 # ------------------------------------------------------------------------------- arguments
@@ -327,6 +331,140 @@ def avg_pool3d(
     )  # fmt: skip
 
 
+# ------------------------------------------------------------------------------- p-norms
+
+
+def _lp_pool(name, n, x, norm_type, kernel_size, stride, ceil_mode):
+    p = float(norm_type)
+    if p == 0 or not math.isfinite(p):
+        raise ValueError(
+            f"{name}: norm_type must be a number other than 0, got {norm_type}"
+            + ("; for the largest there is max_pool" if p == math.inf else "")
+        )
+    powers = multiply(x, x) if p == 2 else power(x, p)
+    means = _avg_pool(name, n, powers, kernel_size, stride, 0, ceil_mode, True)
+    total = multiply(means, math.prod(_each(name, "kernel_size", kernel_size, n)))
+    zero = total == 0  # where a root has no derivative
+    return where(zero, 0.0, power(where(zero, 1.0, total), 1 / p))
+
+
+def lp_pool1d(x, norm_type, kernel_size, stride=None, ceil_mode=False):
+    """The p-norm `(x1^p + x2^p + ...)^(1/p)` of each window along the last axis.
+
+    Where the sum is 0, so is the gradient. As in PyTorch the powers are those of `x` itself, not of
+    its size, so that for odd p a negative sum gives NaN; and a window that `ceil_mode` lets end
+    beyond the input counts as many times the mean of what it has as a whole one has elements.
+
+    Args:
+        x: (N, C, L) or (C, L).
+        norm_type: p.
+        kernel_size, stride, ceil_mode: as for `avg_pool1d`.
+    """
+    return _lp_pool("lp_pool1d", 1, x, norm_type, kernel_size, stride, ceil_mode)
+
+
+def lp_pool2d(x, norm_type, kernel_size, stride=None, ceil_mode=False):
+    """The p-norm of each window over the last two axes of (N, C, H, W) or (C, H, W): `lp_pool1d`.
+
+    Numbers may be tuples, one for each axis.
+    """
+    return _lp_pool("lp_pool2d", 2, x, norm_type, kernel_size, stride, ceil_mode)
+
+
+def lp_pool3d(x, norm_type, kernel_size, stride=None, ceil_mode=False):
+    """The p-norm of each window over the last three axes, see `lp_pool2d`."""
+    return _lp_pool("lp_pool3d", 3, x, norm_type, kernel_size, stride, ceil_mode)
+
+
+# ---------------------------------------------------------------------- back to the places
+
+
+@primitive
+def _put_back(xp, x, ids, *, size):
+    """Zeros (A, size) with `x` (A, n) at `ids` (A, n); what is named twice must be the same."""
+    ids = checked_ids("max_unpool", ids, size, low=0)
+    y = xp.zeros((x.shape[0], size), x.dtype)
+    at = (xp.arange(x.shape[0])[:, None], ids)
+    y[at] = x
+    if isinstance(y, np.ndarray) and not np.array_equal(y[at], x, equal_nan=x.dtype.kind == "f"):
+        raise ShapeError(
+            "max_unpool: an index is repeated with another value, so it would be left to chance "
+            "which one stays"
+        )
+    return y
+
+
+@_put_back.vjp
+def _(g, _y, _x, ids, *, size):
+    times = scatter_add(zeros_like(g, dtype="int64"), ids, 1, axis=1)
+    return take_along_axis(g, ids, axis=1) / take_along_axis(times, ids, axis=1), None
+
+
+def _max_unpool(name, n, x, indices, kernel_size, stride, padding, output_size):
+    if indices.shape != x.shape:
+        raise ShapeError(
+            f"{name}: indices must have the shape of x, {x.shape}; got {indices.shape}"
+        )
+    x, alone = _batch(name, x, n)
+    kernel = _each(name, "kernel_size", kernel_size, n)
+    stride = kernel if stride in (None, ()) else _each(name, "stride", stride, n)
+    padding = _each(name, "padding", padding, n, least=0)
+    steps = zip(x.shape[2:], kernel, stride, padding, strict=True)
+    lengths = tuple((m - 1) * s - 2 * p + k for m, k, s, p in steps)
+    if output_size is not None:
+        wanted = tuple(output_size)[2:] if len(output_size) == n + 2 else tuple(output_size)
+        fits = len(wanted) == n and all(
+            abs(w - m) < s for w, m, s in zip(wanted, lengths, stride, strict=True)
+        )
+        if not fits:
+            raise ShapeError(
+                f"{name}: output_size must be {n} lengths that differ from {lengths} by less than "
+                f"the stride, {stride}; got {tuple(output_size)}"
+            )
+        lengths = tuple(map(operator.index, wanted))
+    lines = (math.prod(x.shape[:2]), math.prod(x.shape[2:]))
+    flat = _put_back(
+        reshape(x, shape=lines), reshape(indices, shape=lines), size=math.prod(lengths)
+    )
+    y = reshape(flat, shape=(*x.shape[:2], *lengths))
+    return y[0] if alone else y
+
+
+def max_unpool1d(x, indices, kernel_size, stride=None, padding=0, output_size=None):
+    """Zeros with the elements of `x` back where `max_pool1d` found them.
+
+    Where windows overlapped, an element may come back several times; they share its gradient.
+
+    Args:
+        x: (N, C, L) or (C, L), the largest of each window.
+        indices: their places, as `max_pool1d` gives them with `return_indices`.
+        kernel_size, stride, padding: those of the pooling.
+        output_size: the lengths of its input, where they do not follow from the others: with or
+            without N and C.
+
+    Returns:
+        (N, C, `(L - 1) stride - 2 padding + kernel_size`), or `output_size`.
+
+    Raises:
+        ShapeError: shapes do not fit; or (on the host) two different elements have one place.
+        OutOfRangeError: an index is beyond the lengths.
+    """
+    return _max_unpool("max_unpool1d", 1, x, indices, kernel_size, stride, padding, output_size)
+
+
+def max_unpool2d(x, indices, kernel_size, stride=None, padding=0, output_size=None):
+    """What `max_pool2d` found back in its place in (N, C, H, W) or (C, H, W); see `max_unpool1d`.
+
+    Numbers may be tuples, one for each axis.
+    """
+    return _max_unpool("max_unpool2d", 2, x, indices, kernel_size, stride, padding, output_size)
+
+
+def max_unpool3d(x, indices, kernel_size, stride=None, padding=0, output_size=None):
+    """What `max_pool3d` found back in its place, see `max_unpool2d`."""
+    return _max_unpool("max_unpool3d", 3, x, indices, kernel_size, stride, padding, output_size)
+
+
 # ------------------------------------------------------------------------------- adaptive
 
 
@@ -431,11 +569,17 @@ def adaptive_max_pool3d(x, output_size, return_indices=False):
 
 # --------------------------------------------------------------------------- interpolation
 
-_LINEAR = {"linear": 1, "bilinear": 2, "trilinear": 3}
+_SMOOTH = {"linear": 1, "bilinear": 2, "trilinear": 3, "bicubic": 2}  # and their axes
 
 
 def interpolate(
-    x, size=None, scale_factor=None, mode="nearest", align_corners=None, recompute_scale_factor=None
+    x,
+    size=None,
+    scale_factor=None,
+    mode="nearest",
+    align_corners=None,
+    recompute_scale_factor=None,
+    antialias=False,
 ):
     """Images, signals or volumes of another size (PyTorch's `interpolate`).
 
@@ -445,14 +589,19 @@ def interpolate(
         scale_factor: instead of it: how many times larger, a tuple or a number; rounded down.
         mode: 'nearest' (the element at `floor(i * old / new)`, computed in float32 as PyTorch
             does), 'nearest-exact' (at `floor((i + 1/2) * old / new)`); 'linear', 'bilinear',
-            'trilinear' for one, two, three axes; 'area' for the means of `adaptive_avg_pool2d`.
-        align_corners: for the linear ones: True takes elements as points, of which the outermost
-            stay outermost; False, the default, as tiles that together cover the same area.
+            'trilinear' for one, two, three axes; 'bicubic' for two, by Keys' cubic convolution
+            (1981) with a = -3/4; 'area' for the means of `adaptive_avg_pool2d`.
+        align_corners: for the linear ones and 'bicubic': True takes elements as points, of which
+            the outermost stay outermost; False, the default, as tiles that together cover the same
+            area.
         recompute_scale_factor: take the ratio of the lengths, which are whole numbers, in place of
             `scale_factor` itself.
+        antialias: for 'bilinear' and 'bicubic' (then with a = -1/2): of a smaller image each
+            element is a mean over all that it covers, as in Pillow.
 
     Raises:
         ShapeError: lengths and axes do not fit, or something is empty.
+        DtypeError: integers are to be blended.
     """
     if x.ndim not in (3, 4, 5):
         raise ShapeError(
@@ -464,21 +613,38 @@ def interpolate(
         raise ShapeError(
             f"interpolate: only the batch axis may be empty, got {x.shape} and new lengths {new}"
         )
-    if mode in _LINEAR:
-        if _LINEAR[mode] != n:
-            fits = next(m for m, k in _LINEAR.items() if k == n)
+    if antialias and mode not in ("bilinear", "bicubic"):
+        raise ValueError(
+            f"interpolate: antialias is for 'bilinear' and 'bicubic', not for {mode!r}"
+        )
+    if mode in _SMOOTH:
+        if _SMOOTH[mode] != n:
+            fits = next(m for m, k in _SMOOTH.items() if k == n)
             raise ShapeError(f"interpolate: mode '{mode}' does not fit {x.shape}; use '{fits}'")
+        if x.dtype.kind in "iub":
+            raise DtypeError(
+                f"interpolate: mode '{mode}' blends, which {x.dtype} cannot hold; give "
+                f"x.astype('float32')"
+            )
         y = _wide(x)
         for axis in range(-1, -n - 1, -1):
-            y = _blended(y, axis, new[axis], scales[axis], bool(align_corners))
+            m, k, scale = x.shape[axis], new[axis], scales[axis]
+            if align_corners:
+                scale = (m - 1) / (k - 1) if k > 1 else 0.0
+            if antialias:
+                y = _mixed(y, axis, *_covered(m, k, scale, cubic=mode == "bicubic"))
+            elif mode == "bicubic":
+                y = _mixed(y, axis, *_of_four(m, k, scale, bool(align_corners)))
+            else:
+                y = _blended(y, axis, k, scale, bool(align_corners))
         return _narrow(y, x)
     if mode not in ("nearest", "nearest-exact", "area"):
         raise ValueError(
             f"interpolate: mode must be 'nearest', 'nearest-exact', 'area' or one of "
-            f"{list(_LINEAR)}, got {mode!r}"
+            f"{list(_SMOOTH)}, got {mode!r}"
         )
     if align_corners is not None:
-        raise ValueError(f"interpolate: align_corners is for {list(_LINEAR)}, not for '{mode}'")
+        raise ValueError(f"interpolate: align_corners is for {list(_SMOOTH)}, not for '{mode}'")
     if mode == "area":
         return _adaptive_avg_pool("interpolate", n, x, new)
     for axis in range(-1, -n - 1, -1):
@@ -527,15 +693,50 @@ def _blended(x, axis: int, count: int, scale: float, align_corners: bool):
     """`count` elements along `axis`, each between two neighbours in `x`."""
     n = x.shape[axis]
     i = np.arange(count)
-    if align_corners:
-        at = i * ((n - 1) / max(count - 1, 1))
-    else:
-        at = np.maximum((i + 0.5) * scale - 0.5, 0)
+    at = i * scale if align_corners else np.maximum((i + 0.5) * scale - 0.5, 0)
     low = np.minimum(np.floor(at).astype(np.int64), n - 1)
     part = np.minimum(at - low, 1.0)
     before = take(x, beside([x], low), axis=x.ndim + axis)
     after = take(x, beside([x], np.minimum(low + 1, n - 1)), axis=x.ndim + axis)
     return before * _along(1 - part, x, axis) + after * _along(part, x, axis)
+
+
+def _mixed(x, axis: int, ids, weights):
+    """Along `axis` sums of elements of `x`: those at `ids` (count, taps), times the weights."""
+    y = 0.0
+    for one, w in zip(ids.T, weights.T, strict=True):
+        y = y + take(x, beside([x], one), axis=x.ndim + axis) * _along(w, x, axis)
+    return y
+
+
+def _cubic(t, a: float):
+    """Keys' kernel, which reaches from -2 to 2."""
+    t = np.abs(t)
+    near = ((a + 2) * t - (a + 3)) * t * t + 1
+    far = (((t - 5) * t + 8) * t - 4) * a
+    return np.where(t < 1, near, np.where(t < 2, far, 0.0))
+
+
+def _of_four(n: int, count: int, scale: float, align_corners: bool):
+    """Four neighbours for each of `count` elements, and their weights; the ends go on outside."""
+    i = np.arange(count)
+    at = i * scale if align_corners else (i + 0.5) * scale - 0.5
+    ids = np.floor(at).astype(np.int64)[:, None] + np.arange(-1, 3)
+    return np.clip(ids, 0, n - 1), _cubic(at[:, None] - ids, -0.75)
+
+
+def _covered(n: int, count: int, scale: float, cubic: bool):
+    """What each of `count` elements covers, and the weights, which sum to 1."""
+    wide = max(scale, 1.0)  # by how much the kernel is stretched
+    reach = wide * (2 if cubic else 1)
+    centre = (np.arange(count) + 0.5) * scale
+    first = np.maximum((centre - reach + 0.5).astype(np.int64), 0)
+    end = np.minimum((centre + reach + 0.5).astype(np.int64), n)
+    ids = first[:, None] + np.arange((end - first).max())
+    t = (ids + 0.5 - centre[:, None]) / wide
+    weights = np.where(ids < end[:, None], _cubic(t, -0.5) if cubic else 1 - np.abs(t), 0.0)
+    weights = np.maximum(weights, 0.0) if not cubic else weights
+    return np.minimum(ids, n - 1), weights / weights.sum(axis=1, keepdims=True)
 
 
 # ---------------------------------------------------------------------------------- pixels
@@ -583,3 +784,18 @@ def pixel_unshuffle(xp, x, *, downscale_factor):
     x = reshape(x, shape=(*lead, channels, height // r, r, width // r, r))
     x = transpose(x, axes=(*range(k), k, k + 2, k + 4, k + 1, k + 3))
     return reshape(x, shape=(*lead, channels * r * r, height // r, width // r))
+
+
+@op
+def channel_shuffle(xp, x, *, groups):
+    """(N, C, ...) with the channels of `groups` groups dealt out in turn: g k as k g.
+
+    (Zhang et al., "ShuffleNet", arXiv 1707.01083.)
+
+    Raises:
+        ShapeError: the channels are no multiple of the groups.
+    """
+    if x.ndim < 3 or groups < 1 or x.shape[1] % groups:
+        raise ShapeError(f"channel_shuffle: {groups} groups do not fit x (N, C, ...) of {x.shape}")
+    parts = reshape(x, shape=(x.shape[0], groups, x.shape[1] // groups, *x.shape[2:]))
+    return reshape(swapaxes(parts, axis1=1, axis2=2), shape=x.shape)

@@ -8,34 +8,18 @@ from numbers import Integral
 
 import numpy as np
 
-from minigrad.autodiff import Tensor, op, primitive
-from minigrad.backend import array_module
+from minigrad.autodiff import as_arrays, op, primitive
 from minigrad.errors import ShapeError
-from minigrad.ops.elementwise import _match, astype, multiply, subtract, zeros_like
+from minigrad.ops.elementwise import _match, add, astype, multiply, subtract, zeros_like
 from minigrad.ops.reductions import sum
 from minigrad.ops.shaping import concatenate, expand_dims, moveaxis, ravel, reshape, transpose
 
 __all__ = [
-    "bilinear", "cross", "dot", "einsum", "inner", "kron", "linear", "matmul", "matvec", "outer",
-    "tensordot", "vdot", "vecdot", "vecmat",
+    "addbmm", "addmm", "addmv", "addr", "baddbmm", "bilinear", "cross", "dot", "einsum", "inner",
+    "kron", "linear", "matmul", "matvec", "outer", "tensordot", "vdot", "vecdot", "vecmat",
 ]  # fmt: skip
 
-_NUMBERS = (bool, int, float, list, tuple)
-
-
-def _arrays(*xs) -> list:
-    """`xs` with numbers and lists as arrays, whose floats take the dtype of the others."""
-    if not any(isinstance(x, _NUMBERS) for x in xs):
-        return list(xs)
-    arrays = [x.data if type(x) is Tensor else x for x in xs if not isinstance(x, _NUMBERS)]
-    module = array_module(*arrays)
-    floats = [x.dtype for x in arrays if x.dtype.kind not in "iub"] or [np.dtype("float32")]
-
-    def array(x):
-        x = np.asarray(x)
-        return module.asarray(x.astype(np.result_type(*floats)) if x.dtype.kind == "f" else x)
-
-    return [array(x) if isinstance(x, _NUMBERS) else x for x in xs]
+_arrays = as_arrays
 
 
 # -------------------------------------------------------------------------------- matrices
@@ -305,6 +289,58 @@ def kron(a, b):
     a = reshape(a, shape=tuple(chain(*((k, 1) for k in n))))
     b = reshape(b, shape=tuple(chain(*((1, k) for k in m))))
     return reshape(multiply(a, b), shape=tuple(k * l for k, l in zip(n, m, strict=True)))
+
+
+# ------------------------------------------------------------------- a product and a sum
+
+
+def addmm(x, a, b, *, beta=1, alpha=1):
+    """`beta * x + alpha * (a @ b)` of matrices (n, k) and (k, m) (PyTorch's `addmm`).
+
+    Args:
+        x: what broadcasts to (n, m); with `beta` 0 nothing is read from it, not even a NaN.
+
+    Raises:
+        ShapeError: the shapes do not fit; so for the others, which differ in the product.
+    """
+    return _plus("addmm", x, a, b, (2, 2), matmul, beta, alpha)
+
+
+def addmv(x, a, b, *, beta=1, alpha=1):
+    """`beta * x + alpha * (a @ b)` of a matrix (n, m) and a vector (m,); see `addmm`."""
+    return _plus("addmv", x, a, b, (2, 1), matmul, beta, alpha)
+
+
+def addr(x, a, b, *, beta=1, alpha=1):
+    """`beta * x + alpha * outer(a, b)` of two vectors; see `addmm`."""
+    return _plus("addr", x, a, b, (1, 1), outer, beta, alpha)
+
+
+def baddbmm(x, a, b, *, beta=1, alpha=1):
+    """`beta * x + alpha * (a @ b)` of matrices (B, n, k) and (B, k, m); see `addmm`."""
+    return _plus("baddbmm", x, a, b, (3, 3), matmul, beta, alpha)
+
+
+def addbmm(x, a, b, *, beta=1, alpha=1):
+    """As `baddbmm`, with the products summed: the result is (n, m)."""
+    return _plus("addbmm", x, a, b, (3, 3), lambda a, b: sum(matmul(a, b), axis=0), beta, alpha)
+
+
+def _plus(name: str, x, a, b, axes: tuple[int, int], product, beta, alpha):
+    """`beta * x + alpha * product(a, b)`."""
+    x, a, b = _arrays(x, a, b)
+    if (a.ndim, b.ndim) != axes or (a.ndim == b.ndim == 3 and len(a) != len(b)):
+        raise ShapeError(
+            f"{name}: expected arrays of {axes[0]} and {axes[1]} axes that fit each other, got "
+            f"shapes {a.shape} and {b.shape}"
+        )
+    y = product(a, b)
+    if x.ndim > y.ndim or any(n not in (1, m) for n, m in zip(x.shape[::-1], y.shape[::-1])):  # noqa: B905
+        raise ShapeError(f"{name}: x of shape {x.shape} does not broadcast to {y.shape}")
+    y = y if alpha == 1 else multiply(y, alpha)
+    if beta == 0:
+        return y
+    return add(x if beta == 1 else multiply(x, beta), y)
 
 
 # -------------------------------------------------------------------------------- einsum

@@ -6,47 +6,72 @@ float32, and only the result is rounded to 16 bits. Where a function of integers
 """
 
 import math
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from minigrad.autodiff import op, primitive
+from minigrad.autodiff import Tensor, as_array, beside, op, primitive
 from minigrad.errors import ShapeError
 from minigrad.ops.elementwise import (
     _array,
+    _match,
     _real_dtype,
     absolute,
     astype,
+    divide,
+    floor_divide,
     isnan,
+    logaddexp,
     logical_or,
+    maximum,
+    minimum,
+    multiply,
     ones_like,
     power,
     stop_gradient,
     where,
     zeros_like,
 )  # fmt: skip
-from minigrad.ops.indexing import take_along_axis
+from minigrad.ops.indexing import (
+    _arrays,
+    _corner,
+    _refuse_longer,
+    checked_ids,
+    gather,
+    scatter_add,
+    take_along_axis,
+)
 from minigrad.ops.shaping import (
+    _axis_of,
     broadcast_to,
     concatenate,
     diagonal,
     flip,
     moveaxis,
+    pad,
     reshape,
     stack,
     swapaxes,
 )  # fmt: skip
 
 __all__ = [
-    "all", "amax", "amin", "any", "argmax", "argmin", "count_nonzero", "cumprod", "cumsum",
-    "logsumexp", "max", "mean", "median", "min", "nanmean", "nansum", "norm", "prod", "ptp",
-    "quantile", "std", "sum", "trace", "var",
+    "all", "amax", "amin", "aminmax", "any", "argmax", "argmin", "count_nonzero", "cumprod",
+    "cumsum", "cumulative_trapezoid", "index_reduce", "logcumsumexp", "logsumexp", "max", "mean",
+    "median", "min", "nanmean", "nansum", "norm", "prod", "ptp", "quantile", "scatter_reduce",
+    "std", "sum", "trace", "var",
 ]  # fmt: skip
 
 
 def axes_of(axis, ndim: int) -> tuple[int, ...]:
-    """The axes that `axis` means, as a tuple of non-negative numbers."""
-    return tuple(range(ndim)) if axis is None else normalize_axis_tuple(axis, ndim)
+    """The axes that `axis` means, as a tuple of non-negative numbers.
+
+    Of a number, 0 and -1 mean none, as in NumPy's sums: so what works for a batch of numbers along
+    its last axis works for one of them.
+    """
+    if axis is None or (not ndim and axis in (0, -1, (0,), (-1,), [0], [-1])):
+        return tuple(range(ndim))
+    return normalize_axis_tuple(axis, ndim)
 
 
 def _count(x, axis) -> int:
@@ -221,7 +246,7 @@ def logsumexp(xp, x, *, axis=None, keepdims=False):
 
     Of no elements it is minus infinity, too.
     """
-    wide = _wide(x)
+    wide, axis = _wide(x), axes_of(axis, x.ndim)
     if not _count(x, axis):
         return _narrow(sum(wide, axis=axis, keepdims=keepdims) - math.inf, x)
     # Any constant may be taken out of the exponent, so the maximum counts as one.
@@ -230,6 +255,21 @@ def logsumexp(xp, x, *, axis=None, keepdims=False):
     s = sum(xp.exp(wide - shift), axis=axis, keepdims=True)
     y = xp.where(s == 0, top, xp.log(xp.where(s == 0, 1.0, s)) + shift)
     return _narrow(_drop(y, axis, keepdims), x)
+
+
+def logcumsumexp(x, axis: int):
+    """`log(cumsum(exp(x)))` along `axis` without overflow (PyTorch's `logcumsumexp`)."""
+    x = x if hasattr(x, "dtype") else as_array(x)
+    if not x.ndim and axis in (0, -1):
+        return logcumsumexp(reshape(x, shape=(1,)), 0)[0]
+    axis, shift = _axis_of("logcumsumexp", axis, x.shape), 1
+    y = moveaxis(_wide(x), axis, -1)
+    while shift < y.shape[-1]:  # after each step y holds the sums of up to twice as many
+        more = logaddexp(y[..., shift:], y[..., :-shift])
+        y = concatenate([y[..., :shift], more], axis=-1)
+        shift *= 2
+    y = moveaxis(y, -1, axis)
+    return _narrow(y + 0 if shift == 1 else y, x)
 
 
 @primitive
@@ -245,6 +285,25 @@ def cumsum(xp, x, *, axis=None, dtype=None):
 def _(g, _y, _x, *, axis=None, dtype=None):
     along = 0 if axis is None else axis
     return reshape(flip(cumsum(flip(g, axis=along), axis=along), axis=along), shape=_x.shape)
+
+
+def cumulative_trapezoid(y, x=None, dx=1.0, axis: int = -1):
+    """The running integral of `y` along `axis` by the trapezoidal rule; one element fewer.
+
+    Args:
+        x: where the samples were taken: one axis, or what broadcasts with `y`.
+        dx: their distance, if there is no `x`.
+    """
+    y = y if hasattr(y, "dtype") else as_array(y)
+    y = moveaxis(y, axis, -1)
+    if x is None:
+        step = dx
+    else:
+        x = x if hasattr(x, "dtype") else beside([y], x)
+        x = x if x.ndim == 1 else moveaxis(x, axis, -1)
+        step = x[..., 1:] - x[..., :-1]
+    parts = multiply(multiply(step, 0.5), y[..., 1:] + y[..., :-1])
+    return moveaxis(cumsum(parts, axis=-1), -1, axis)
 
 
 # ---------------------------------------------------------------------------- products
@@ -353,6 +412,18 @@ min.vjp(_share_evenly)
 amax, amin = max, min
 
 
+class Extremes(NamedTuple):
+    """What `aminmax` gives."""
+
+    min: Any
+    max: Any
+
+
+def aminmax(x, axis=None, keepdims: bool = False) -> Extremes:
+    """The smallest and the largest element along `axis`, see `min` and `max`."""
+    return Extremes(min(x, axis=axis, keepdims=keepdims), max(x, axis=axis, keepdims=keepdims))
+
+
 @op
 def ptp(xp, x, *, axis=None, keepdims=False):
     """The range along `axis`: the largest element less the smallest."""
@@ -363,13 +434,20 @@ def ptp(xp, x, *, axis=None, keepdims=False):
 @primitive
 def argmax(xp, x, *, axis=None, keepdims=False):
     """The index of the first largest element along `axis` (None: of the flattened array)."""
-    return xp.argmax(_array(xp, x), axis=axis, keepdims=keepdims)
+    x = _array(xp, x)
+    return xp.argmax(x, axis=_the_axis(axis, x), keepdims=keepdims)
 
 
 @primitive
 def argmin(xp, x, *, axis=None, keepdims=False):
     """The index of the first smallest element along `axis` (None: of the flattened array)."""
-    return xp.argmin(_array(xp, x), axis=axis, keepdims=keepdims)
+    x = _array(xp, x)
+    return xp.argmin(x, axis=_the_axis(axis, x), keepdims=keepdims)
+
+
+def _the_axis(axis, x):
+    """`axis`, and None where it means the one of a number that has none, see `axes_of`."""
+    return None if not x.ndim and axis in (0, -1) else axis
 
 
 @primitive
@@ -398,6 +476,134 @@ for _op in (argmax, argmin, any, all, _order):
 def count_nonzero(xp, x, *, axis=None, keepdims=False):
     """How many elements along `axis` are not 0."""
     return sum(x != 0, axis=axes_of(axis, x.ndim), keepdims=keepdims)
+
+
+# --------------------------------------------------------------------- for each target
+
+REDUCES = ("sum", "prod", "mean", "amax", "amin")
+
+
+def scatter_reduce(x, ids, values, axis: int, reduce: str, include_self: bool = True):
+    """`x` with all `values` for an element, named by `ids` along `axis`, reduced to one.
+
+    (PyTorch's `scatter_reduce`.) Elements without values stay as they are.
+
+    Args:
+        x: any shape.
+        ids, values: as for `scatter`; ids may be repeated.
+        reduce: 'sum', 'prod', 'mean' (of integers rounded down), 'amax' or 'amin'; of equal largest
+            or smallest ones each gets the same share of the gradient.
+        include_self: whether what stands in `x` counts as one of the values.
+
+    Raises:
+        ValueError: `reduce` is unknown.
+        ShapeError: shapes do not fit.
+    """
+    x, ids, values = _arrays(x, ids, values)
+    return _reduced_at("scatter_reduce", x, ids, values, axis, reduce, include_self)
+
+
+def index_reduce(x, ids, values, axis: int, reduce: str, include_self: bool = True):
+    """`x` with all slices of `values` that `ids` names for a place along `axis` reduced to one.
+
+    (PyTorch's `index_reduce`.)
+
+    Args:
+        ids: (n,) integers, which may be repeated.
+        values: the shape of `x` with `n` in place of `axis`.
+        reduce, include_self: as for `scatter_reduce`.
+    """
+    x, ids, values = _arrays(x, ids, values)
+    if not x.ndim and axis in (0, -1):  # a number is a line of one
+        line = (reshape(v, shape=(-1,)) for v in (x, ids, values))
+        return reshape(index_reduce(*line, 0, reduce, include_self), shape=())
+    axis = _axis_of("index_reduce", axis, x.shape)
+    shape = (*x.shape[:axis], *ids.shape, *x.shape[axis + 1 :])
+    if ids.ndim != 1 or values.shape != shape:
+        raise ShapeError(
+            f"index_reduce: expected ids (n,) and values of the shape of x with n for axis {axis}; "
+            f"got {ids.shape} and {values.shape} for {x.shape}"
+        )
+    ids = broadcast_to(reshape(ids, shape=(-1,) + (1,) * (x.ndim - 1 - axis)), shape=shape)
+    return _reduced_at("index_reduce", x, ids, values, axis, reduce, include_self)
+
+
+def _reduced_at(name: str, x, ids, values, axis: int, reduce: str, include_self: bool):
+    if reduce not in REDUCES:
+        raise ValueError(f"{name}: reduce must be one of {REDUCES}, got {reduce!r}")
+    if not x.ndim and axis in (0, -1):  # a number is a line of one
+        line = (reshape(v, shape=(-1,)) for v in (x, ids, values))
+        return reshape(_reduced_at(name, *line, 0, reduce, include_self), shape=())
+    axis = _axis_of(name, axis, x.shape)
+    _refuse_longer(name, x, ids, axis)
+    values = broadcast_to(_corner(name, ids, values), shape=ids.shape)
+    ids = checked_ids(name, ids.data if type(ids) is Tensor else ids, x.shape[axis])
+    counts = scatter_add(zeros_like(stop_gradient(x), dtype="int64"), ids, 1, axis=axis)
+    hit = counts > 0
+    if reduce in ("amax", "amin"):
+        options = {"largest": reduce == "amax", "include_self": include_self}
+        return _extreme_at(x, ids, values, axis=axis, **options)
+    if reduce == "prod":
+        found = _by_target(x, ids, values, axis, multiply, 1)
+        return where(hit, multiply(x, found) if include_self else found, x)
+    y = scatter_add(x if include_self else where(hit, zeros_like(x), x), ids, values, axis=axis)
+    if reduce == "sum":
+        return y
+    counts = counts + 1 if include_self else where(hit, counts, 1)
+    return (floor_divide if y.dtype.kind in "iub" else divide)(y, counts)
+
+
+def _by_target(x, ids, values, axis: int, combine, neutral):
+    """For each element of `x` its values combined; where there are none something or other.
+
+    Values are sorted by target, and then combined with those before them of the same target in
+    steps of 1, 2, 4, ...: the last one of each target has all. So nothing is ever divided.
+    """
+    if not ids.size:
+        return x
+    ids, values = (moveaxis(v, axis, -1) for v in (ids % x.shape[axis], values))
+    order, shift = _order(ids), 1
+    ids, values = (take_along_axis(v, order, axis=-1) for v in (ids, values))
+    while shift < ids.shape[-1]:
+        same = ids[..., shift:] == ids[..., :-shift]
+        more = combine(values[..., shift:], where(same, values[..., :-shift], neutral))
+        values = concatenate([values[..., :shift], more], axis=-1)
+        shift *= 2
+    lines = (*ids.shape[:-1], x.shape[axis])
+    counts = scatter_add(beside([ids], np.zeros(lines, np.int64)), ids, 1, axis=-1)
+    last = cumsum(counts, axis=-1) - 1
+    y = take_along_axis(values, where(last < 0, 0, last), axis=-1)
+    widths = zip(y.shape, moveaxis(x, axis, -1).shape, strict=True)
+    return moveaxis(pad(y, pad_width=tuple((0, n - m) for m, n in widths)), -1, axis)
+
+
+@primitive
+def _extreme_at(xp, x, ids, values, *, axis, largest, include_self):
+    """`scatter_reduce` by 'amax' or 'amin', with `values` in the shape of `ids`."""
+    best = maximum if largest else minimum
+    x, values = _match(x, values)
+    found = _by_target(x, ids, values, axis, best, _worst(values.dtype, largest))
+    counts = scatter_add(xp.zeros(x.shape, "int64"), ids, 1, axis=axis)
+    return where(counts > 0, best(x, found) if include_self else found, x)
+
+
+def _worst(dtype, largest: bool):
+    """What is no larger (smaller) than any number of `dtype`."""
+    if dtype.kind == "b":
+        return not largest
+    if dtype.kind in "iu":
+        return int(np.iinfo(dtype).min if largest else np.iinfo(dtype).max)
+    return -math.inf if largest else math.inf
+
+
+@_extreme_at.vjp
+def _(g, y, x, ids, values, *, axis, largest, include_self):
+    here = logical_or(values == gather(y, ids, axis), values != values)
+    none = zeros_like(x, dtype="int64")
+    own = logical_or(x == y, x != x) if include_self else scatter_add(none, ids, 1, axis=axis) == 0
+    ties = scatter_add(astype(own, dtype="int64"), ids, astype(here, dtype="int64"), axis=axis)
+    share = g / astype(where(ties == 0, 1, ties), dtype=g.dtype)
+    return where(own, share, 0.0), None, where(here, gather(share, ids, axis), 0.0)
 
 
 # --------------------------------------------------------------------------- quantiles

@@ -2,22 +2,24 @@
 
 import math
 import operator
-from itertools import accumulate, chain, pairwise
+from itertools import accumulate, chain, combinations_with_replacement, pairwise
+from itertools import combinations as plain_combinations
 from numbers import Integral
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
-from minigrad.autodiff import beside, op, primitive
+from minigrad.autodiff import as_arrays, beside, op, primitive
 from minigrad.errors import OutOfRangeError, ShapeError
-from minigrad.ops.elementwise import _match, _real
+from minigrad.ops.elementwise import _match, where
 
 __all__ = [
-    "array_split", "atleast_1d", "atleast_2d", "atleast_3d", "broadcast_arrays", "broadcast_to",
-    "chunk", "column_stack", "concatenate", "diag", "diagflat", "diagonal", "dstack", "expand_dims",
-    "flatten", "flip", "hstack", "meshgrid", "moveaxis", "pad", "permute", "permute_dims", "ravel",
-    "repeat", "reshape", "roll", "rot90", "split", "squeeze", "stack", "swapaxes", "tile",
-    "transpose", "tril", "triu", "unstack", "vstack",
+    "array_split", "atleast_1d", "atleast_2d", "atleast_3d", "block_diag", "broadcast_arrays",
+    "broadcast_to", "cartesian_prod", "chunk", "column_stack", "combinations", "concatenate",
+    "diag", "diag_embed", "diagflat", "diagonal", "dstack", "expand_dims", "flatten", "flip",
+    "hstack", "meshgrid", "moveaxis", "pad", "permute", "permute_dims", "ravel", "repeat",
+    "reshape", "roll", "rot90", "split", "squeeze", "stack", "swapaxes", "tile", "transpose",
+    "tril", "triu", "unflatten", "unstack", "vstack",
 ]  # fmt: skip
 
 
@@ -60,6 +62,18 @@ def flatten(xp, x, *, start_axis=0, end_axis=-1):
     return reshape(x, shape=(*x.shape[:start], one, *x.shape[end + 1 :]))
 
 
+@op
+def unflatten(xp, x, *, axis, shape):
+    """`x` with `axis` taken apart into the axes of `shape`; one length may be -1."""
+    axis = normalize_axis_index(axis, x.ndim)
+    known = math.prod(n for n in shape if n != -1)
+    if [*shape].count(-1) == 1 and known:
+        shape = [x.shape[axis] // known if n == -1 else n for n in shape]
+    if math.prod(shape) != x.shape[axis] or any(n < 0 for n in shape):
+        raise ShapeError(f"unflatten: {shape} does not fit axis {axis} of length {x.shape[axis]}")
+    return reshape(x, shape=(*x.shape[:axis], *shape, *x.shape[axis + 1 :]))
+
+
 @primitive
 def transpose(xp, x, *, axes=None):
     """The axes of `x` in the order `axes`, reversed by default."""
@@ -80,6 +94,8 @@ permute_dims = permute = transpose  # the names of the array API and of PyTorch
 @primitive
 def swapaxes(xp, x, *, axis1, axis2):
     """`x` with two axes exchanged."""
+    if not x.ndim and {axis1, axis2} <= {0, -1}:  # a number is a line of one
+        return x
     return x.swapaxes(axis1, axis2)
 
 
@@ -133,7 +149,7 @@ broadcast_to.vjp(lambda g, _y, _x, *, shape: g)  # the engine sums it
 
 def broadcast_arrays(*xs) -> tuple:
     """The arrays, each repeated to the shape that they broadcast to together."""
-    xs = [_arrayed(x, *xs) for x in xs]
+    xs = as_arrays(*xs)
     shapes = [x.shape for x in xs]
     try:
         shape = np.broadcast_shapes(*shapes)
@@ -142,23 +158,34 @@ def broadcast_arrays(*xs) -> tuple:
     return tuple(broadcast_to(x, shape=shape) for x in xs)
 
 
-@op
-def atleast_1d(xp, x):
-    """`x` with one axis if it had none."""
-    return reshape(x, shape=x.shape or (1,))
+def atleast_1d(*xs):
+    """`x` with one axis if it had none; of several arrays a tuple."""
+    return _each(xs, lambda shape: shape or (1,))
 
 
-@op
-def atleast_2d(xp, x):
-    """`x` with two axes at least, new ones first: (n,) becomes (1, n)."""
-    return reshape(x, shape=(1,) * (2 - x.ndim) + x.shape)
+def atleast_2d(*xs):
+    """`x` with two axes at least, new ones first: (n,) becomes (1, n); of several a tuple."""
+    return _each(xs, lambda shape: (1,) * (2 - len(shape)) + shape)
 
 
-@op
-def atleast_3d(xp, x):
-    """`x` with three axes at least: (n,) becomes (1, n, 1) and (m, n) becomes (m, n, 1)."""
-    before, after = {0: (2, 1), 1: (1, 1), 2: (0, 1)}.get(x.ndim, (0, 0))
-    return reshape(x, shape=(1,) * before + x.shape + (1,) * after)
+def atleast_3d(*xs):
+    """`x` with three axes at least: (n,) becomes (1, n, 1) and (m, n) becomes (m, n, 1).
+
+    Of several arrays a tuple.
+    """
+    ends = {0: (2, 1), 1: (1, 1), 2: (0, 1)}
+
+    def deep(shape):
+        before, after = ends.get(len(shape), (0, 0))
+        return (1,) * before + shape + (1,) * after
+
+    return _each(xs, deep)
+
+
+def _each(xs, shape_of):
+    """The arrays in the shapes that `shape_of` makes of theirs: one, or a tuple of several."""
+    found = tuple(reshape(x, shape=shape_of(x.shape)) for x in map(_arrayed, xs))
+    return found[0] if len(found) == 1 else found
 
 
 # --------------------------------------------------------------- joining and taking apart
@@ -171,20 +198,15 @@ def concatenate(xs, axis: int | None = 0):
 
 def _some(name: str, xs) -> list:
     """The arrays of the sequence `xs`, of which there must be one."""
-    xs = list(xs)
-    xs = [_arrayed(x, *xs) for x in xs]
+    xs = as_arrays(*xs)
     if not xs:
         raise ShapeError(f"{name}: expects a sequence of at least one array, got an empty one")
     return xs
 
 
-def _arrayed(x, *others):
-    """`x`, of a list or a number an array, which is where `others` are."""
-    if hasattr(x, "shape"):
-        return x
-    numbers = _real(np.asarray(x))
-    numbers = numbers.astype("float32") if numbers.dtype == np.float64 else numbers
-    return beside([v for v in others if hasattr(v, "shape")], numbers)
+def _arrayed(x):
+    """`x`, of a list or a number an array."""
+    return as_arrays(x)[0]
 
 
 @primitive
@@ -392,6 +414,50 @@ def meshgrid(*xs, indexing: str = "xy") -> tuple:
     return broadcast_arrays(*lines)
 
 
+def cartesian_prod(*xs):
+    """All combinations of an element of each of `n` vectors, in rows: (product of lengths, n).
+
+    The last vector changes fastest. Of a single vector it is that vector (PyTorch's).
+    """
+    xs = _some("cartesian_prod", xs)
+    if any(x.ndim != 1 for x in xs):
+        raise ShapeError(f"cartesian_prod: expected vectors, got shapes {[x.shape for x in xs]}")
+    if len(xs) == 1:
+        return xs[0]
+    return stack([ravel(x) for x in meshgrid(*_match(*xs), indexing="ij")], axis=1)
+
+
+def combinations(x, r: int = 2, with_replacement: bool = False):
+    """All choices of `r` elements of the vector `x`, in rows: as `itertools.combinations`.
+
+    Args:
+        with_replacement: whether an element may be chosen again.
+    """
+    x = _arrayed(x)
+    if x.ndim != 1 or r < 0:
+        raise ShapeError(f"combinations: expects a vector and r from 0 on, got {x.shape} and {r}")
+    choose = combinations_with_replacement if with_replacement else plain_combinations
+    ids = [*choose(range(x.shape[0]), r)]
+    return x[beside([x], np.array(ids, np.int64).reshape(len(ids), r))]
+
+
+def windows(x, axis: int, size: int, step: int):
+    """The windows of `size` elements, every `step`, along `axis`; elements in a new last axis.
+
+    Raises:
+        ShapeError: there is no window.
+    """
+    if not x.ndim:
+        return windows(reshape(x, shape=(1,)), axis, size, step)[0]
+    axis = _axis_of("unfold", axis, x.shape)
+    n = x.shape[axis]
+    if not 0 <= size <= n or step < 1:
+        raise ShapeError(f"unfold: no window of {size}, every {step}, in axis {axis} of {x.shape}")
+    ids = np.arange(0, n - size + 1, step)[:, None] + np.arange(size)
+    y = x[(*(slice(None),) * axis, beside([x], ids))]
+    return moveaxis(y, axis + 1, -1)
+
+
 # --------------------------------------------------------------------------------- padding
 
 
@@ -524,6 +590,43 @@ def diag(xp, x, *, k=0):
 
 
 @op
+def diag_embed(xp, x, *, offset=0, axis1=-2, axis2=-1):
+    """The last axis of `x` as the diagonals of square matrices over two axes of the result.
+
+    The reverse of `diagonal`, with zeros elsewhere (PyTorch's `diag_embed`).
+
+    Args:
+        offset: which diagonal: above the main one if positive, below it if negative.
+        axis1, axis2: of the rows and columns in the result, which has one axis more than `x`.
+    """
+    if not x.ndim:
+        raise ShapeError("diag_embed: expects at least one axis, got shape ()")
+    axes = normalize_axis_tuple((axis1, axis2), x.ndim + 1)
+    n = x.shape[-1] + abs(offset)
+    x = pad(x, pad_width=((0, 0),) * (x.ndim - 1) + ((0, abs(offset)),))
+    x = expand_dims(x, axis=-1 if offset >= 0 else -2)  # along rows, or along columns
+    mask = beside([x], np.eye(n, k=offset, dtype=bool))
+    y = where(mask, x, False if x.dtype.kind == "b" else 0)
+    return moveaxis(y, (-2, -1), axes)
+
+
+@op
 def diagflat(xp, x, *, k=0):
     """The square matrix with the elements of `x`, of any shape, on diagonal `k`."""
     return _diagonal_matrix(ravel(x), k=k)
+
+
+def block_diag(*xs):
+    """The matrices along the diagonal of a larger one, with zeros beside them.
+
+    A vector counts as a row, a number as (1, 1).
+    """
+    xs = [atleast_2d(x) for x in _match(*_some("block_diag", xs))]
+    if any(x.ndim != 2 for x in xs):
+        raise ShapeError(f"block_diag: expected matrices, got shapes {[x.shape for x in xs]}")
+    total, before, rows = sum(x.shape[1] for x in xs), 0, []
+    for x in xs:
+        after = total - before - x.shape[1]
+        rows.append(pad(x, ((0, 0), (before, after))))
+        before += x.shape[1]
+    return concatenate(rows, 0)

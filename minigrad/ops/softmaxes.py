@@ -2,7 +2,10 @@
 
 import math
 
+import numpy as np
+
 from minigrad.autodiff import op
+from minigrad.errors import DtypeError
 from minigrad.ops.elementwise import astype, stop_gradient
 from minigrad.ops.reductions import sum
 
@@ -21,6 +24,13 @@ def _half(x):
     return x.dtype.itemsize == 2 and x.dtype.kind not in "iu"
 
 
+def _converted(name, x, dtype):
+    """`x` in `dtype`, in which it is then computed."""
+    if np.dtype(dtype).kind not in "fV":
+        raise DtypeError(f"{name}: dtype must be one of floats, got {dtype}")
+    return astype(x, dtype=dtype)
+
+
 def shifted_exp(xp, x, axis):
     """`exp(x - max(x))` along `axis`, all zeros where all of `x` is minus infinity."""
     # The result of a softmax does not depend on the shift, so the maximum counts as a constant.
@@ -29,11 +39,16 @@ def shifted_exp(xp, x, axis):
 
 
 @op(kernel=True)
-def softmax(xp, x, *, axis=-1):
+def softmax(xp, x, *, axis=-1, dtype=None):
     """Exponentials of `x` scaled to sum to one along `axis`; same shape and dtype as `x`.
 
     Where all of `x` along `axis` is minus infinity the result is zero, and so is the gradient.
+
+    Args:
+        dtype: of floats, to which `x` is converted first; None for its own.
     """
+    if dtype is not None:
+        return softmax(_converted("softmax", x, dtype), axis=axis)
     if _half(x):
         return _in_float32(softmax, x, axis=axis)
     if x.size == 0:
@@ -44,8 +59,8 @@ def softmax(xp, x, *, axis=-1):
 
 
 @softmax.vjp
-def _(g, y, _x, *, axis=-1):
-    return softmax_grad(g, y, axis=axis)
+def _(g, y, _x, *, axis=-1, dtype=None):
+    return softmax_grad(g, y, axis=axis)  # which the engine casts back
 
 
 @op(kernel=True)
@@ -57,14 +72,19 @@ def softmax_grad(xp, g, y, *, axis=-1):
 
 
 @op
-def softmin(xp, x, *, axis=-1):
-    """The softmax of `-x` along `axis`: the smallest gets the most."""
-    return softmax(-x, axis=axis)
+def softmin(xp, x, *, axis=-1, dtype=None):
+    """The softmax of `-x` along `axis`: the smallest gets the most. `dtype` is as for `softmax`."""
+    return softmax(-x, axis=axis, dtype=dtype)
 
 
 @op(kernel=True)
-def log_softmax(xp, x, *, axis=-1):
-    """The logarithm of the softmax of `x` along `axis`, computed without forming the softmax."""
+def log_softmax(xp, x, *, axis=-1, dtype=None):
+    """The logarithm of the softmax of `x` along `axis`, computed without forming the softmax.
+
+    `dtype` is as for `softmax`.
+    """
+    if dtype is not None:
+        return log_softmax(_converted("log_softmax", x, dtype), axis=axis)
     if _half(x):
         return _in_float32(log_softmax, x, axis=axis)
     if x.size == 0:
@@ -76,8 +96,8 @@ def log_softmax(xp, x, *, axis=-1):
 
 
 @log_softmax.vjp
-def _(g, y, _x, *, axis=-1):
-    return log_softmax_grad(g, y, axis=axis)
+def _(g, y, _x, *, axis=-1, dtype=None):
+    return log_softmax_grad(g, y, axis=axis)  # which the engine casts back
 
 
 @op(kernel=True)

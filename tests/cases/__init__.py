@@ -2,9 +2,14 @@
 
 from cases import (
     activations,
+    arithmetic,
+    assembling,
     batching,
+    combined,
     convs,
+    differences,
     elementwise,
+    fft,
     indexing,
     layers,
     linalg,
@@ -12,15 +17,23 @@ from cases import (
     pools,
     products,
     reductions,
+    selecting,
     shaping,
     sorting,
+    special,
+    statistics,
 )
 
 FAMILIES = [
     activations,
+    arithmetic,
+    assembling,
     batching,
+    combined,
     convs,
+    differences,
     elementwise,
+    fft,
     indexing,
     layers,
     linalg,
@@ -28,8 +41,11 @@ FAMILIES = [
     pools,
     products,
     reductions,
+    selecting,
     shaping,
     sorting,
+    special,
+    statistics,
 ]
 CASES = [case for family in FAMILIES for case in family.CASES]
 ALIASES = {name: own for family in FAMILIES for name, own in family.ALIASES.items()}

@@ -96,6 +96,7 @@ CASES = [
     Case(mg.square, naive.square, draws.one()),
     Case(mg.lerp, slow.lerp, mixed()),
     Case(keep_dtype, naive.same, draws.one()),
+    Case(mg.clone, naive.same, draws.one()),
     Case(mg.stop_gradient, naive.same, draws.one(), order=0),
     Case(mg.zeros_like, naive.zeros_like, draws.one()),
     Case(mg.ones_like, naive.ones_like, draws.one()),

@@ -23,6 +23,15 @@ def reorder_rows(x, order, back):
     return indexing._reorder_rows(x, order, back)
 
 
+def put_at(x, values, *, index, accumulate=False):
+    template, arrays = draws.template_of(index)
+    return indexing._put(x, values, *arrays, template=template, accumulate=accumulate)
+
+
+def loop_put_at(x, values, *, index, accumulate=False):
+    return loops.index_put(x, index, values, accumulate)
+
+
 def tril_indices(x, k):
     """The lower triangle of `x`, one element after the other."""
     found = mg.tril_indices(x.shape[0], k, x.shape[1])
@@ -135,6 +144,24 @@ def doubled(draw):
 
 
 @st.composite
+def doubled_rows(draw):
+    (x,) = draw(draws.floats(draw(draws.shapes(1, 3, (1, 2, 3)))))
+    axis = draw(draws.axes(x.ndim, ("int",)))
+    n = x.shape[axis]
+    x = np.take(x, draws.generator(draw).integers(0, n, n), axis)
+    return draws.Call((draw(draws.laid_out(x)),), {"axis": axis})
+
+
+def unique_along(x, axis):
+    return mg.unique(x, True, True, True, axis=axis)
+
+
+def unique_along_by_numpy(x, axis):
+    found, first, inverse, counts = np.unique(x, True, True, True, axis=axis)
+    return found, first, inverse.ravel(), counts  # NumPy 2.0 gave it more axes
+
+
+@st.composite
 def small_numbers(draw):
     ids = draw(draws.integers((draw(st.integers(0, 9)),), 0, 6))
     (weights,) = draw(draws.floats(ids.shape))
@@ -164,6 +191,28 @@ def matrix(draw):
     return draws.Call((x, draw(st.integers(-4, 4))), {})
 
 
+@st.composite
+def filled(draw):
+    (x, ids), params = draw(draws.picked(flat=False))
+    value = np.array(0.7) if draw(st.booleans()) else 2
+    return draws.Call((x, ids, value), params)
+
+
+@st.composite
+def put_into(draw, last=False):
+    """x, an index that names no place twice unless `accumulate`, and values that broadcast."""
+    (x,) = draw(draws.floats(draw(draws.shapes(most=3))))
+    index, accumulate = draw(draws.indices(x.shape)), draw(st.booleans())
+    places = np.arange(x.size).reshape(x.shape)[index]
+    assume(accumulate or np.unique(places).size == places.size)
+    (values,) = draw(draws.floats(draw(draws.narrower(places.shape))))
+    params = {"accumulate": accumulate}
+    if last:
+        return draws.Call((x, values), params | {"index": index})
+    values = values if draw(st.integers(0, 3)) else 0.5
+    return draws.Call((x, index, values), params)
+
+
 CASES = [
     # indexing
     Case(mg.getitem, naive.getitem, draws.indexed()),
@@ -177,6 +226,9 @@ CASES = [
     Case(mg.index_add, loops.index_add, one_number()),
     Case(mg.index_set, naive.index_set, draws.written(repeated=False)),
     Case(mg.index_set, loops.index_set, one_number()),
+    Case(mg.index_fill, loops.index_fill, filled()),
+    Case(mg.index_put, loops.index_put, put_into()),
+    Case(put_at, loop_put_at, put_into(last=True)),
     Case(mg.gather, naive.gather, draws.gathered()),
     Case(mg.take_along_axis, naive.take_along_axis, draws.gathered(broadcasting=True)),
     Case(mg.take_along_axis, loops.take_along_axis, flattened()),
@@ -193,6 +245,7 @@ CASES = [
     Case(mg.argwhere, loops.argwhere, full_of_holes(), order=0),
     Case(mg.flatnonzero, loops.flatnonzero, full_of_holes(), order=0),
     Case(mg.unique, loops.unique, doubled(), order=0),
+    Case(unique_along, unique_along_by_numpy, doubled_rows(), order=0),
     Case(mg.bincount, loops.bincount, small_numbers()),
     Case(tril_indices, loops.tril_indices, matrix()),
     Case(triu_indices, loops.triu_indices, matrix()),
@@ -203,6 +256,7 @@ CASES = [
 # What the table names under another name.
 ALIASES: dict[str, str] = {
     "spread": "_spread",
+    "put_at": "_put",
     "getitem": "_getitem",
     "reorder_rows": "_reorder_rows",
 }

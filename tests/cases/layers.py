@@ -1,5 +1,7 @@
 """Softmax, normalisation, attention, dropout."""
 
+import math
+
 import naive
 import numpy as np
 import strategies as draws
@@ -115,6 +117,17 @@ def attended(draw):
     return Call((q, k, v, mask), params)
 
 
+@st.composite
+def attended_by_groups(draw):
+    """Several heads of the queries for each head of the keys and of the values."""
+    B, T, S = (draw(st.sampled_from([1, 2, 3])) for _ in range(3))
+    few = draw(st.sampled_from([(1, 1), (2, 2), (2, 1), (1, 3)]))
+    H = math.lcm(*few) * draw(st.sampled_from([1, 2]))
+    q, k, v = draw(draws.floats((B, H, T, 2), (B, few[0], S, 2), (B, few[1], S, 3)))
+    mask = draw(draws.masks(draw(draws.narrower((B, H, T, S)))))
+    return Call((q, k, v, mask), {"enable_gqa": True, "is_causal": draw(draws.half_the_time)})
+
+
 CASES = [
     # softmax
     Case(mg.softmax, naive.softmax, draws.lines()),
@@ -141,6 +154,7 @@ CASES = [
     Case(mg.attention_mask_grad, naive.attention_mask_grad, draws.attended(True)),
     Case(SDPA, naive.scaled_dot_product_attention, draws.attended_anywhere()),
     Case(SDPA, norms.scaled_dot_product_attention, attended()),
+    Case(SDPA, norms.scaled_dot_product_attention, attended_by_groups()),
 ]  # fmt: skip
 
 # What the table names under another name.

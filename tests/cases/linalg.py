@@ -67,6 +67,17 @@ def equations(draw):
 
 
 @st.composite
+def triangles(draw):
+    n, k = draw(st.sampled_from(SIZES)), draw(st.sampled_from(SIZES))
+    a_batch, b_batch = draw(broadcastable(2, most=2, lengths=(2, 1, 0)))
+    params = {"upper": draw(half_the_time), "left": draw(half_the_time)}
+    if draw(half_the_time):
+        params["unitriangular"] = True
+    (b,) = draw(floats((*b_batch, n, k) if params["left"] else (*b_batch, k, n)))
+    return Call((draw(matrix(n, n, a_batch)), b), params)
+
+
+@st.composite
 def fits(draw):
     n, m = draw(st.sampled_from((2, 1, 3, 4))), draw(st.sampled_from((2, 1, 3)))
     b = (n,) if draw(half_the_time) else (n, draw(st.sampled_from(SIZES)))
@@ -169,6 +180,46 @@ def cond_one(x):
     return linalg.cond(x, 1)
 
 
+def pinv_hermitian(a):
+    """Of what is symmetric, perhaps of lower rank."""
+    return linalg.pinv(mg.matmul(a, linalg.matrix_transpose(a)), hermitian=True)
+
+
+def pinv_hermitian_by_numpy(a):
+    return np.linalg.pinv(a @ a.swapaxes(-1, -2))
+
+
+@st.composite
+def tall(draw):
+    r = draw(st.sampled_from((1, 2)))
+    n = draw(st.integers(r, 4))
+    return Call((draw(matrix(n, r, draw(shapes(most=1, lengths=(2, 1, 0))))),), {})
+
+
+@st.composite
+def boxes(draw):
+    """Matrices of products of lengths, as arrays of more axes; one with a right side."""
+    rows, columns = draw(st.sampled_from([((2,), (2,)), ((4,), (2, 2)), ((2, 3), (3, 2))]))
+    n = int(np.prod(rows))
+    return draw(matrix(n, n)).reshape(rows + columns), rows, columns
+
+
+@st.composite
+def inverted(draw):
+    a, rows, _ = draw(boxes())
+    return Call((a,), {"ind": len(rows)})
+
+
+@st.composite
+def solved(draw):
+    a, rows, columns = draw(boxes())
+    (b,) = draw(floats(rows))
+    if draw(half_the_time):
+        return Call((a, b), {})
+    ends = tuple(range(len(columns)))  # the axes of the result in front, to be moved to the end
+    return Call((np.moveaxis(a, range(len(rows), a.ndim), ends), b), {"axes": ends})
+
+
 OFFSETS = {"offset": st.integers(-2, 2)}
 TRIANGLES = {"UPLO": st.sampled_from(["L", "U", "l"])}
 MODES = {"mode": st.sampled_from(["reduced", "r"])}
@@ -187,8 +238,11 @@ CASES = [
     # inverse, solve
     Case(linalg.inv, loops.inv, squares()),
     Case(linalg.solve, loops.solve, equations()),
+    Case(linalg.solve_triangular, loops.solve_triangular, triangles()),
     Case(linalg.matrix_power, loops.matrix_power, squares(params={"n": st.integers(-2, 5)})),
     Case(multi_dot, loops.multi_dot, chains()),
+    Case(linalg.tensorinv, np.linalg.tensorinv, inverted()),
+    Case(linalg.tensorsolve, np.linalg.tensorsolve, solved()),
     # determinants
     Case(linalg.det, loops.det, any_squares()),
     Case(family._cofactors, loops.cofactors, any_squares(), order=1),
@@ -207,6 +261,7 @@ CASES = [
     # without a unique inverse
     Case(linalg.pinv, loops.pinv, oblongs()),
     Case(pinv_of, loops.pinv_of, of_lower_rank()),
+    Case(pinv_hermitian, pinv_hermitian_by_numpy, tall()),
     Case(lstsq, loops.lstsq, fits()),
     Case(matrix_rank_of, loops.matrix_rank_of, of_lower_rank()),
     Case(linalg.cond, None, oblongs(SOME_SIZES)),

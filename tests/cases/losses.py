@@ -71,9 +71,11 @@ def weighed(draw, names=("weight",), **values):
 
 @st.composite
 def spread_wide(draw):
-    """x, target and the variance: a number, or one a row, or one an element."""
-    x, target = draw(alike()).inputs
+    """x, target and the variance: a number, or one a row, one an element, or what broadcasts."""
+    x_shape, target_shape = draw(draws.broadcastable(2, most=3, lengths=draws.SOME))
+    x, target = draw(draws.floats(x_shape, target_shape))
     shapes = [x.shape, x.shape[:-1] + (1,) * (x.ndim > 0)]
+    shapes.append(tuple(draw(st.sampled_from([n, 1])) for n in x.shape))
     if x.ndim > 1:
         shapes.append(x.shape[:-1])
     (var,) = draw(draws.floats(draw(st.sampled_from(shapes)), signed=False))
@@ -112,6 +114,24 @@ def off_margin(draw):
     (weight,) = draw(draws.floats(x.shape[-1:], signed=False))
     weight = draw(st.sampled_from([None, weight]))
     return Call((x, target, weight), params | {"margin": draw(st.sampled_from([0.73, 1.33]))})
+
+
+@st.composite
+def off_margin_alone(draw):
+    """Without the axis of examples, or without any."""
+    x = draw(on_grids(1)).inputs[0].ravel()[:3]
+    x = x if x.size and draw(st.booleans()) else np.array(0.4)
+    target = draw(draws.integers(draw(st.sampled_from([(), (1,)])), 0, max(x.size, 1)))
+    return Call((x, target), draw(options(reduction=REDUCTIONS, p=[1, 2])) | {"margin": 0.73})
+
+
+@st.composite
+def of_several(draw):
+    (x,) = draw(draws.floats(draw(draws.shapes(0, 2, (3, 1, 2, 4)))))
+    gaps = 1 - np.subtract.outer(x, x)
+    assume(np.all(np.abs(gaps) > 0.01))
+    target = np.array(draw(draws.integers(x.shape, -1, x.shape[-1] if x.ndim else 1)))
+    return Call((x, target), draw(options(reduction=REDUCTIONS)))
 
 
 @st.composite
@@ -203,6 +223,8 @@ CASES = [
     Case(mg.cross_entropy, slow.cross_entropy, of_classes(True, probabilities=True, smooth=True)),
     Case(mg.nll_loss, slow.nll_loss, of_classes(axis=True)),
     Case(mg.multi_margin_loss, slow.multi_margin_loss, off_margin()),
+    Case(mg.multi_margin_loss, slow.multi_margin_loss, off_margin_alone()),
+    Case(mg.multilabel_margin_loss, slow.multilabel_margin_loss, of_several()),
     # targets 1 and -1
     Case(mg.soft_margin_loss, slow.soft_margin_loss, drawn(on_grids(1, signs=True))),
     Case(mg.hinge_embedding_loss, slow.hinge_embedding_loss,

@@ -62,10 +62,13 @@ def resized(draw):
     lengths = tuple(draw(st.integers(1, 4 if n < 3 else 2)) for _ in range(n))
     (x,) = draw(floats((draw(st.sampled_from((1, 2, 0))), draw(st.integers(1, 2)), *lengths)))
     linear = ("linear", "bilinear", "trilinear")[n - 1]
-    mode = draw(st.sampled_from((linear, "nearest", linear, "nearest-exact", "area")))
+    modes = (linear, "nearest", linear, "nearest-exact", "area") + ("bicubic",) * 2 * (n == 2)
+    mode = draw(st.sampled_from(modes))
     params = {} if mode == "nearest" else {"mode": mode}
-    if mode == linear and draw(half_the_time):
+    if mode in (linear, "bicubic") and draw(half_the_time):
         params["align_corners"] = draw(half_the_time)
+    if mode in ("bilinear", "bicubic") and draw(half_the_time):
+        params["antialias"] = True
     if draw(half_the_time):
         params["size"], _ = draw(per_axis(n, (3, 1, 2, 5, 4, 6), short=False))
     else:
@@ -74,6 +77,39 @@ def resized(draw):
         if draw(half_the_time):
             params["recompute_scale_factor"] = draw(half_the_time)
     return Call((x,), params)
+
+
+@st.composite
+def normed(draw, n):
+    call = draw(pooled(n, mean=True))
+    params = {k: v for k, v in call.params.items() if k in ("kernel_size", "stride", "ceil_mode")}
+    kernel = params["kernel_size"]
+    kernels = kernel if isinstance(kernel, tuple) else (kernel,) * n
+    lengths = tuple(max(m, k) for m, k in zip(call.inputs[0].shape[-n:], kernels * n, strict=False))
+    (x,) = draw(floats((*call.inputs[0].shape[:-n], *lengths), signed=False))
+    return Call((x,), params | {"norm_type": draw(st.sampled_from((2, 3.0, 1, 1.5)))})
+
+
+@st.composite
+def found_again(draw, n, overlap=False):
+    """What a pooling gave, and perhaps the lengths that it came from."""
+    call = draw(pooled(n))
+    (x,), params = call.inputs, dict(call.params)
+    kept = {k: params[k] for k in ("kernel_size", "stride", "padding") if k in params}
+    if not overlap:
+        kept.pop("stride", None)
+    values, ids = loops.max_pool(n)(x, return_indices=True, **kept)
+    params = dict(kept, output_size=x.shape[-n:] if draw(half_the_time) else x.shape)
+    if x.ndim == n + 1:
+        params["output_size"] = x.shape[-n:]
+    return Call((values, ids), params)
+
+
+@st.composite
+def places_of(draw):
+    (x,) = draw(floats((draw(st.integers(0, 3)), draw(st.integers(0, 4)))))
+    order = np.argsort(np.random.default_rng(x.size).random((x.shape[0], 5)), axis=1)
+    return Call((x, order[:, : x.shape[1]]), {"size": 5})
 
 
 @st.composite
@@ -133,6 +169,15 @@ CASES = [
     Case(mg.adaptive_max_pool1d, loops.adaptive_max_pool(1), shared_out(1, largest=True)),
     Case(mg.adaptive_max_pool2d, loops.adaptive_max_pool(2), shared_out(2, largest=True)),
     Case(mg.adaptive_max_pool3d, loops.adaptive_max_pool(3), shared_out(3, largest=True)),
+    Case(mg.lp_pool1d, loops.lp_pool(1), normed(1)),
+    Case(mg.lp_pool2d, loops.lp_pool(2), normed(2)),
+    Case(mg.lp_pool3d, loops.lp_pool(3), normed(3)),
+    Case(mg.max_unpool1d, loops.max_unpool(1), found_again(1)),
+    Case(mg.max_unpool1d, loops.max_unpool(1), found_again(1, overlap=True), order=0),
+    Case(mg.max_unpool2d, loops.max_unpool(2), found_again(2)),
+    Case(mg.max_unpool2d, loops.max_unpool(2), found_again(2, overlap=True), order=0),
+    Case(mg.max_unpool3d, loops.max_unpool(3), found_again(3)),
+    Case(pools._put_back, loops.put_back, places_of()),
     Case(mg.interpolate, loops.interpolate, resized()),
     Case(mg.pixel_shuffle, loops.pixel_shuffle, pixels()),
     Case(mg.pixel_unshuffle, loops.pixel_unshuffle, pixels(grow=False)),

@@ -8,11 +8,22 @@ import strategies as draws
 from hypothesis import assume
 from hypothesis import strategies as st
 from naive import reductions as loops
-from strategies import Call, axes, floats, generator, half_the_time, laid_out, shapes
+from strategies import (
+    SOME,
+    Call,
+    axes,
+    floats,
+    generator,
+    half_the_time,
+    integers,
+    laid_out,
+    shapes,
+    written,
+)
 
 import minigrad as mg
 from cases.case import Case
-from minigrad.ops.reductions import _centred, _length, _recurrence
+from minigrad.ops.reductions import _centred, _extreme_at, _length, _recurrence
 
 NAN = float("nan")
 
@@ -35,6 +46,43 @@ def running(draw):
     if x.ndim and draw(half_the_time):
         params = {"axis": draw(axes(x.ndim, ("int",)))}
     return Call((x,), params)
+
+
+@st.composite
+def along_one(draw):
+    (x,) = draw(floats(draw(shapes(1, 3))))
+    return Call((x,), {"axis": draw(axes(x.ndim, ("int",)))})
+
+
+@st.composite
+def _targets(draw, params):
+    """(x, ids, values): ids shorter than `x` but for their axis, and often repeated."""
+    shape = draw(shapes(1, 3, SOME))
+    axis = draw(axes(len(shape), ("int",)))
+    own = [draw(st.integers(1, n)) for n in shape]
+    own[axis] = draw(st.integers(0, 5))
+    x, values = draw(floats(shape, tuple(own)))
+    ids = draw(integers(tuple(own), -shape[axis], shape[axis]))
+    return Call((x, ids, values), {"axis": axis, "include_self": draw(half_the_time)} | params)
+
+
+@st.composite
+def by_target(draw):
+    reduce = draw(st.sampled_from(["prod", "amax", "mean", "sum", "amin"]))
+    return draw(_targets({"reduce": reduce}))
+
+
+@st.composite
+def extremes_by_target(draw):
+    return draw(_targets({"largest": draw(half_the_time)}))
+
+
+@st.composite
+def slices_by_target(draw):
+    call = draw(written(repeated=True))
+    reduce = draw(st.sampled_from(["prod", "amax", "mean", "amin"]))
+    params = {"reduce": reduce, "include_self": draw(half_the_time)}
+    return Call(call.inputs, call.params | params)
 
 
 @st.composite
@@ -132,6 +180,10 @@ CASES = [
     Case(mg.nanmean, loops.nanmean, with_some(NAN, draws.reduced()), order=0),
     Case(mg.trace, loops.trace, traced()),
     Case(mg.logsumexp, naive.logsumexp, draws.reduced(draws.SOME)),
+    Case(mg.logcumsumexp, loops.logcumsumexp, along_one()),
+    Case(mg.scatter_reduce, loops.scatter_reduce, by_target()),
+    Case(mg.index_reduce, loops.index_reduce, slices_by_target()),
+    Case(_extreme_at, loops.extreme_at, extremes_by_target()),
     Case(mg.cumsum, loops.cumsum, running()),
     # products
     Case(mg.prod, loops.prod, draws.reduced(repeats=True)),

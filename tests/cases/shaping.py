@@ -167,6 +167,16 @@ OFFSETS = st.sampled_from([0, 1, -1, 2, -2, 4, -6])
 
 
 @st.composite
+def embedded_diagonals(draw):
+    (x,) = draw(draws.floats(draw(draws.shapes(1, 3, (2, 1, 3, 0)))))
+    params = {"offset": draw(st.integers(-2, 2))} if draw(st.booleans()) else {}
+    if draw(st.booleans()):
+        pair = draw(st.permutations(range(x.ndim + 1)))[:2]
+        params |= dict(zip(("axis1", "axis2"), pair, strict=True))
+    return draws.Call((x,), params)
+
+
+@st.composite
 def diagonals(draw):
     (x,) = draw(floats(draw(shapes(2)), repeats=True))
     params = {}
@@ -225,6 +235,7 @@ CASES = [
     Case(mg.triu, naive.triu, draws.one(2, params={"k": st.integers(-3, 3)})),
     Case(mg.diagonal, loops.diagonal, diagonals()),
     Case(mg.diag, loops.diag, draws.one(1, 2, params={"k": OFFSETS})),
+    Case(mg.diag_embed, loops.diag_embed, embedded_diagonals()),
     Case(mg.diagflat, loops.diagflat, draws.one(0, 2, (1, 2, 3, 0), params={"k": OFFSETS})),
     # creation
     Case(mg.full_like, full_like, draws.one(params={"fill_value": st.sampled_from([0, 2.5])})),

@@ -7,7 +7,7 @@ from naive import sorting as loops
 
 import minigrad as mg
 from cases.case import Case
-from minigrad.ops.sorting import _top_ids
+from minigrad.ops.sorting import _running_ids, _top_ids
 
 
 @st.composite
@@ -46,6 +46,15 @@ def ranked(draw):
 
 
 @st.composite
+def so_far(draw, last=False):
+    """An array with ties for values alone, without them for gradients, and an axis."""
+    (x,) = draw(draws.floats(draw(draws.shapes(1, 3))))
+    if last:
+        return draws.Call((np.round(x * 2),), {"largest": draw(st.booleans())})
+    return draws.Call((x,), {"axis": draw(draws.axes(x.ndim, ("int",)))})
+
+
+@st.composite
 def searched(draw):
     a, v = draw(draws.floats((draw(st.integers(0, 8)),), draw(draws.shapes(most=2))))
     a = np.sort(a)
@@ -61,15 +70,35 @@ def binned(draw):
     return draws.Call((x, bins), {"right": draw(st.booleans())})
 
 
+@st.composite
+def searched_unsorted(draw):
+    call = draw(searched())
+    a, v = call.inputs
+    turn = draws.generator(draw).permutation(a.size)
+    return draws.Call((a[turn], v), call.params | {"sorter": np.argsort(turn).tolist()})
+
+
+def searchsorted_by(a, v, sorter, side):
+    return mg.searchsorted(a, v, side, np.array(sorter, int))
+
+
+def searchsorted_by_numpy(a, v, sorter, side):
+    return np.searchsorted(a, v, side, sorter)
+
+
 CASES = [
     Case(mg.argsort, loops.argsort, ordered()),
     Case(mg.sort, loops.sort, ordered()),
     Case(mg.topk, loops.topk, topmost()),
     Case(_top_ids, loops.top_ids, first_few()),
     Case(mg.kthvalue, loops.kthvalue, ranked()),
+    Case(mg.cummax, loops.cummax, so_far()),
+    Case(mg.cummin, loops.cummin, so_far()),
+    Case(_running_ids, loops.running_ids, so_far(last=True)),
     Case(mg.searchsorted, loops.searchsorted, searched()),
+    Case(searchsorted_by, searchsorted_by_numpy, searched_unsorted()),
     Case(mg.digitize, loops.digitize, binned()),
 ]
 
 # What the table names under another name.
-ALIASES: dict[str, str] = {}
+ALIASES: dict[str, str] = {"searchsorted": "_searchsorted"}

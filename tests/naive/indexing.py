@@ -56,6 +56,23 @@ def index_add(x, ids, value):
     return y
 
 
+def index_fill(x, ids, value, axis):
+    y = np.array(x, float)
+    for at in np.ndindex(*x.shape):
+        if at[axis] in [i % x.shape[axis] for i in ids.tolist()]:
+            y[at] = np.asarray(value).item()
+    return y
+
+
+def index_put(x, indices, values, accumulate=False):
+    """By the places that `x[indices]` reads from."""
+    y, places = np.array(x, float), np.arange(x.size).reshape(x.shape)[indices]
+    for at in np.ndindex(*places.shape):
+        place = np.unravel_index(places[at].item(), x.shape)
+        y[place] = element(values, at) + (y[place].item() if accumulate else 0.0)
+    return y
+
+
 def masked_select(x, mask):
     shape = lengths_together(x.shape, mask.shape)
     return np.array([element(x, at) for at in np.ndindex(*shape) if element(mask, at)], float)

@@ -94,6 +94,19 @@ def slogdet(x):
     )
 
 
+def solve_triangular(a, b, *, upper, left=True, unitriangular=False):
+    a = np.array(a)
+    for at in np.ndindex(*a.shape):
+        i, j = at[-2:]
+        if unitriangular and i == j:
+            a[at] = 1.0
+        elif j < i if upper else j > i:
+            a[at] = 0.0
+    if left:
+        return solve(a, b)
+    return np.swapaxes(solve(np.swapaxes(a, -1, -2), np.swapaxes(b, -1, -2)), -1, -2)
+
+
 def solve(a, b):
     """Cramer's rule: a determinant with one column replaced, over the determinant."""
     matrices = b[:, None] if b.ndim == 1 else b

@@ -95,7 +95,7 @@ softplus = each(lambda x: math.log(1 + math.exp(x)))
 def gaussian_nll_loss(x, target, var, *, reduction="mean", **params):
     var = np.asarray(var)
     if var.shape == x.shape[:-1] and x.ndim > 1:
-        var = var[..., None]
+        var = var.reshape(*var.shape, 1)
     return reduced(each(lambda *v: gaussian(*v, **params))(x, target, var), reduction)
 
 
@@ -157,7 +157,32 @@ def nll_loss(row, target, weight):
     return -weight[target] * row[target], weight[target]
 
 
+def multilabel_margin_loss(x, target, *, reduction="mean"):
+    if not x.ndim:
+        return multilabel_margin_loss(x.reshape(1), target.reshape(1), reduction=reduction)
+
+    def entry(at):
+        row, wanted = x[at].tolist(), []
+        for y in target[at].tolist():
+            if y == -1:
+                break
+            wanted.append(y)
+        others = [v for c, v in enumerate(row) if c not in wanted]
+        return math.fsum(positive(1 - row[y] + v) for y in wanted for v in others) / len(row)
+
+    return reduced(table(x.shape[:-1], entry), reduction)
+
+
 def multi_margin_loss(x, target, weight=None, *, p=1, margin=1.0, reduction="mean"):
+    if x.ndim < 2 and target.ndim <= 1 and target.size == 1:
+        rows = multi_margin_loss_of_rows(
+            x.reshape(1, -1), target.reshape(1), weight, p, margin, "none"
+        )
+        return reduced(rows.reshape(target.shape), reduction)
+    return multi_margin_loss_of_rows(x, target, weight, p, margin, reduction)
+
+
+def multi_margin_loss_of_rows(x, target, weight, p, margin, reduction):
     def entry(at):
         own, row = target[at].item(), x[at].tolist()
         over = [positive(margin - row[own] + v) ** p for c, v in enumerate(row) if c != own]

@@ -139,9 +139,13 @@ def standardise(x, *, axis=-1, eps=1e-5):
 
 
 def scaled_dot_product_attention(
-    q, k, v, mask=None, dropout_p=0.0, is_causal=False, scale=None, *, key=None
+    q, k, v, mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False, *, key=None
 ):
     """Every matrix with every other along the broadcast leading axes; dropout is drawn for all."""
+    if enable_gqa:
+        heads = range(q.shape[-3])
+        k, v = (np.stack([x[..., h * x.shape[-3] // len(heads), :, :] for h in heads], axis=-3)
+                for x in (k, v))  # fmt: skip
     batch = lengths_together(q.shape[:-2], k.shape[:-2], v.shape[:-2])
     T, S = q.shape[-2], k.shape[-2]
     keep = np.ones((math.prod(batch), T, S))

@@ -110,6 +110,53 @@ def avg_pool(n):
     return loop
 
 
+def lp_pool(n):
+    @in_batches(n)
+    def loop(x, n, *, norm_type, kernel_size, stride=None, ceil_mode=False):
+        shape, places = windows(x, n, kernel_size, stride, 0, 1, ceil_mode)
+        whole = math.prod(per_axis(kernel_size, n))
+
+        def entry(at):
+            inner = [p for p in itertools.product(*places(at)) if inside(x, p)]
+            total = math.fsum(float(x[(*at[:2], *p)]) ** norm_type for p in inner)
+            return (total / len(inner) * whole) ** (1 / norm_type)
+
+        return table(shape, entry)
+
+    return loop
+
+
+def put_back(x, ids, *, size):
+    y = np.zeros((len(x), size))
+    for at in np.ndindex(*x.shape):
+        y[at[0], ids[at].item()] = x[at].item()
+    return y
+
+
+def max_unpool(n):
+    def loop(x, indices, *, kernel_size, stride=None, padding=0, output_size=None):
+        if x.ndim == n + 1:
+            options = {"kernel_size": kernel_size, "stride": stride, "padding": padding}
+            return loop(x[None], indices[None], output_size=output_size, **options)[0]
+        kernel, padding = per_axis(kernel_size, n), per_axis(padding, n)
+        stride = kernel if stride is None else per_axis(stride, n)
+        lengths = output_size and tuple(output_size)[-n:]
+        lengths = lengths or tuple(
+            (m - 1) * s - 2 * p + k
+            for m, s, p, k in zip(x.shape[2:], stride, padding, kernel, strict=True)
+        )
+        y = np.zeros((*x.shape[:2], *lengths))
+        for at in np.ndindex(*x.shape):
+            place, rest = [], indices[at].item()
+            for length in lengths[::-1]:
+                place.insert(0, rest % length)
+                rest //= length
+            y[(*at[:2], *place)] = x[at].item()
+        return y
+
+    return loop
+
+
 def shares(x, n, output_size):
     """As `windows`, for windows that share each axis among so many."""
     wanted = zip(per_axis(output_size, n), x.shape[2:], strict=True)
@@ -150,9 +197,17 @@ def adaptive_max_pool(n):
 # --------------------------------------------------------------------------- interpolation
 
 
+def keys(t, a):
+    """The cubic that is 1 at 0, and 0 at 1 and from 2 on."""
+    t = abs(t)
+    if t < 1:
+        return (a + 2) * t**3 - (a + 3) * t**2 + 1
+    return a * t**3 - 5 * a * t**2 + 8 * a * t - 4 * a if t < 2 else 0.0
+
+
 def interpolate(
     x, *, size=None, scale_factor=None, mode="nearest", align_corners=None,
-    recompute_scale_factor=None,
+    recompute_scale_factor=None, antialias=False,
 ):  # fmt: skip
     n = x.ndim - 2
     old = x.shape[2:]
@@ -168,16 +223,33 @@ def interpolate(
     if mode == "area":
         return adaptive_avg_pool(n)(x, output_size=new)
 
+    def covered(centre, step, length):
+        """All that lie under the kernel, which is stretched to cover a step."""
+        wide = max(step, 1.0)
+        reach = wide * (2 if mode == "bicubic" else 1)
+        first, end = int(centre - reach + 0.5), int(centre + reach + 0.5)
+        kernel = (lambda t: keys(t, -0.5)) if mode == "bicubic" else (lambda t: max(1 - abs(t), 0))
+        near = range(max(first, 0), min(end, length))
+        found = [(j, kernel((j + 0.5 - centre) / wide)) for j in near]
+        total = math.fsum(w for _, w in found)
+        return [(j, w / total) for j, w in found]
+
     def taps(i, a):
         """The elements that element i takes along axis a, and how much of each."""
         if mode == "nearest":
             return [(min(math.floor(i * steps[a] + 1e-9), old[a] - 1), 1.0)]
         if mode == "nearest-exact":
             return [(min(math.floor((i + 0.5) * steps[a] + 1e-9), old[a] - 1), 1.0)]
-        if align_corners:
-            at = i * (old[a] - 1) / (new[a] - 1) if new[a] > 1 else 0.0
-        else:
-            at = max((i + 0.5) * steps[a] - 0.5, 0.0)
+        step = (old[a] - 1) / (new[a] - 1) if new[a] > 1 else 0.0
+        if antialias:
+            return covered((i + 0.5) * (step if align_corners else steps[a]),
+                           step if align_corners else steps[a], old[a])  # fmt: skip
+        at = i * step if align_corners else (i + 0.5) * steps[a] - 0.5
+        if mode == "bicubic":
+            low = math.floor(at)
+            near = range(low - 1, low + 3)
+            return [(min(max(j, 0), old[a] - 1), keys(at - j, -0.75)) for j in near]
+        at = max(at, 0.0)
         low = min(math.floor(at), old[a] - 1)
         return [(low, 1 - (at - low)), (min(low + 1, old[a] - 1), at - low)]
 

@@ -93,6 +93,41 @@ cumsum = _running(0, lambda y, x: y + x)
 cumprod = _running(1, lambda y, x: y * x)
 
 
+def logcumsumexp(x, axis):
+    return along(
+        lambda xs: [math.log(math.fsum(map(math.exp, xs[: i + 1]))) for i in range(len(xs))]
+    )(x, axis=axis)
+
+
+def _reduced(xs, reduce):
+    if reduce in ("amax", "amin"):
+        return sorted(xs)[-1 if reduce == "amax" else 0]
+    if reduce == "prod":
+        return _times(xs)
+    return math.fsum(xs) / (len(xs) if reduce == "mean" else 1)
+
+
+def scatter_reduce(x, ids, values, axis, reduce, include_self=True):
+    axis %= x.ndim
+    lists = {at: [x[at].item()] if include_self else [] for at in np.ndindex(*x.shape)}
+    for at in np.ndindex(*ids.shape):
+        target = (*at[:axis], ids[at].item() % x.shape[axis], *at[axis + 1 :])
+        lists[target].append(values[at].item())
+    return table(x.shape, lambda at: _reduced(lists[at] or [x[at].item()], reduce))
+
+
+def index_reduce(x, ids, values, axis, reduce, include_self=True):
+    axis %= x.ndim
+    every = np.zeros(values.shape, int)
+    for at in np.ndindex(*values.shape):
+        every[at] = ids[at[axis]].item()
+    return scatter_reduce(x, every, values, axis, reduce, include_self)
+
+
+def extreme_at(x, ids, values, *, axis, largest, include_self):
+    return scatter_reduce(x, ids, values, axis, "amax" if largest else "amin", include_self)
+
+
 def recurrence(a, b):
     def line(a, b):
         found = []

@@ -230,6 +230,22 @@ def diagonal(x, *, offset=0, axis1=0, axis2=1):
     return table((*(x.shape[a] for a in rest), len(on_it)), entry)
 
 
+def diag_embed(x, *, offset=0, axis1=-2, axis2=-1):
+    ndim, n = x.ndim + 1, x.shape[-1] + abs(offset)
+    axis1, axis2 = axis1 % ndim, axis2 % ndim
+    rest = [a for a in range(ndim) if a not in (axis1, axis2)]
+    shape = [n] * ndim
+    for a, length in zip(rest, x.shape, strict=False):
+        shape[a] = length
+
+    def entry(at):
+        row, column = at[axis1], at[axis2]
+        on_it = column - row == offset
+        return x[(*(at[a] for a in rest), row if offset >= 0 else column)] if on_it else 0.0
+
+    return table(tuple(shape), entry)
+
+
 def diagflat(x, *, k=0):
     x = ravel(x)
     n = x.size + abs(k)

@@ -46,6 +46,29 @@ def top_ids(x, *, k, descending):
     return argsort_lines(x, axis=-1, descending=descending).astype(int)[..., :k]
 
 
+def _best_so_far(better):
+    def ids(xs):
+        found = []
+        for i, x in enumerate(xs):
+            last = found[-1] if found else i
+            found.append(last if better(xs[last], x) else i)
+        return found
+
+    def loop(x, axis):
+        values = along(lambda xs: [xs[i] for i in ids(xs)])(x, axis=axis)
+        return values, along(ids)(x, axis=axis).astype(int)
+
+    return loop
+
+
+cummax = _best_so_far(lambda a, b: a > b)
+cummin = _best_so_far(lambda a, b: a < b)
+
+
+def running_ids(x, *, largest):
+    return (cummax if largest else cummin)(x, axis=-1)[1]
+
+
 def searchsorted(a, v, *, side="left"):
     found = np.empty(np.shape(v), int)
     for at in np.ndindex(*found.shape):

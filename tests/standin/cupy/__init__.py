@@ -46,11 +46,12 @@ __version__ = "14.0.0"
 
 UFUNCS = """
     abs absolute add arccos arccosh arcsin arcsinh arctan arctan2 arctanh bitwise_and bitwise_or
-    bitwise_xor cbrt ceil copysign cos cosh divide equal exp exp2 expm1 floor floor_divide fmax fmin
-    fmod greater greater_equal hypot invert isfinite isinf isnan left_shift less less_equal log
-    log10 log1p log2 logaddexp logical_and logical_not logical_or logical_xor matmul maximum minimum
-    mod multiply negative not_equal positive power reciprocal remainder right_shift rint sign sin
-    sinh sqrt square subtract tan tanh true_divide trunc
+    bitwise_xor cbrt ceil copysign cos cosh divide equal exp exp2 expm1 floor floor_divide fmax
+    fmin fmod frexp gcd greater greater_equal hypot invert isfinite isinf isnan lcm left_shift
+    less less_equal log log10 log1p log2 logaddexp logical_and logical_not logical_or
+    logical_xor matmul maximum minimum mod multiply negative nextafter not_equal positive power
+    reciprocal remainder right_shift rint sign sin sinh sqrt square subtract tan tanh
+    true_divide trunc
 """
 FUNCTIONS = """
     all allclose amax amin any argmax argmin argsort array_equal ascontiguousarray asfortranarray

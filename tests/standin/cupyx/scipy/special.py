@@ -1,14 +1,24 @@
 """Special functions."""
 
+from collections.abc import Callable
+from typing import Any
+
 import scipy.special
-from cupy._ndarray import ndarray, run, to_operand
+from cupy._ndarray import run, to_operand
+
+NAMES = {
+    "digamma", "erf", "erfc", "erfcx", "erfinv", "gammaln", "i0", "i0e", "i1", "i1e", "log_ndtr",
+    "ndtr", "ndtri", "polygamma",
+}  # fmt: skip
 
 
-def erf(x: ndarray) -> ndarray:
-    """The error function."""
-    return run(scipy.special.erf, to_operand(x))
+def __getattr__(name: str) -> Callable:
+    if name not in NAMES:
+        raise AttributeError(
+            f"the stand-in for cupyx.scipy.special has no {name!r}; if CuPy has it, add it there"
+        )
+    return lambda *args: run(getattr(scipy.special, name), *map(_operand, args))
 
 
-def erfc(x: ndarray) -> ndarray:
-    """`1 - erf(x)`."""
-    return run(scipy.special.erfc, to_operand(x))
+def _operand(x: Any) -> Any:
+    return x if isinstance(x, int) else to_operand(x)
