@@ -461,6 +461,23 @@ TORCH_TENSOR: dict[str, str] = {
     "is_sparse": "tensors are dense; gradients may be minigrad.sparse.SparseRows",
 }
 
+# Methods of Tensor, and functions here, whose name PyTorch has too with another meaning. They are
+# NumPy's, and mean what they mean there.
+UNLIKE_TORCH: dict[str, str] = {
+    "count_nonzero": "takes several axes as a tuple: x.count_nonzero((0, 1))",
+    "max": "gives values alone: argmax gives indices, topk(1) both",
+    "median": "of an even number is the mean of the two in the middle; values alone",
+    "min": "gives values alone: argmin gives indices, topk(1, largest=False) both",
+    "nonzero": "gives an array of indices for each axis; argwhere gives (n, ndim)",
+    "norm": "of a matrix with `ord` is the matrix norm; linalg.vector_norm is PyTorch's",
+    "repeat": "repeats elements, as repeat_interleave; tile is PyTorch's repeat",
+    "sort": "gives values alone: argsort gives indices",
+    "split": "takes the number of parts, or places; x.split(x.shape[0] // n) has parts of n",
+    "std": "divides by n; PyTorch's by n - 1, which is correction=1",
+    "unique": "takes return_index, return_inverse, return_counts by these names",
+    "var": "divides by n; PyTorch's by n - 1, which is correction=1",
+}
+
 SECTIONS: dict[str, dict[str, str]] = {
     "numpy": NUMPY,
     "numpy.linalg": NUMPY_LINALG,

@@ -438,3 +438,57 @@ def test_what_is_written_is_written_alike():
 
 def test_names_that_torch_has_elsewhere_are_no_functions_of_ours():
     assert not set(elsewhere.TORCH_FUNCTIONAL) & set(F.__all__)
+
+
+# ------------------------------------------------------------------------- methods of Tensor
+
+ARRAYS = {
+    "vector": f(6), "matrix": f(4, 6), "square": f(4, 4), "three": f(2, 4, 6), "ones": f(1, 4, 1),
+    "booleans": masks(3, 4),
+}  # fmt: skip
+POSITIONAL = [
+    (), (0,), (1,), (-1,), (2,), (0, 1), (1, 0), (0, True), (1, True), (True,), (2, 1), (2, 3),
+    (1, 2, 0), ((1, 0),), ((0, 1),), (0.3,), (2.0,), (3, 1), (-1, 2), (0, 1, 2), ([1, 2],),
+    (0.3, 1), ("fro",), (4, 6), (24,), (np.array([0, 2]),), (0, np.array([0, 2])), (1.0, 0),
+    (0, np.array([0, 2]), 1.5), ((np.array([0, 2]),), np.array(1.5)),
+]  # fmt: skip
+BY_NAME = [{}, {"axis": 0}, {"axis": 1}, {"axis": -1}, {"axis": 0, "keepdims": True}]
+STATEFUL = {"backward", "copy_", "register_hook", "requires_grad_", "retain_grad"}
+METHODS = sorted(
+    name for name in dir(torch.Tensor)
+    if not name.startswith("_") and callable(getattr(mg.Tensor, name, None))
+    and name not in STATEFUL
+)  # fmt: skip
+
+
+def plain(y):
+    """Lists of arrays, numbers, ..., whoever made them."""
+    if isinstance(y, tuple | list):
+        return [plain(v) for v in y]
+    return y.detach().numpy() if hasattr(y, "detach") else y
+
+
+def alike(a, b):
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(alike, a, b))
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        return a.shape == b.shape and np.allclose(a, b, equal_nan=True)
+    return type(a) is type(b) and a == b
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_methods_that_torch_has_too_are_the_same_or_are_named():
+    unlike, seen = set(), 0
+    for name, x in itertools.product(METHODS, ARRAYS.values()):
+        for positional, options in itertools.product(POSITIONAL, BY_NAME):
+            named = {RENAMED[k]: v for k, v in options.items()}
+            try:
+                other = getattr(torch.tensor(x), name)(*map(theirs, positional), **named)
+                mine = getattr(mg.tensor(x), name)(*map(ours, positional), **options)
+            except Exception:  # an error is what one may meet
+                continue
+            seen += 1
+            if not alike(plain(mine), plain(other)):
+                unlike.add(name)
+    assert unlike == set(elsewhere.UNLIKE_TORCH)
+    assert seen > 2000

@@ -186,6 +186,15 @@ def checked_ids(name: str, ids, n: int, low: int | None = None):
     return ids if ids.dtype == np.int64 else ids.astype("int64")
 
 
+@primitive
+def _in_range(xp, ids, *, name, n, low=None):
+    """`checked_ids` as an op, for ids that a program reads anew in each call."""
+    return checked_ids(name, ids, n, low)
+
+
+_in_range.no_gradient()
+
+
 def _ids_beside(g, ids):
     """`ids`, perhaps a Python number, as an array where `g` is."""
     return ids if hasattr(ids, "dtype") else beside([g], ids)
