@@ -465,8 +465,10 @@ TORCH_TENSOR: dict[str, str] = {
 # NumPy's, and mean what they mean there.
 UNLIKE_TORCH: dict[str, str] = {
     "count_nonzero": "takes several axes as a tuple: x.count_nonzero((0, 1))",
+    "equal": "compares element by element; array_equal is PyTorch's",
     "max": "gives values alone: argmax gives indices, topk(1) both",
     "median": "of an even number is the mean of the two in the middle; values alone",
+    "meshgrid": "has NumPy's order of axes, 'xy'; PyTorch's is indexing='ij'",
     "min": "gives values alone: argmin gives indices, topk(1, largest=False) both",
     "nonzero": "gives an array of indices for each axis; argwhere gives (n, ndim)",
     "norm": "of a matrix with `ord` is the matrix norm; linalg.vector_norm is PyTorch's",

@@ -1,4 +1,10 @@
-"""Functions with PyTorch's names, with `axis` and `keepdims` in place of dim and keepdim."""
+"""Functions with PyTorch's names, with `axis` and `keepdims` in place of dim and keepdim.
+
+A call that PyTorch takes gives its value here, or an error; `tests/test_functional_peer.py`
+compares them all. Two values are others on purpose: a softmax of what is all masked is 0 and not
+NaN, and the mean of a pooling of integers is no integer. A name that is missing says what to use
+instead.
+"""
 
 import functools
 import inspect
@@ -709,7 +715,7 @@ _OURS = ("minigrad.ops", "minigrad.nn.functional")
 __all__ = sorted(
     name for name, value in globals().items()
     if not name.startswith("_") and callable(value) and value.__module__.startswith(_OURS)
-    and name not in ("p_norm", "write")
+    and name not in ("drawn", "p_norm", "write")
 )  # fmt: skip
 
 

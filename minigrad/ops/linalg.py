@@ -718,7 +718,7 @@ def cond(xp, x, *, p=None):
 # ------------------------------------------------------------------------- norms, diagonals
 
 
-def matrix_norm(x, keepdims: bool = False, ord="fro"):
+def matrix_norm(x, *, keepdims: bool = False, ord="fro"):
     """The norm of each matrix, of the order `ord`: see `norm`."""
     return norm(x, ord, axis=(-2, -1), keepdims=keepdims)
 
