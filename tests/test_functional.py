@@ -302,6 +302,8 @@ def test_a_softmax_of_more_than_two_axes_says_which():
         x = normal(2, 3)
         close(function(x), function(x, 1))
         close(function(x[0]), function(x[0], 0))
+        assert host(function([[1.0, 2.0]])).shape == (1, 2)
+        assert host(function(mg.tensor(2.0))).shape == ()
 
 
 @pytest.mark.parametrize("function", [mg.softmax, mg.log_softmax, mg.softmin])

@@ -526,17 +526,23 @@ def log_softmax(x, axis=None, *, dtype=None):
 
 
 def _said(name, axis, x):
-    if axis is None and x.ndim > 2:
+    ndim = len(_shape(x))
+    if axis is None and ndim > 2:
         raise ShapeError(
-            f"{name}: of {x.ndim} axes {x.shape} say which: axis=-1 is the last, and PyTorch would "
-            f"take axis {0 if x.ndim == 3 else 1}"
+            f"{name}: of {ndim} axes {_shape(x)} say which: axis=-1 is the last, and PyTorch would "
+            f"take axis {0 if ndim == 3 else 1}"
         )
-    if not x.ndim and axis in (None, 0, -1):
+    if not ndim and axis in (None, 0, -1):
         return ()  # PyTorch takes a number for one class
     return -1 if axis is None else axis
 
 
 # ---------------------------------------------------------------------------------- losses
+
+
+def _shape(x) -> tuple[int, ...]:
+    """The shape of an array, a Tensor, a list or a number."""
+    return x.shape if hasattr(x, "shape") else np.shape(x)
 
 
 def _options_by_name(loss, count: int):
@@ -626,7 +632,7 @@ def nll_loss(
 
 
 def _of_classes(x, axis: int | None) -> int:
-    return min(1, x.ndim - 1) if axis is None else axis
+    return min(1, len(_shape(x)) - 1) if axis is None else axis
 
 
 multilabel_margin_loss = _options_by_name(ops.multilabel_margin_loss, 2)
