@@ -537,3 +537,100 @@ def test_functions_that_torch_has_too_are_the_same_or_are_named():
 def test_the_order_of_a_norm_is_given_by_name():
     with pytest.raises(TypeError):
         mg.linalg.matrix_norm(mg.ones((2, 2)), 1)
+
+
+# --------------------------------------------------------- functions of torch's main namespace
+
+
+def check(mine, other, *arrays):
+    """Values, and the gradients of all floats, with those of PyTorch."""
+    xs = [mg.Tensor(a, requires_grad=a.dtype.kind == "f") for a in arrays]
+    ts = [torch.tensor(a, requires_grad=a.dtype.kind == "f") for a in arrays]
+    found, expected = mine(*xs), other(*ts)
+    many = isinstance(found, tuple)
+    found, expected = (found, tuple(expected)) if many else ((found,), (expected,))
+    for y, z in zip(found, expected, strict=True):
+        compare([y.detach().numpy()], [z.detach().numpy()], str([a.shape for a in arrays]))
+    y, z = found[0], expected[0]
+    if y.dtype.kind == "f" and y.requires_grad:
+        weights = np.cos(np.arange(y.size)).reshape(y.shape)
+        (z * torch.from_numpy(weights)).sum().backward()
+        gs = mg.gradients(y, [x for x in xs if x.requires_grad], weights)
+        for g, t in zip(gs, [t for t in ts if t.requires_grad], strict=True):
+            expected = 0 if t.grad is None else t.grad.numpy()
+            np.testing.assert_allclose(0 if g is None else g.numpy(), expected, 1e-8, 1e-10)
+
+
+@pytest.mark.parametrize("shape", [(5,), (3, 4), (2, 3, 4), (1,), (3, 17)])
+def test_running_functions(shape):
+    for axis in range(-len(shape), len(shape)):
+        for x in (f(*shape), i(3, *shape) * 1.0, i(3, *shape)):
+            for name in ("cummax", "cummin"):
+                ours, other = getattr(mg, name), getattr(torch, name)
+                check(lambda x, g=ours, a=axis: g(x, a), lambda x, g=other, a=axis: g(x, a), x)
+        x = f(*shape) * 100
+        check(lambda x, a=axis: mg.logcumsumexp(x, a), lambda x, a=axis: x.logcumsumexp(a), x)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("reduce", ["sum", "prod", "mean", "amax", "amin"])
+@pytest.mark.parametrize("self", [True, False])
+def test_scatters_that_reduce(reduce, self):
+    for shape, axis in (((5,), 0), ((4, 3), 0), ((4, 3), -1), ((2, 4, 3), 1)):
+        own = list(shape)
+        own[axis] = 7
+        ids, one = i(shape[axis], *own), i(shape[axis], 7)
+        for x, v in ((f(*shape), f(*own)), (i(9, *shape) - 4, i(9, *own) - 4)):
+            check(
+                lambda x, v, a=axis, k=ids: mg.scatter_reduce(x, k, v, a, reduce, self),
+                lambda x, v, a=axis, k=ids: x.scatter_reduce(
+                    a, torch.tensor(k), v, reduce, include_self=self
+                ),
+                x, v,
+            )  # fmt: skip
+            if reduce != "sum":
+                check(
+                    lambda x, v, a=axis, k=one: mg.index_reduce(x, k, v, a, reduce, self),
+                    lambda x, v, a=axis, k=one: x.index_reduce(
+                        a, torch.tensor(k), v, reduce, include_self=self
+                    ),
+                    x, v,
+                )  # fmt: skip
+
+
+def test_what_is_put_at_indices():
+    x, ids, value = f(4, 5, 3), i(4, 6), np.array(0.3)
+    check(
+        lambda x, v: mg.index_fill(x, ids, v, 0),
+        lambda x, v: x.index_fill(0, torch.tensor(ids), v), x, value,
+    )  # fmt: skip
+    rows, columns = np.array([2, 0, 3]), np.array([1, 1, 4])
+    for index in ((rows,), (rows, columns), (ids,), (x[:, 0, 0] > 0,), (x > 0,)):
+        v, theirs_ = f(*x[index].shape), tuple(map(torch.tensor, index))
+        for accumulate in (False, True) if index[0] is not ids else (True,):
+            check(
+                lambda x, v, k=index, a=accumulate: mg.index_put(x, k, v, a),
+                lambda x, v, k=theirs_, a=accumulate: x.index_put(k, v, a), x, v,
+            )  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 3), (2, 3, 4), (0,)])
+def test_embedded_diagonals(shape):
+    axes = range(-len(shape) - 1, len(shape) + 1)
+    for offset, a, b in itertools.product((-2, 0, 1), axes, axes):
+        if (a - b) % (len(shape) + 1):
+            at = (offset, a, b)
+            check(lambda x, o=at: mg.diag_embed(x, *o), lambda x, o=at: x.diag_embed(*o), f(*shape))
+
+
+def test_triangular_equations():
+    flags = (True, False)
+    for upper, left, unit in itertools.product(flags, flags, flags):
+        options = {"upper": upper, "left": left, "unitriangular": unit}
+        for a, b in (((), ()), ((2, 1), (3,)), ((), (2,))):
+            right = f(*b, 3, 2) if left else f(*b, 2, 3)
+            check(
+                lambda a, b, o=options: mg.linalg.solve_triangular(a, b, **o),
+                lambda a, b, o=options: torch.linalg.solve_triangular(a, b, **o),
+                f(*a, 3, 3) + 3 * np.eye(3), right,
+            )  # fmt: skip
