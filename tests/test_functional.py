@@ -336,6 +336,13 @@ def test_options_of_losses_come_by_name():
     assert "(x, target, *, reduction='mean')" in str(inspect.signature(F.mse_loss))
 
 
+def test_integers_between_whole_limits_stay_integers():
+    x = to_device(np.array([-3, 2, 9]))
+    assert F.relu6(x).dtype == F.hardtanh(x, -1, 4.0).dtype == np.int64
+    assert host(F.relu6(x)).tolist() == [0, 2, 6]
+    assert F.hardtanh(x, -0.5, 4).dtype == F.hardtanh(x, 0, math.inf).dtype == np.float32
+
+
 def test_a_clone_has_the_history_and_an_array_of_its_own():
     x = mg.tensor([1.0, 2.0], requires_grad=True)
     y = x.clone()
@@ -565,6 +572,7 @@ X, Q, TWO = np.ones((2, 3)), np.ones((3, 2, 2)), np.array([[1.0, 2.0]])
         (lambda: mg.index_put(X, ([2],), 1.0), OutOfRangeError, "2"),
         (lambda: mg.index_fill(X, [0], X[0], 0), ShapeError, "index_fill|one number|(3,)"),
         (lambda: mg.index_fill(X.astype(int), [0], 0.5, 0), DtypeError, "0.5|int64"),
+        (lambda: mg.index_fill(X.astype(int), [0], math.nan, 0), DtypeError, "nan|int64"),
         (lambda: mg.scatter_reduce(X, [[0]], X, 0, "max"), ValueError, "'amax'|'max'"),
         (lambda: mg.scatter_reduce(X, [[0, 0, 0, 0]], X, 0, "sum"), ShapeError, "(1, 4)|(2, 3)"),
         (lambda: mg.scatter_reduce(X, [[2]], X, 0, "prod"), OutOfRangeError, "2|[-2, 2)"),

@@ -392,7 +392,7 @@ def _filled(name: str, x, mask, value, axis: int | None = None):
         raise ShapeError(f"{name}: expected one number to fill with, got shape {value.shape}")
     if hasattr(value, "dtype"):
         value = value if value.dtype == x.dtype else astype(value, dtype=x.dtype)
-    elif x.dtype.kind in "iu" and value != int(value):
+    elif x.dtype.kind in "iu" and not float(value).is_integer():
         raise DtypeError(f"{name}: {value} is no number of {x.dtype}")
     else:
         value = bool(value) if x.dtype.kind == "b" else x.dtype.type(value).item()
