@@ -303,6 +303,10 @@ def test_a_softmax_of_more_than_two_axes_says_which():
         close(function(x), function(x, 1))
         close(function(x[0]), function(x[0], 0))
         assert host(function([[1.0, 2.0]])).shape == (1, 2)
+    with pytest.raises(ShapeError, match="say which"):
+        mg.nn.Softmax()(normal(2, 3, 4))
+    close(mg.nn.Softmax(1)(normal(2, 3, 4)), mg.softmax(normal(2, 3, 4), axis=1))
+    for function in (F.softmax, F.log_softmax, F.softmin):
         assert host(function(mg.tensor(2.0))).shape == ()
 
 
