@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from minigrad import batched, random
-from minigrad.autodiff import Tensor, op
+from minigrad.autodiff import Tensor, as_arrays, op
 from minigrad.backend import array_module
 from minigrad.errors import DtypeError, ShapeError
 from minigrad.ops.elementwise import astype
@@ -179,6 +179,7 @@ def scaled_dot_product_attention(
     name = "scaled_dot_product_attention"
     if not 0 <= dropout_p <= 1:
         raise ValueError(f"{name}: dropout_p must be in [0, 1], got {dropout_p}")
+    q, k, v, attn_mask = as_arrays(q, k, v, attn_mask)
     batch = _leading(q, k, v)
     if batch is None or q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2]:
         raise ShapeError(

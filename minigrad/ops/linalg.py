@@ -766,6 +766,7 @@ def matrix_norm(x, keepdims: bool = False, ord="fro"):
 
 def vector_norm(x, axis: int | None = None, keepdims: bool = False, ord=2):
     """The norm of the vectors along `axis`, or of all elements, of the order `ord`: see `norm`."""
+    (x,) = _arrays(x)
     if axis is not None:
         return norm(x, ord, axis=axis, keepdims=keepdims)
     y = norm(ravel(x), ord)

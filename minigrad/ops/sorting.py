@@ -6,7 +6,7 @@ last in rising order, as in NumPy, and first in falling order, as in PyTorch.
 
 from typing import Any, NamedTuple
 
-from minigrad.autodiff import as_arrays, beside, op, primitive
+from minigrad.autodiff import as_arrays, op, primitive
 from minigrad.errors import ShapeError
 from minigrad.ops.elementwise import stop_gradient, where
 from minigrad.ops.indexing import take, take_along_axis
@@ -144,8 +144,7 @@ def digitize(x, bins, right: bool = False):
             is [bins[i], bins[i - 1]).
         right: the bins are (bins[i - 1], bins[i]], or (bins[i], bins[i - 1]].
     """
-    bins = bins if hasattr(bins, "dtype") else beside([x], bins)
-    x = x if hasattr(x, "dtype") else beside([bins], x)
+    x, bins = as_arrays(x, bins)
     side = "left" if right else "right"
     y = searchsorted(bins, x, side=side)
     if not bins.size:
