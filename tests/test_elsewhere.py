@@ -15,12 +15,14 @@ HERE = {
     "minigrad": mg,
     "minigrad.fft": mg.fft,
     "minigrad.linalg": mg.linalg,
+    "minigrad.random": mg.random,
     "minigrad.Tensor": mg.Tensor,
 }
 THERE = {
     "numpy": np,
     "numpy.fft": np.fft,
     "numpy.linalg": np.linalg,
+    "numpy.random": np.random,
     "numpy.ndarray": np.ndarray,
 }
 
