@@ -290,3 +290,14 @@ def test_rows_and_columns_in_brackets():
     assert type(mg.r_[to_device(np.ones(2)), 0:3]) is type(to_device(np.ones(2)))
     (g,) = gradient_of(lambda x: mg.r_[x, x], x)
     assert g.tolist() == [2, 2]
+
+
+def test_interp_meets_its_points_exactly():
+    random_ = np.random.default_rng(0)
+    points = np.cumsum(random_.uniform(0.1, 2, 50)).astype(np.float32)
+    values = random_.normal(size=50).astype(np.float32) * 1e3
+    points, values = to_device(points), to_device(values)
+    assert mg.array_equal(mg.interp(points, points, values), values)
+    ends = mg.interp(to_device(np.array([-1e9, 1e9, NAN], np.float32)), points, values)
+    assert ends[:2].tolist() == [values[0].item(), values[-1].item()]
+    assert mg.isnan(ends[2])
