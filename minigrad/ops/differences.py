@@ -230,32 +230,32 @@ def interp(x, xp, fp, left=None, right=None, period=None):
     Raises:
         ShapeError: `xp` and `fp` have not one axis of the same length, or are empty.
     """
-    x, xp, fp, left, right = _in_floats(x, xp, fp, left, right)
-    if xp.ndim != 1 or xp.shape != fp.shape or not xp.shape[0]:
+    x, points, values, left, right = _in_floats(x, xp, fp, left, right)
+    if points.ndim != 1 or points.shape != values.shape or not points.shape[0]:
         raise ShapeError(
-            f"interp: xp and fp must have one axis of one length, got {xp.shape} and {fp.shape}"
+            f"interp: xp and fp must have one axis of one length, got {points.shape} and {values.shape}"
         )
     if period is not None:
         if isinstance(period, int | float) and period == 0:
             raise ValueError("interp: period must not be 0")
         period = abs(period)
-        x, xp = mod(x, period), mod(xp, period)
-        order = argsort(stop_gradient(xp))
-        xp, fp = take(xp, order), take(fp, order)
-        xp = concatenate([xp[-1:] - period, xp, xp[:1] + period])
-        fp = concatenate([fp[-1:], fp, fp[:1]])
+        x, points = mod(x, period), mod(points, period)
+        order = argsort(stop_gradient(points))
+        points, values = take(points, order), take(values, order)
+        points = concatenate([points[-1:] - period, points, points[:1] + period])
+        values = concatenate([values[-1:], values, values[:1]])
         left = right = None
-    n = xp.shape[0]
-    i = searchsorted(stop_gradient(xp), stop_gradient(x), side="right") - 1
+    n = points.shape[0]
+    i = searchsorted(stop_gradient(points), stop_gradient(x), side="right") - 1
     low = clip(i, 0, max(n - 2, 0))
     high = minimum(low + 1, n - 1)
-    x0, f0, f1 = take(xp, low), take(fp, low), take(fp, high)
-    width = take(xp, high) - x0
+    x0, f0, f1 = take(points, low), take(values, low), take(values, high)
+    width = take(points, high) - x0
     t = (x - x0) / where(width == 0, 1.0, width)
     # From the nearer end, so that both are met exactly.
     y = where(t > 0.5, f1 - (f1 - f0) * (1 - t), f0 + (f1 - f0) * t)
-    y = where(x < xp[0], fp[0] if left is None else left, y)
-    return where(x > xp[-1], fp[-1] if right is None else right, y)
+    y = where(x < points[0], values[0] if left is None else left, y)
+    return where(x > points[-1], values[-1] if right is None else right, y)
 
 
 # ------------------------------------------------------------------------- shifted sequences
