@@ -220,11 +220,13 @@ def vander(x, N: int | None = None, increasing: bool = False):
 def interp(x, xp, fp, left=None, right=None, period=None):
     """The values at `x` of the lines that join the points (xp, fp), differentiable by all three.
 
+    NaN stays NaN.
+
     Args:
         xp: (n,) rising; with `period`, in any order.
         fp: (n,).
         left, right: below the first and beyond the last point, the first and the last of `fp` by
-            default. NaN stays NaN.
+            default.
         period: the points repeat after it; `left` and `right` then do not count.
 
     Raises:
@@ -233,7 +235,8 @@ def interp(x, xp, fp, left=None, right=None, period=None):
     x, points, values, left, right = _in_floats(x, xp, fp, left, right)
     if points.ndim != 1 or points.shape != values.shape or not points.shape[0]:
         raise ShapeError(
-            f"interp: xp and fp must have one axis of one length, got {points.shape} and {values.shape}"
+            f"interp: xp and fp must have one axis of one length, got {points.shape} and "
+            f"{values.shape}"
         )
     if period is not None:
         if isinstance(period, int | float) and period == 0:
