@@ -183,6 +183,34 @@ NUMPY_FFT: dict[str, str] = {
     "test": "NumPy tests itself by it",
 }
 
+NUMPY_RANDOM: dict[str, str] = {
+    **_each(
+        "BitGenerator Generator MT19937 PCG64 PCG64DXSM Philox RandomState SFC64 SeedSequence "
+        "bit_generator default_rng get_bit_generator get_state mtrand set_bit_generator set_state",
+        "random numbers follow from keys: random.key(seed), random.fold(key, data)",
+    ),
+    **_each("rand ranf random random_sample sample", "use mg.rand, or random.uniform(key, shape)"),
+    **_each("randn standard_normal", "use mg.randn, or random.normal(key, shape)"),
+    **_each("randint random_integers", "use mg.randint, or random.integers(key, low, high, shape)"),
+    "binomial": "use random.bernoulli(key, p, (n, *shape)) and sum",
+    "bytes": "use random.bits(key, shape)",
+    "choice": "use x[random.integers(key, 0, len(x), shape)], or random.permutation(key, n)[:k]",
+    "shuffle": "use x[random.permutation(key, len(x))]; nothing is changed in place",
+    **_each("exponential standard_exponential", "use -mg.log1p(-mg.rand(*shape)) * scale"),
+    "gumbel": "use -mg.log(-mg.log(mg.rand(*shape)))",
+    "logistic": "use mg.logit(mg.rand(*shape))",
+    "lognormal": "use mg.exp(mg.randn(*shape) * sigma + mean)",
+    "multivariate_normal": "use mean + mg.randn(*shape) @ mg.linalg.cholesky(cov).T",
+    **_each(
+        "beta chisquare dirichlet f gamma geometric hypergeometric laplace logseries multinomial "
+        "negative_binomial noncentral_chisquare noncentral_f pareto poisson power rayleigh "
+        "standard_cauchy standard_gamma standard_t triangular vonmises wald weibull zipf",
+        "draw by NumPy, then mg.asarray(numbers); or by the inverse of its distribution function, "
+        "of mg.rand(*shape)",
+    ),
+    "test": "NumPy tests itself by it",
+}
+
 NUMPY_NDARRAY: dict[str, str] = {
     "argpartition": "use mg.argpartition(x, kth)",
     "partition": "use mg.partition(x, kth), which gives a new tensor",
@@ -544,6 +572,7 @@ SECTIONS: dict[str, dict[str, str]] = {
     "numpy": NUMPY,
     "numpy.linalg": NUMPY_LINALG,
     "numpy.fft": NUMPY_FFT,
+    "numpy.random": NUMPY_RANDOM,
     "numpy.ndarray": NUMPY_NDARRAY,
     "torch": TORCH,
     "torch.Tensor": TORCH_TENSOR,
@@ -557,6 +586,7 @@ SECTIONS: dict[str, dict[str, str]] = {
 PLACES: dict[str, tuple[str, ...]] = {
     "minigrad": ("numpy", "torch"),
     "minigrad.fft": ("numpy.fft",),
+    "minigrad.random": ("numpy.random",),
     "minigrad.linalg": ("numpy.linalg", "torch.linalg"),
     "minigrad.Tensor": ("numpy.ndarray", "torch.Tensor"),
     "minigrad.nn.functional": ("torch.nn.functional",),

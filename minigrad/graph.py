@@ -175,9 +175,15 @@ def as_arrays(*xs: Any) -> list[Any]:
     """`xs`, with numbers and (nested) lists as arrays where the others are.
 
     Their floats take the dtype of the floats among the others, and are float32 without any. A list
-    with Tensors in it is stacked, and keeps their history. What is neither stays as it is.
+    with Tensors in it is stacked, and keeps their history. None stays as it is.
+
+    Raises:
+        DtypeError: something is a text, complex, or otherwise no number.
     """
     found = [joined(x) for x in xs]
+    for x in found:
+        if isinstance(x, str | bytes | dict | set):
+            raise DtypeError(f"expected an array, a Tensor or numbers, got {sample(x)}")
     if not any(isinstance(x, NUMBERS) or type(x) in NESTED for x in found):
         return found
     arrays = [x._data if type(x) is Tensor else x for x in found]

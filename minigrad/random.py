@@ -387,3 +387,11 @@ def _current() -> Any:
     if (current := _default.get()) is None:
         _default.set(current := Stream(0))
     return current
+
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("__"):  # asked for by Python's machinery
+        raise AttributeError(name)
+    from minigrad.elsewhere import missing  # not at the top: it is read when a name is missing
+
+    raise AttributeError(missing("minigrad.random", name))

@@ -21,6 +21,7 @@ HERE = {
     "minigrad": mg,
     "minigrad.fft": mg.fft,
     "minigrad.linalg": mg.linalg,
+    "minigrad.random": mg.random,
     "minigrad.Tensor": mg.Tensor,
     "minigrad.nn.functional": functional,
     "minigrad.nn": mg.nn,
@@ -30,6 +31,7 @@ THERE = {
     "numpy": np,
     "numpy.fft": np.fft,
     "numpy.linalg": np.linalg,
+    "numpy.random": np.random,
     "numpy.ndarray": np.ndarray,
 }
 

@@ -243,12 +243,11 @@ def test_creation_refuses_what_is_no_number(wrong):
 
 def test_what_is_created_is_a_constant():
     t = Tensor(to_device(np.array(3.0)), requires_grad=True)
-    for call in (mg.arange, lambda t: mg.linspace(0, t, 3), lambda t: mg.full((2,), t)):
+    for call in (mg.arange, lambda t: mg.full((2,), t)):
         with pytest.raises(GradientError, match="detach"):
             call(t)
         assert type(call(t.detach())) is Tensor
-    with pytest.raises(GradientError, match="detach"):
-        np.linspace(t, t, 3)
+    assert np.linspace(t, t, 3).requires_grad
     with pytest.raises(ValueError, match="arange: step"):
         mg.arange(1, 5, 0)
 
@@ -292,8 +291,8 @@ def test_small_arrays_as_static_parameters():
 
 @pytest.mark.parametrize("f", [mg.sum, mg.glu, mg.softmax])
 def test_what_is_no_array_is_named(f):
-    with pytest.raises(TypeError, match="there is a float"):
-        f(3.0)
+    with pytest.raises(TypeError, match="there is a str"):
+        f("3.0")
 
 
 def test_digitize_with_falling_limits():
@@ -306,5 +305,4 @@ def test_digitize_with_falling_limits():
 
 def test_linspace_between_tensors():
     assert mg.linspace(mg.tensor(0.0), 1, 3).data.tolist() == [0.0, 0.5, 1.0]
-    with pytest.raises(RuntimeError, match="detach"):
-        mg.linspace(mg.tensor(0.0, requires_grad=True), 1, 3)
+    assert mg.linspace(mg.tensor(0.0, requires_grad=True), 1, 3).requires_grad

@@ -1,6 +1,5 @@
 """More functions of one element at a time, and second names of those in `elementwise`."""
 
-import builtins
 import math
 
 from minigrad.autodiff import op, primitive
@@ -24,6 +23,7 @@ from minigrad.ops.elementwise import (
     invert,
     left_shift,
     mod,
+    ones_like,
     power,
     rad2deg,
     right_shift,
@@ -66,18 +66,21 @@ def _double(xp, x):
     return x.astype("float64") if hasattr(x, "dtype") else xp.asarray(x, dtype="float64")
 
 
-@primitive
+@op
 def heaviside(xp, x1, x2):
     """0 where `x1` is negative, 1 where it is positive, `x2` where it is 0; NaN stays NaN.
 
     To `x1` flows no gradient, to `x2` that of the places where it was taken.
     """
-    return xp.heaviside(*_floats(xp, x1, x2))
+    x1, x2 = _floats(xp, x1, x2)
+    like = x1 if hasattr(x1, "dtype") else x2
+    step = where(x1 > 0, ones_like(like), zeros_like(like))  # operators: numbers stay numbers
+    return where(x1 != x1, x1, where(x1 == 0, x2, step))
 
 
 heaviside.vjps(
     lambda g, _y, _x1, _x2: zeros_like(g),
-    lambda g, _y, x1, _x2: where(equal(x1, 0), g, 0.0),
+    lambda g, _y, x1, _x2: where(x1 == 0, g, 0.0),
 )
 
 
@@ -107,5 +110,5 @@ def isneginf(xp, x):
     return equal(x, -math.inf)
 
 
-for _op in builtins.tuple((isposinf, isneginf)):
+for _op in (isposinf, isneginf):
     _op.no_gradient()

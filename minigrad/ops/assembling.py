@@ -153,7 +153,7 @@ def _places(name: str, obj) -> Any:
             refuse_if_batched(name, array, "give the indices as numbers")
         places = to_numpy(array)
     else:
-        places = np.asarray(as_array(obj) if isinstance(obj, list | tuple) else obj)
+        places = to_numpy(as_array(obj)) if isinstance(obj, list | tuple) else np.asarray(obj)
     places = places.astype(int) if not places.size else places  # [] would be floats
     if places.dtype.kind not in "iub" or places.ndim > 1:
         raise DtypeError(f"{name}: indices must be integers or booleans of one axis, got {obj!r}")

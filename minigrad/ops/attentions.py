@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from minigrad import batched, random
-from minigrad.autodiff import Tensor, op
+from minigrad.autodiff import Tensor, as_arrays, op
 from minigrad.backend import array_module
 from minigrad.errors import DtypeError, ShapeError
 from minigrad.ops.elementwise import astype
@@ -190,6 +190,7 @@ def scaled_dot_product_attention(
     name = "scaled_dot_product_attention"
     if not 0 <= dropout_p <= 1:
         raise ValueError(f"{name}: dropout_p must be in [0, 1], got {dropout_p}")
+    q, k, v, attn_mask = as_arrays(q, k, v, attn_mask)
     if enable_gqa:
         k, v = (_for_each_head(name, x, q) for x in (k, v))
     batch = _leading(q, k, v)

@@ -4,7 +4,7 @@ sums, what lies between two points, products of shifted sequences.
 
 import numpy as np
 
-from minigrad.autodiff import as_arrays
+from minigrad.autodiff import as_arrays, beside
 from minigrad.errors import DtypeError, ShapeError
 from minigrad.ops.convs import conv1d
 from minigrad.ops.elementwise import (
@@ -220,42 +220,45 @@ def vander(x, N: int | None = None, increasing: bool = False):
 def interp(x, xp, fp, left=None, right=None, period=None):
     """The values at `x` of the lines that join the points (xp, fp), differentiable by all three.
 
+    NaN stays NaN.
+
     Args:
         xp: (n,) rising; with `period`, in any order.
         fp: (n,).
         left, right: below the first and beyond the last point, the first and the last of `fp` by
-            default. NaN stays NaN.
+            default.
         period: the points repeat after it; `left` and `right` then do not count.
 
     Raises:
         ShapeError: `xp` and `fp` have not one axis of the same length, or are empty.
     """
-    x, xp, fp, left, right = _in_floats(x, xp, fp, left, right)
-    if xp.ndim != 1 or xp.shape != fp.shape or not xp.shape[0]:
+    x, points, values, left, right = _in_floats(x, xp, fp, left, right)
+    if points.ndim != 1 or points.shape != values.shape or not points.shape[0]:
         raise ShapeError(
-            f"interp: xp and fp must have one axis of one length, got {xp.shape} and {fp.shape}"
+            f"interp: xp and fp must have one axis of one length, got {points.shape} and "
+            f"{values.shape}"
         )
     if period is not None:
         if isinstance(period, int | float) and period == 0:
             raise ValueError("interp: period must not be 0")
         period = abs(period)
-        x, xp = mod(x, period), mod(xp, period)
-        order = argsort(stop_gradient(xp))
-        xp, fp = take(xp, order), take(fp, order)
-        xp = concatenate([xp[-1:] - period, xp, xp[:1] + period])
-        fp = concatenate([fp[-1:], fp, fp[:1]])
+        x, points = mod(x, period), mod(points, period)
+        order = argsort(stop_gradient(points))
+        points, values = take(points, order), take(values, order)
+        points = concatenate([points[-1:] - period, points, points[:1] + period])
+        values = concatenate([values[-1:], values, values[:1]])
         left = right = None
-    n = xp.shape[0]
-    i = searchsorted(stop_gradient(xp), stop_gradient(x), side="right") - 1
+    n = points.shape[0]
+    i = searchsorted(stop_gradient(points), stop_gradient(x), side="right") - 1
     low = clip(i, 0, max(n - 2, 0))
     high = minimum(low + 1, n - 1)
-    x0, f0, f1 = take(xp, low), take(fp, low), take(fp, high)
-    width = take(xp, high) - x0
+    x0, f0, f1 = take(points, low), take(values, low), take(values, high)
+    width = take(points, high) - x0
     t = (x - x0) / where(width == 0, 1.0, width)
     # From the nearer end, so that both are met exactly.
     y = where(t > 0.5, f1 - (f1 - f0) * (1 - t), f0 + (f1 - f0) * t)
-    y = where(x < xp[0], fp[0] if left is None else left, y)
-    return where(x > xp[-1], fp[-1] if right is None else right, y)
+    y = where(x < points[0], values[0] if left is None else left, y)
+    return where(x > points[-1], values[-1] if right is None else right, y)
 
 
 # ------------------------------------------------------------------------- shifted sequences
@@ -307,6 +310,6 @@ def _moved_along(name: str, x, w, mode: str):
         if x.dtype.kind == w.dtype.kind == "b":
             raise DtypeError(f"{name}: expects numbers, got booleans; cast them first")
         places = np.arange(x.shape[0] - m + 1)[:, None] + np.arange(m)
-        return matmul(x[places], w)
+        return matmul(take(x, beside([x], places)), w)
     x, w = _in_floats(x, w)
     return conv1d(x[None, None], w[None, None])[0, 0]

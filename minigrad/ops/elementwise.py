@@ -13,7 +13,7 @@ import math
 import numpy as np
 
 from minigrad.abstract import Abstract
-from minigrad.autodiff import Tensor, as_array, op, primitive
+from minigrad.autodiff import Tensor, as_array, as_arrays, op, primitive
 from minigrad.backend import array_module, is_array, sample
 from minigrad.batched import Batched
 from minigrad.errors import DtypeError
@@ -472,7 +472,7 @@ def clip(x, min=None, max=None, *, a_min=None, a_max=None):  # NumPy's names, ne
     if (min is not None and a_min is not None) or (max is not None and a_max is not None):
         raise TypeError("clip: give `min` or `a_min`, and `max` or `a_max`, not both")
     low, high = (min if a_min is None else a_min), (max if a_max is None else a_max)
-    y = x if low is None else where(less(x, low), low, x)
+    y = as_arrays(x)[0] if low is None else where(less(x, low), low, x)
     return y if high is None else where(greater(y, high), high, y)
 
 

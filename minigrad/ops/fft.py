@@ -44,14 +44,14 @@ def _dft(xp, x, *, inverse):
     return _transformed(xp, x, inverse)
 
 
-def _transformed(xp, x, inverse):
+def _transformed(module, x, inverse):
     if type(x) is Abstract:
         return x
     if type(x) is Batched:
         return Batched(_transformed(array_module(x.value), x.value, inverse), x.level)
     z = x[..., 0] + 1j * x[..., 1]
-    z = xp.fft.ifft(z, norm="forward") if inverse else xp.fft.fft(z)  # neither is scaled
-    return xp.stack([z.real, z.imag], axis=-1).astype(x.dtype)
+    z = module.fft.ifft(z, norm="forward") if inverse else module.fft.fft(z)  # neither is scaled
+    return module.stack([z.real, z.imag], axis=-1).astype(x.dtype)
 
 
 # Its matrix is symmetric, so its adjoint has the conjugate numbers: the inverse, unscaled.

@@ -946,7 +946,7 @@ def matrix_norm(x, *, keepdims: bool = False, ord="fro"):
 
 
 def vector_norm(
-    x, axis: int | tuple[int, ...] | None = None, keepdims: bool = False, ord: float = 2
+    x, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False, ord: float = 2
 ):
     """The norm of vectors, of the order `ord`: see `norm`.
 

@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from minigrad.autodiff import Tensor, beside, op
+from minigrad.autodiff import Tensor, as_arrays, beside, op
 from minigrad.backend import modes, to_numpy
 from minigrad.errors import DtypeError, OutOfRangeError, ShapeError
 from minigrad.ops.elementwise import (
@@ -788,6 +788,7 @@ def ctc_loss(
     """
     name = "ctc_loss"
     _check_reduction(name, reduction)
+    (log_probs,) = as_arrays(log_probs)
     if log_probs.ndim not in (2, 3):
         raise ShapeError(f"{name}: log_probs must be (T, N, C) or (T, C), got {log_probs.shape}")
     one = log_probs.ndim == 2

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from minigrad import ops, writes
-from minigrad.autodiff import Op, Tensor, backward, wrap
+from minigrad.autodiff import Op, Tensor, backward, joined, wrap
 from minigrad.backend import array_module, modes, to_numpy
 from minigrad.errors import GradientError, ShapeError
 
@@ -182,9 +182,10 @@ class Manners:
             self.data = (ops.zeros_like(self) + value).data
             return
         if isinstance(index, tuple):
-            index = tuple(i.data if type(i) is Tensor else i for i in index)
-        elif type(index) is Tensor:
-            index = index.data
+            index = tuple(_plain_index(i) for i in index)
+        else:
+            index = _plain_index(index)
+        value = joined(value)
         self.data[index] = value.data if type(value) is Tensor else value
         writes.wrote(self.data)
 
@@ -448,6 +449,12 @@ class Manners:
             return self.data.item()  # which says why there is no array
         if not isinstance(self.data, np.ndarray):
             raise TypeError("the tensor is on a device; write x.detach().numpy()")
+        if self.requires_grad:
+            raise GradientError(
+                "NumPy was given a tensor that is tracked for gradients, alone or in a list; call "
+                "minigrad's function of that name, minigrad.stack for a list of tensors, or give "
+                "NumPy x.detach().numpy()"
+            )
         return np.array(self.numpy(), dtype=dtype, copy=copy)
 
     def __dlpack__(self, **options: Any) -> Any:
@@ -483,6 +490,12 @@ def refuse_while_capturing(what: str) -> None:
     """Raise if a step is being captured, which must not hang on values."""
     if (capture := modes.get().capture) is not None:
         capture.refuse(what)
+
+
+def _plain_index(index: Any) -> Any:
+    """An index as NumPy takes it; lists with Tensors in them become arrays."""
+    index = joined(index)
+    return index.data if type(index) is Tensor else index
 
 
 def _refuse_write(x: Tensor, value: Any) -> None:

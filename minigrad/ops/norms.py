@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from minigrad.autodiff import op
+from minigrad.autodiff import as_arrays, op
 from minigrad.errors import ShapeError
 from minigrad.ops.elementwise import astype, divide, hypot, maximum, multiply, sqrt, where
 from minigrad.ops.reductions import (
@@ -264,6 +264,7 @@ def group_norm(x, num_groups: int, weight=None, bias=None, eps: float = 1e-5):
     Raises:
         ShapeError: shapes do not fit, or there is one value in all.
     """
+    x, weight, bias = as_arrays(x, weight, bias)
     w, b = _channels("group_norm", x, weight, bias)
     N, C, *lengths = x.shape
     if num_groups < 1 or C % num_groups:
@@ -285,6 +286,7 @@ def p_norm(x, p: float = 2.0, axis=None, keepdims: bool = False):
         p: any number: inf for the largest size, -inf for the smallest, 0 for how many are not 0.
         axis: an int, a tuple, or None for all.
     """
+    (x,) = as_arrays(x)
     y = _vector_norm(_wide(x), p, axes_of(axis, x.ndim))
     return _as_came(_drop(y, axis, keepdims), x)
 

@@ -11,7 +11,7 @@ from functools import partial
 
 import numpy as np
 
-from minigrad.autodiff import beside, op, primitive
+from minigrad.autodiff import as_arrays, beside, op, primitive
 from minigrad.errors import DtypeError, ShapeError
 from minigrad.ops.convs import _batch, _counts, _each, _reach, _sum_windows, _windows
 from minigrad.ops.elementwise import multiply, power, where, zeros_like
@@ -180,7 +180,7 @@ def _places(x):
 
 
 def _max_pool(name, n, x, kernel_size, stride, padding, dilation, ceil_mode, return_indices):
-    x, alone = _batch(name, x, n)
+    x, alone = _batch(name, *as_arrays(x), n)
     pool = _Pool(name, x, kernel_size, stride, padding, dilation, ceil_mode)
     lowest = _lowest(x.dtype)
     if not return_indices:
@@ -264,7 +264,8 @@ def max_pool3d(
 def _avg_pool(
     name, n, x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override=None
 ):
-    given, (x, alone) = x, _batch(name, x, n)
+    (given,) = as_arrays(x)
+    x, alone = _batch(name, given, n)
     pool = _Pool(name, x, kernel_size, stride, padding, 1, ceil_mode)
     if divisor_override == 0:
         raise ValueError(f"{name}: divisor_override must not be 0")
@@ -499,7 +500,8 @@ def _shares(x, axis: int, count: int):
 
 
 def _adaptive_avg_pool(name, n, x, output_size):
-    given, (x, alone) = x, _batch(name, x, n)
+    (given,) = as_arrays(x)
+    x, alone = _batch(name, given, n)
     y, counts = _wide(x), _sizes(name, x, output_size)
     for axis in range(-1, -n - 1, -1):
         windows, sizes = _shares(y, axis, counts[axis])
@@ -515,7 +517,7 @@ def _adaptive_avg_pool(name, n, x, output_size):
 
 
 def _adaptive_max_pool(name, n, x, output_size, return_indices):
-    x, alone = _batch(name, x, n)
+    x, alone = _batch(name, *as_arrays(x), n)
     counts = _sizes(name, x, output_size)
     places = _places(x) if return_indices else None
     for axis in range(-1, -n - 1, -1):
@@ -603,6 +605,7 @@ def interpolate(
         ShapeError: lengths and axes do not fit, or something is empty.
         DtypeError: integers are to be blended.
     """
+    (x,) = as_arrays(x)
     if x.ndim not in (3, 4, 5):
         raise ShapeError(
             f"interpolate: x must be (N, C, L), (N, C, H, W) or (N, C, D, H, W), got {x.shape}"

@@ -199,6 +199,8 @@ def concatenate(xs, axis: int | None = 0):
 def _some(name: str, xs) -> list:
     """The arrays of the sequence `xs`, of which there must be one."""
     xs = as_arrays(*xs)
+    if any(x is None for x in xs):
+        raise TypeError(f"{name}: expects arrays, there is a None among them")
     if not xs:
         raise ShapeError(f"{name}: expects a sequence of at least one array, got an empty one")
     return xs
@@ -344,7 +346,7 @@ def repeat(xp, x, *, repeats, axis=None):
     Args:
         repeats: an int, or one for each element along `axis`.
     """
-    if axis is None:
+    if axis is None or (not x.ndim and axis in (0, -1)):  # a number counts as an axis of one
         return repeat(ravel(x), repeats=repeats, axis=0)
     axis = normalize_axis_index(axis, x.ndim)
     n = x.shape[axis]

@@ -254,8 +254,7 @@ def digitize(x, bins, right: bool = False):
             is [bins[i], bins[i - 1]).
         right: the bins are (bins[i - 1], bins[i]], or (bins[i], bins[i - 1]].
     """
-    bins = bins if hasattr(bins, "dtype") else beside([x], bins)
-    x = x if hasattr(x, "dtype") else beside([bins], x)
+    x, bins = as_arrays(x, bins)
     side = "left" if right else "right"
     y = searchsorted(bins, x, side=side)
     if not bins.size:

@@ -52,6 +52,7 @@ from minigrad.ops.shaping import (
     atleast_2d,
     broadcast_to,
     concatenate,
+    diagonal,
     moveaxis,
     ravel,
     reshape,
@@ -360,8 +361,7 @@ def corrcoef(x, y=None, rowvar: bool = True, *, dtype=None):
         return divide(c, c)
     if not c.shape[0]:
         return c
-    i = np.arange(c.shape[0])
-    deviation = sqrt(c[i, i])
+    deviation = sqrt(diagonal(c))
     return clip(c / deviation[:, None] / deviation, -1, 1)
 
 

@@ -83,7 +83,7 @@ def searchsorted_by(a, v, sorter, side):
 
 
 def searchsorted_by_numpy(a, v, sorter, side):
-    return np.searchsorted(a, v, side, sorter)
+    return np.searchsorted(a, v, side, np.array(sorter, int))
 
 
 CASES = [

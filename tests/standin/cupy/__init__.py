@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from cupy import cuda, linalg  # noqa: F401
+from cupy import cuda, fft, linalg  # noqa: F401
 from cupy._ndarray import (  # noqa: F401
     SCALARS,
     as_index,
@@ -48,9 +48,9 @@ UFUNCS = """
     abs absolute add arccos arccosh arcsin arcsinh arctan arctan2 arctanh bitwise_and bitwise_or
     bitwise_xor cbrt ceil copysign cos cosh divide equal exp exp2 expm1 floor floor_divide fmax
     fmin fmod frexp gcd greater greater_equal hypot invert isfinite isinf isnan lcm left_shift
-    less less_equal log log10 log1p log2 logaddexp logical_and logical_not logical_or
+    less less_equal log log10 log1p log2 logaddexp logaddexp2 logical_and logical_not logical_or
     logical_xor matmul maximum minimum mod multiply negative nextafter not_equal positive power
-    reciprocal remainder right_shift rint sign sin sinh sqrt square subtract tan tanh
+    reciprocal remainder right_shift rint sign signbit sin sinh sqrt square subtract tan tanh
     true_divide trunc
 """
 FUNCTIONS = """

@@ -151,6 +151,8 @@ class ndarray:
     nbytes = property(lambda self: self._host.nbytes)
     base = property(lambda self: to_device(self._host.base))
     T = property(lambda self: to_device(self._host.T))
+    real = property(lambda self: to_device(self._host.real))
+    imag = property(lambda self: to_device(self._host.imag))
 
     @property
     def flags(self) -> SimpleNamespace:
