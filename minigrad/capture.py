@@ -91,7 +91,8 @@ def jit(function: Callable | None = None, *, threads: int | None = None) -> Any:
     threads: its calls wait for each other. A child process made by a fork has threads of its own.
 
     Inside another transform, under `profile` or `detect_anomaly`, with tracked arguments and on a
-    device the function simply runs.
+    device the function simply runs, and so it does instead of being captured while a profiler of
+    Python's watches (`sys.setprofile`).
 
     Args:
         threads: how many may work on a large program; by default as `set_num_threads` says.
@@ -215,6 +216,8 @@ class Jitted:
                 f"it is called again and again with another {changed or 'object'}; give what "
                 f"changes as an argument, in an array"
             )
+            return untracked(self._simply(leaves, shape))
+        if sys.getprofile() is not None:  # which is how a capture watches what runs
             return untracked(self._simply(leaves, shape))
         variants.captures += 1
         step = Step(self, objects, leaves, shape)

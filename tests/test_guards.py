@@ -672,6 +672,26 @@ def test_the_table_in_the_docstring(read, change, what, tmp_path):
         del os.environ["A"]
 
 
+def test_a_profiler_of_pythons_is_left_alone():
+    seen = []
+
+    def profiler(frame, event, x):
+        seen.append(event)
+
+    box = [2.0]
+    fast = mg.jit(lambda x: x * box[0])
+    sys.setprofile(profiler)
+    try:
+        assert value_of(fast) == 2
+        assert sys.getprofile() is profiler
+    finally:
+        sys.setprofile(None)
+    assert not fast.steps
+    assert seen
+    assert value_of(fast) == 2
+    assert len(fast.steps) == 1
+
+
 # ------------------------------------------------------------------------- threads and processes
 
 

@@ -6,6 +6,8 @@ import itertools
 import math
 import os
 import signal
+import threading
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
@@ -29,6 +31,13 @@ from minigrad.learner.steps import Place, Stepping
 from minigrad.trees import flatten
 
 __all__ = ["Learner"]
+
+
+# A model has one mode at a time: threads that train it or predict with it take turns.
+_turns: "weakref.WeakKeyDictionary[nn.Module, threading.RLock]" = weakref.WeakKeyDictionary()
+
+if hasattr(os, "register_at_fork"):  # a thread that had its turn is not there in the child
+    os.register_at_fork(after_in_child=_turns.clear)
 
 
 class Learner(Stepping):
@@ -338,7 +347,8 @@ class Learner(Stepping):
     def predict(self, given: Any, batch_size: int | None = None) -> Any:
         """What the model gives for arrays x, (x1, x2), a data set or batches: NumPy arrays.
 
-        Of batches of several parts, as (x, y) of a loader, the last one is left out.
+        Of batches of several parts, as (x, y) of a loader, the last one is left out. Calls from
+        several threads, and those during a training, take turns.
         """
         if is_array(given) or type(given) is Tensor:
             given = (given,)
@@ -428,14 +438,18 @@ class Learner(Stepping):
 
     @contextmanager
     def _mode(self, training: bool) -> Iterator[None]:
-        """The model in that mode; each of its modules as it was afterwards."""
-        before = [(m, m.training) for _, m in self.model.named_modules()]
-        self.model.train(training)
-        try:
-            yield
-        finally:
-            for module, mode in before:
-                module.training = mode
+        """The model in that mode; each of its modules as it was afterwards.
+
+        Whoever wants it in another mode, on another thread, waits.
+        """
+        with _turns.setdefault(self.model, threading.RLock()):
+            before = [(m, m.training) for _, m in self.model.named_modules()]
+            self.model.train(training)
+            try:
+                yield
+            finally:
+                for module, mode in before:
+                    module.training = mode
 
     @contextmanager
     def _other_metrics(self) -> Iterator[None]:
