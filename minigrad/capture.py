@@ -24,7 +24,7 @@ import numpy as np
 
 from minigrad import kernels, random
 from minigrad.arguments import Captured, count
-from minigrad.autodiff import Tensor, caller, wrap
+from minigrad.autodiff import REGISTRY, Tensor, caller, wrap
 from minigrad.backend import is_array, modes, switched, xp
 from minigrad.batched import Batched
 from minigrad.errors import CaptureError, ShapeError
@@ -610,7 +610,9 @@ class Tracer:
         return value
 
     def called(self, op: Any, arrays: list, params: dict, y: Any, seconds: float) -> None:
-        if op.__name__ == "_getitem" and any(x.dtype.kind == "b" for x in arrays[1:]):
+        # A user's op may be called like one of ours, or like anything here: it has another name.
+        name = op.__name__ if REGISTRY.get(op.__name__) is op else f"{op.__module__}.{op.__name__}"
+        if name == "_getitem" and any(x.dtype.kind == "b" for x in arrays[1:]):
             raise ShapeError(
                 "getitem: the shape of the result depends on values, which differ from call to "
                 "call under jit; use where(mask, x, 0)"
@@ -634,7 +636,7 @@ class Tracer:
             value = Value(new)
             value.made = True
             values.append(self.note(new, value))
-        self.calls.append(Call(op.__name__, op, inputs, params, values))
+        self.calls.append(Call(name, op, inputs, params, values))
 
     def drew(self, draw: Callable, key: random.Key, numbers: np.ndarray) -> None:
         """Note that `draw(key)` has given random numbers."""

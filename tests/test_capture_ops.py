@@ -155,3 +155,39 @@ def test_lengths_that_decide_a_loop_are_refused():
     lengths = [mg.tensor(np.array(n)) for n in LENGTHS]
     with pytest.raises(CaptureError, match="for its input_lengths; give tuples"):
         [fast(x, targets, *lengths) for _ in range(3)]
+
+
+def _names_of_the_inside():
+    """Names that mean something to who makes programs, and those of all ops."""
+    from minigrad.autodiff import REGISTRY
+    from minigrad.programs import elementwise, fusion, images, instructions, program
+
+    found = {name.lstrip("_") for name in vars(instructions.Writer)}
+    for module in (elementwise, fusion, images, instructions, program, np):
+        found |= {name.lstrip("_") for name in vars(module)}
+    return sorted(n for n in found | REGISTRY.keys() if n.isidentifier())
+
+
+def test_an_op_of_a_users_may_have_any_name():
+    """A program takes no op for another that is called the same."""
+    from minigrad.autodiff import REGISTRY, primitive
+
+    x, before = np.linspace(0.5, 2, 6).astype("float32").reshape(2, 3), dict(REGISTRY)
+    try:
+        for name in _names_of_the_inside():
+
+            def formula(xp, x):
+                return x * 3 + 1
+
+            formula.__name__ = formula.__qualname__ = name
+            theirs = primitive(formula)
+            theirs.vjps(lambda g, y, _x: g * 3)
+            fast = mg.jit(lambda x, f=theirs: mg.tanh(f(x) * 2).sum())
+            for scale in (1.0, 0.5, 2.0):
+                expected = np.tanh((x * scale * 3 + 1) * 2).sum()
+                np.testing.assert_allclose(
+                    fast(x * scale).item(), expected, rtol=1e-5, err_msg=name
+                )
+    finally:
+        REGISTRY.clear()
+        REGISTRY.update(before)
