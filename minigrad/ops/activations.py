@@ -12,6 +12,7 @@ from minigrad.ops.elementwise import (
     _array,
     _floating,
     absolute,
+    add,
     divide,
     erfc,
     exp,
@@ -22,7 +23,6 @@ from minigrad.ops.elementwise import (
     minimum,
     multiply,
     sigmoid,
-    sign,
     subtract,
     tanh,
     where,
@@ -128,7 +128,8 @@ def softshrink(xp, x, *, lambd=0.5):
     """
     if lambd < 0:
         raise ValueError(f"softshrink: lambd must not be negative, got {lambd}")
-    return where(absolute(x) <= lambd, 0.0, subtract(x, multiply(sign(x), lambd)))
+    further = where(x > 0, subtract(x, lambd), add(x, lambd))
+    return where(absolute(x) <= lambd, 0.0, further)
 
 
 @op
