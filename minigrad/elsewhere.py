@@ -207,6 +207,7 @@ NUMPY_NDARRAY: dict[str, str] = {
 _IN_PLACE = "nothing is changed in place; write x = "
 _NOT_HERE = "it is not here; write it with the ops there are, or as a minigrad.primitive"
 _PART_OF_TORCH = "a part of PyTorch's machinery"
+_KEYS = "keys draw numbers, and mg.random.stream(seed) says where they begin"
 _LOW_BIT = "there are no numbers of 8 bits and less to compute with"
 _DTYPES = "write x.astype('float32'), with the name of the dtype"
 
@@ -328,7 +329,6 @@ TORCH: dict[str, str] = {
     "repeat_interleave": "use mg.repeat, which is NumPy's",
     "rsub": "write y - x",
     "scalar_tensor": "use mg.tensor(number)",
-    **_each("index_copy", "use mg.index_set"),
     "set_grad_enabled": "use mg.no_grad() or mg.enable_grad()",
     **_each("split_with_sizes", "use mg.split(x, places), the places being the sums of the sizes"),
     "std_mean": "use mg.std and mg.mean; correction=1 is PyTorch's default",
@@ -358,6 +358,33 @@ TORCH: dict[str, str] = {
     "embedding_bag": "use nn.functional.embedding_bag",
     "instance_norm": "use nn.functional.instance_norm",
     **_each("alpha_dropout feature_dropout rrelu", "see nn.functional"),
+    "histc": "use mg.bincount of mg.digitize",
+    **_each("stft istft", _NOT_HERE),
+    **_each("complex polar view_as_complex view_as_real is_complex is_conj conj_physical", _REAL),
+    **_each(
+        "sparse_coo_tensor sparse_csr_tensor sparse_compressed_tensor",
+        "tensors are dense; gradients may be minigrad.sparse.SparseRows",
+    ),
+    **_each("quantize_per_tensor quantize_per_channel fake_quantize_per_tensor_affine", _LOW_BIT),
+    **_each(
+        "bartlett_window blackman_window hamming_window hann_window kaiser_window",
+        "a window is a constant: mg.asarray(np.hanning(n))",
+    ),
+    **_each("lstm gru rnn_tanh rnn_relu", "use nn.LSTM, nn.GRU, nn.RNN"),
+    **_each(
+        "lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell", "use nn.LSTM and others, step by step"
+    ),
+    **_each("seed initial_seed get_rng_state set_rng_state default_generator", _KEYS),
+    **_each("dropout_ relu_ threshold_ rrelu_ celu_ selu_", _IN_PLACE + "f(x)"),
+    "segment_reduce": "use mg.scatter_reduce",
+    "norm_except_dim": "use mg.linalg.vector_norm",
+    **_each("frobenius_norm nuclear_norm", "use mg.linalg.norm with ord='fro' or 'nuc'"),
+    "constant_pad_nd": "use nn.functional.pad",
+    "index_copy": "use mg.index_set",
+    "squeeze_copy": "use mg.squeeze",
+    "is_nonzero": "write bool(x)",
+    "is_same_size": "write x.shape == y.shape",
+    "is_signed": "write x.dtype.kind in 'fi'",
 }
 
 TORCH_LINALG: dict[str, str] = {
@@ -434,6 +461,25 @@ TORCH_TENSOR: dict[str, str] = {
     "select": "write x[i]",
     **_each("is_cuda is_cpu get_device", "write x.device"),
     "is_sparse": "tensors are dense; gradients may be minigrad.sparse.SparseRows",
+}
+
+# Methods of Tensor, and functions here, whose name PyTorch has too with another meaning. They are
+# NumPy's, and mean what they mean there.
+UNLIKE_TORCH: dict[str, str] = {
+    "count_nonzero": "takes several axes as a tuple: x.count_nonzero((0, 1))",
+    "equal": "compares element by element; array_equal is PyTorch's",
+    "max": "gives values alone: argmax gives indices, topk(1) both",
+    "median": "of an even number is the mean of the two in the middle; values alone",
+    "meshgrid": "has NumPy's order of axes, 'xy'; PyTorch's is indexing='ij'",
+    "min": "gives values alone: argmin gives indices, topk(1, largest=False) both",
+    "nonzero": "gives an array of indices for each axis; argwhere gives (n, ndim)",
+    "norm": "of a matrix with `ord` is the matrix norm; linalg.vector_norm is PyTorch's",
+    "repeat": "repeats elements, as repeat_interleave; tile is PyTorch's repeat",
+    "sort": "gives values alone: argsort gives indices",
+    "split": "takes the number of parts, or places; x.split(x.shape[0] // n) has parts of n",
+    "std": "divides by n; PyTorch's by n - 1, which is correction=1",
+    "unique": "takes return_index, return_inverse, return_counts by these names",
+    "var": "divides by n; PyTorch's by n - 1, which is correction=1",
 }
 
 SECTIONS: dict[str, dict[str, str]] = {

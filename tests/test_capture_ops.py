@@ -1,4 +1,7 @@
-"""Every op of the table in a program: what it gives, and its first derivatives."""
+"""Every op of the table in a program: what it gives, and its first derivatives.
+
+And that ids are read anew in each call, by ops that look at them on the host.
+"""
 
 import numpy as np
 import pytest
@@ -69,3 +72,86 @@ def check(case):
                     np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-8)
 
     each()
+
+
+# -------------------------------------------------------------------------- ids that change
+
+NUMBERS = np.random.default_rng(0)
+
+
+def floats(*shape):
+    return NUMBERS.uniform(0.1, 0.9, shape)
+
+
+def ids(high, *shape, low=0):
+    return NUMBERS.integers(low, high, shape)
+
+
+def each_once(*shape):
+    return NUMBERS.permuted(np.tile(np.arange(8), (*shape[:-1], 1)), axis=-1)[..., : shape[-1]]
+
+
+def reduced(reduce, *self):
+    return lambda x, i, v: mg.scatter_reduce(x, i, v, 0, reduce, *self)
+
+
+LENGTHS = (6, 5), (3, 2)
+CHANGING = {
+    "scatter_reduce, sum": (reduced("sum"), lambda: (floats(4, 3), ids(4, 5, 3), floats(5, 3))),
+    "scatter_reduce, prod": (reduced("prod"), lambda: (floats(4, 3), ids(4, 5, 3), floats(5, 3))),
+    "scatter_reduce, mean": (
+        reduced("mean", False), lambda: (floats(4, 3), ids(4, 5, 3), floats(5, 3))),
+    "scatter_reduce, amax": (
+        reduced("amax", False), lambda: (floats(4, 3), ids(4, 5, 3), floats(5, 3))),
+    "index_reduce": (
+        lambda x, i, v: mg.index_reduce(x, i, v, 0, "prod"),
+        lambda: (floats(4, 3), ids(4, 5), floats(5, 3))),
+    "index_fill": (
+        lambda x, i: mg.index_fill(x, i, 2.0, 0), lambda: (floats(4, 3), ids(4, 5))),
+    "index_put": (
+        lambda x, i, v: mg.index_put(x, (i,), v, True),
+        lambda: (floats(4, 3), ids(4, 5), floats(5, 3))),
+    "index_put, a number": (
+        lambda x, i: mg.index_put(x, (i,), 2.0), lambda: (floats(4, 3), ids(4, 5))),
+    "max_unpool1d": (
+        lambda x, i: mg.max_unpool1d(x, i, 2), lambda: (floats(2, 3, 4), each_once(2, 3, 4))),
+    "multilabel_margin_loss": (
+        mg.multilabel_margin_loss, lambda: (floats(4, 3), ids(3, 4, 3, low=-1))),
+    "multi_margin_loss": (mg.multi_margin_loss, lambda: (floats(4, 3), ids(3, 4))),
+    "nll_loss": (mg.nll_loss, lambda: (floats(4, 3), ids(3, 4))),
+    "nll_loss, weighted": (mg.nll_loss, lambda: (floats(4, 3), ids(3, 4), floats(3))),
+    "cross_entropy": (mg.cross_entropy, lambda: (floats(4, 3), ids(3, 4))),
+    "cross_entropy, weighted": (
+        lambda x, i, w: mg.cross_entropy(x, i, w, label_smoothing=0.1),
+        lambda: (floats(4, 3), ids(3, 4), floats(3))),
+    "ctc_loss": (
+        lambda x, i: mg.ctc_loss(x, i, *LENGTHS), lambda: (floats(6, 2, 4), ids(4, 2, 3, low=1))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["int64", "int32"])
+@pytest.mark.parametrize("name", CHANGING)
+def test_ids_are_read_anew_in_each_call(name, dtype):
+    function, draw = CHANGING[name]
+
+    def gradient(x, *others):
+        y = function(x.requires_grad_(), *others)
+        return y, mg.gradients((y * y).sum(), x)
+
+    fast, first = mg.jit(gradient), draw()
+    for k in range(5):
+        # The first two calls, from which a program is made, have the same ids.
+        arrays = [
+            a.astype(dtype) if a.dtype.kind == "i" else a for a in (draw() if k > 1 else first)
+        ]
+        expected = gradient(*map(mg.tensor, arrays))
+        for a, b in zip(fast(*map(mg.tensor, arrays)), expected, strict=True):
+            np.testing.assert_allclose(a.detach().numpy(), b.detach().numpy(), 1e-6, 1e-9)
+
+
+def test_lengths_that_decide_a_loop_are_refused():
+    fast = mg.jit(mg.ctc_loss)
+    x, targets = mg.tensor(floats(6, 2, 4)), mg.tensor(ids(4, 2, 3, low=1))
+    lengths = [mg.tensor(np.array(n)) for n in LENGTHS]
+    with pytest.raises(CaptureError, match="for its input_lengths; give tuples"):
+        [fast(x, targets, *lengths) for _ in range(3)]

@@ -8,6 +8,7 @@ import naive
 import numpy as np
 import pytest
 from naive import losses as slow
+from naive import pools as loops
 
 import minigrad as mg
 from minigrad import random
@@ -302,6 +303,12 @@ def test_a_softmax_of_more_than_two_axes_says_which():
         x = normal(2, 3)
         close(function(x), function(x, 1))
         close(function(x[0]), function(x[0], 0))
+        assert host(function([[1.0, 2.0]])).shape == (1, 2)
+    with pytest.raises(ShapeError, match="say which"):
+        mg.nn.Softmax()(normal(2, 3, 4))
+    close(mg.nn.Softmax(1)(normal(2, 3, 4)), mg.softmax(normal(2, 3, 4), axis=1))
+    for function in (F.softmax, F.log_softmax, F.softmin):
+        assert host(function(mg.tensor(2.0))).shape == ()
 
 
 @pytest.mark.parametrize("function", [mg.softmax, mg.log_softmax, mg.softmin])
@@ -328,11 +335,17 @@ def test_options_of_losses_come_by_name():
     with pytest.raises(TypeError, match="kl_div"):
         F.kl_div(x, x, "batchmean")
     close(F.mse_loss(x, x * 2, reduction="sum"), (host(x) ** 2).sum())
-    close(
-        F.multi_margin_loss(x, np.array([0, 2]), 2, 0.5),
-        mg.multi_margin_loss(x, np.array([0, 2]), p=2, margin=0.5),
-    )
+    ids = to_device(np.array([0, 2]))
+    squares = mg.multi_margin_loss(x, ids, p=2, margin=0.5)
+    close(F.multi_margin_loss(x, ids, 2, 0.5), squares)
     assert "(x, target, *, reduction='mean')" in str(inspect.signature(F.mse_loss))
+
+
+def test_integers_between_whole_limits_stay_integers():
+    x = to_device(np.array([-3, 2, 9]))
+    assert F.relu6(x).dtype == F.hardtanh(x, -1, 4.0).dtype == np.int64
+    assert host(F.relu6(x)).tolist() == [0, 2, 6]
+    assert F.hardtanh(x, -0.5, 4).dtype == F.hardtanh(x, 0, math.inf).dtype == np.float32
 
 
 def test_a_clone_has_the_history_and_an_array_of_its_own():
@@ -343,6 +356,30 @@ def test_a_clone_has_the_history_and_an_array_of_its_own():
     ids = mg.tensor([True, False])
     assert host(ids.clone()).tolist() == [True, False]
     assert not x.copy().requires_grad
+
+
+def test_transpose_of_a_matrix_is_not_left_as_it_is_in_silence():
+    x = mg.tensor(np.ones((2, 3)))
+    with pytest.raises(ShapeError, match=r"x\.T"):
+        x.transpose(0, 1)
+    assert x.transpose(1, 0).shape == x.transpose().shape == (3, 2)
+    assert x.permute(0, 1).shape == x.transpose((0, 1)).shape == (2, 3)
+
+
+def test_the_mean_over_targets_that_do_not_count_is_that_of_torch():
+    x, ids = normal(2, 3), to_device(np.array([-100, -100]))
+    for loss in (F.cross_entropy, F.nll_loss):
+        top = getattr(mg, loss.__name__)
+        for weight in (None, to_device(np.ones(3))):
+            assert math.isnan(host(loss(x, ids, weight)))
+            assert host(top(x, ids, weight)) == 0
+            assert host(loss(x, ids, weight, reduction="sum")) == 0
+    for expected, loss in ((math.nan, F.cross_entropy), (0.0, mg.cross_entropy)):
+        fast = mg.jit(loss)
+        for _ in range(3):
+            np.testing.assert_equal(host(fast(x, ids)), expected)
+    zero = to_device(np.array([0.0, 1, 1]))
+    assert math.isnan(host(F.cross_entropy(x, to_device(np.array([0, 0])), zero)))
 
 
 # ------------------------------------------------------------------------------ other shapes
@@ -420,6 +457,99 @@ def test_pad_and_crop_as_pytorch(mode):
     assert same > 40
 
 
+def test_what_came_back_several_times_shares_its_gradient():
+    for kernel, stride, padding in ((3, 1, 1), (3, 2, 0), ((2, 3), 1, (0, 1))):
+        x = normal(2, 3, 5, 6)
+        y, ids = F.max_pool2d(x, kernel, stride, padding, return_indices=True)
+        options = {"kernel_size": kernel, "stride": stride, "padding": padding}
+        back = F.max_unpool2d(y, ids, **options, output_size=x.shape)
+        close(back, loops.max_unpool(2)(host(y), host(ids), **options, output_size=x.shape))
+    x = mg.tensor([[5.0, 5.0, 2.0]], "float64", requires_grad=True)
+    ids = to_device(np.array([[1, 1, 3]]))
+    y = F.max_unpool1d(x, ids, 2, 1)
+    assert host(y).tolist() == [[0, 5, 0, 2]]
+    g = mg.gradients(y, x, np.array([[1.0, 4, 1, 3]]))
+    assert host(g).tolist() == [[2, 2, 3]]
+
+
+def test_unpooling_is_the_way_back_of_pooling():
+    x = normal(2, 3, 5, 7)
+    y, ids = F.max_pool2d(x, 2, return_indices=True)
+    back = host(F.max_unpool2d(y, ids, 2, output_size=x.shape))
+    found = np.isin(host(x), host(y))
+    assert (back == np.where(found, host(x), 0)).all()
+
+
+def test_a_smaller_image_without_aliases_is_a_mean_of_all_that_it_covers():
+    x = normal(1, 1, 8, 8)
+    for mode in ("bilinear", "bicubic"):
+        y = F.interpolate(x, (1, 1), mode=mode, antialias=True)
+        assert host(F.interpolate(x * 0 + 2.5, (3, 5), mode=mode, antialias=True)) == (
+            pytest.approx(np.full((1, 1, 3, 5), 2.5))
+        )
+        assert y.shape == (1, 1, 1, 1)
+        check_gradients(lambda x, m=mode: F.interpolate(x, (3, 2), mode=m, antialias=True), x)
+
+
+def test_running_extremes_of_equal_numbers_and_of_nan():
+    found = mg.cummax(mg.tensor([1.0, 3.0, 3.0, math.nan, 2.0]), 0)
+    assert host(found.indices).tolist() == [0, 1, 2, 3, 3]
+    assert host(found.values)[:3].tolist() == [1, 3, 3]
+    assert np.isnan(host(found.values)[3:]).all()
+    x = mg.tensor([1.0, 3.0, 3.0, 2.0], requires_grad=True)
+    g = mg.gradients(mg.sum(mg.cummax(x, 0).values), x)
+    assert host(g).tolist() == [1, 1, 2, 0]
+    assert mg.cummin(mg.tensor(3), 0).values.item() == 3
+
+
+def test_a_running_sum_of_exponentials_does_not_overflow():
+    x = to_device(np.array([1e4, -1e4, 1e4, -math.inf]))
+    close(mg.logcumsumexp(x, 0), [1e4, 1e4, 1e4 + math.log(2), 1e4 + math.log(2)])
+    lowest = to_device(np.array([-math.inf, -math.inf, 0.0]))
+    assert host(mg.logcumsumexp(lowest, 0)).tolist() == [-math.inf, -math.inf, 0]
+
+
+def test_a_product_with_zeros_has_all_its_derivatives():
+    x, v = mg.ones(2, "float64", requires_grad=True), mg.tensor([0.0, 0.0, 3.0], "float64", True)
+    y = mg.scatter_reduce(x, to_device(np.array([0, 0, 0])), v, 0, "prod")
+    (g,) = mg.gradients(mg.sum(y), [v], create_graph=True)
+    assert host(g).tolist() == [0, 0, 0]
+    assert host(mg.gradients(g[0], v)).tolist() == [0, 3, 0]
+
+
+def test_ties_at_a_target_share_the_gradient():
+    x, v = mg.tensor([2.0, 1.0], requires_grad=True), mg.tensor([2.0, 2.0, 0.0], requires_grad=True)
+    ids = to_device(np.array([0, 0, 1]))
+    y = mg.scatter_reduce(x, ids, v, 0, "amax")
+    gx, gv = mg.gradients(y, [x, v], np.array([3.0, 1.0]))
+    assert host(gx).tolist() == [1, 1]
+    assert host(gv).tolist() == [1, 1, 0]
+    gx, gv = mg.gradients(mg.sum(mg.scatter_reduce(x, ids, v, 0, "amax", False)), [x, v])
+    assert (host(gx).tolist(), host(gv).tolist()) == ([0, 0], [0.5, 0.5, 1])
+
+
+def test_reduced_integers_stay_integers():
+    x, ids = to_device(np.array([7, 5])), to_device(np.array([0, 0]))
+    v = to_device(np.array([2, -3]))
+    for reduce, expected in (("sum", 6), ("prod", -42), ("mean", 2), ("amax", 7), ("amin", -3)):
+        y = mg.scatter_reduce(x, ids, v, 0, reduce)
+        assert y.dtype == np.int64
+        assert host(y).tolist() == [expected, 5]
+
+
+def test_index_put_takes_what_an_index_takes():
+    x = normal(3, 4)
+    y = host(x).copy()
+    y[1, ::2] = 7
+    close(mg.index_put(x, (1, slice(None, None, 2)), 7.0), y)
+    close(mg.index_put(x, [[0, 0, 2]], 1.0, accumulate=True), host(x) + np.array([[2], [0], [1]]))
+    mask = host(x) > 0
+    close(mg.index_put(x, (to_device(mask),), 0.0), np.where(mask, 0, host(x)))
+    value = mg.tensor(3.0, "float64", requires_grad=True)
+    twice = mg.index_put(x, (to_device(np.array([1, 1])),), value)
+    assert host(mg.gradients(mg.sum(twice), value)) == 4  # once for each place
+
+
 def test_one_hot_counts_the_classes_itself():
     ids = mg.tensor([[0, 2], [1, 0]])
     assert F.one_hot(ids).shape == (2, 2, 3)
@@ -435,7 +565,7 @@ def test_bilinear():
 
 # ---------------------------------------------------------------------------------- errors
 
-X = np.ones((2, 3))
+X, Q, TWO = np.ones((2, 3)), np.ones((3, 2, 2)), np.array([[1.0, 2.0]])
 
 
 @pytest.mark.parametrize(
@@ -472,6 +602,39 @@ X = np.ones((2, 3))
         (lambda: F.pad(X, (-2, -2)), ShapeError, "(-2, -2)"),
         (lambda: F.pad(X, (1, 1), "reflect", 1.0), ValueError, "value"),
         (lambda: F.one_hot(np.zeros(0, int)), ShapeError, "num_classes"),
+        (lambda: F.scaled_dot_product_attention(Q, Q[:2], Q[:2], enable_gqa=True), ShapeError,
+         "enable_gqa|(3, 2, 2)|(2, 2, 2)"),
+        (lambda: F.scaled_dot_product_attention(X, X, X, enable_gqa=True), ShapeError, "axis -3"),
+        (lambda: F.interpolate(np.ones((1, 1, 2, 2), "u1"), 3, mode="bicubic"), DtypeError,
+         "blends|uint8|astype"),
+        (lambda: F.interpolate(Q[None], 3, mode="nearest", antialias=True), ValueError,
+         "antialias|'nearest'"),
+        (lambda: F.interpolate(Q, 3, mode="bicubic"), ShapeError, "'bicubic'|(3, 2, 2)|'linear'"),
+        (lambda: F.lp_pool1d(Q, math.inf, 2), ValueError, "norm_type|max_pool"),
+        (lambda: F.lp_pool2d(Q, 0, 2), ValueError, "norm_type|0"),
+        (lambda: F.max_unpool1d(Q, np.zeros((3, 2), int), 2), ShapeError, "indices|(3, 2, 2)"),
+        (lambda: F.max_unpool1d(Q[0], np.full((2, 2), 9), 2), OutOfRangeError, "9|[0, 4)"),
+        (lambda: F.max_unpool1d(TWO, np.zeros((1, 2), int), 2), ShapeError, "repeated|another"),
+        (lambda: F.max_unpool1d(TWO, np.array([[0, 2]]), 2, output_size=(7,)), ShapeError,
+         "output_size|(4,)|(7,)"),
+        (lambda: F.multilabel_margin_loss(X, np.full((2, 3), 3)), OutOfRangeError, "3|[0, 3)"),
+        (lambda: F.multilabel_margin_loss(Q, Q), ShapeError, "(N, C)|(3, 2, 2)"),
+        (lambda: F.gaussian_nll_loss(X, X.T, X), ShapeError, "gaussian_nll_loss|(3, 2)"),
+        (lambda: mg.index_put(X, ([0, 0],), X), ShapeError, "named twice|accumulate=True"),
+        (lambda: mg.index_put(X, ([2],), 1.0), OutOfRangeError, "2"),
+        (lambda: mg.index_fill(X, [0], X[0], 0), ShapeError, "index_fill|one number|(3,)"),
+        (lambda: mg.index_fill(X.astype(int), [0], 0.5, 0), DtypeError, "0.5|int64"),
+        (lambda: mg.index_fill(X.astype(int), [0], math.nan, 0), DtypeError, "nan|int64"),
+        (lambda: mg.scatter_reduce(X, [[0]], X, 0, "max"), ValueError, "'amax'|'max'"),
+        (lambda: mg.scatter_reduce(X, [[0, 0, 0, 0]], X, 0, "sum"), ShapeError, "(1, 4)|(2, 3)"),
+        (lambda: mg.scatter_reduce(X, [[2]], X, 0, "prod"), OutOfRangeError, "2|[-2, 2)"),
+        (lambda: mg.index_reduce(X, [0], X, 0, "mean"), ShapeError, "(1,)|(2, 3)"),
+        (lambda: mg.cummax(X, 2), OutOfRangeError, "cummax|axis 2"),
+        (lambda: mg.logcumsumexp(X, 2), OutOfRangeError, "logcumsumexp|axis 2"),
+        (lambda: mg.diag_embed(X, axis1=1, axis2=1), ShapeError, "diag_embed"),
+        (lambda: mg.linalg.solve_triangular(X, X, upper=True), ShapeError, "square|(2, 3)"),
+        (lambda: mg.linalg.solve_triangular(Q, Q[:, :1], upper=True), ShapeError,
+         "rows|(3, 1, 2)"),
     ],
 )  # fmt: skip
 def test_errors_say_what_was_expected_and_what_came(call, error, fragments):

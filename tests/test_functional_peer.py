@@ -438,3 +438,199 @@ def test_what_is_written_is_written_alike():
 
 def test_names_that_torch_has_elsewhere_are_no_functions_of_ours():
     assert not set(elsewhere.TORCH_FUNCTIONAL) & set(F.__all__)
+
+
+# ------------------------------------------------------------------------- methods of Tensor
+
+ARRAYS = {
+    "vector": f(6), "matrix": f(4, 6), "square": f(4, 4), "three": f(2, 4, 6), "ones": f(1, 4, 1),
+    "booleans": masks(3, 4),
+}  # fmt: skip
+POSITIONAL = [
+    (), (0,), (1,), (-1,), (2,), (0, 1), (1, 0), (0, True), (1, True), (True,), (2, 1), (2, 3),
+    (1, 2, 0), ((1, 0),), ((0, 1),), (0.3,), (2.0,), (3, 1), (-1, 2), (0, 1, 2), ([1, 2],),
+    (0.3, 1), ("fro",), (4, 6), (24,), (np.array([0, 2]),), (0, np.array([0, 2])), (1.0, 0),
+    (0, np.array([0, 2]), 1.5), ((np.array([0, 2]),), np.array(1.5)),
+]  # fmt: skip
+BY_NAME = [{}, {"axis": 0}, {"axis": 1}, {"axis": -1}, {"axis": 0, "keepdims": True}]
+STATEFUL = {"backward", "copy_", "register_hook", "requires_grad_", "retain_grad"}
+METHODS = sorted(
+    name for name in dir(torch.Tensor)
+    if not name.startswith("_") and callable(getattr(mg.Tensor, name, None))
+    and name not in STATEFUL
+)  # fmt: skip
+
+
+def plain(y):
+    """Lists of arrays, numbers, ..., whoever made them."""
+    if isinstance(y, tuple | list):
+        return [plain(v) for v in y]
+    return y.detach().numpy() if hasattr(y, "detach") else y
+
+
+def alike(a, b):
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(alike, a, b))
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        return a.shape == b.shape and np.allclose(a, b, equal_nan=True)
+    if isinstance(a, list) or isinstance(b, list) or np.shape(a) != np.shape(b):
+        return False
+    return bool(np.all(a == b))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_methods_that_torch_has_too_are_the_same_or_are_named():
+    unlike, seen = set(), 0
+    for name, x in itertools.product(METHODS, ARRAYS.values()):
+        for positional, options in itertools.product(POSITIONAL, BY_NAME):
+            named = {RENAMED[k]: v for k, v in options.items()}
+            try:
+                other = getattr(torch.tensor(x), name)(*map(theirs, positional), **named)
+                mine = getattr(mg.tensor(x), name)(*map(ours, positional), **options)
+            except Exception:  # an error is what one may meet
+                continue
+            seen += 1
+            if not alike(plain(mine), plain(other)):
+                unlike.add(name)
+    assert unlike == set(elsewhere.UNLIKE_TORCH) - {"equal", "meshgrid"}
+    assert seen > 2000
+
+
+# What nn.functional has is compared above: at the top level PyTorch has its inner versions, whose
+# reductions are numbers. What gives new arrays, or draws, cannot be compared.
+FUNCTIONS = sorted(
+    name for name in set(mg.ops.__all__) - set(F.__all__)
+    if callable(getattr(torch, name, None)) and not name.startswith(("rand", "empty"))
+    and name not in ("dropout", "unique")
+)  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_functions_that_torch_has_too_are_the_same_or_are_named():
+    unlike, seen = set(), 0
+    second = [
+        (),
+        (f(4, 4),),
+        (f(4),),
+        (i(4, 4, 4),),
+        (0, i(4, 3)),
+        (f(4, 4), f(4, 4)),
+        (f(4, 4), 1),
+    ]
+    third = [(0,), (1,), (0, 1), (2.0,), (1, 0.5), (0, True), ((1, 0),)]
+    first = [ARRAYS["square"], ARRAYS["square"][0]]
+    for name, x, others, options in itertools.product(FUNCTIONS, first, second + third, BY_NAME):
+        named = {RENAMED[k]: v for k, v in options.items()}
+        try:
+            other = getattr(torch, name)(theirs(x), *map(theirs, others), **named)
+            mine = getattr(mg, name)(ours(x), *map(ours, others), **options)
+        except Exception:
+            continue
+        seen += 1
+        if not alike(plain(mine), plain(other)):
+            unlike.add(name)
+    assert unlike <= set(elsewhere.UNLIKE_TORCH)
+    assert {"equal", "meshgrid"} <= unlike
+    assert seen > 300
+
+
+def test_the_order_of_a_norm_is_given_by_name():
+    with pytest.raises(TypeError):
+        mg.linalg.matrix_norm(mg.ones((2, 2)), 1)
+
+
+# --------------------------------------------------------- functions of torch's main namespace
+
+
+def check(mine, other, *arrays):
+    """Values, and the gradients of all floats, with those of PyTorch."""
+    xs = [mg.Tensor(a, requires_grad=a.dtype.kind == "f") for a in arrays]
+    ts = [torch.tensor(a, requires_grad=a.dtype.kind == "f") for a in arrays]
+    found, expected = mine(*xs), other(*ts)
+    many = isinstance(found, tuple)
+    found, expected = (found, tuple(expected)) if many else ((found,), (expected,))
+    for y, z in zip(found, expected, strict=True):
+        compare([y.detach().numpy()], [z.detach().numpy()], str([a.shape for a in arrays]))
+    y, z = found[0], expected[0]
+    if y.dtype.kind == "f" and y.requires_grad:
+        weights = np.cos(np.arange(y.size)).reshape(y.shape)
+        (z * torch.from_numpy(weights)).sum().backward()
+        gs = mg.gradients(y, [x for x in xs if x.requires_grad], weights)
+        for g, t in zip(gs, [t for t in ts if t.requires_grad], strict=True):
+            expected = 0 if t.grad is None else t.grad.numpy()
+            np.testing.assert_allclose(0 if g is None else g.numpy(), expected, 1e-8, 1e-10)
+
+
+@pytest.mark.parametrize("shape", [(5,), (3, 4), (2, 3, 4), (1,), (3, 17)])
+def test_running_functions(shape):
+    for axis in range(-len(shape), len(shape)):
+        for x in (f(*shape), i(3, *shape) * 1.0, i(3, *shape)):
+            for name in ("cummax", "cummin"):
+                ours, other = getattr(mg, name), getattr(torch, name)
+                check(lambda x, g=ours, a=axis: g(x, a), lambda x, g=other, a=axis: g(x, a), x)
+        x = f(*shape) * 100
+        check(lambda x, a=axis: mg.logcumsumexp(x, a), lambda x, a=axis: x.logcumsumexp(a), x)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("reduce", ["sum", "prod", "mean", "amax", "amin"])
+@pytest.mark.parametrize("self", [True, False])
+def test_scatters_that_reduce(reduce, self):
+    for shape, axis in (((5,), 0), ((4, 3), 0), ((4, 3), -1), ((2, 4, 3), 1)):
+        own = list(shape)
+        own[axis] = 7
+        ids, one = i(shape[axis], *own), i(shape[axis], 7)
+        for x, v in ((f(*shape), f(*own)), (i(9, *shape) - 4, i(9, *own) - 4)):
+            check(
+                lambda x, v, a=axis, k=ids: mg.scatter_reduce(x, k, v, a, reduce, self),
+                lambda x, v, a=axis, k=ids: x.scatter_reduce(
+                    a, torch.tensor(k), v, reduce, include_self=self
+                ),
+                x, v,
+            )  # fmt: skip
+            if reduce != "sum":
+                check(
+                    lambda x, v, a=axis, k=one: mg.index_reduce(x, k, v, a, reduce, self),
+                    lambda x, v, a=axis, k=one: x.index_reduce(
+                        a, torch.tensor(k), v, reduce, include_self=self
+                    ),
+                    x, v,
+                )  # fmt: skip
+
+
+def test_what_is_put_at_indices():
+    x, ids, value = f(4, 5, 3), i(4, 6), np.array(0.3)
+    check(
+        lambda x, v: mg.index_fill(x, ids, v, 0),
+        lambda x, v: x.index_fill(0, torch.tensor(ids), v), x, value,
+    )  # fmt: skip
+    rows, columns = np.array([2, 0, 3]), np.array([1, 1, 4])
+    for index in ((rows,), (rows, columns), (ids,), (x[:, 0, 0] > 0,), (x > 0,)):
+        v, theirs_ = f(*x[index].shape), tuple(map(torch.tensor, index))
+        for accumulate in (False, True) if index[0] is not ids else (True,):
+            check(
+                lambda x, v, k=index, a=accumulate: mg.index_put(x, k, v, a),
+                lambda x, v, k=theirs_, a=accumulate: x.index_put(k, v, a), x, v,
+            )  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 3), (2, 3, 4), (0,)])
+def test_embedded_diagonals(shape):
+    axes = range(-len(shape) - 1, len(shape) + 1)
+    for offset, a, b in itertools.product((-2, 0, 1), axes, axes):
+        if (a - b) % (len(shape) + 1):
+            at = (offset, a, b)
+            check(lambda x, o=at: mg.diag_embed(x, *o), lambda x, o=at: x.diag_embed(*o), f(*shape))
+
+
+def test_triangular_equations():
+    flags = (True, False)
+    for upper, left, unit in itertools.product(flags, flags, flags):
+        options = {"upper": upper, "left": left, "unitriangular": unit}
+        for a, b in (((), ()), ((2, 1), (3,)), ((), (2,))):
+            right = f(*b, 3, 2) if left else f(*b, 2, 3)
+            check(
+                lambda a, b, o=options: mg.linalg.solve_triangular(a, b, **o),
+                lambda a, b, o=options: torch.linalg.solve_triangular(a, b, **o),
+                f(*a, 3, 3) + 3 * np.eye(3), right,
+            )  # fmt: skip

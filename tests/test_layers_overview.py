@@ -119,7 +119,8 @@ def test_a_dry_call_gives_the_shapes_of_a_real_one(make, shape, dtype):
 
 def test_every_activation_has_a_dry_call():
     for name in nn.activation.__all__:
-        arguments = (0.1, 0.2) if name == "Threshold" else ()
+        along = dict.fromkeys(("LogSoftmax", "Softmax", "Softmin"), (-1,))  # of four axes say which
+        arguments = ({"Threshold": (0.1, 0.2)} | along).get(name, ())
         model = getattr(nn, name)(*arguments)
         expected = ("N", 4, 6, 3) if name == "GLU" else ("N", 4, 6, 6)
         assert nn.shapes(model, (4, 6, 6))[""] == expected, name

@@ -8,6 +8,7 @@ import pytest
 
 import minigrad as mg
 from minigrad import data, nn, optim, random
+from minigrad.backend import to_device
 from minigrad.errors import CaptureError, ShapeError, StateError
 from minigrad.learner import (
     Accuracy,
@@ -17,6 +18,7 @@ from minigrad.learner import (
     MeanSquaredError,
     SparseCategoricalAccuracy,
 )
+from minigrad.learner.lookup import loss_of
 
 rng = np.random.default_rng(0)
 Y = rng.integers(0, 3, 50)
@@ -129,6 +131,14 @@ def test_compiled_steps_do_what_plain_ones_do(options):
         assert found[0][0][name] == pytest.approx(found[1][0][name], rel=1e-4)
     for name, values in found[0][1].items():
         assert values == pytest.approx(found[1][1][name], abs=1e-4)
+
+
+def test_a_loss_by_name_has_the_classes_where_the_metrics_have_them():
+    x, y = mg.randn(4, 4, 4, key=mg.random.key(1)), np.arange(16).reshape(4, 4) % 4  # all fits
+    for name in ("cross_entropy", "sparse_categorical_crossentropy"):
+        loss = loss_of(name)(x, to_device(y))
+        assert loss.item() == mg.cross_entropy(x, to_device(y), axis=-1).item()
+    assert loss.item() != nn.functional.cross_entropy(x, to_device(y)).item()
 
 
 def test_names_of_losses_metrics_and_optimizers():

@@ -586,14 +586,17 @@ def sum_all(words, kind, part, parts):
 
 @handler
 def count_of(words, kind, part, parts):
-    """y () = how many of the ids (n,) are not the ignored one, or 1. Words: y, ids, n, ignored."""
-    w = carray(words, (WORDS,))
+    """y () = how many of the ids (n,) are not the ignored one; or, if none, the fifth word's bits.
+
+    Words: y, ids, n, ignored, 1 or NaN.
+    """
+    w, none = carray(words, (WORDS,)), carray(words, (WORDS,)).view(np.float64)[4]
     if part == 0:
         y, ids = carray(at(kind, w[0]), (1,)), carray(at(words, w[1]), (w[2],))
         count = 0
         for i in range(w[2]):
             count += ids[i] != w[3]
-        y[0] = max(count, 1)
+        y[0] = count if count else none
 
 
 @handler

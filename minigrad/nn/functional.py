@@ -1,4 +1,10 @@
-"""Functions with PyTorch's names, with `axis` and `keepdims` in place of dim and keepdim."""
+"""Functions with PyTorch's names, with `axis` and `keepdims` in place of dim and keepdim.
+
+A call that PyTorch takes gives its value here, or an error; `tests/test_functional_peer.py`
+compares them all. Two values are others on purpose: a softmax of what is all masked is 0 and not
+NaN, and the mean of a pooling of integers is no integer. A name that is missing says what to use
+instead.
+"""
 
 import functools
 import inspect
@@ -523,17 +529,23 @@ def log_softmax(x, axis=None, *, dtype=None):
 
 
 def _said(name, axis, x):
-    if axis is None and x.ndim > 2:
+    ndim = len(_shape(x))
+    if axis is None and ndim > 2:
         raise ShapeError(
-            f"{name}: of {x.ndim} axes {x.shape} say which: axis=-1 is the last, and PyTorch would "
-            f"take axis {0 if x.ndim == 3 else 1}"
+            f"{name}: of {ndim} axes {_shape(x)} say which: axis=-1 is the last, and PyTorch would "
+            f"take axis {0 if ndim == 3 else 1}"
         )
-    if not x.ndim and axis in (None, 0, -1):
+    if not ndim and axis in (None, 0, -1):
         return ()  # PyTorch takes a number for one class
     return -1 if axis is None else axis
 
 
 # ---------------------------------------------------------------------------------- losses
+
+
+def _shape(x) -> tuple[int, ...]:
+    """The shape of an array, a Tensor, a list or a number."""
+    return x.shape if hasattr(x, "shape") else np.shape(x)
 
 
 def _options_by_name(loss, count: int):
@@ -623,7 +635,7 @@ def nll_loss(
 
 
 def _of_classes(x, axis: int | None) -> int:
-    return min(1, x.ndim - 1) if axis is None else axis
+    return min(1, len(_shape(x)) - 1) if axis is None else axis
 
 
 multilabel_margin_loss = _options_by_name(ops.multilabel_margin_loss, 2)
@@ -735,7 +747,7 @@ _OURS = ("minigrad.ops", "minigrad.nn.functional")
 __all__ = sorted(
     name for name, value in globals().items()
     if not name.startswith("_") and callable(value) and value.__module__.startswith(_OURS)
-    and name not in ("p_norm", "write")
+    and name not in ("drawn", "p_norm", "write")
 )  # fmt: skip
 
 

@@ -97,7 +97,8 @@ def hardtanh(xp, x, *, min_val=-1.0, max_val=1.0):
     """
     if min_val > max_val:
         raise ValueError(f"hardtanh: min_val = {min_val} exceeds max_val = {max_val}")
-    if x.dtype.kind in "iu" and min_val == int(min_val) and max_val == int(max_val):
+    whole = float(min_val).is_integer() and float(max_val).is_integer()
+    if whole and hasattr(x, "dtype") and x.dtype.kind in "iu":
         min_val, max_val = int(min_val), int(max_val)  # integers stay what they are
     return where(x <= min_val, min_val, where(x >= max_val, max_val, x))
 

@@ -620,6 +620,8 @@ def logit(xp, x, *, eps=None):
     """`log(x / (1 - x))`, the inverse of `sigmoid`; `eps` first limits `x` to [eps, 1 - eps]."""
     x = _floating(xp, x)
     if eps is not None:
+        if not 0 <= eps <= 0.5:
+            raise ValueError(f"logit: eps must be from 0 to 1/2, got {eps}")
         x = clip(x, eps, 1 - eps)
     return log(x) - log1p(negative(x))
 

@@ -198,6 +198,15 @@ def checked_ids(name: str, ids, n: int, low: int | None = None):
     return ids if ids.dtype == np.int64 else ids.astype("int64")
 
 
+@primitive
+def _in_range(xp, ids, *, name, n, low=None):
+    """`checked_ids` as an op, for ids that a program reads anew in each call."""
+    return checked_ids(name, ids, n, low)
+
+
+_in_range.no_gradient()
+
+
 def _ids_beside(g, ids):
     """`ids`, perhaps a Python number, as an array where `g` is."""
     return ids if hasattr(ids, "dtype") else beside([g], ids)
@@ -419,7 +428,7 @@ def _filled(name: str, x, mask, value, axis: int | None = None):
         raise ShapeError(f"{name}: expected one number to fill with, got shape {value.shape}")
     if hasattr(value, "dtype"):
         value = value if value.dtype == x.dtype else astype(value, dtype=x.dtype)
-    elif x.dtype.kind in "iu" and value != int(value):
+    elif x.dtype.kind in "iu" and not float(value).is_integer():
         raise DtypeError(f"{name}: {value} is no number of {x.dtype}")
     else:
         value = bool(value) if x.dtype.kind == "b" else x.dtype.type(value).item()

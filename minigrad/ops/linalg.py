@@ -940,7 +940,7 @@ def vander(x, N: int | None = None):
     return power(expand_dims(x, axis=-1), beside([x], powers))
 
 
-def matrix_norm(x, keepdims: bool = False, ord="fro"):
+def matrix_norm(x, *, keepdims: bool = False, ord="fro"):
     """The norm of each matrix, of the order `ord`: see `norm`."""
     return norm(x, ord, axis=(-2, -1), keepdims=keepdims)
 

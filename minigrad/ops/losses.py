@@ -9,7 +9,7 @@ import math
 import numpy as np
 
 from minigrad.autodiff import Tensor, beside, op
-from minigrad.backend import to_numpy
+from minigrad.backend import modes, to_numpy
 from minigrad.errors import DtypeError, OutOfRangeError, ShapeError
 from minigrad.ops.elementwise import (
     absolute,
@@ -29,7 +29,7 @@ from minigrad.ops.elementwise import (
     subtract,
     where,
 )
-from minigrad.ops.indexing import checked_ids, one_hot, take, take_along_axis
+from minigrad.ops.indexing import _in_range, checked_ids, one_hot, take, take_along_axis
 from minigrad.ops.norms import _as_came, _wide, p_norm
 from minigrad.ops.reductions import cumprod, logsumexp, mean, sum
 from minigrad.ops.shaping import broadcast_to, concatenate, expand_dims, moveaxis, reshape, stack
@@ -422,7 +422,7 @@ def cross_entropy(
         loss = cross_entropy_rows(rows, ids, label_smoothing=label_smoothing, **options)
         if reduction == "mean":
             options["empty_is_zero"] = empty_is_zero
-            return divide(sum(loss), _count_of(loss, _plain(ids), **options))
+            return divide(sum(loss), _count_of(loss, ids, **options))
         return _mean_of_classes(loss, target, reduction, None, empty_is_zero)
     own = _weights_of(name, weight, ids, ignore_index)
     loss = multiply(cross_entropy_rows(rows, ids, **options), own)
@@ -455,11 +455,11 @@ def nll_loss(
         target = beside([x], target)
     x, rows, ids = _rows_of_classes(name, x, target, weight, axis)
     counts = ids != ignore_index
-    safe = checked_ids(name, _plain(ids * counts), rows.shape[1], low=0)
+    safe = _in_range(ids * counts, name=name, n=rows.shape[1], low=0)
     loss = -take_along_axis(rows, expand_dims(safe, axis=-1), axis=-1)[:, 0]
     loss = where(counts, loss, 0.0)
     if weight is None:
-        return _mean_of_classes(loss, target, reduction, _plain(counts), empty_is_zero)
+        return _mean_of_classes(loss, target, reduction, counts, empty_is_zero)
     own = _weights_of(name, weight, ids, ignore_index)
     return _mean_of_classes(multiply(loss, own), target, reduction, own, empty_is_zero)
 
@@ -500,7 +500,7 @@ def _check_class_weight(name, weight, x):
 def _weights_of(name, weight, ids, ignore_index):
     """(n,) weights of the target classes, 0 for a target that does not count."""
     counts = ids != ignore_index
-    safe = checked_ids(name, _plain(ids * counts), weight.shape[0], low=0)
+    safe = _in_range(ids * counts, name=name, n=weight.shape[0], low=0)
     return where(counts, take(weight, safe, axis=0), 0.0)
 
 
@@ -549,7 +549,7 @@ def multi_margin_loss(xp, x, target, weight=None, *, p=1, margin=1.0, reduction=
         x, target = reshape(x, shape=(1, x.size)), reshape(target, shape=(1,))
     x, rows, ids = _rows_of_classes(name, x, target, weight, -1)
     C = rows.shape[1]
-    safe = checked_ids(name, _plain(ids), C, low=0)
+    safe = _in_range(ids, name=name, n=C, low=0)
     own = take_along_axis(rows, expand_dims(safe, axis=-1), axis=-1)
     over = subtract(margin, own) + rows
     over = where((over <= 0) | (one_hot(safe, num_classes=C) == 1), 0.0, over)
@@ -574,9 +574,9 @@ def multilabel_margin_loss(xp, x, target, *, reduction="mean"):
         raise ShapeError(f"{name}: x must be (N, C) or (C,), got {x.shape}")
     if not x.ndim:
         x, target = reshape(x, shape=(1,)), reshape(target, shape=(1,))
-    target, C = _plain(target), x.shape[-1]
+    C = x.shape[-1]
     counts = cumprod(target != -1, axis=-1, dtype="int64") == 1
-    safe = checked_ids(name, where(counts, target, 0), max(C, 1), low=0)
+    safe = _in_range(where(counts, target, 0), name=name, n=max(C, 1), low=0)
     wanted = sum(one_hot(safe, num_classes=C) * expand_dims(counts, axis=-1), axis=-2) > 0
     own = expand_dims(take_along_axis(x, safe, axis=-1), axis=-1)
     over = subtract(1.0, own) + expand_dims(x, axis=-2)  # (N, targets, C)
@@ -801,11 +801,11 @@ def ctc_loss(
     )
     if inputs.size and inputs.max() > T:
         raise ShapeError(f"{name}: an input length is {inputs.max()}, log_probs has T = {T}")
-    targets = _plain(targets) if hasattr(targets, "shape") else beside([x], targets)
+    targets = targets if hasattr(targets, "shape") else beside([x], targets)
     labels = _padded(name, targets, said, one)
     S = labels.shape[1]
     counts = np.arange(S) < said[:, None]
-    labels = checked_ids(name, where(beside([x], counts), labels, blank), C, low=0)
+    labels = _in_range(where(beside([x], counts), labels, blank), name=name, n=C, low=0)
 
     # Around and between the labels stand blanks: position 2 i + 1 is label i. A way moves on by 0
     # or 1 position a time; by 2 over a blank between different labels.
@@ -841,7 +841,9 @@ def ctc_loss(
 
 
 def _lengths(name, label, lengths, N):
-    """(N,) lengths on the host."""
+    """(N,) lengths on the host, where they decide how long the loop is."""
+    if type(lengths) is Tensor and (capture := modes.get().capture) is not None:
+        capture.refuse(f"{name} (for its {label}_lengths; give tuples of numbers)")
     lengths = np.atleast_1d(np.asarray(to_numpy(_plain(lengths))))
     if lengths.dtype.kind not in "iu" and lengths.size:
         raise DtypeError(f"{name}: {label}_lengths must be integers, got {lengths.dtype}")

@@ -206,14 +206,23 @@ class Manners:
         return ops.reshape(self, shape=_lengths(shape))
 
     def transpose(self, *axes: Any) -> Tensor:
+        """The axes in a new order, as NumPy's method has it; without arguments in reverse."""
+        if axes == (0, 1) and self.ndim == 2:
+            raise ShapeError(
+                "transpose(0, 1) of a matrix leaves it as it is in NumPy, and exchanges its axes "
+                "in PyTorch; write x.T, or x.swapaxes(0, 1)"
+            )
         return ops.transpose(self, axes=_lengths(axes) or None)
 
-    permute = transpose
+    def permute(self, *axes: Any) -> Tensor:
+        """The axes in a new order (PyTorch's `permute`)."""
+        return ops.transpose(self, axes=_lengths(axes) or None)
 
     def astype(self, dtype: Any) -> Tensor:
         return ops.astype(self, dtype=dtype)
 
-    # ... and PyTorch's, where they are functions of the same name
+    # ... and PyTorch's, where they are functions of the same name. Some that NumPy has too mean
+    # something else in PyTorch: `minigrad.elsewhere.UNLIKE_TORCH` names them all.
 
     all = ops.all
     any = ops.any

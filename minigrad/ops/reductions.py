@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from minigrad.autodiff import Tensor, as_array, beside, op, primitive
+from minigrad.autodiff import as_array, beside, op, primitive
 from minigrad.errors import ShapeError
 from minigrad.ops.elementwise import (
     _array,
@@ -36,8 +36,8 @@ from minigrad.ops.elementwise import (
 from minigrad.ops.indexing import (
     _arrays,
     _corner,
+    _in_range,
     _refuse_longer,
-    checked_ids,
     gather,
     scatter_add,
     take_along_axis,
@@ -537,7 +537,7 @@ def _reduced_at(name: str, x, ids, values, axis: int, reduce: str, include_self:
     axis = _axis_of(name, axis, x.shape)
     _refuse_longer(name, x, ids, axis)
     values = broadcast_to(_corner(name, ids, values), shape=ids.shape)
-    ids = checked_ids(name, ids.data if type(ids) is Tensor else ids, x.shape[axis])
+    ids = _in_range(ids, name=name, n=x.shape[axis])
     counts = scatter_add(zeros_like(stop_gradient(x), dtype="int64"), ids, 1, axis=axis)
     hit = counts > 0
     if reduce in ("amax", "amin"):

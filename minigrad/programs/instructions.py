@@ -363,6 +363,7 @@ class Writer:
         if type(ids) is not Value or ids.dtype != np.int64 or not ids.contiguous:
             return None
         words = [y.address, ids.address, ids.size, call.params["ignore_index"]]
+        words += [_bits(1.0 if call.params.get("empty_is_zero", True) else math.nan)]
         return self._native("count_of", y.dtype, words, ids.size)
 
     def _embedding(self, call: Call, number: int) -> list[Instruction] | None:

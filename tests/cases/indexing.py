@@ -192,6 +192,12 @@ def matrix(draw):
 
 
 @st.composite
+def ranged(draw):
+    ids = draw(draws.integers(draw(draws.shapes(most=2)), -3, 3))
+    return draws.Call((ids,), {"name": "an op", "n": 3})
+
+
+@st.composite
 def filled(draw):
     (x, ids), params = draw(draws.picked(flat=False))
     value = np.array(0.7) if draw(st.booleans()) else 2
@@ -226,6 +232,7 @@ CASES = [
     Case(mg.index_add, loops.index_add, one_number()),
     Case(mg.index_set, naive.index_set, draws.written(repeated=False)),
     Case(mg.index_set, loops.index_set, one_number()),
+    Case(indexing._in_range, loops.in_range, ranged()),
     Case(mg.index_fill, loops.index_fill, filled()),
     Case(mg.index_put, loops.index_put, put_into()),
     Case(put_at, loop_put_at, put_into(last=True)),

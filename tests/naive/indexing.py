@@ -56,6 +56,10 @@ def index_add(x, ids, value):
     return y
 
 
+def in_range(ids, *, name, n, low=None):
+    return np.array(ids.ravel().tolist(), int).reshape(ids.shape)
+
+
 def index_fill(x, ids, value, axis):
     y = np.array(x, float)
     for at in np.ndindex(*x.shape):
