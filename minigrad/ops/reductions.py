@@ -302,7 +302,7 @@ def cumulative_trapezoid(y, x=None, dx=1.0, axis: int = -1):
         x = x if hasattr(x, "dtype") else beside([y], x)
         x = x if x.ndim == 1 else moveaxis(x, axis, -1)
         step = x[..., 1:] - x[..., :-1]
-    parts = multiply(multiply(step, 0.5), y[..., 1:] + y[..., :-1])
+    parts = multiply(step * 0.5, y[..., 1:] + y[..., :-1])  # not multiply: of a number it stays one
     return moveaxis(cumsum(parts, axis=-1), -1, axis)
 
 

@@ -103,7 +103,7 @@ def _(g, y, x):
     inverse = 1 / where(far, x, 10.0)
     square = inverse * inverse / 2
     series = zeros_like(square)
-    for k in range(9, 0, -1):
+    for k in range(12, 0, -1):
         series = -(2 * k - 1) * square * (1 + series)
     return g * where(far, series * (2 / SQRTPI), near)
 

@@ -47,18 +47,18 @@ __version__ = "14.0.0"
 UFUNCS = """
     abs absolute add arccos arccosh arcsin arcsinh arctan arctan2 arctanh bitwise_and bitwise_or
     bitwise_xor cbrt ceil copysign cos cosh divide equal exp exp2 expm1 floor floor_divide fmax
-    fmin fmod frexp gcd greater greater_equal hypot invert isfinite isinf isnan lcm left_shift
+    fmin fmod gcd greater greater_equal hypot invert isfinite isinf isnan lcm left_shift
     less less_equal log log10 log1p log2 logaddexp logaddexp2 logical_and logical_not logical_or
     logical_xor matmul maximum minimum mod multiply negative nextafter not_equal positive power
     reciprocal remainder right_shift rint sign signbit sin sinh sqrt square subtract tan tanh
     true_divide trunc
 """
 FUNCTIONS = """
-    all allclose amax amin any argmax argmin argsort array_equal ascontiguousarray asfortranarray
-    broadcast_to clip concatenate cumprod cumsum diag diagonal dot expand_dims flip full_like hstack
-    isclose max mean min moveaxis ndim ones_like outer prod ravel repeat reshape roll round
-    searchsorted shape size sort split squeeze stack std sum swapaxes tensordot tile trace transpose
-    tril triu var vstack zeros_like
+    all allclose amax amin any argmax argmin argsort array_equal ascontiguousarray
+    asfortranarray broadcast_to clip concatenate cumprod cumsum diag diagonal dot expand_dims
+    flip frexp full_like hstack isclose max mean min moveaxis ndim ones_like outer prod ravel
+    repeat reshape roll round searchsorted shape size sort split squeeze stack std sum swapaxes
+    tensordot tile trace transpose tril triu var vstack zeros_like
 """
 SIZED_BY_VALUES = "argwhere bincount flatnonzero nonzero unique"  # so the host waits for the values
 MAKERS = "arange eye full linspace ones result_type tri zeros"
