@@ -288,7 +288,7 @@ def _refused(name: str) -> Callable:
 ELEMENTWISE = """
     abs absolute add arccos arccosh arcsin arcsinh arctan arctan2 arctanh bitwise_and bitwise_or
     bitwise_xor cbrt ceil clip copysign cos cosh deg2rad divide equal exp exp2 expm1 floor
-    floor_divide fmax fmin fmod gcd greater greater_equal heaviside hypot invert isfinite isinf
+    floor_divide fmax fmin fmod gcd greater greater_equal hypot invert isfinite isinf
     isnan lcm left_shift less less_equal log log10 log1p log2 logaddexp logaddexp2 logical_and
     logical_not logical_or logical_xor maximum minimum mod multiply nan_to_num negative
     nextafter not_equal positive power rad2deg reciprocal remainder right_shift rint round sign
