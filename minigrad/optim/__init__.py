@@ -10,9 +10,8 @@ In the order in which one reads them:
     ownership  lookup                   whose a parameter is; optimizers by name
 """
 
-from typing import NoReturn
+from typing import TYPE_CHECKING, Any
 
-from minigrad.optim import schedules
 from minigrad.optim.accumulation import Accumulate
 from minigrad.optim.adadelta import Adadelta
 from minigrad.optim.adafactor import Adafactor
@@ -41,6 +40,9 @@ __all__ = [
     "clip_grad_value_", "get", "schedules",
 ]  # fmt: skip
 
+if TYPE_CHECKING:
+    from minigrad.optim import schedules
+
 _ELSEWHERE = {  # names of PyTorch
     "LBFGS": "it calls the loss many times a step; scipy.optimize.minimize(method='L-BFGS-B') does",
     "Muon": "not here; AdamW is the usual choice for the same models",
@@ -49,6 +51,10 @@ _ELSEWHERE = {  # names of PyTorch
 }
 
 
-def __getattr__(name: str) -> NoReturn:
+def __getattr__(name: str) -> Any:
+    if name == "schedules":  # loaded when asked for: its classes take a while to make
+        import importlib
+
+        return importlib.import_module("minigrad.optim.schedules")
     hint = f": {_ELSEWHERE[name]}" if name in _ELSEWHERE else ""
     raise AttributeError(f"module 'minigrad.optim' has no attribute '{name}'{hint}")
