@@ -65,8 +65,6 @@ class Op(Generic[P]):
         signature = Signature(self.__name__, formula)
         self.bind, self.arity, self.static = signature.bind, signature.arity, signature.static
         self.__signature__ = signature.signature.replace(return_annotation=Tensor)
-        # A number beside others lifts nothing, and stays one; alone it becomes an array.
-        self.plain = {ndarray} if self.arity == 1 else PLAIN
         self.formula, self.primitive, self.outputs = formula, primitive, outputs
         self.kernel = {"numpy": kernel} if callable(kernel) else (kernel or None)
         self.joint_rule: Callable | None = None
@@ -90,7 +88,6 @@ class Op(Generic[P]):
         if len(inputs) != self.arity or (params and not params.keys() <= self.static.keys()):
             inputs, params = self.bind(inputs, params)
         arrays, parents, tracked, tensors, module, bit = [], [], 0, False, np, 1
-        unchanged = self.plain
         for x in inputs:
             parent = None
             if type(x) is Tensor:
@@ -99,12 +96,14 @@ class Op(Generic[P]):
                     tracked |= bit
                     parent = x.edge or x
                 x = x._data
-            if type(x) not in unchanged:
+            if type(x) not in PLAIN:
                 module = None
             arrays.append(x)
             parents.append(parent)
             bit += bit
-        if module is None:
+        # A number beside others lifts nothing, and stays one; alone it becomes an array.
+        alone = not tensors and self.arity == 1 and type(arrays[0]) is not ndarray
+        if module is None or alone:
             together = [joined(x) for x in inputs]
             if any(x is not y for x, y in zip(together, inputs, strict=True)):
                 return self(*together, **params)  # with the history of Tensors that were in lists

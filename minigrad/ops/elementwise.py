@@ -13,7 +13,7 @@ import math
 import numpy as np
 
 from minigrad.abstract import Abstract
-from minigrad.autodiff import Tensor, as_array, as_arrays, op, primitive
+from minigrad.autodiff import Tensor, as_arrays, op, primitive
 from minigrad.backend import array_module, is_array, sample
 from minigrad.batched import Batched
 from minigrad.errors import DtypeError
@@ -312,7 +312,7 @@ def clone(x):
 
     `Tensor.copy` gives one without it.
     """
-    x = x if hasattr(x, "dtype") else as_array(x)
+    (x,) = as_arrays(x)
     return astype(x, dtype=x.dtype)
 
 

@@ -71,6 +71,8 @@ def getitem(x, index):
             neither of integers nor of booleans.
         DtypeError: an index is something else.
     """
+    if not hasattr(x, "dtype"):
+        (x,) = as_arrays(x)
     template, arrays = _taken_apart("getitem", x, index)
     return _getitem(x, *arrays, template=template)
 
@@ -449,15 +451,14 @@ def index_put(x, indices, values, accumulate: bool = False):
         ShapeError: shapes do not fit; or without `accumulate` a place is named twice, so that it
             would be left to chance which of several values stays.
     """
-    x = x if hasattr(x, "dtype") else as_array(x)
+    (x,) = as_arrays(x)
     if isinstance(indices, list) and any(hasattr(i, "shape") for i in indices):
         indices = tuple(indices)  # PyTorch's users write lists of arrays, too
     template, arrays = _taken_apart("index_put", x, indices)
     if not accumulate and not getattr(values, "shape", ()) and not isinstance(values, list):
         none = beside([x], np.zeros(x.shape, bool))
         return _filled("index_put", x, _put(none, True, *arrays, template=template), values)
-    if isinstance(values, list):
-        values = beside([x], np.asarray(values, x.dtype if x.dtype.kind == "f" else None))
+    _, values = as_arrays(x, values)
     return _put(x, values, *arrays, template=template, accumulate=accumulate)
 
 

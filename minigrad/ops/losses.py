@@ -664,6 +664,7 @@ def cdist(x1, x2, p: float = 2.0):
     Raises:
         ShapeError: the rows are of two lengths.
     """
+    x1, x2 = as_arrays(x1, x2)
     if x1.ndim < 2 or x2.ndim < 2 or x1.shape[-1] != x2.shape[-1]:
         raise ShapeError(
             f"cdist: expected (..., n, D) and (..., m, D), got {x1.shape} and {x2.shape}"
@@ -679,6 +680,7 @@ def pdist(x, p: float = 2.0):
 
     They are in the order (0, 1), (0, 2), ..., (1, 2), ...
     """
+    (x,) = as_arrays(x)
     if x.ndim != 2:
         raise ShapeError(f"pdist: expected (n, D), got shape {x.shape}")
     i, j = (beside([x], ids) for ids in np.triu_indices(x.shape[0], 1))
@@ -747,6 +749,7 @@ def triplet_margin_with_distance_loss(
     name, distance = "triplet_margin_with_distance_loss", distance_function or pairwise_distance
     if not margin > 0:
         raise ValueError(f"{name}: margin must be positive, got {margin}")
+    anchor, positive, negative = as_arrays(anchor, positive, negative)
     near, far = distance(anchor, positive), distance(anchor, negative)
     if swap:
         far = minimum(far, distance(positive, negative))

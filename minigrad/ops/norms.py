@@ -293,6 +293,7 @@ def p_norm(x, p: float = 2.0, axis=None, keepdims: bool = False):
 
 def renorm(x, p: float, axis: int, maxnorm: float):
     """`x` with each slice at an index of `axis` whose p-norm exceeds `maxnorm` scaled to that."""
+    (x,) = as_arrays(x)
     axis %= x.ndim
     norms = p_norm(x, p, tuple(a for a in range(x.ndim) if a != axis), keepdims=True)
     longer = norms > maxnorm

@@ -402,6 +402,7 @@ def _(g, _y, _x, ids, *, size):
 
 
 def _max_unpool(name, n, x, indices, kernel_size, stride, padding, output_size):
+    x, indices = as_arrays(x, indices)
     if indices.shape != x.shape:
         raise ShapeError(
             f"{name}: indices must have the shape of x, {x.shape}; got {indices.shape}"

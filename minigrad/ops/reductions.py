@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from minigrad.autodiff import as_array, beside, op, primitive
+from minigrad.autodiff import as_arrays, beside, op, primitive
 from minigrad.errors import ShapeError
 from minigrad.ops.elementwise import (
     _array,
@@ -259,7 +259,7 @@ def logsumexp(xp, x, *, axis=None, keepdims=False):
 
 def logcumsumexp(x, axis: int):
     """`log(cumsum(exp(x)))` along `axis` without overflow (PyTorch's `logcumsumexp`)."""
-    x = x if hasattr(x, "dtype") else as_array(x)
+    (x,) = as_arrays(x)
     if not x.ndim and axis in (0, -1):
         return logcumsumexp(reshape(x, shape=(1,)), 0)[0]
     axis, shift = _axis_of("logcumsumexp", axis, x.shape), 1
@@ -294,12 +294,11 @@ def cumulative_trapezoid(y, x=None, dx=1.0, axis: int = -1):
         x: where the samples were taken: one axis, or what broadcasts with `y`.
         dx: their distance, if there is no `x`.
     """
-    y = y if hasattr(y, "dtype") else as_array(y)
+    y, x = as_arrays(y, x)
     y = moveaxis(y, axis, -1)
     if x is None:
         step = dx
     else:
-        x = x if hasattr(x, "dtype") else beside([y], x)
         x = x if x.ndim == 1 else moveaxis(x, axis, -1)
         step = x[..., 1:] - x[..., :-1]
     parts = multiply(step * 0.5, y[..., 1:] + y[..., :-1])  # not multiply: of a number it stays one

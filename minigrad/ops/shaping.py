@@ -449,6 +449,7 @@ def windows(x, axis: int, size: int, step: int):
     Raises:
         ShapeError: there is no window.
     """
+    (x,) = as_arrays(x)
     if not x.ndim:
         return windows(reshape(x, shape=(1,)), axis, size, step)[0]
     axis = _axis_of("unfold", axis, x.shape)

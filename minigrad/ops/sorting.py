@@ -205,8 +205,9 @@ def searchsorted(a, v, side="left", sorter=None):
     """
     if side not in ("left", "right"):
         raise ValueError(f"searchsorted: side must be 'left' or 'right', got {side!r}")
-    if getattr(a, "ndim", 0) > 1:
-        return _searchsorted_lines(*as_arrays(a, v), side, sorter)
+    a, v = as_arrays(a, v)
+    if a.ndim > 1:
+        return _searchsorted_lines(a, v, side, sorter)
     if sorter is not None:
         a, sorter = as_arrays(a, sorter)
         if sorter.shape != a.shape:

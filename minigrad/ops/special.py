@@ -140,7 +140,7 @@ def entr(xp, x):
 
 @entr.vjp
 def _(g, _y, x):
-    return g * (-1 - log(x))
+    return g * (-1 - log(where(less(x, 0), math.nan, x)))  # of NaN there is nothing to warn of
 
 
 @op
