@@ -151,8 +151,10 @@ def train(
     """Train a translator on a corpus, and save it.
 
     With --load, training goes on from a saved run for --epochs more passes; save it elsewhere with
-    --save. After Ctrl-C, or when standard output is closed, training stops at the end of the epoch
-    and is saved; before the first epoch nothing is.
+    --save. After Ctrl-C, training stops at the end of the epoch and is saved. So it does when
+    standard output is closed, which is noticed at the next line that is written, after about every
+    twentieth part of the epochs. Before the first epoch has begun, both end it, and nothing is
+    saved.
     """
     from jsl import checkpoint, memory
     from jsl.config import PRESETS
@@ -453,6 +455,7 @@ def predict(
     from_input = texts == ("-",)
     if "-" in texts and not from_input:
         raise UsageError(say("predict.dash"))
+    from jsl import memory
     from jsl.text import visible
     from jsl.translate import Translator
     from minigrad import kernels
@@ -460,6 +463,8 @@ def predict(
     kernels.prefer(False)  # a translation is done before Numba would have started
     with using_backend(backend, "numpy"):
         translator = Translator(load, beam, int8)
+        sizes = translator.run.model, translator.vocabulary.size
+        memory.require(memory.for_search(*sizes, beam), "--beam")
         groups = translator.groups
         if group is not None:
             name = visible(group).strip()  # as a corpus is read

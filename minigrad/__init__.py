@@ -67,8 +67,11 @@ if TYPE_CHECKING:
     from minigrad.learner import Learner
 
 
+_LATER = ("Learner", "data", "learner", "reference", "testing")  # loaded when asked for
+
+
 def __getattr__(name: str) -> Any:
-    if name in ("jit", "disable_jit"):  # loaded when asked for, as are the modules below
+    if name in ("jit", "disable_jit"):  # loaded when asked for, too
         from minigrad import capture
 
         return getattr(capture, name)
@@ -76,7 +79,7 @@ def __getattr__(name: str) -> Any:
         from minigrad.learner import Learner
 
         return Learner
-    if name in ("data", "learner", "reference", "testing"):
+    if name in _LATER:
         import importlib
 
         return importlib.import_module(f"minigrad.{name}")
@@ -85,3 +88,7 @@ def __getattr__(name: str) -> Any:
     from minigrad.elsewhere import missing
 
     raise AttributeError(missing("minigrad", name))
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_LATER})

@@ -168,6 +168,8 @@ class Op(Generic[P]):
                 f"the primitive '{self.__name__}' has no rule: give it one with @{self.__name__}"
                 f".vjp, or declare .no_gradient()"
             )
+        # Formulas ask their inputs for shapes and dtypes, which lists have none of.
+        inputs = tuple(a if type(x) in NESTED else x for x, a in zip(inputs, arrays, strict=True))
         try:
             return self.formula(tensor_ops(), *inputs, **params)
         except (ValueError, IndexError) as error:

@@ -113,7 +113,7 @@ def test_what_is_a_slip():
     for shape in (True, (2, True), (2.0,)):
         with pytest.raises(ShapeError, match="non-negative integers"):
             mg.random.uniform(mg.random.key(0), shape)
-    with pytest.raises(ShapeError, match="non-negative integers"):
+    with pytest.raises(ValueError, match="out_features to be an integer >= 0, got True"):
         nn.Linear(2, True)
     assert count("f", "n", np.int8(3)) == 3
     assert type(number("f", "x", 3)) is float
@@ -130,3 +130,24 @@ def test_the_environment(name, value):
     assert found.returncode == 1
     assert f"MINIGRAD_{name}" in found.stderr
     assert repr(value) in found.stderr
+
+
+SIZES = {
+    "Embedding": (4, 2), "EmbeddingBag": (4, 2), "Conv1d": (4, 4, 3), "Conv2d": (4, 4, 3),
+    "ConvTranspose2d": (4, 4, 3), "LazyConv2d": (4, 3), "LayerNorm": (4,), "RMSNorm": (4,),
+    "BatchNorm1d": (4,), "BatchNorm2d": (4,), "InstanceNorm2d": (4,), "GroupNorm": (2, 4),
+    "MultiheadAttention": (4, 2), "TransformerEncoderLayer": (4, 2), "LSTM": (4, 4, 1),
+    "GRU": (4, 4, 1), "LSTMCell": (4, 4), "GRUCell": (4, 4), "RNNCell": (4, 4), "Linear": (4, 4),
+    "Bilinear": (4, 4, 4),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", [True, False, 1.5, "3", -1, math.nan])
+@pytest.mark.parametrize("name", SIZES)
+def test_sizes_of_layers(name, wrong):
+    layer, sizes = getattr(nn, name), SIZES[name]
+    layer(*sizes)
+    layer(*map(np.int8, sizes))
+    for i in range(len(sizes)):
+        with pytest.raises((ValueError, TypeError), match=r"expects|must be"):
+            layer(*sizes[:i], wrong, *sizes[i + 1 :])

@@ -161,3 +161,17 @@ def test_a_person_who_brings_code_from_torch_is_told():
         mg.softmax(mg.ones(3), dim=0)
     with pytest.raises(TypeError, match="'inplace'; nothing is changed in place"):
         functional.relu(mg.ones(3), inplace=True)
+
+
+@pytest.mark.parametrize("home", [mg, mg.nn, functional, mg.optim, mg.linalg, mg.fft, mg.data])
+def test_dir_lists_what_is_public(home):
+    """An editor completes from it; it has what is loaded when asked for, too."""
+    assert set(home.__all__) <= set(dir(home))
+    for name in dir(home):
+        assert hasattr(home, name)
+    assert not hasattr(home, "nosuch")
+
+
+def test_dir_lists_what_is_loaded_later():
+    assert {"Learner", "data", "jit", "learner", "testing"} <= set(dir(mg))
+    assert "Generator" in dir(mg.nn)

@@ -156,7 +156,7 @@ def test_a_captured_layer_is_the_layer():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: nn.GRU(3, 0), ShapeError, "must be positive"),
+        (lambda: nn.GRU(3, 0), ValueError, "hidden_size to be an integer >= 1, got 0"),
         (lambda: nn.LSTM(3, 4, proj_size=4), ShapeError, "proj_size must be below"),
         (lambda: nn.RNN(3, 4, nonlinearity="gelu"), ValueError, "'tanh' or 'relu'"),
         (lambda: nn.GRU(3, 4, dropout=2), ValueError, r"in \[0, 1\]"),

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 
 import minigrad as mg
 from minigrad.backend import to_device
+from minigrad.nn import functional as F
 
 EXAMPLES = 4
 
@@ -136,3 +137,33 @@ def test_numbers(name, number):
         for y, z in zip(values(found), values(expected), strict=True):
             assert (y.shape, y.dtype) == (z.shape, z.dtype)
             np.testing.assert_array_equal(y, z)
+
+
+LISTS = {
+    "mse_loss": (F.mse_loss, [[1.0, 2.0]]), "huber_loss": (F.huber_loss, [[1, 2]]),
+    "kl_div": (F.kl_div, [[0.25, 0.75]]), "cross_entropy": (F.cross_entropy, [1]),
+    "binary_cross_entropy_with_logits": (F.binary_cross_entropy_with_logits, [[0, 1]]),
+    "cosine_similarity": (F.cosine_similarity, [[3, 4]]), "linear": (F.linear, [[1.0, 2.0]]),
+    "linear, one feature": (F.linear, [3.0, 4.0]), "maximum": (mg.maximum, [0.5, 3]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_lists_beside_what_is_tracked(name):
+    """What is recorded as the ops of a formula, too, which asks its inputs for their shapes."""
+    function, other = LISTS[name]
+    x = mg.Tensor(to_device(np.float32([[0.5, 2.0]])), requires_grad=True)
+    row = mg.Tensor(to_device(np.float32([0.5, 2.0])), requires_grad=True)
+    expected = function(x, mg.tensor(other))
+    for y, v in ((function(x, other), x), (function([row], other), row)):
+        same(values(y), values(expected))
+        g, wanted = (
+            mg.gradients(z.sum(), w, retain_graph=True) for z, w in ((y, v), (expected, x))
+        )
+        np.testing.assert_allclose(g.numpy().reshape(1, 2), wanted.numpy(), 1e-6)
+
+
+@pytest.mark.parametrize("function", [F.normalize, lambda x: mg.cdist(x, x + 1), mg.norm])
+def test_lengths_of_integers(function):
+    ints = to_device(np.array([[3, 4], [0, 2]]))
+    same(values(function(ints)), values(function(ints.astype(np.float32))))

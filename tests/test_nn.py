@@ -1154,7 +1154,7 @@ def test_gradients_agree_with_finite_differences(case):
 X = np.zeros((2, 3, 4), np.float32)
 ERRORS = [
     (lambda: nn.MultiheadAttention(4, 3), ShapeError, "a multiple of num_heads, got 4 and 3"),
-    (lambda: nn.MultiheadAttention(4, 0), ShapeError, "got 4 and 0"),
+    (lambda: nn.MultiheadAttention(4, 0), ValueError, "num_heads to be an integer >= 1, got 0"),
     (lambda: nn.Dropout(1.5), ValueError, r"p must be in \[0, 1\], got 1.5"),
     (
         lambda: nn.MultiheadAttention(4, 2, dropout=2.0),

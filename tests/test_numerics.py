@@ -92,6 +92,16 @@ def std(x, axis):
     return np.sqrt(mean(d * d, axis))
 
 
+def cov(x, count):
+    d = centred(x, (1,))
+    return d @ d.T / count
+
+
+def with_holes(x):
+    """`x` with as many NaN at its end, which do not count."""
+    return mg.concatenate([x, mg.zeros_like(x) * math.nan], axis=-1)
+
+
 def length(x):
     return np.sqrt((x * x).sum(axis=-1, keepdims=True))
 
@@ -188,6 +198,22 @@ CASES = {
     ),
     "std": Case(lambda x, _: mg.std(x, axis=-1), lambda x: std(x, (1,))[:, 0]),
     "std, of all": Case(lambda x, _: mg.std(x), lambda x: std(x, (0, 1))[0, 0]),
+    "nanvar": Case(
+        lambda x, _: mg.nanvar(x, axis=-1),
+        lambda x: std(x, (1,))[:, 0] ** 2,
+        scales=(1e-10, 1, 1e10),
+    ),
+    "nanstd": Case(lambda x, _: mg.nanstd(with_holes(x), axis=-1), lambda x: std(x, (1,))[:, 0]),
+    "cov": Case(lambda x, _: mg.cov(x), lambda x: cov(x, N - 1), scales=(1e-10, 1, 1e10)),
+    "cov, weighted": Case(
+        lambda x, _: mg.cov(x, fweights=np.full(N, 2)),
+        lambda x: 2 * cov(x, 2 * N - 1),
+        scales=(1e-10, 1, 1e10),
+    ),
+    "corrcoef": Case(
+        lambda x, _: mg.corrcoef(x),
+        lambda x: (d := centred(x, (1,)) / length(centred(x, (1,)))) @ d.T,
+    ),
     "layer_norm": Case(
         lambda x, dtype: mg.layer_norm(x, w32.astype(dtype), b32.astype(dtype)),
         lambda x: standardised(x, (1,)) * w32.astype(LONG) + b32.astype(LONG),

@@ -89,3 +89,7 @@ def __getattr__(name: str) -> Any:
     from minigrad.elsewhere import missing
 
     raise AttributeError(missing("minigrad.nn", name))
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,12 +1,12 @@
 """Multi-head attention."""
 
 import math
-from operator import index
 from typing import Any
 
 import numpy as np
 
 from minigrad import ops, random
+from minigrad.arguments import count
 from minigrad.autodiff import Tensor
 from minigrad.errors import DtypeError, ShapeError, StateError
 from minigrad.nn import init
@@ -51,15 +51,16 @@ class MultiheadAttention(Module):
     ):
         if not 0 <= dropout <= 1:
             raise ValueError(f"MultiheadAttention: dropout must be in [0, 1], got {dropout}")
-        if num_heads < 1 or embed_dim % num_heads:
+        embed_dim = count("MultiheadAttention", "embed_dim", embed_dim)
+        num_heads = count("MultiheadAttention", "num_heads", num_heads)
+        if embed_dim % num_heads:
             raise ShapeError(
                 f"MultiheadAttention: embed_dim must be a multiple of num_heads, got {embed_dim} "
                 f"and {num_heads}"
             )
-        embed_dim = index(embed_dim)  # a NumPy integer of few bits would overflow below
         kdim, vdim = kdim or embed_dim, vdim or embed_dim
         packed = kdim == vdim == embed_dim
-        self.num_heads, self.dropout = index(num_heads), dropout
+        self.num_heads, self.dropout = num_heads, dropout
         if rotary is not None and rotary.features != embed_dim // self.num_heads:
             raise ShapeError(
                 f"MultiheadAttention: rotary must have the {embed_dim // self.num_heads} features "

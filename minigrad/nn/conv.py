@@ -4,15 +4,16 @@ Letters: N examples, C channels, and the lengths L, (H, W) or (D, H, W).
 """
 
 import math
-from operator import index
 from typing import Any
 
 from minigrad import ops
+from minigrad.arguments import count
 from minigrad.autodiff import Tensor
 from minigrad.errors import ShapeError
 from minigrad.nn import functional as F
 from minigrad.nn import init
 from minigrad.nn.module import Module
+from minigrad.ops.convs import _each as each
 
 __all__ = [
     "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d",
@@ -21,17 +22,6 @@ __all__ = [
 Lengths = int | tuple[int, ...]
 
 _PAD_MODES = ("zeros", "reflect", "replicate", "circular")
-
-
-def each(name: str, what: str, value: Any, n: int, least: int = 1) -> tuple[int, ...]:
-    """One integer for each of `n` axes: `value` is an int, or `n` of them."""
-    values = tuple(value) if isinstance(value, tuple | list) else (value,) * n
-    values = tuple(map(index, values * n if len(values) == 1 else values))
-    if len(values) != n or min(values) < least:
-        raise ShapeError(
-            f"{name}: {what} must be an int of at least {least}, or {n} of them, got {value}"
-        )
-    return values
 
 
 def check_channels(name: str, x: Any, channels: int, n: int, alone: bool = True) -> None:
@@ -76,9 +66,10 @@ class _Convolution(Module):
                 f"{name}: padding_mode must be "
                 f"{'zeros' if transposed else f'one of {_PAD_MODES}'}, got {padding_mode!r}"
             )
-        self.in_channels, self.out_channels = index(in_channels), index(out_channels)
-        self.groups = index(groups)
-        if self.groups < 1 or self.in_channels % groups or self.out_channels % groups:
+        self.in_channels = count(name, "in_channels", in_channels, least=0)
+        self.out_channels = count(name, "out_channels", out_channels, least=0)
+        self.groups = count(name, "groups", groups)
+        if self.in_channels % groups or self.out_channels % groups:
             raise ShapeError(
                 f"{name}: in_channels and out_channels must be multiples of groups, got "
                 f"{in_channels}, {out_channels} and {groups}"

@@ -5,6 +5,7 @@ from operator import index
 from typing import Any, Self
 
 from minigrad import ops
+from minigrad.arguments import count
 from minigrad.autodiff import Tensor
 from minigrad.backend import xp
 from minigrad.errors import OutOfRangeError, ShapeError
@@ -18,12 +19,11 @@ class _Table(Module):
     """What `Embedding` and `EmbeddingBag` share."""
 
     def _prepare(self, num_embeddings, embedding_dim, padding_idx, dtype, weight=None) -> None:
-        n = self.num_embeddings = index(num_embeddings)
-        self.embedding_dim = index(embedding_dim)
+        name = type(self).__name__
+        n = self.num_embeddings = count(name, "num_embeddings", num_embeddings, least=0)
+        self.embedding_dim = count(name, "embedding_dim", embedding_dim, least=0)
         if padding_idx is not None and not -n <= padding_idx < n:
-            raise OutOfRangeError(
-                f"{type(self).__name__}: padding_idx must be in [{-n}, {n}), got {padding_idx}"
-            )
+            raise OutOfRangeError(f"{name}: padding_idx must be in [{-n}, {n}), got {padding_idx}")
         self.padding_idx = None if padding_idx is None else index(padding_idx) % n
         if weight is None:
             weight = init.normal((n, self.embedding_dim), dtype=dtype)

@@ -13,7 +13,7 @@ import math
 import numpy as np
 
 from minigrad import batched, ops, random
-from minigrad.autodiff import Tensor, beside, primitive
+from minigrad.autodiff import Tensor, as_arrays, beside, joined, primitive
 from minigrad.backend import array_module, modes, sample, to_numpy
 from minigrad.errors import CaptureError, GradientError, OutOfRangeError, ShapeError, StateError
 from minigrad.ops import (
@@ -545,6 +545,7 @@ def _said(name, axis, x):
 
 def _shape(x) -> tuple[int, ...]:
     """The shape of an array, a Tensor, a list or a number."""
+    x = joined(x)
     return x.shape if hasattr(x, "shape") else np.shape(x)
 
 
@@ -730,6 +731,8 @@ def linear(x, weight, bias=None):
         weight: (out_features, in_features); or (in_features,) for a single feature without an axis.
         bias: (out_features,), or () for a single feature; or None.
     """
+    if not (hasattr(x, "ndim") and hasattr(weight, "ndim")):
+        x, weight, bias = as_arrays(x, weight, bias)
     if weight.ndim != 1:
         return ops.linear(x, weight, bias)
     if not x.ndim or x.shape[-1] != weight.shape[0]:

@@ -1,6 +1,7 @@
 """Linear layers, of one input and of two."""
 
 from minigrad import ops
+from minigrad.arguments import count
 from minigrad.autodiff import Tensor
 from minigrad.nn import init
 from minigrad.nn.module import Module
@@ -17,6 +18,8 @@ class Linear(Module):
     def __init__(
         self, in_features: int, out_features: int, bias: bool = True, dtype: str = "float32"
     ):
+        in_features = count("Linear", "in_features", in_features, least=0)
+        out_features = count("Linear", "out_features", out_features, least=0)
         bound = init.fan_in_bound(in_features)
         self.weight = init.uniform((out_features, in_features), bound, dtype)
         self.bias = init.uniform((out_features,), bound, dtype) if bias else None
@@ -46,6 +49,7 @@ class Bilinear(Module):
         bias: bool = True,
         dtype: str = "float32",
     ):
+        in1_features = count("Bilinear", "in1_features", in1_features, least=0)
         bound = init.fan_in_bound(in1_features)
         self.weight = init.uniform((out_features, in1_features, in2_features), bound, dtype)
         self.bias = init.uniform((out_features,), bound, dtype) if bias else None

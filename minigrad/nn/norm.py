@@ -3,11 +3,9 @@
 Letters: N examples, C channels.
 """
 
-from operator import index
 from typing import Any
 
-import numpy as np
-
+from minigrad.arguments import count
 from minigrad.autodiff import Tensor, no_grad
 from minigrad.backend import xp
 from minigrad.errors import ShapeError
@@ -43,7 +41,7 @@ class LayerNorm(Module):
         bias: bool = True,
         dtype: str = "float32",
     ):
-        self.normalized_shape, self.eps = _lengths(normalized_shape), eps
+        self.normalized_shape, self.eps = _lengths(type(self).__name__, normalized_shape), eps
         self.weight = (
             init.constant(self.normalized_shape, 1.0, dtype) if elementwise_affine else None
         )
@@ -76,7 +74,7 @@ class RMSNorm(Module):
         elementwise_affine: bool = True,
         dtype: str = "float32",
     ):
-        self.normalized_shape, self.eps = _lengths(normalized_shape), eps
+        self.normalized_shape, self.eps = _lengths(type(self).__name__, normalized_shape), eps
         self.weight = (
             init.constant(self.normalized_shape, 1.0, dtype) if elementwise_affine else None
         )
@@ -89,8 +87,9 @@ class RMSNorm(Module):
         return f"{self.normalized_shape}, eps={self.eps}"
 
 
-def _lengths(shape: int | tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(map(index, (shape,) if isinstance(shape, int | np.integer) else shape))
+def _lengths(name: str, shape: int | tuple[int, ...]) -> tuple[int, ...]:
+    given = shape if isinstance(shape, tuple | list) else (shape,)
+    return tuple(count(name, "normalized_shape", n, least=0) for n in given)
 
 
 # ------------------------------------------------------------------------- over the channels
@@ -120,12 +119,13 @@ class GroupNorm(Module):
         bias: bool = True,
         dtype: str = "float32",
     ):
-        if num_groups < 1 or num_channels % num_groups:
+        self.num_groups = count("GroupNorm", "num_groups", num_groups)
+        self.num_channels, self.eps = count("GroupNorm", "num_channels", num_channels, least=0), eps
+        if num_channels % num_groups:
             raise ShapeError(
                 f"GroupNorm: num_channels must be a multiple of num_groups, got {num_channels} and "
                 f"{num_groups}"
             )
-        self.num_groups, self.num_channels, self.eps = index(num_groups), index(num_channels), eps
         self.weight = init.constant((self.num_channels,), 1.0, dtype) if affine else None
         with_bias = affine and bias
         self.bias = init.constant((self.num_channels,), 0.0, dtype) if with_bias else None
@@ -159,7 +159,8 @@ class _Running(Module):
         bias: bool,
         dtype: str,
     ):
-        self.num_features, self.eps, self.momentum = index(num_features), eps, momentum
+        self.num_features = count(type(self).__name__, "num_features", num_features, least=0)
+        self.eps, self.momentum = eps, momentum
         self.affine, self.track_running_stats = affine, track_running_stats
         shape = (self.num_features,)
         self.weight = init.constant(shape, 1.0, dtype) if affine else None

@@ -10,6 +10,7 @@ from operator import index
 from typing import Any
 
 from minigrad import ops
+from minigrad.arguments import count
 from minigrad.autodiff import Tensor
 from minigrad.errors import ShapeError
 from minigrad.nn import functional as F
@@ -81,17 +82,14 @@ class _Recurrent(Module):
         proj_size, dtype,
     ):  # fmt: skip
         name = type(self).__name__
-        if hidden_size < 1 or num_layers < 1:
-            raise ShapeError(
-                f"{name}: hidden_size and num_layers must be positive, got {hidden_size} and "
-                f"{num_layers}"
-            )
+        self.input_size = count(name, "input_size", input_size, least=0)
+        self.hidden_size = count(name, "hidden_size", hidden_size)
+        self.num_layers = count(name, "num_layers", num_layers)
         if not 0 <= dropout <= 1:
             raise ValueError(f"{name}: dropout must be in [0, 1], got {dropout}")
         if not 0 <= proj_size < hidden_size:
             raise ShapeError(f"{name}: proj_size must be below hidden_size, got {proj_size}")
-        self.input_size, self.hidden_size = index(input_size), index(hidden_size)
-        self.num_layers, self.bias, self.batch_first = index(num_layers), bias, batch_first
+        self.bias, self.batch_first = bias, batch_first
         self.dropout, self.bidirectional = dropout, bidirectional
         self.proj_size = index(proj_size)
         out, bound = proj_size or hidden_size, 1 / math.sqrt(hidden_size)
@@ -403,7 +401,9 @@ class _Cell(Module):
     def __init__(
         self, input_size: int, hidden_size: int, bias: bool = True, dtype: str = "float32"
     ):
-        self.input_size, self.hidden_size = index(input_size), index(hidden_size)
+        name = type(self).__name__
+        self.input_size = count(name, "input_size", input_size, least=0)
+        self.hidden_size = count(name, "hidden_size", hidden_size)
         bound, rows = 1 / math.sqrt(hidden_size), type(self).gates * self.hidden_size
         self.weight_ih = init.uniform((rows, self.input_size), bound, dtype)
         self.weight_hh = init.uniform((rows, self.hidden_size), bound, dtype)

@@ -96,6 +96,8 @@ def _each(name: str, what: str, value, n: int, least: int = 1) -> tuple[int, ...
     """One int for each of `n` axes, from an int or a sequence of `n` or of one."""
     values = tuple(value) if isinstance(value, tuple | list) else (value,)
     try:
+        if bool in map(type, values):  # who passes one has mistaken an argument for another
+            raise TypeError
         values = tuple(operator.index(v) for v in values)
     except TypeError:
         raise TypeError(

@@ -7,8 +7,12 @@ in float32 and cast back; integers become float64, as in NumPy.
 symmetric, as in PyTorch: they say what a symmetric change of the matrix does.
 
 Where eigenvalues or singular values coincide, single vectors are not determined and have no
-derivative. There the terms that would be infinite are left out. So gradients of what *is*
-determined, as sums of eigenvalues or a matrix put together again, are finite and right.
+derivative. There the terms that would be infinite are left out, which is right for what does not
+hang on the choice: sums of values, products of vectors such as `v[:, :2] @ v[:, :2].T`. Of what is
+made of both, values and vectors, such as `v * f(w) @ v.T`, the derivative needs more than their
+gradients tell; it is NaN, in the place of a wrong number. (`matrix_exp`, `inv`, `solve` and powers
+by `@` have derivatives everywhere.) So is the second derivative of what is made of values alone,
+unless it is their sum with constant weights.
 
 A matrix that cannot be inverted, or is not positive definite, raises `LinAlgError` on the host. On
 a device nothing is looked at, as that would wait for it: the result has NaN or infinities.
@@ -156,13 +160,21 @@ def _columns(w):
     return expand_dims(w, axis=-2)
 
 
-def _over_differences(w):
-    """`1 / (w[j] - w[i])` at i, j, and 0 where that is only rounding."""
+def _differences(w):
+    """`w[j] - w[i]` at i, j, and 0 where that is only rounding."""
     d = _columns(w) - expand_dims(w, axis=-1)
     if not w.shape[-1]:
         return d
     size = expand_dims(max(absolute(w), axis=-1, keepdims=True), axis=-1)
-    return _over(where(absolute(d) > w.shape[-1] * float(np.finfo(w.dtype).eps) * size, d, 0.0))
+    return where(absolute(d) > w.shape[-1] * float(np.finfo(w.dtype).eps) * size, d, 0.0)
+
+
+def _known(d):
+    """NaN where different vectors i, j have equal values, by `_differences`; else 1.
+
+    To be multiplied with: rules are linear in gradients, for forward mode as well.
+    """
+    return where((d == 0) & (_eye(d) == 0), math.nan, 1.0)
 
 
 # --------------------------------------------------------------------------- inverse, solve
@@ -677,18 +689,23 @@ def _(g, y, _x):
     (gu, gs, gvh), (u, s, vh) = g, y
     m, n, k = *_x.shape[-2:], s.shape[-1]
     columns, rows = _columns(s), expand_dims(s, axis=-1)
-    between = _over_differences(s) * _over(columns + rows)  # 1 / (s[j]^2 - s[i]^2)
-    core, around = 0.0, 0.0
+    # (hu s[j] + hv s[i]) / (s[j]^2 - s[i]^2), in two parts: one of them is finite everywhere.
+    d, apart = _differences(s), 0.5 * _over(columns + rows)
+    between, core, around = 0.5 * _over(d), 0.0, 0.0
     if gs is not None:
-        core = _columns(gs) * _eye(between)
+        core = _columns(gs) * _eye(d)
+        if gu is not None or gvh is not None:
+            core = core * _known(d)
+            if m != n:  # what belongs to 0 may as well be outside of these k
+                core = core * where(rows == 0, math.nan, 1.0)
     if gu is not None:
         h = matmul(_T(u), gu)
-        core = core + (h - _T(h)) * between * columns
+        core = core + (h - _T(h)) * (between + apart)
         if m > k:
             around = around + matmul((gu - matmul(u, h)) * _over(columns), vh)
     if gvh is not None:
         h = matmul(vh, _T(gvh))
-        core = core + (h - _T(h)) * between * rows
+        core = core + (h - _T(h)) * (between - apart)
         if n > k:
             around = around + matmul(u, (gvh - matmul(_T(h), vh)) * _over(rows))
     return matmul(u, matmul(core, vh)) + around
@@ -708,8 +725,8 @@ def _(g, _y, x):
             f"svd: with full_matrices=True, u and vh of matrices that are not square, shape "
             f"{x.shape}, have no derivative; use full_matrices=False"
         )
-    u, _, vh = _svd(x)
-    return matmul(u * _columns(gs), vh)
+    u, s, vh = _svd(x)
+    return matmul(u * _columns(_of_values(gs, s)), vh)
 
 
 def svdvals(a):
@@ -725,8 +742,13 @@ def _svdvals(xp, x):
 
 @_svdvals.vjp
 def _(g, _y, x):
-    u, _, vh = _svd(x)
-    return matmul(u * _columns(g), vh)
+    u, s, vh = _svd(x)
+    return matmul(u * _columns(_of_values(g, s)), vh)
+
+
+def _of_values(g, w):
+    """`g`, which may hang on the values `w`: then the rule of the vectors must hear of it."""
+    return g + 0 * w if getattr(g, "requires_grad", False) else g
 
 
 def eigh(a, UPLO: str = "L"):
@@ -762,8 +784,9 @@ def _eigh(xp, x, *, UPLO):
 @_eigh.vjp
 def _(g, y, _x, *, UPLO):
     (gw, gv), (w, v) = g, y
-    core = 0.0 if gw is None else _columns(gw) * _eye(v)
-    core = core if gv is None else core + matmul(_T(v), gv) * _over_differences(w)
+    core, d = 0.0 if gw is None else _columns(gw) * _eye(v), _differences(w)
+    core = core if gv is None else core + matmul(_T(v), gv) * _over(d)
+    core = core if gw is None or gv is None else core * _known(d)
     return _symmetric(matmul(v, matmul(core, _T(v))))
 
 
@@ -775,8 +798,8 @@ def _eigvalsh(xp, x, *, UPLO):
 
 @_eigvalsh.vjp
 def _(g, _y, x, *, UPLO):
-    _, v = _eigh(x, UPLO=UPLO)
-    return matmul(v * _columns(g), _T(v))
+    w, v = _eigh(x, UPLO=UPLO)
+    return matmul(v * _columns(_of_values(g, w)), _T(v))
 
 
 # ------------------------------------------------------------------- without a unique inverse

@@ -287,6 +287,7 @@ def p_norm(x, p: float = 2.0, axis=None, keepdims: bool = False):
         axis: an int, a tuple, or None for all.
     """
     (x,) = as_arrays(x)
+    x = astype(x, dtype="float32") if x.dtype.kind in "iub" else x
     y = _vector_norm(_wide(x), p, axes_of(axis, x.ndim))
     return _as_came(_drop(y, axis, keepdims), x)
 

@@ -32,7 +32,10 @@ from minigrad.ops.indexing import embedding_grad, take_along_axis
 from minigrad.ops.products import matmul
 from minigrad.ops.reductions import (
     METHODS,
+    _centred,
+    _correction,
     _count,
+    _length,
     _narrow,
     _order,
     _restore,
@@ -52,7 +55,6 @@ from minigrad.ops.shaping import (
     atleast_2d,
     broadcast_to,
     concatenate,
-    diagonal,
     moveaxis,
     ravel,
     reshape,
@@ -133,23 +135,26 @@ def nanvar(xp, x, *, axis=None, correction=0, keepdims=False, ddof=None):
 
     It is NaN where no more than `correction` elements are left.
     """
-    if ddof is not None:
-        if correction:
-            raise ValueError(f"give correction={correction} or ddof={ddof}, not both")
-        correction = ddof
     axis, wide = axes_of(axis, x.ndim), _wide(x)
-    absent = isnan(wide)
-    n = sum(absent == 0, axis=axis, keepdims=keepdims, dtype=wide.dtype) - correction
-    # The mean of nothing is NaN; there is nothing then whose deviation could count.
-    deviation = where(absent, zeros_like(wide), wide - nanmean(wide, axis=axis, keepdims=True))
+    deviation, n = _deviations(wide, axis, keepdims)
     squares = sum(deviation * deviation, axis=axis, keepdims=keepdims)
-    return _narrow(squares / where(n > 0, n, math.nan), x)
+    return _narrow(squares / _positive(n - _correction(correction, ddof)), x)
 
 
-def _root(x):
-    """The square root; at 0 its derivatives are 0, not infinite."""
-    zero = x == 0
-    return where(zero, 0.0, sqrt(where(zero, 1.0, x)))
+def _deviations(x, axis, keepdims):
+    """`x` less its mean along `axis`, 0 where it is NaN, and how many numbers are not."""
+    absent = isnan(x)
+    zero, n = zeros_like(x), sum(absent == 0, axis=axis, keepdims=True, dtype=x.dtype)
+    # The mean of nothing is NaN; there is nothing then whose deviation could count.
+    d = where(absent, zero, x - nanmean(x, axis=axis, keepdims=True))
+    # Far from zero it is off by its rounding, which all deviations have in common then.
+    d = where(absent, zero, d - sum(d, axis=axis, keepdims=True) / where(n == 0, 1.0, n))
+    return d, n if keepdims else squeeze(n, axis=axis)
+
+
+def _positive(n):
+    """`n`, and NaN where that is not positive: what a sum of squares is divided by."""
+    return where(n > 0, n, math.nan)
 
 
 @op
@@ -159,8 +164,9 @@ def nanstd(xp, x, *, axis=None, correction=0, keepdims=False, ddof=None):
     Where it is 0, so is its gradient.
     """
     axis = axes_of(axis, x.ndim)
-    v = nanvar(_wide(x), axis=axis, correction=correction, keepdims=keepdims, ddof=ddof)
-    return _narrow(_root(v), x)
+    deviation, n = _deviations(_wide(x), axis, keepdims)
+    length = _length(deviation, axis=axis, keepdims=keepdims)
+    return _narrow(length / sqrt(_positive(n - _correction(correction, ddof))), x)
 
 
 # ------------------------------------------------------------------------------- quantiles
@@ -305,13 +311,7 @@ def cov(
     if ddof is not None and ddof != int(ddof):
         raise ValueError(f"cov: ddof must be an integer, got {ddof}")
     m, y, fweights, aweights = as_arrays(m, y, fweights, aweights)
-    for v in (m, y):
-        if v is not None and v.ndim > 2:
-            raise ShapeError(f"cov: expects vectors or matrices, got shape {v.shape}")
-    x = _rows(m, rowvar)
-    x = x if y is None else concatenate([x, _rows(y, rowvar, of_y=True)])
-    if dtype is not None:
-        x = astype(x, dtype=dtype)
+    x = _variables("cov", m, y, rowvar, dtype)
     wide = _wide(x)
     if not wide.shape[0]:
         return _narrow(wide[:, :0], x)
@@ -331,20 +331,30 @@ def cov(
         w = v if w is None else multiply(w, v)
     if w is None:
         count = float(n - ddof) if n > ddof else math.nan
-        middle = mean(wide, axis=1, keepdims=True)
+        deviation = right = _centred(wide, axis=1)
     else:
         total = sum(w)
-        middle = sum(wide * w, axis=1, keepdims=True) / total
+        deviation = wide - sum(wide * w, axis=1, keepdims=True) / total
+        deviation = deviation - sum(deviation * w, axis=1, keepdims=True) / total  # as `_centred`
+        right = deviation * w
         if ddof and aweights is not None:
             count = total - ddof * sum(w * aweights) / total
         else:
             count = total - ddof
         rounding = 4 * float(np.finfo(wide.dtype).eps) * total
         count = where(count > rounding, count, math.nan)
-    deviation = wide - middle
-    right = deviation if w is None else deviation * w
     c = matmul(deviation, right.swapaxes(0, 1)) / count
     return _narrow(squeeze(c), x)
+
+
+def _variables(name: str, m, y, rowvar: bool, dtype):
+    """Those of `cov`, one in each row."""
+    for v in (m, y):
+        if v is not None and v.ndim > 2:
+            raise ShapeError(f"{name}: expects vectors or matrices, got shape {v.shape}")
+    x = _rows(m, rowvar)
+    x = x if y is None else concatenate([x, _rows(y, rowvar, of_y=True)])
+    return x if dtype is None else astype(x, dtype=dtype)
 
 
 def _rows(x, rowvar: bool, of_y: bool = False):
@@ -356,13 +366,14 @@ def _rows(x, rowvar: bool, of_y: bool = False):
 
 def corrcoef(x, y=None, rowvar: bool = True, *, dtype=None):
     """The correlations of variables, (n, n), in [-1, 1]; see `cov` for the arguments."""
-    c = cov(x, y, rowvar, dtype=dtype)
-    if not c.ndim:
-        return divide(c, c)
-    if not c.shape[0]:
-        return c
-    deviation = sqrt(diagonal(c))
-    return clip(c / deviation[:, None] / deviation, -1, 1)
+    x = _variables("corrcoef", *as_arrays(x, y), rowvar, dtype)
+    wide = _wide(x)
+    if not wide.shape[0]:
+        return _narrow(wide[:, :0], x)
+    deviation = _centred(wide, axis=1)
+    # Not by the covariances, for which the dtype may have no room.
+    unit = divide(deviation, _length(deviation, axis=1, keepdims=True))
+    return _narrow(squeeze(clip(matmul(unit, unit.swapaxes(0, 1)), -1, 1)), x)
 
 
 # ------------------------------------------------------------------------------ histograms

@@ -734,7 +734,8 @@ def piped(arguments, lines, **options):
 
 
 def test_a_closed_output_has_an_exit_code_of_its_own(learned):
-    predict = ["predict", "--load", learned, *["はい"] * 50]
+    texts = ["はい"] * 5000  # for more than a pipe takes before anybody reads
+    predict = ["predict", "--load", learned, *texts]
     assert piped(predict, 1) == piped(["--help"], 0) == (141, "")
 
 
@@ -824,6 +825,16 @@ def test_what_this_machine_has_no_memory_for_is_refused(run):
     assert (found.code, found.out) == (2, "")
     assert re.search(r"takes at least [\d,.]+ GiB of memory, and this machine has", found.err)
     assert not os.listdir()
+
+
+def test_a_beam_for_which_there_is_no_memory_is_refused(run, learned, monkeypatch):
+    predict = "predict", "--load", learned, "--beam", 1000, "はい"
+    assert run(*predict).code == 0
+    monkeypatch.setattr("jsl.memory.installed", lambda: 1e5)
+    found = run(*predict)
+    assert (found.code, found.out) == (2, "")
+    assert found.err.endswith("Lower --beam.\n")
+    assert run("predict", "--load", learned, "--beam", 2, "はい").code == 0
 
 
 def test_words_too_many_are_named(run):
