@@ -12,9 +12,9 @@ guard says so in `unwatched`, and the function has to run as it is.
 """
 
 import dis
-import enum
 import functools
 import gc
+import inspect
 import io
 import operator
 import os
@@ -78,7 +78,7 @@ def _owner_of_module(name: str) -> int:
 # What C functions read that no guard can compare, by module and name; None for all of a module.
 _READS_OUTSIDE: dict[str, set[str] | None] = {
     "time": None, "posix": None, "nt": None, "_random": None, "_socket": None, "gc": None,
-    "_posixsubprocess": None, "_winapi": None,
+    "_posixsubprocess": None, "_winapi": None, "_sqlite3": None,
     "_thread": {"start_new_thread", "start_joinable_thread"},
     "builtins": {"open", "input", "globals"}, "io": {"open"}, "_io": {"open"},
     "sys": {"_getframe", "getrefcount", "_current_frames"},
@@ -97,6 +97,8 @@ class Watch:
     Attributes:
         codes: the code of users that ran, with its globals.
         library, ours: the names in code of Python's libraries that users called, and in ours.
+        helpers: such code of Python's libraries.
+        spread: the names of our classes of which a method read attributes without naming them.
         environment: whether `os.environ` was read.
         all_attributes: whether attributes were read unnamed, as `dataclasses.asdict` does.
         unwatched: what was read that cannot be compared.
@@ -105,6 +107,8 @@ class Watch:
     def __init__(self) -> None:
         self.codes: dict[tuple[int, int], tuple[CodeType, dict[str, Any]]] = {}
         self.library: set[str] = set()
+        self.helpers: list[CodeType] = []
+        self.spread: set[str] = set()
         self.ours: set[str] = set()
         self.environment = self.all_attributes = False
         self.unwatched: list[str] = []
@@ -135,6 +139,8 @@ class Watch:
             if event == "call":
                 if owner == USERS:
                     codes.setdefault((id(code), id(frame.f_globals)), (code, frame.f_globals))
+                    if not code.co_flags & inspect.CO_OPTIMIZED:  # `eval` was given variables
+                        codes.setdefault((id(code), id(frame.f_locals)), (code, frame.f_locals))
                 elif code.co_qualname.startswith("_Environ."):
                     self.environment = self.environment or _for_users(frame)
             elif event == "c_call":
@@ -144,16 +150,18 @@ class Watch:
 
     def _first(self, frame: FrameType, code: CodeType) -> int:
         """Note code that was not met before; whose it is."""
-        file = code.co_filename
-        owner = owner_of(file)
+        file, owner = code.co_filename, _owner(frame)
         if owner == OURS:
             self.ours.update(code.co_names)
+            if (_ASKS | _SHOWS_ALL).intersection(code.co_names) and names_in(code).all:
+                self.spread.add(code.co_qualname.split(".")[0])
         elif frame.f_globals.get("__name__", "").startswith("namedtuple_"):
             owner = OURS  # a constructor that reads nothing
         elif not _for_users(frame):
             owner = OURS
         elif owner == LIBRARY:
             self.library.update(code.co_names)
+            self.helpers.append(code)
             if file.endswith(_READS_ALL):
                 self.all_attributes = True
             if code.co_name == "import_module":
@@ -174,6 +182,7 @@ class Watch:
             kind = type(home)
             told = f"{kind.__name__}.{name}"
             found = kind.__module__ == "_io" and name in _READS_FILES
+            found = found or kind.__module__ == "sqlite3"
             found = found or isinstance(home, random.Random)
         file = frame.f_code.co_filename
         aside = file.startswith("<frozen importlib") or file.endswith(_ASIDE)
@@ -188,16 +197,24 @@ def _dice() -> tuple:
     return hash(random.getstate()), state.get("pos"), bytes(state.get("key", b""))
 
 
+def _owner(frame: FrameType) -> int:
+    """Whose code runs; what `exec` was given, as by dataclasses, is that of its module."""
+    file, module = frame.f_code.co_filename, frame.f_globals.get("__name__")
+    return (
+        _owner_of_module(module) if file == "<string>" and module in sys.modules else owner_of(file)
+    )
+
+
 def _for_users(frame: FrameType | None) -> bool:
     """Whether code runs for a user's: not for ours, and not because a module is imported."""
     users = False
-    while frame is not None and (owner := owner_of(frame.f_code.co_filename)) != OURS:
+    while frame is not None and (owner := _owner(frame)) != OURS:
         file = frame.f_code.co_filename
-        if frame.f_code.co_name == "<module>" or any(part in file for part in _COMPILERS):
+        if file.startswith("<frozen importlib") or any(part in file for part in _COMPILERS):
             return False
         if owner == USERS:
             users = True
-            if not any(part in file for part in _SITE):
+            if not (file == "<string>" or any(part in file for part in _SITE)):
                 break
         frame = frame.f_back
     return users
@@ -237,7 +254,7 @@ def names_in(code: CodeType) -> Names:
         elif op == "IMPORT_NAME":
             imports.add(name)
         elif op == "MATCH_CLASS" and isinstance(instructions[i - 1].argval, tuple):
-            attributes.update(instructions[i - 1].argval)
+            attributes.update(("__match_args__", *instructions[i - 1].argval))
         if name in _ASKS and op.startswith("LOAD"):
             asked = _asked(instructions[i + 1 :])
             maybe.update(asked)
@@ -265,9 +282,17 @@ def _asked(instructions: list[dis.Instruction]) -> set[str]:
 # Of these only the place where they stand has to be compared: they never change themselves.
 _ATOMS = (
     bool, int, float, complex, str, bytes, type(None), type(Ellipsis), type(NotImplemented), range,
-    slice, np.generic, np.dtype, np.ufunc, CodeType, enum.Enum, types.GenericAlias, types.UnionType,
+    slice, np.generic, np.dtype, np.ufunc, CodeType, types.GenericAlias, types.UnionType,
     operator.itemgetter,
 )  # fmt: skip
+
+
+@functools.cache
+def _is_atom(kind: type) -> bool:
+    """Whether objects of a class never change; those of a subclass can have attributes."""
+    return issubclass(kind, _ATOMS) and kind is not np.void and not kind.__dictoffset__
+
+
 _SAFE = {  # modules of C types that never change, or whose state no result hangs on
     "builtins", "re", "_sre", "datetime", "decimal", "uuid", "fractions", "_thread", "numpy",
     "typing", "types", "pathlib", "zoneinfo", "ml_dtypes", "_abc", "abc", "functools",
@@ -331,7 +356,7 @@ class Guard:
             if id(p) not in self._met:
                 self._met[id(p)] = p
                 self.tensors.append(p)
-        del self._watch, self._whole, self._made, self._queue
+        del self._watch, self._whole, self._made, self._queue, self._met
 
     def settle(self) -> None:
         """The function has run: what holds now must hold from here on."""
@@ -353,7 +378,7 @@ class Guard:
     def _follow(self, function: Callable, objects: list[Any]) -> None:
         watch = self._watch
         codes = list(watch.codes.values())
-        self._ran = {id(code) for code, _ in codes}
+        self._ran = {id(code) for code in (*(code for code, _ in codes), *watch.helpers)}
         named = [(names_in(code), scope) for code, scope in codes]
         self._users = frozenset().union(*(names.attributes for names, _ in named))
         self._asked = frozenset().union(*(names.asked for names, _ in named))
@@ -391,7 +416,7 @@ class Guard:
                         self._meet(code.co_qualname, x)
 
     def _meet(self, path: str, x: Any) -> None:
-        if not isinstance(x, _ATOMS) and id(x) not in self._met:
+        if not _is_atom(type(x)) and id(x) not in self._met:
             self._met[id(x)] = x
             self._queue.append((path, x))
 
@@ -408,7 +433,7 @@ class Guard:
         elif isinstance(x, Op):
             for part in (x.formula, x.joint_rule, *(x.rules or ())):
                 self._meet(path, part)
-        elif isinstance(x, np.ndarray):
+        elif isinstance(x, np.ndarray | np.void):
             self._array(path, x)
         elif isinstance(x, _CONTAINERS):
             self._contents(path, x)
@@ -466,6 +491,8 @@ class Guard:
         """The attributes that code may have read of objects of a class."""
         owners = {_owner_of_module(c.__module__) for c in kind.__mro__[:-1]}
         names = self._users
+        if "__match_args__" in names:
+            names = names.union(getattr(kind, "__match_args__", ()))
         if OURS in owners:
             # What begins with _ is their own matter, such as a table that was computed before.
             names = names.union(n for n in self._watch.ours if n[0] != "_" or n in _TOLD)
@@ -484,6 +511,8 @@ class Guard:
         if found is None and not slots and kind.__module__ not in _SAFE and _is_extension(kind):
             self.unwatched.append(f"{path} is a {kind.__name__}, of an extension")
             return
+        if _owner_of_module(kind.__module__) == USERS:
+            self._note([x], type, lambda v: f"the class of {path}")
         if isinstance(found, dict):
             here = {n for n in names if n in found or n in inherited} | self._asked
             self._names(f"{path}.", found, here | found.keys() if self._all else here)
@@ -498,13 +527,24 @@ class Guard:
         self.modules.append(x)
         found, inherited, names = vars(x), _inherited(type(x)), self._names_for(type(x))
         here = {n for n in names if n in found or n in inherited} | self._asked
-        here = sorted(here | found.keys() if self._all else here)
+        here = sorted(here | found.keys() if self._all or self._spread(type(x)) else here)
         label = type(x).__name__
         self._note(here, found.get, lambda n: f"{label}.{n}", self._settings)
+        self._note([x], type, lambda m: f"the class of a {label}", self._settings)
+        self._note([x], _held, lambda m: f"what a {label} holds", self._settings)
+        for name, part in _held(x):
+            self._meet(f"{path}.{name}", part)
         for n in here:
             if n in found:
                 self._meet(f"{path}.{n}", found[n])
         self._class(type(x))
+
+    def _spread(self, kind: type) -> bool:
+        """Whether a method of a class of ours reads attributes unnamed, such as all its options."""
+        return any(
+            c.__name__ in self._watch.spread and _owner_of_module(c.__module__) == OURS
+            for c in kind.__mro__
+        )
 
     def _class(self, kind: type) -> None:
         """Attributes that code names of a class and those above it, and its functions that ran."""
@@ -518,6 +558,9 @@ class Guard:
             if _owner_of_module(c.__module__) == USERS:
                 ran = {n for n, v in vars(c).items() if _code_of(v) in self._ran}
                 self._names(f"{c.__name__}.", vars(c), names | ran)
+                # A special method that is added, such as __bool__, has been asked for by no name.
+                self._note([vars(c)], len, lambda v, c=c: f"what {c.__name__} has")
+                self._note([c], operator.attrgetter("__mro__"), lambda c: f"the bases of {c}")
 
     def _function(self, path: str, x: types.FunctionType) -> None:
         self._met[id(x.__code__)] = x.__code__
@@ -527,16 +570,16 @@ class Guard:
         if id(x.__code__) not in self._ran:
             return
         names = dict(zip(map(id, x.__closure__ or ()), x.__code__.co_freevars, strict=True))
-        cells = [cell for cell in x.__closure__ or () if _contents_of(cell) is not _EMPTY]
-        if cells:
+        if cells := list(x.__closure__ or ()):
             self._note(cells, _contents_of, lambda cell: f"'{names[id(cell)]}'")
             for cell in cells:
-                self._meet(f"'{names[id(cell)]}'", cell.cell_contents)
-        if x.__defaults__ or x.__kwdefaults__:
-            told = f"a default of '{x.__name__}'"
-            self._note([x], operator.attrgetter("__defaults__"), lambda f: told)
-            self._meet(told, x.__defaults__)
-            self._meet(told, x.__kwdefaults__)
+                self._meet(f"'{names[id(cell)]}'", _contents_of(cell))
+        self._note([x], operator.attrgetter("__code__"), lambda f: f"the code of '{x.__name__}'")
+        for what in ("__defaults__", "__kwdefaults__"):
+            if found := getattr(x, what):
+                told = f"a default of '{x.__name__}'"
+                self._note([x], operator.attrgetter(what), lambda f, told=told: told)
+                self._meet(told, found)
 
     def _names(self, prefix: str, scope: Mapping[str, Any], names: Iterable[str]) -> None:
         """Guard names in a dictionary of variables or attributes."""
@@ -589,7 +632,7 @@ class Guard:
             for i, v in enumerate(x):
                 self._meet(f"{path}[{i}]", v)
 
-    def _array(self, path: str, x: np.ndarray) -> None:
+    def _array(self, path: str, x: np.ndarray | np.void) -> None:
         if x.dtype.hasobject:
             self.unwatched.append(f"{path} is an array of objects")
         elif x.nbytes <= _BYTES:
@@ -617,7 +660,7 @@ class Guard:
                 return False
             self._line_up()
         for path, x, content in self._arrays:
-            if (x.tobytes() if isinstance(x, np.ndarray) else bytes(x)) != content:
+            if (x.tobytes() if isinstance(x, np.ndarray | np.void) else bytes(x)) != content:
                 self.changed = f"the numbers in {path}"
                 return False
         if changes() != self._changes:
@@ -667,9 +710,9 @@ def _parts(x: Any) -> tuple | None:
     """What something that is called, or wraps what is called, consists of; None for all else."""
     if isinstance(x, types.MethodType):
         return x.__self__, x.__func__
-    if isinstance(x, functools.partial):
+    if isinstance(x, functools.partial | functools.partialmethod):
         return x.func, x.args, x.keywords
-    if isinstance(x, functools.partialmethod | functools.cached_property):
+    if isinstance(x, functools.cached_property):
         return (x.func,)
     if isinstance(x, staticmethod | classmethod):
         return (x.__func__,)
@@ -689,6 +732,15 @@ def _cannot_be_compared(x: Any) -> bool:
         return x not in streams and not x.closed and x.readable()
     moves_on = isinstance(x, Iterator) and not hasattr(x, "__dict__")  # not in a user's class
     return moves_on or isinstance(x, random.Random) or type(x).__module__.startswith("numpy.random")
+
+
+def _held(module: Module) -> tuple[tuple[str, Any], ...]:
+    """Modules and parameters in attributes that nobody names, as in a Sequential."""
+    return tuple(
+        (name, x)
+        for name, x in vars(module).items()
+        if isinstance(x, Module) or (type(x) is Tensor and x.name is not None)
+    )
 
 
 @functools.cache
@@ -732,14 +784,14 @@ def _itself(x: Any) -> Any:
 
 def _identities(x: Iterable) -> frozenset:
     """A set's members: by value where they are values, by identity where they are objects."""
-    return frozenset((type(v), v if isinstance(v, _ATOMS) else id(v)) for v in x)
+    return frozenset((type(v), v if _is_atom(type(v)) else id(v)) for v in x)
 
 
 def _alike(new: Any, old: Any) -> bool:
     """Whether two objects are one, or equal values."""
     if new is old:
         return True
-    if type(new) is not type(old):
+    if type(new) is not type(old) or (new.__class__.__dictoffset__ and not isinstance(new, tuple)):
         return False
     if isinstance(new, float | complex):
         return repr(new) == repr(old)  # -0.0 is not 0.0, and NaN is NaN
@@ -755,5 +807,5 @@ def _alike(new: Any, old: Any) -> bool:
 
 
 def _shown(x: Any) -> str:
-    text = repr(x) if isinstance(x, _ATOMS) else type(x).__name__
+    text = repr(x) if _is_atom(type(x)) else type(x).__name__
     return text if len(text) <= 40 else f"{text[:37]}..."
