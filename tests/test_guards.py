@@ -2,13 +2,17 @@
 value. A value that cannot be compared makes the function run as it is.
 """
 
+import abc
 import argparse
+import builtins
 import collections
 import contextvars
+import ctypes
 import dataclasses
 import enum
 import functools
 import itertools
+import json
 import os
 import random as python_random
 import re
@@ -29,6 +33,7 @@ from minigrad.guards import LIBRARY, OURS, USERS, names_in, owner_of
 
 GLOBAL = [2.0]
 NUMBER = 2.0
+CACHED = [types.SimpleNamespace()]
 CALLS = 3
 
 
@@ -398,10 +403,99 @@ def cases_of_python():
         lambda: setattr(true, "__bool__", lambda _: False),
     )
 
+    class Registry(abc.ABC):  # noqa: B024 (what is tested)
+        pass
+
+    yield (
+        "class that is registered",
+        lambda x: x * (5.0 if isinstance(matched, Registry) else 2.0),
+        lambda: Registry.register(Positional),
+    )
+    number = ctypes.c_double(2.0)
+    yield "number of ctypes", lambda x: x * number.value, lambda: setattr(number, "value", 5.0)
+    made_by = collections.defaultdict(lambda: 2.0)
+    yield (
+        "factory of a defaultdict",
+        lambda x: x * (made_by[0], made_by.clear())[0],
+        lambda: setattr(made_by, "default_factory", lambda: 5.0),
+    )
+    formed = np.zeros((2, 5))
+    yield (
+        "shape of an array",
+        lambda x: x * formed.shape[0],
+        lambda: setattr(formed, "shape", (5, 2)),
+    )
+    told = np.zeros(2).view(type("Told", (np.ndarray,), {}))
+    told.value = 2.0
+    yield "attribute of an array", lambda x: x * told.value, lambda: setattr(told, "value", 5.0)
+    held = mg.tensor([1.0], requires_grad=True)
+    yield (
+        "gradient that is there",
+        lambda x: x * (2.0 if held.grad is None else 5.0),
+        lambda: setattr(held, "grad", mg.tensor([1.0])),
+    )
+    formatted, template = Plain(), "{0.value}"
+    yield (
+        "str.format",
+        lambda x: x * float(template.format(formatted)),
+        lambda: setattr(formatted, "value", 5.0),
+    )
+    called = type("Called", (), {})
+    yield (
+        "name of a class",
+        lambda x: x * (2.0 if called.__name__ == "Called" else 5.0),
+        lambda: setattr(called, "__name__", "Other"),
+    )
+
+    def inner():
+        return CACHED[0].of_a_kept_result
+
+    @functools.lru_cache
+    def outer(key):
+        return inner()
+
+    CACHED[0].of_a_kept_result = 2.0
+    outer(1)  # so that `inner` does not run under jit
+    yield (
+        "what a kept result was made of",
+        lambda x: x * outer(1),
+        lambda: (setattr(CACHED[0], "of_a_kept_result", 5.0), outer.cache_clear()),
+    )
+    sys.argv_of_a_test = ["2"]
+    yield (
+        "list in a library's module",
+        lambda x: x * float(sys.argv_of_a_test[0]),
+        setter(sys.argv_of_a_test, 0, "5"),
+    )
+
+    def imports_by_another_name(x):
+        import json as j
+
+        return x * j.value_of_a_test
+
+    json.value_of_a_test = 2.0
+    yield (
+        "name in a library's module",
+        imports_by_another_name,
+        lambda: setattr(json, "value_of_a_test", 5.0),
+    )
+    nn.functional.op_of_a_test = lambda x: x * 2
+    yield (
+        "function that was put into ours",
+        lambda x: mg.nn.functional.op_of_a_test(x),
+        lambda: setattr(nn.functional, "op_of_a_test", lambda x: x * 5),
+    )
+    yield (
+        "builtin",
+        lambda x: x * (2.0 if callable(x) is False else 5.0),
+        lambda: setattr(builtins, "callable", lambda x: True),
+    )
+
 
 @pytest.fixture(autouse=True)
 def _as_before(monkeypatch):
     monkeypatch.setitem(globals(), "GLOBAL", GLOBAL)
+    monkeypatch.setattr(builtins, "callable", callable)
     GLOBAL[0] = 2.0
     globals().update(NUMBER=2.0, helper=HELPER)
     Plain.scale = 2.0
