@@ -379,6 +379,8 @@ class Step:
         self.constants = tracer.constants(self.guard)
         known = {id(t) for t in self.guard.tensors}
         self.guard.absent = [t for t in tracer.absent if id(t) in known]
+        if self.guard.reads_gradients:
+            self.guard.grads = tracer.gradients_unchanged(self.guard)
         self.guard.settle()
         self.program = self._programmed(tracer, arguments, results)
 
@@ -786,6 +788,10 @@ class Tracer:
             for t in guard.tensors
             if id(t) in self._gradients and type(t._grad) is Tensor and self.knows(t._grad._data)
         ]
+
+    def gradients_unchanged(self, guard: Guard) -> list[tuple[Tensor, Any]]:
+        """Tensors from outside whose `.grad` this step may only have read."""
+        return [(t, t._grad) for t in guard.tensors if id(t) not in self._gradients]
 
     def constants(self, guard: Guard) -> list[str]:
         """Arrays that came from nowhere: described, with the line that met them first.

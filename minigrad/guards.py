@@ -11,10 +11,14 @@ Where something cannot be compared (a file, a clock, an iterator, an object of a
 guard says so in `unwatched`, and the function has to run as it is.
 """
 
+import _abc
+import abc
+import builtins
 import dis
-import enum
 import functools
 import gc
+import importlib.machinery
+import inspect
 import io
 import operator
 import os
@@ -24,7 +28,7 @@ import sysconfig
 import threading
 import types
 import weakref
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, MappingView
 from contextvars import ContextVar
 from itertools import chain
@@ -48,6 +52,7 @@ _PACKAGE = str(Path(__file__).parent) + os.sep
 _EXAMPLES = os.path.join(_PACKAGE, "examples", "")  # who runs one is its user
 _PYTHONS = tuple(sysconfig.get_path(kind) + os.sep for kind in ("stdlib", "platstdlib"))
 _SITE = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+_COMPILED = tuple(importlib.machinery.EXTENSION_SUFFIXES)
 _COMPILERS = tuple(f"{os.sep}{name}{os.sep}" for name in ("numba", "llvmlite"))
 _NUMERIC = (*_COMPILERS, *(f"{os.sep}{name}{os.sep}" for name in ("numpy", "scipy")))
 
@@ -78,12 +83,17 @@ def _owner_of_module(name: str) -> int:
 # What C functions read that no guard can compare, by module and name; None for all of a module.
 _READS_OUTSIDE: dict[str, set[str] | None] = {
     "time": None, "posix": None, "nt": None, "_random": None, "_socket": None, "gc": None,
-    "_posixsubprocess": None, "_winapi": None,
+    "_posixsubprocess": None, "_winapi": None, "_sqlite3": None,
     "_thread": {"start_new_thread", "start_joinable_thread"},
     "builtins": {"open", "input", "globals"}, "io": {"open"}, "_io": {"open"},
-    "sys": {"_getframe", "getrefcount", "_current_frames"},
+    "sys": {"_getframe", "getrefcount", "_current_frames", "getrecursionlimit"},
 }  # fmt: skip
 _HARMLESS = {"sleep", "fspath", "getpid", "cpu_count", "register_at_fork"}
+# What is read without a call that is told, or of what no call is told at all, by its name.
+_READS_UNSEEN = {
+    "fromfile", "geterr", "get_printoptions", "get_num_threads", "__closure__", "cell_contents",
+    "__defaults__", "__kwdefaults__", "__annotations__", "__doc__", "__subclasses__",
+}  # fmt: skip
 _READS_FILES = {"read", "readline", "readlines", "readinto", "read1"}
 _NOW = {"now", "utcnow", "today"}
 # Helpers of the interpreter that look into files for reasons of their own.
@@ -97,6 +107,8 @@ class Watch:
     Attributes:
         codes: the code of users that ran, with its globals.
         library, ours: the names in code of Python's libraries that users called, and in ours.
+        helpers: such code of Python's libraries.
+        spread: the names of our classes of which a method read attributes without naming them.
         environment: whether `os.environ` was read.
         all_attributes: whether attributes were read unnamed, as `dataclasses.asdict` does.
         unwatched: what was read that cannot be compared.
@@ -105,6 +117,8 @@ class Watch:
     def __init__(self) -> None:
         self.codes: dict[tuple[int, int], tuple[CodeType, dict[str, Any]]] = {}
         self.library: set[str] = set()
+        self.helpers: list[CodeType] = []
+        self.spread: set[str] = set()
         self.ours: set[str] = set()
         self.environment = self.all_attributes = False
         self.unwatched: list[str] = []
@@ -135,6 +149,8 @@ class Watch:
             if event == "call":
                 if owner == USERS:
                     codes.setdefault((id(code), id(frame.f_globals)), (code, frame.f_globals))
+                    if not code.co_flags & inspect.CO_OPTIMIZED:  # `eval` was given variables
+                        codes.setdefault((id(code), id(frame.f_locals)), (code, frame.f_locals))
                 elif code.co_qualname.startswith("_Environ."):
                     self.environment = self.environment or _for_users(frame)
             elif event == "c_call":
@@ -144,16 +160,18 @@ class Watch:
 
     def _first(self, frame: FrameType, code: CodeType) -> int:
         """Note code that was not met before; whose it is."""
-        file = code.co_filename
-        owner = owner_of(file)
+        file, owner = code.co_filename, _owner(frame)
         if owner == OURS:
             self.ours.update(code.co_names)
+            if (_ASKS | _SHOWS_ALL).intersection(code.co_names) and names_in(code).all:
+                self.spread.add(code.co_qualname.split(".")[0])
         elif frame.f_globals.get("__name__", "").startswith("namedtuple_"):
             owner = OURS  # a constructor that reads nothing
         elif not _for_users(frame):
             owner = OURS
         elif owner == LIBRARY:
             self.library.update(code.co_names)
+            self.helpers.append(code)
             if file.endswith(_READS_ALL):
                 self.all_attributes = True
             if code.co_name == "import_module":
@@ -174,6 +192,10 @@ class Watch:
             kind = type(home)
             told = f"{kind.__name__}.{name}"
             found = kind.__module__ == "_io" and name in _READS_FILES
+            found = found or kind.__module__ == "sqlite3"
+            found = found or (kind.__module__ == "_thread" and name == "locked")
+            if kind is str and name in ("format", "format_map") and _for_users(frame):
+                self.all_attributes = True  # "{0.value}"
             found = found or isinstance(home, random.Random)
         file = frame.f_code.co_filename
         aside = file.startswith("<frozen importlib") or file.endswith(_ASIDE)
@@ -188,16 +210,24 @@ def _dice() -> tuple:
     return hash(random.getstate()), state.get("pos"), bytes(state.get("key", b""))
 
 
+def _owner(frame: FrameType) -> int:
+    """Whose code runs; what `exec` was given, as by dataclasses, is that of its module."""
+    file, module = frame.f_code.co_filename, frame.f_globals.get("__name__")
+    return (
+        _owner_of_module(module) if file == "<string>" and module in sys.modules else owner_of(file)
+    )
+
+
 def _for_users(frame: FrameType | None) -> bool:
     """Whether code runs for a user's: not for ours, and not because a module is imported."""
     users = False
-    while frame is not None and (owner := owner_of(frame.f_code.co_filename)) != OURS:
+    while frame is not None and (owner := _owner(frame)) != OURS:
         file = frame.f_code.co_filename
-        if frame.f_code.co_name == "<module>" or any(part in file for part in _COMPILERS):
+        if file.startswith("<frozen importlib") or any(part in file for part in _COMPILERS):
             return False
         if owner == USERS:
             users = True
-            if not any(part in file for part in _SITE):
+            if not (file == "<string>" or any(part in file for part in _SITE)):
                 break
         frame = frame.f_back
     return users
@@ -209,6 +239,7 @@ def _for_users(frame: FrameType | None) -> bool:
 class Names(NamedTuple):
     """What a code names: globals, attributes, modules that it imports.
 
+    dotted: pairs of a name and an attribute that is read of it, such as ("sys", "argv").
     asked: those of the attributes that `getattr` and `hasattr` are given, which may be absent.
     all: whether it reads attributes without naming them (`vars(x)`, `getattr(x, computed)`).
     """
@@ -216,6 +247,7 @@ class Names(NamedTuple):
     globals: frozenset[str]
     attributes: frozenset[str]
     imports: frozenset[str]
+    dotted: frozenset[tuple[str, str]]
     asked: frozenset[str]
     all: bool
 
@@ -226,10 +258,20 @@ _SHOWS_ALL = {"vars", "__dict__", "__getattribute__", "getmembers", "asdict", "a
 
 def names_in(code: CodeType) -> Names:
     instructions = list(dis.get_instructions(code))
-    globals_, attributes, imports, maybe = set(), set(), set(), set()
-    everything = False
+    globals_, attributes, imports, dotted, maybe = set(), set(), set(), set(), set()
+    called: dict[str, str] = {}  # modules that are imported here, by the names they get
+    everything, module, before = False, "", None
     for i, instruction in enumerate(instructions):
         op, name = instruction.opname, instruction.argval
+        if op in ("LOAD_ATTR", "LOAD_METHOD") and isinstance(before, str):
+            dotted |= {(before, name), (called.get(before, before), name)}
+        elif op == "IMPORT_FROM":
+            dotted.add((module, name))
+        elif op == "IMPORT_NAME":
+            module = name
+        elif op.startswith("STORE_") and before == module != "":
+            called[name] = module
+        before = name
         if op in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"):
             globals_.add(name)
         elif op in ("LOAD_ATTR", "LOAD_METHOD", "IMPORT_FROM") or op.startswith("LOAD_SUPER"):
@@ -237,13 +279,13 @@ def names_in(code: CodeType) -> Names:
         elif op == "IMPORT_NAME":
             imports.add(name)
         elif op == "MATCH_CLASS" and isinstance(instructions[i - 1].argval, tuple):
-            attributes.update(instructions[i - 1].argval)
+            attributes.update(("__match_args__", *instructions[i - 1].argval))
         if name in _ASKS and op.startswith("LOAD"):
             asked = _asked(instructions[i + 1 :])
             maybe.update(asked)
             everything = everything or not asked
     everything = everything or bool(_SHOWS_ALL & (globals_ | attributes))
-    found = globals_, attributes | maybe, imports, maybe
+    found = globals_, attributes | maybe, imports, dotted, maybe
     return Names(*map(frozenset, found), everything)
 
 
@@ -265,9 +307,17 @@ def _asked(instructions: list[dis.Instruction]) -> set[str]:
 # Of these only the place where they stand has to be compared: they never change themselves.
 _ATOMS = (
     bool, int, float, complex, str, bytes, type(None), type(Ellipsis), type(NotImplemented), range,
-    slice, np.generic, np.dtype, np.ufunc, CodeType, enum.Enum, types.GenericAlias, types.UnionType,
+    slice, np.generic, np.dtype, np.ufunc, CodeType, types.GenericAlias, types.UnionType,
     operator.itemgetter,
 )  # fmt: skip
+
+
+@functools.cache
+def _is_atom(kind: type) -> bool:
+    """Whether objects of a class never change; those of a subclass can have attributes."""
+    return issubclass(kind, _ATOMS) and kind is not np.void and not kind.__dictoffset__
+
+
 _SAFE = {  # modules of C types that never change, or whose state no result hangs on
     "builtins", "re", "_sre", "datetime", "decimal", "uuid", "fractions", "_thread", "numpy",
     "typing", "types", "pathlib", "zoneinfo", "ml_dtypes", "_abc", "abc", "functools",
@@ -303,6 +353,8 @@ class Guard:
         modules, tensors, optimizers: that were met.
         kept: tensors of this run that it left behind, such as `self.last = y`, by their places.
         absent: tensors that must not have a gradient when a run begins.
+        reads_gradients: whether users' code names `grad`.
+        grads: tensors whose gradient must be the one that they had.
     """
 
     def __init__(
@@ -319,6 +371,7 @@ class Guard:
         self.optimizers: list[Optimizer] = []
         self.kept: dict[str, Tensor] = {}
         self.absent: list[Tensor] = []
+        self.grads: list[tuple[Tensor, Any]] = []
         self._entries: list[Entry] = []
         self._sized: list[Entry] = []  # what is iterated over, so that its length counts
         self._settings: list[Entry] = []  # of modules, which say themselves when one is set
@@ -331,7 +384,8 @@ class Guard:
             if id(p) not in self._met:
                 self._met[id(p)] = p
                 self.tensors.append(p)
-        del self._watch, self._whole, self._made, self._queue
+        self.reads_gradients = "grad" in self._users
+        del self._codes, self._watch, self._whole, self._made, self._queue, self._met
 
     def settle(self) -> None:
         """The function has run: what holds now must hold from here on."""
@@ -341,9 +395,26 @@ class Guard:
 
     def _line_up(self) -> None:
         """Put all that is compared end to end, so that C compares it in one go."""
-        self._gets = [entry.get for entry in self._entries for _ in entry.items]
-        self._items = [item for entry in self._entries for item in entry.items]
-        self._values = [value for entry in self._entries for value in entry.values]
+        self._gets, self._items, self._values = [], [], []
+        self._reads, self._scopes, self._read = [], [], []  # several names of one dictionary each
+        for get, items, values, _ in self._entries:
+            scope = getattr(get, "__self__", None)
+            if isinstance(scope, dict | types.MappingProxyType):
+                if absent := [n for n in items if n not in scope]:
+                    self._gets.append(scope.keys().isdisjoint)
+                    self._items.append(absent)
+                    self._values.append(True)
+                pairs = [(n, v) for n, v in zip(items, values, strict=True) if n in scope]
+                items, values = [n for n, _ in pairs], [v for _, v in pairs]
+                if len(items) > 1:
+                    self._reads.append(operator.itemgetter(*items))
+                    self._scopes.append(scope)
+                    self._read += values
+                    continue
+            self._gets += [get] * len(items)
+            self._items += items
+            self._values += values
+        self._values = self._read + self._values
         self._containers = [entry.items for entry in self._sized]
         self._lengths = [len(entry.values) for entry in self._sized]
         self._inside = [value for entry in self._sized for value in entry.values]
@@ -352,27 +423,46 @@ class Guard:
 
     def _follow(self, function: Callable, objects: list[Any]) -> None:
         watch = self._watch
-        codes = list(watch.codes.values())
-        self._ran = {id(code) for code, _ in codes}
-        named = [(names_in(code), scope) for code, scope in codes]
-        self._users = frozenset().union(*(names.attributes for names, _ in named))
-        self._asked = frozenset().union(*(names.asked for names, _ in named))
-        self._all = watch.all_attributes or any(names.all for names, _ in named)
-        self._meet("the function", function)
-        for x in objects:
-            self._meet("an argument", x)
-        for names, scope in named:
-            self._names("", scope, names.globals)
-            package = scope.get("__package__") or ""
-            for name in names.imports:
-                for full in (name, f"{package}.{name}" if name else package):
-                    if full in sys.modules:
-                        self._meet(full, sys.modules[full])
-        if watch.environment:
-            self._contents("os.environ", os.environ._data)
-        self._walk()
-        self._find_closures([code for code, _ in codes])
-        self._walk()
+        self._codes = dict(watch.codes)
+        known = -1
+        while known < len(self._codes):  # more code may be met that has to be taken into account
+            known = len(self._codes)
+            for found in (self.modules, self.tensors, self.optimizers, self._entries):
+                found.clear()
+            for found in (self._sized, self._settings, self._arrays, self._met, self.kept):
+                found.clear()
+            self.unwatched = list(watch.unwatched)
+            codes = [code for code, _ in self._codes.values()]
+            self._ran = {id(code) for code in (*codes, *watch.helpers)}
+            named = [(names_in(code), scope) for code, scope in self._codes.values()]
+            self._users = frozenset().union(*(names.attributes for names, _ in named))
+            self._asked = frozenset().union(*(names.asked for names, _ in named))
+            self._all = watch.all_attributes or any(names.all for names, _ in named)
+            self._dotted: dict[str, set[str]] = {}
+            for names, _ in named:
+                for name, attribute in names.dotted:
+                    self._dotted.setdefault(name, set()).add(attribute)
+            everything = self._users.union(*(names.globals for names, _ in named))
+            self.unwatched += [f"{name}()" for name in sorted(_READS_UNSEEN & everything)]
+            self._class(Tensor)
+            self._meet("the function", function)
+            for x in objects:
+                self._meet("an argument", x)
+            for names, scope in named:
+                self._names("", scope, names.globals)
+                package = scope.get("__package__") or ""
+                for name in names.imports:
+                    for full in (name, f"{package}.{name}" if name else package):
+                        if full in sys.modules:
+                            self._names("", sys.modules, [full])
+            absent = (names.globals.difference(scope) for names, scope in named)
+            self._of_library(builtins, set().union(*absent))
+            if watch.environment:
+                self._contents("os.environ", os.environ._data)
+            self._walk()
+            self._find_closures(codes)
+            self._walk()
+        self.unwatched = list(dict.fromkeys(self.unwatched))
 
     def _walk(self) -> None:
         while self._queue:
@@ -391,7 +481,7 @@ class Guard:
                         self._meet(code.co_qualname, x)
 
     def _meet(self, path: str, x: Any) -> None:
-        if not isinstance(x, _ATOMS) and id(x) not in self._met:
+        if not _is_atom(type(x)) and id(x) not in self._met:
             self._met[id(x)] = x
             self._queue.append((path, x))
 
@@ -408,7 +498,7 @@ class Guard:
         elif isinstance(x, Op):
             for part in (x.formula, x.joint_rule, *(x.rules or ())):
                 self._meet(path, part)
-        elif isinstance(x, np.ndarray):
+        elif isinstance(x, np.ndarray | np.void):
             self._array(path, x)
         elif isinstance(x, _CONTAINERS):
             self._contents(path, x)
@@ -417,7 +507,11 @@ class Guard:
         elif isinstance(x, types.FunctionType):
             self._function(path, x)
         elif isinstance(x, functools._lru_cache_wrapper):
-            self._kept_results(path, x.__wrapped__)
+            for f in _may_run(x.__wrapped__):  # it may not have run, and counts all the same
+                self._codes.setdefault(
+                    (id(f.__code__), id(f.__globals__)), (f.__code__, f.__globals__)
+                )
+            self._meet(path, x.__wrapped__)
         elif (parts := _parts(x)) is not None:
             for part in parts:
                 self._meet(path, part)
@@ -433,23 +527,16 @@ class Guard:
             read = (lambda v: v.get(None)) if isinstance(x, ContextVar) else (lambda r: r())
             self._note([x], read, lambda v: path)
             self._meet(path, read(x))
-        elif isinstance(x, bytearray | memoryview) or home == "array":
-            self._arrays.append((path, x, bytes(x)))
+        elif (content := _bytes_of(x)) is not None:
+            self._arrays.append((path, x, content))
+            if len(content) > _BYTES:
+                self.unwatched.append(f"{path} has {len(content) / 1e6:.0f} MB")
         elif isinstance(x, operator.attrgetter | operator.methodcaller):
             self._all = True
         elif _cannot_be_compared(x):
             self.unwatched.append(f"{path} is a {kind.__name__}")
         elif home not in _KNOWN:
             self._object(path, x)
-
-    def _kept_results(self, path: str, function: Any) -> None:
-        """A function whose results are kept may not have run, and what it names counts anyway."""
-        if isinstance(function, types.FunctionType):
-            self._ran.add(id(function.__code__))
-            names = names_in(function.__code__)
-            self._users |= names.attributes
-            self._names("", function.__globals__, names.globals)
-        self._meet(path, function)
 
     def _optimizer(self, path: str, x: Optimizer) -> None:
         """Its options are read anew in each run; but not by who takes them for numbers."""
@@ -466,6 +553,8 @@ class Guard:
         """The attributes that code may have read of objects of a class."""
         owners = {_owner_of_module(c.__module__) for c in kind.__mro__[:-1]}
         names = self._users
+        if "__match_args__" in names:
+            names = names.union(getattr(kind, "__match_args__", ()))
         if OURS in owners:
             # What begins with _ is their own matter, such as a table that was computed before.
             names = names.union(n for n in self._watch.ours if n[0] != "_" or n in _TOLD)
@@ -481,12 +570,16 @@ class Guard:
         path = path if path.startswith("'") else kind.__name__
         if isinstance(x, threading.local):
             slots, found = slots | vars(x).keys(), {}
-        if found is None and not slots and kind.__module__ not in _SAFE and _is_extension(kind):
+        if kind.__module__ not in _SAFE and _is_extension(kind) and not isinstance(x, np.ndarray):
             self.unwatched.append(f"{path} is a {kind.__name__}, of an extension")
             return
+        if _owner_of_module(kind.__module__) == USERS:
+            self._note([x], type, lambda v: f"the class of {path}")
         if isinstance(found, dict):
             here = {n for n in names if n in found or n in inherited} | self._asked
-            self._names(f"{path}.", found, here | found.keys() if self._all else here)
+            if self._all:
+                here |= found.keys() | {n for n in inherited if n[:2] != "__"}
+            self._names(f"{path}.", found, here)
         if read := sorted(slots if self._all else names & slots):
             get = functools.partial(_slot, x)
             self._note(read, get, lambda n: f"{path}.{n}")
@@ -498,13 +591,24 @@ class Guard:
         self.modules.append(x)
         found, inherited, names = vars(x), _inherited(type(x)), self._names_for(type(x))
         here = {n for n in names if n in found or n in inherited} | self._asked
-        here = sorted(here | found.keys() if self._all else here)
+        here = sorted(here | found.keys() if self._all or self._spread(type(x)) else here)
         label = type(x).__name__
         self._note(here, found.get, lambda n: f"{label}.{n}", self._settings)
+        self._note([x], type, lambda m: f"the class of a {label}", self._settings)
+        self._note([x], _held, lambda m: f"what a {label} holds", self._settings)
+        for name, part in _held(x):
+            self._meet(f"{path}.{name}", part)
         for n in here:
             if n in found:
                 self._meet(f"{path}.{n}", found[n])
         self._class(type(x))
+
+    def _spread(self, kind: type) -> bool:
+        """Whether a method of a class of ours reads attributes unnamed, such as all its options."""
+        return any(
+            c.__name__ in self._watch.spread and _owner_of_module(c.__module__) == OURS
+            for c in kind.__mro__
+        )
 
     def _class(self, kind: type) -> None:
         """Attributes that code names of a class and those above it, and its functions that ran."""
@@ -515,28 +619,40 @@ class Guard:
         names = inherited if self._all else (self._users & inherited) | self._asked
         names = {n for n in names if n[:2] != "__"}
         for c in kind.__mro__[:-1]:
-            if _owner_of_module(c.__module__) == USERS:
+            if _owner_of_module(c.__module__) != USERS:
+                if (id(c), "ours") not in self._met:
+                    self._met[id(c), "ours"] = c
+                    read = (self._users | {"forward"}) & vars(c).keys()
+                    self._names(f"{c.__name__}.", vars(c), {n for n in read if n[:2] != "__"})
+            else:
                 ran = {n for n, v in vars(c).items() if _code_of(v) in self._ran}
                 self._names(f"{c.__name__}.", vars(c), names | ran)
+                # A special method that is added, such as __bool__, has been asked for by no name.
+                self._note([vars(c)], len, lambda v, c=c: f"what {c.__name__} has")
+                told = ["__mro__", *sorted({"__name__", "__qualname__"} & self._users)]
+                for n in told:
+                    self._note([c], operator.attrgetter(n), lambda c, n=n: f"{n} of {c}")
+                if isinstance(c, abc.ABCMeta):
+                    self._note([c], _registered, lambda c: f"what is registered as {c}")
 
     def _function(self, path: str, x: types.FunctionType) -> None:
         self._met[id(x.__code__)] = x.__code__
         if x.__dict__:
             here = (vars(x).keys() & self._users) | self._asked
-            self._names(f"{x.__name__}.", vars(x), here)
+            self._names(f"{x.__name__}.", vars(x), vars(x).keys() if self._all else here)
         if id(x.__code__) not in self._ran:
             return
         names = dict(zip(map(id, x.__closure__ or ()), x.__code__.co_freevars, strict=True))
-        cells = [cell for cell in x.__closure__ or () if _contents_of(cell) is not _EMPTY]
-        if cells:
+        if cells := list(x.__closure__ or ()):
             self._note(cells, _contents_of, lambda cell: f"'{names[id(cell)]}'")
             for cell in cells:
-                self._meet(f"'{names[id(cell)]}'", cell.cell_contents)
-        if x.__defaults__ or x.__kwdefaults__:
-            told = f"a default of '{x.__name__}'"
-            self._note([x], operator.attrgetter("__defaults__"), lambda f: told)
-            self._meet(told, x.__defaults__)
-            self._meet(told, x.__kwdefaults__)
+                self._meet(f"'{names[id(cell)]}'", _contents_of(cell))
+        self._note([x], operator.attrgetter("__code__"), lambda f: f"the code of '{x.__name__}'")
+        for what in ("__defaults__", "__kwdefaults__"):
+            if found := getattr(x, what):
+                told = f"a default of '{x.__name__}'"
+                self._note([x], operator.attrgetter(what), lambda f, told=told: told)
+                self._meet(told, found)
 
     def _names(self, prefix: str, scope: Mapping[str, Any], names: Iterable[str]) -> None:
         """Guard names in a dictionary of variables or attributes."""
@@ -546,6 +662,25 @@ class Guard:
         for n in names:
             if n in scope:
                 self._meet(label(n), scope[n])
+                if type(scope[n]) is ModuleType and _owner_of_module(scope[n].__name__) != USERS:
+                    self._of_library(scope[n], self._dotted.get(n, ()))
+
+    def _of_library(self, module: ModuleType, names: Iterable[str]) -> None:
+        """Names of a module that is no user's, and what users have put there."""
+        if not (names := [n for n in sorted(names) if n in vars(module)]):
+            return
+        if (key := (id(module), *names)) in self._met:
+            return
+        self._met[key] = module
+        self._note(names, vars(module).get, lambda n: f"{module.__name__}.{n}")
+        for n in names:
+            x = vars(module)[n]
+            if type(x) is ModuleType and _owner_of_module(x.__name__) != USERS:
+                self._of_library(x, self._dotted.get(n, ()))
+            elif x is sys.modules:
+                self.unwatched.append("sys.modules")
+            elif _is_users(x):
+                self._meet(f"{module.__name__}.{n}", x)
 
     def _note(
         self,
@@ -573,6 +708,11 @@ class Guard:
             return
         if isinstance(x, dict | types.MappingProxyType):
             self._sized.append(Entry(_itself, x, list(x), lambda v: path))
+            if isinstance(x, defaultdict):
+                self._note(
+                    [x], operator.attrgetter("default_factory"), lambda d: f"{path}'s default"
+                )
+                self._meet(f"{path}'s default", x.default_factory)
             values = x.values()
             self._sized.append(Entry(_itself, values, list(values), lambda v: path))
             for k, v in x.items():
@@ -589,15 +729,17 @@ class Guard:
             for i, v in enumerate(x):
                 self._meet(f"{path}[{i}]", v)
 
-    def _array(self, path: str, x: np.ndarray) -> None:
+    def _array(self, path: str, x: np.ndarray | np.void) -> None:
         if x.dtype.hasobject:
             self.unwatched.append(f"{path} is an array of objects")
         elif x.nbytes <= _BYTES:
-            self._arrays.append((path, x, x.tobytes()))
+            self._arrays.append((path, x, _content_of(x)))
         elif not self._whole(x):
             self.unwatched.append(
                 f"{path} is an array of {x.nbytes / 1e6:.0f} MB, which is not compared"
             )
+        if getattr(x, "__dict__", None):
+            self._object(path, x)
 
     # -- whether it still holds
 
@@ -607,8 +749,12 @@ class Guard:
         Args:
             before: whether it has yet to run, and not just left gradients where there were none.
         """
-        found = map(operator.call, self._gets, self._items)
-        same = all(map(operator.is_, found, self._values))
+        try:
+            read = chain.from_iterable(map(operator.call, self._reads, self._scopes))
+            found = chain(read, map(operator.call, self._gets, self._items))
+            same = all(map(operator.is_, found, self._values))
+        except KeyError:  # a name is gone
+            same = False
         same = same and list(map(len, self._containers)) == self._lengths
         if not (
             same and all(map(operator.is_, chain.from_iterable(self._containers), self._inside))
@@ -617,7 +763,7 @@ class Guard:
                 return False
             self._line_up()
         for path, x, content in self._arrays:
-            if (x.tobytes() if isinstance(x, np.ndarray) else bytes(x)) != content:
+            if _content_of(x) != content:
                 self.changed = f"the numbers in {path}"
                 return False
         if changes() != self._changes:
@@ -638,6 +784,10 @@ class Guard:
         for t in self.absent:
             if before and t.grad is not None:
                 self.changed = f"the gradient of {t.name or 'a tensor'}, which was absent"
+                return False
+        for t, grad in self.grads:
+            if t._grad is not grad:
+                self.changed = f"the gradient of {t.name or 'a tensor'}"
                 return False
         if before:
             self._rebound = now
@@ -667,9 +817,9 @@ def _parts(x: Any) -> tuple | None:
     """What something that is called, or wraps what is called, consists of; None for all else."""
     if isinstance(x, types.MethodType):
         return x.__self__, x.__func__
-    if isinstance(x, functools.partial):
+    if isinstance(x, functools.partial | functools.partialmethod):
         return x.func, x.args, x.keywords
-    if isinstance(x, functools.partialmethod | functools.cached_property):
+    if isinstance(x, functools.cached_property):
         return (x.func,)
     if isinstance(x, staticmethod | classmethod):
         return (x.__func__,)
@@ -691,9 +841,60 @@ def _cannot_be_compared(x: Any) -> bool:
     return moves_on or isinstance(x, random.Random) or type(x).__module__.startswith("numpy.random")
 
 
+def _registered(c: abc.ABCMeta) -> int:
+    return len(_abc._get_dump(c)[0])
+
+
+def _is_users(x: Any) -> bool:
+    """Whether what stands in a module of others may be a user's."""
+    if isinstance(x, types.FunctionType):
+        return owner_of(x.__code__.co_filename) == USERS
+    return (
+        isinstance(x, (*_CONTAINERS, np.ndarray)) or _owner_of_module(type(x).__module__) == USERS
+    )
+
+
+def _may_run(function: Any) -> list[types.FunctionType]:
+    """A function of users and all of theirs that it may call, as far as names tell."""
+    found: dict[int, types.FunctionType] = {}
+    todo = [function]
+    while todo:
+        f = getattr(todo[-1], "__wrapped__", todo[-1])
+        todo.pop()
+        if not isinstance(f, types.FunctionType) or id(f.__code__) in found:
+            continue
+        if owner_of(f.__code__.co_filename) != USERS:
+            continue
+        found[id(f.__code__)] = f
+        names = names_in(f.__code__)
+        objects = [f.__globals__[n] for n in names.globals if n in f.__globals__]
+        for x in (*objects, *map(_contents_of, f.__closure__ or ())):
+            todo.append(x)
+            homes = (
+                (x,)
+                if isinstance(x, ModuleType)
+                else (x if isinstance(x, type) else type(x)).__mro__
+            )
+            todo += [vars(home)[n] for home in homes for n in names.attributes if n in vars(home)]
+    return list(found.values())
+
+
+def _held(module: Module) -> tuple[tuple[str, Any], ...]:
+    """Modules and parameters in attributes that nobody names, as in a Sequential."""
+    return tuple(
+        (name, x)
+        for name, x in vars(module).items()
+        if isinstance(x, Module) or (type(x) is Tensor and x.name is not None)
+    )
+
+
 @functools.cache
 def _is_extension(kind: type) -> bool:
-    return not any("__slots__" in vars(c) or "__dict__" in vars(c) for c in kind.__mro__[:-1])
+    """Whether objects of a class have more in them than Python sees."""
+    if not any("__slots__" in vars(c) or "__dict__" in vars(c) for c in kind.__mro__[:-1]):
+        return True
+    files = [getattr(sys.modules.get(c.__module__), "__file__", None) for c in kind.__mro__[:-1]]
+    return any(file is not None and file.endswith(_COMPILED) for file in files)
 
 
 @functools.cache
@@ -719,6 +920,19 @@ def _slot(x: Any, name: str) -> Any:
     return getattr(x, name, None)
 
 
+def _content_of(x: Any) -> Any:
+    """What lies in memory, to be compared."""
+    return (x.dtype, x.shape, x.tobytes()) if isinstance(x, np.ndarray | np.void) else bytes(x)
+
+
+def _bytes_of(x: Any) -> bytes | None:
+    """What lies in an object that shows its memory, such as an `array` or a number of ctypes."""
+    try:
+        return bytes(memoryview(x))
+    except TypeError:
+        return None
+
+
 def _contents_of(cell: Any) -> Any:
     try:
         return cell.cell_contents
@@ -732,14 +946,14 @@ def _itself(x: Any) -> Any:
 
 def _identities(x: Iterable) -> frozenset:
     """A set's members: by value where they are values, by identity where they are objects."""
-    return frozenset((type(v), v if isinstance(v, _ATOMS) else id(v)) for v in x)
+    return frozenset((type(v), v if _is_atom(type(v)) else id(v)) for v in x)
 
 
 def _alike(new: Any, old: Any) -> bool:
     """Whether two objects are one, or equal values."""
     if new is old:
         return True
-    if type(new) is not type(old):
+    if type(new) is not type(old) or (new.__class__.__dictoffset__ and not isinstance(new, tuple)):
         return False
     if isinstance(new, float | complex):
         return repr(new) == repr(old)  # -0.0 is not 0.0, and NaN is NaN
@@ -755,5 +969,5 @@ def _alike(new: Any, old: Any) -> bool:
 
 
 def _shown(x: Any) -> str:
-    text = repr(x) if isinstance(x, _ATOMS) else type(x).__name__
+    text = repr(x) if _is_atom(type(x)) else type(x).__name__
     return text if len(text) <= 40 else f"{text[:37]}..."

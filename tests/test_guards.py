@@ -2,13 +2,17 @@
 value. A value that cannot be compared makes the function run as it is.
 """
 
+import abc
 import argparse
+import builtins
 import collections
 import contextvars
+import ctypes
 import dataclasses
 import enum
 import functools
 import itertools
+import json
 import os
 import random as python_random
 import re
@@ -29,6 +33,7 @@ from minigrad.guards import LIBRARY, OURS, USERS, names_in, owner_of
 
 GLOBAL = [2.0]
 NUMBER = 2.0
+CACHED = [types.SimpleNamespace()]
 CALLS = 3
 
 
@@ -89,7 +94,18 @@ class Lazy:
 
 
 class Colour(enum.Enum):
-    RED = 2.0
+    RED = [2.0]  # noqa: RUF012 (what is tested)
+
+
+class Heavy(float):
+    """A number with attributes."""
+
+
+class Positional:
+    __match_args__ = ("value",)
+
+    def __init__(self, value=2.0):
+        self.value = value
 
 
 @dataclasses.dataclass
@@ -287,10 +303,199 @@ def cases():
         setter(groups.param_groups[0], "lr"),
     )
 
+    yield from cases_of_python()
+
+
+def cases_of_python():
+    """Places of the language itself that a step can read."""
+    record = np.array([(2.0, 1)], dtype=[("a", "f8"), ("b", "i4")])[0]
+    yield "row of a structured array", lambda x: x * record["a"], setter(record, "a")
+    yield "member of an Enum", lambda x: x * Colour.RED.value[0], setter(Colour.RED.value, 0)
+    Colour.RED.scale = 2.0
+    yield (
+        "attribute of a member",
+        lambda x: x * Colour.RED.scale,
+        lambda: setattr(Colour.RED, "scale", 5.0),
+    )
+    heavy = Heavy(1.0)
+    heavy.value = 2.0
+    yield "number with attributes", lambda x: x * heavy.value, lambda: setattr(heavy, "value", 5.0)
+    heavies = (Heavy(1.0),)
+    heavies[0].value = [2.0]
+    yield "in a tuple", lambda x: x * heavies[0].value[0], setter(heavies[0].value, 0)
+    patched = factory([2.0])
+    other = factory([2.0])
+    other.__code__ = (lambda box: lambda x: x * box[0] * 2.5)([1]).__code__
+
+    def by(x):
+        return patched(x)
+
+    yield "code of a function", by, lambda: setattr(patched, "__code__", other.__code__)
+
+    def only_named(x, *, scale=2.0):
+        return x * scale
+
+    yield (
+        "keyword default",
+        lambda x: only_named(x),
+        lambda: setattr(only_named, "__kwdefaults__", {"scale": 5.0}),
+    )
+    late = None
+
+    def set_late():
+        nonlocal late
+        late = 5.0
+
+    def reads_late(x):
+        try:
+            return x * late
+        except NameError:
+            return x * 2.0
+
+    del late
+    yield "closure that is empty", reads_late, set_late
+    partials = type("Partials", (), {"of": functools.partialmethod(lambda _, s, x: x * s[0], [2])})
+    yield "partialmethod", lambda x: partials().of(x), setter(vars(partials)["of"].args[0], 0)
+    space = {"o": types.SimpleNamespace(seen_by_eval=2.0)}
+    yield (
+        "eval",
+        lambda x: x * eval("o.seen_by_eval", space),
+        lambda: setattr(space["o"], "seen_by_eval", 5.0),
+    )
+    variables = {"v": 2.0}
+    yield "variables of eval", lambda x: x * eval("v", {}, variables), setter(variables, "v")
+
+    @functools.singledispatch
+    def dispatched(kind):
+        return 2.0
+
+    yield (
+        "singledispatch",
+        lambda x: x * dispatched(""),
+        lambda: dispatched.register(str, lambda kind: 5.0),
+    )
+    matched = Positional()
+
+    def matches(x):
+        match matched:
+            case Positional(value):
+                return x * value
+
+    yield "match", matches, lambda: setattr(matched, "value", 5.0)
+    becomes = type("Two", (), {"value": 2.0})()
+    yield (
+        "class of an object",
+        lambda x: x * becomes.value,
+        lambda: setattr(becomes, "__class__", type("Five", (), {"value": 5.0})),
+    )
+    bases = type("Zero", (), {}), type("Two", (), {"v": 2.0}), type("Five", (), {"v": 5.0})
+    two, five = (type("Base", (bases[0],), {"scale": b.v}) for b in bases[1:])
+    derived = type("Derived", (two,), {})
+    yield (
+        "bases of a class",
+        lambda x: x * derived.scale,
+        lambda: setattr(derived, "__bases__", (five,)),
+    )
+    true = type("Truth", (), {})
+    yield (
+        "special method that is added",
+        lambda x: x * (2.0 if true() else 5.0),
+        lambda: setattr(true, "__bool__", lambda _: False),
+    )
+
+    class Registry(abc.ABC):  # noqa: B024 (what is tested)
+        pass
+
+    yield (
+        "class that is registered",
+        lambda x: x * (5.0 if isinstance(matched, Registry) else 2.0),
+        lambda: Registry.register(Positional),
+    )
+    number = ctypes.c_double(2.0)
+    yield "number of ctypes", lambda x: x * number.value, lambda: setattr(number, "value", 5.0)
+    made_by = collections.defaultdict(lambda: 2.0)
+    yield (
+        "factory of a defaultdict",
+        lambda x: x * (made_by[0], made_by.clear())[0],
+        lambda: setattr(made_by, "default_factory", lambda: 5.0),
+    )
+    formed = np.zeros((2, 5))
+    yield (
+        "shape of an array",
+        lambda x: x * formed.shape[0],
+        lambda: setattr(formed, "shape", (5, 2)),
+    )
+    told = np.zeros(2).view(type("Told", (np.ndarray,), {}))
+    told.value = 2.0
+    yield "attribute of an array", lambda x: x * told.value, lambda: setattr(told, "value", 5.0)
+    held = mg.tensor([1.0], requires_grad=True)
+    yield (
+        "gradient that is there",
+        lambda x: x * (2.0 if held.grad is None else 5.0),
+        lambda: setattr(held, "grad", mg.tensor([1.0])),
+    )
+    formatted, template = Plain(), "{0.value}"
+    yield (
+        "str.format",
+        lambda x: x * float(template.format(formatted)),
+        lambda: setattr(formatted, "value", 5.0),
+    )
+    called = type("Called", (), {})
+    yield (
+        "name of a class",
+        lambda x: x * (2.0 if called.__name__ == "Called" else 5.0),
+        lambda: setattr(called, "__name__", "Other"),
+    )
+
+    def inner():
+        return CACHED[0].of_a_kept_result
+
+    @functools.lru_cache
+    def outer(key):
+        return inner()
+
+    CACHED[0].of_a_kept_result = 2.0
+    outer(1)  # so that `inner` does not run under jit
+    yield (
+        "what a kept result was made of",
+        lambda x: x * outer(1),
+        lambda: (setattr(CACHED[0], "of_a_kept_result", 5.0), outer.cache_clear()),
+    )
+    sys.argv_of_a_test = ["2"]
+    yield (
+        "list in a library's module",
+        lambda x: x * float(sys.argv_of_a_test[0]),
+        setter(sys.argv_of_a_test, 0, "5"),
+    )
+
+    def imports_by_another_name(x):
+        import json as j
+
+        return x * j.value_of_a_test
+
+    json.value_of_a_test = 2.0
+    yield (
+        "name in a library's module",
+        imports_by_another_name,
+        lambda: setattr(json, "value_of_a_test", 5.0),
+    )
+    nn.functional.op_of_a_test = lambda x: x * 2
+    yield (
+        "function that was put into ours",
+        lambda x: mg.nn.functional.op_of_a_test(x),
+        lambda: setattr(nn.functional, "op_of_a_test", lambda x: x * 5),
+    )
+    yield (
+        "builtin",
+        lambda x: x * (2.0 if callable(x) is False else 5.0),
+        lambda: setattr(builtins, "callable", lambda x: True),
+    )
+
 
 @pytest.fixture(autouse=True)
 def _as_before(monkeypatch):
     monkeypatch.setitem(globals(), "GLOBAL", GLOBAL)
+    monkeypatch.setattr(builtins, "callable", callable)
     GLOBAL[0] = 2.0
     globals().update(NUMBER=2.0, helper=HELPER)
     Plain.scale = 2.0
@@ -586,6 +791,108 @@ def test_weights_that_are_set_by_hand(make, when, layout):
     assert len(step.steps) == 1
 
 
+def _changed(layer, attribute, value):
+    return lambda: setattr(layer, attribute, value)
+
+
+def containers():
+    """Modules that hold others in attributes which no code names, and how to change them."""
+
+    class Both(nn.Module):
+        def __init__(self):
+            self.a, self.b = nn.LeakyReLU(0.5), nn.LeakyReLU(0.5)
+
+        def forward(self, x):
+            for child in self.children():
+                x = child(x)
+            return x
+
+    class Dicts(nn.Module):
+        def __init__(self):
+            self.parts = nn.ModuleDict({"a": nn.LeakyReLU(0.5)})
+            self.scales = nn.ParameterDict({"a": nn.Parameter([2.0])})
+            self.more = nn.ParameterList([nn.Parameter([1.0])])
+
+        def forward(self, x):
+            return self.parts["a"](x) * self.scales["a"] * self.more[0]
+
+    def five():
+        return nn.Parameter(np.float32([5.0]))
+
+    m = nn.Sequential(nn.LeakyReLU(0.5), nn.Tanh())
+    yield m, _changed(m[0], "negative_slope", 0.1)
+    yield m, lambda m=m: m.append(nn.LeakyReLU(0.1))
+    yield m, lambda m=m: m.pop()
+    yield m, lambda m=m: m.__setitem__(0, nn.LeakyReLU(0.9))
+    yield m, lambda m=m: m[1].register_forward_hook(lambda module, args, y: y * 3)
+    deep = nn.Sequential(nn.Sequential(nn.Linear(1, 1)))
+    yield deep, lambda: setattr(deep[0][0], "weight", five().reshape(1, 1))
+    both = Both()
+    yield both, _changed(both, "c", nn.LeakyReLU(0.1))
+    yield both, _changed(both.b, "negative_slope", 0.1)
+    dicts = Dicts()
+    yield dicts, lambda: dicts.parts.update({"a": nn.LeakyReLU(0.1)})
+    yield dicts, lambda: dicts.scales.update({"a": five()})
+    yield dicts, lambda: dicts.more.__setitem__(0, five())
+
+
+def test_what_modules_hold_without_a_name_is_noticed():
+    for i, (module, change) in enumerate(containers()):
+        fast = mg.jit(module)
+        before = [value_of(fast, -1.0) for _ in range(CALLS)]
+        change()
+        after = value_of(module, -1.0)
+        assert before[0] != after, i
+        assert [value_of(fast, -1.0) for _ in range(CALLS)] == pytest.approx([after] * CALLS), i
+        assert not fast.as_it_is
+
+
+def options():
+    """Layers and losses with an option, another value of it, and arguments."""
+    x = np.random.default_rng(0).standard_normal((2, 3, 8, 8)).astype("float32")
+    y, ids = x[::-1].copy(), np.array([1, 2])
+    yield nn.LeakyReLU(0.1), "negative_slope", 0.7, (x,)
+    yield nn.ELU(), "alpha", 0.3, (x,)
+    yield nn.Softplus(), "beta", 3.0, (x,)
+    yield nn.Softmax(1), "dim", 2, (x,)
+    yield nn.MaxPool2d(2), "stride", 1, (x,)
+    yield nn.AvgPool2d(2), "padding", 1, (x,)
+    yield nn.Unfold(2), "stride", 2, (x,)
+    yield nn.MSELoss(), "reduction", "sum", (x, y)
+    yield nn.SmoothL1Loss(), "beta", 0.1, (x, y)
+    yield nn.CrossEntropyLoss(), "label_smoothing", 0.3, (x[:, :, 0, 0], ids)
+    yield nn.NLLLoss(), "ignore_index", 2, (x[:, :, 0, 0], ids)
+    yield nn.TripletMarginLoss(), "margin", 3.0, (x, y, x * 2)
+    yield nn.LayerNorm(8), "eps", 1.0, (x,)
+    yield nn.BatchNorm2d(3), "momentum", 0.9, (x,)
+    yield nn.Conv2d(3, 3, 3), "padding", 1, (x,)
+    yield nn.Dropout(0.0), "p", 1.0, (x,)
+
+
+@pytest.mark.parametrize(
+    ("layer", "name", "value", "args"),
+    list(options()),
+    ids=lambda v: type(v).__name__ if isinstance(v, nn.Module) else None,
+)
+def test_an_option_of_a_layer_is_noticed(layer, name, value, args):
+    def numbers(f):
+        before = {k: np.array(b.data) for k, b in layer.named_buffers()}
+        found = [f(*args).data, *(np.array(b.data) for b in layer.buffers())]
+        for k, b in layer.named_buffers():
+            b[...] = before[k]
+        return found
+
+    fast = mg.jit(layer)
+    for _ in range(CALLS):
+        old = numbers(fast)
+    setattr(layer, name, value)
+    expected = numbers(layer)
+    assert any(a.shape != b.shape or (a != b).any() for a, b in zip(old, expected, strict=True))
+    for _ in range(CALLS):
+        for a, b in zip(numbers(fast), expected, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
 def test_lr_changes_are_read_without_another_capture():
     model = nn.Linear(2, 1)
     sgd = optim.SGD(model, lr=0.1)
@@ -696,6 +1003,27 @@ def test_a_profiler_of_pythons_is_left_alone():
     assert seen
     assert value_of(fast) == 2
     assert len(fast.steps) == 1
+
+
+def test_what_an_import_runs_meanwhile_is_not_compared(tmp_path, monkeypatch):
+    (tmp_path / "imported_by_a_step.py").write_text(
+        "import collections, dataclasses\n"
+        "def wrapped(f):\n    return lambda *args: f(*args)\n"
+        "for i in range(50):\n"
+        "    collections.namedtuple(f'N{i}', 'a b')\n"
+        "    dataclasses.make_dataclass(f'D{i}', ['a', 'b'])(1, 2)\n"
+        "    exec('def g(): return i\\nwrapped(g)()')\n"
+        "scale = 2.0\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def imports(x):
+        import imported_by_a_step
+
+        return x * imported_by_a_step.scale
+
+    fast = check(imports, lambda: setattr(sys.modules["imported_by_a_step"], "scale", 5.0))
+    assert all(len(step.guard._items) < 10 for step in fast.steps)
 
 
 # ------------------------------------------------------------------------- threads and processes
