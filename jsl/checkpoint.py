@@ -19,7 +19,7 @@ import minigrad
 from jsl.config import ModelConfig, TrainingConfig
 from jsl.corpus import Corpus
 from jsl.errors import RunDirError
-from jsl.messages import listed, say
+from jsl.messages import listed, reason_of, say
 from jsl.vocabulary import Vocabulary
 from minigrad import backend, kernels, nn, runs
 from minigrad.errors import RunError, StateError
@@ -218,8 +218,9 @@ def loading(directory: Path) -> Iterator[None]:
     try:
         yield
     except (RunError, StateError) as error:
-        reason = str(error).splitlines()[0]
-        raise RunDirError(say("checkpoint.damaged", path=directory, reason=reason)) from error
+        raise RunDirError(
+            say("checkpoint.damaged", path=directory, reason=reason_of(error))
+        ) from error
 
 
 def restore(model: nn.Grouped, run: Run) -> None:

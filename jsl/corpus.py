@@ -212,7 +212,7 @@ def _decode(path: Path, data: bytes, encoding: str | None) -> str:
     if encoding is None and (found := _looks_like(data)):
         kind, name = found
         raise CorpusError(say("corpus.looks_like", path=path, kind=say(kind), encoding=name))
-    name = check_encoding(encoding or "utf-8")
+    name = check_encoding("utf-8" if encoding is None else encoding)
     try:
         return data.decode(name).removeprefix("\ufeff")
     except UnicodeError as error:

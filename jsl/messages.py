@@ -479,6 +479,11 @@ def listed(items: Iterable[object]) -> Said:
     return Said(say("list.separator").join(shown))
 
 
+def reason_of(error: BaseException) -> Said:
+    """The first line of what an error says."""
+    return Said(_short(str(error).partition("\n")[0], REASON))
+
+
 def ranges(numbers: Iterable[int]) -> Said:
     """Ascending numbers as a list of ranges: "2-4, 7"."""
     found: list[list[int]] = []

@@ -550,8 +550,11 @@ TORCH_NN_UTILS: dict[str, str] = {
 UNLIKE_TORCH: dict[str, str] = {
     "count_nonzero": "takes several axes as a tuple: x.count_nonzero((0, 1))",
     "equal": "compares element by element; array_equal is PyTorch's",
+    "gradient": "gives an array and no list for one axis",
+    "histogram": "gives counts and edges for 10 bins by default",
     "max": "gives values alone: argmax gives indices, topk(1) both",
     "median": "of an even number is the mean of the two in the middle; values alone",
+    "nanmedian": "of an even number is the mean of the two in the middle",
     "meshgrid": "has NumPy's order of axes, 'xy'; PyTorch's is indexing='ij'",
     "min": "gives values alone: argmin gives indices, topk(1, largest=False) both",
     "nonzero": "gives an array of indices for each axis; argwhere gives (n, ndim)",

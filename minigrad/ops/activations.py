@@ -26,6 +26,7 @@ from minigrad.ops.elementwise import (
     subtract,
     tanh,
     where,
+    zeros_like,
 )
 from minigrad.ops.shaping import reshape, split
 
@@ -53,7 +54,7 @@ def _relu_grad(xp, g, y):
     return xp.multiply(g, xp.sign(y))
 
 
-_relu_grad.vjps(lambda g, _dx, _g, y: _relu_grad(g, y), lambda g, _dx, _g, _y: None)
+_relu_grad.vjps(lambda g, _dx, _g, y: _relu_grad(g, y), lambda g, _dx, _g, _y: zeros_like(g))
 
 
 @op
@@ -111,7 +112,7 @@ def relu6(x):
 @op
 def hardsigmoid(xp, x):
     """A sigmoid of straight lines, 0 up to -3 and 1 from 3 on; there its derivative is 0."""
-    return relu6(x + 3) / 6
+    return relu6(_floating(xp, x) + 3) / 6
 
 
 @op

@@ -204,7 +204,7 @@ def searchsorted(a, v, side="left", sorter=None):
         sorter: the indices that sort `a`, in its shape, if it is not sorted.
     """
     if side not in ("left", "right"):
-        raise ValueError(f"searchsorted: side must be 'left' or 'right', got {side!r}")
+        raise ShapeError(f"searchsorted: side must be 'left' or 'right', got {side!r}")
     a, v = as_arrays(a, v)
     if a.ndim > 1:
         return _searchsorted_lines(a, v, side, sorter)

@@ -413,7 +413,9 @@ def _in_python(call: Call, keys: list) -> Callable[[], None]:
     """A function that computes a call with NumPy, into the places of its outputs."""
     inputs = [x.view() if type(x) in (Value, Hidden) else x for x in call.inputs]
     outputs = [y.view() for y in call.outputs]
-    ufunc = getattr(np, call.name, None)
+    # (An op that is made of others may be called like a ufunc, and mean something else.)
+    plain_op = call.op is None or getattr(call.op, "primitive", False)
+    ufunc = getattr(np, call.name, None) if plain_op else None
     if type(ufunc) is np.ufunc and not call.params and len(outputs) == 1:
         y = outputs[0]
         plain = all(type(x) in (np.ndarray, int, float) for x in inputs)
