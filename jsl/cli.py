@@ -151,10 +151,11 @@ def train(
     """Train a translator on a corpus, and save it.
 
     With --load, training goes on from a saved run for --epochs more passes; save it elsewhere with
-    --save. After Ctrl-C, training stops at the end of the epoch and is saved. So it does when
-    standard output is closed, which is noticed at the next line that is written, after about every
-    twentieth part of the epochs. Before the first epoch has begun, both end it, and nothing is
-    saved.
+    --save.
+
+    After Ctrl-C, training stops at the end of the epoch and is saved. So it does when standard
+    output is closed, which is noticed at the next line that is written, after about every twentieth
+    part of the epochs. Before the first epoch has begun, both end it, and nothing is saved.
     """
     from jsl import checkpoint, memory
     from jsl.config import PRESETS

@@ -262,16 +262,8 @@ def test_the_version_is_in_one_place():
 OPTIONS = {
     "": ["--help", "--version", "--lang [ja|en]", "--debug"],
     "train": [
-        *(
-            "--corpus",
-            "--encoding",
-            "--preset [tiny]",
-            "--epochs",
-            "--batch-size",
-            "--learning-rate",
-            "--seed",
-        ),
-        *("--d-model", "--heads", "--d-ff", "--layers", "--max-length"),
+        *("--corpus", "--encoding", "--preset [tiny]", "--epochs", "--batch-size"),
+        *("--learning-rate", "--seed", "--d-model", "--heads", "--d-ff", "--layers", "--max-length"),
         *("--backend [auto|cupy|numpy]", "--save", "--load", "--overwrite", "--no-jit"),
         *("--help", "--lang [ja|en]", "--debug"),
     ],
