@@ -3,10 +3,10 @@
 While a function is captured a `Watch` notes which Python code runs. Whatever that code can have
 read is found from the names in it: globals, closures and defaults by name, attributes of the
 objects met there by name, lists, dictionaries and small arrays as a whole. Code that reads
-attributes without naming them (`vars(x)`, `getattr(x, computed)`) has all of them compared. A `Guard` keeps what was
-found and compares it before each run of the program, mostly by identity and in C: that costs some
-50 ns a name. More is guarded than was read, and never less, but for what `mg.jit` lists in its
-docstring.
+attributes without naming them (`vars(x)`, `getattr(x, computed)`) has all of them compared. A
+`Guard` keeps what was found and compares it before each run of the program, mostly by identity and
+in C: that costs some 50 ns a name. More is guarded than was read, and never less, but for what
+`mg.jit` lists in its docstring.
 
 Where something cannot be compared (a file, a clock, an iterator, an object of an extension) the
 guard says so in `unwatched`, and the function has to run as it is.
