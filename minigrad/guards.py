@@ -2,10 +2,11 @@
 
 While a function is captured a `Watch` notes which Python code runs. Whatever that code can have
 read is found from the names in it: globals, closures and defaults by name, attributes of the
-objects met there by name, lists, dictionaries and small arrays as a whole. A `Guard` keeps what was
-found and compares it before each run of the program, mostly by identity and in C: that costs some
-50 ns a name. More is guarded than was read, and never less, but for what `mg.jit` lists in its
-docstring.
+objects met there by name, lists, dictionaries and small arrays as a whole. Code that reads
+attributes without naming them (`vars(x)`, `getattr(x, computed)`) has all of them compared. A
+`Guard` keeps what was found and compares it before each run of the program, mostly by identity and
+in C: that costs some 50 ns a name. More is guarded than was read, and never less, but for what
+`mg.jit` lists in its docstring.
 
 Where something cannot be compared (a file, a clock, an iterator, an object of an extension) the
 guard says so in `unwatched`, and the function has to run as it is.
@@ -96,6 +97,8 @@ _READS_UNSEEN = {
 }  # fmt: skip
 _READS_FILES = {"read", "readline", "readlines", "readinto", "read1"}
 _NOW = {"now", "utcnow", "today"}
+# Code of ours that reads attributes of what users make of our classes.
+_READERS = tuple(os.path.join(_PACKAGE, folder, "") for folder in ("nn", "learner"))
 # Helpers of the interpreter that look into files for reasons of their own.
 _ASIDE = ("linecache.py", "warnings.py", "traceback.py", "tokenize.py")
 _READS_ALL = ("dataclasses.py", "copy.py", "pprint.py", "inspect.py", "pickle.py")
@@ -162,7 +165,8 @@ class Watch:
         """Note code that was not met before; whose it is."""
         file, owner = code.co_filename, _owner(frame)
         if owner == OURS:
-            self.ours.update(code.co_names)
+            if file.startswith(_READERS):
+                self.ours.update(code.co_names)
             if (_ASKS | _SHOWS_ALL).intersection(code.co_names) and names_in(code).all:
                 self.spread.add(code.co_qualname.split(".")[0])
         elif frame.f_globals.get("__name__", "").startswith("namedtuple_"):
@@ -443,7 +447,7 @@ class Guard:
                 for name, attribute in names.dotted:
                     self._dotted.setdefault(name, set()).add(attribute)
             everything = self._users.union(*(names.globals for names, _ in named))
-            self.unwatched += [f"{name}()" for name in sorted(_READS_UNSEEN & everything)]
+            self.unwatched += sorted(_READS_UNSEEN & everything)
             self._class(Tensor)
             self._meet("the function", function)
             for x in objects:

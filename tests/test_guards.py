@@ -949,20 +949,22 @@ def rows():
 
 
 @pytest.mark.parametrize(("read", "change", "what"), rows(), ids=lambda v: str(v)[:40])
-def test_the_table_in_the_docstring(read, change, what, tmp_path):
+def test_the_table_in_the_docstring(read, change, what, tmp_path, monkeypatch):
     big = np.ones(1 << 18)
     space = {
         "mg": mg, "np": np, "os": os, "time": time, "a": 2.0, "d": {"k": 2.0}, "o": Plain(2.0),
         "C": type("C", (), {"a": 2.0}), "array": np.array([2.0]), "big": big, "module": Weighted(),
         "p": mg.tensor([2.0], requires_grad=True), "rng": np.random.default_rng(0),
         "file": tmp_path / "a", "partial": functools.partial(lambda x, s: x * s, s=2.0),
-        "adam": optim.Adam(nn.Linear(1, 1), lr=2.0),
+        "adam": optim.Adam(nn.Linear(1, 1), lr=2.0), "layers": nn.Sequential(nn.LeakyReLU(2.0)),
+        "sys": sys,
     }  # fmt: skip
     big[0] = 2.0
     space["o"].a = space["module"].a = 2.0
     space["helper"] = eval("lambda x: x * a", space)
     space["file"].write_text("2")
     os.environ["A"] = "2"
+    monkeypatch.setattr(sys, "argv", ["2"])
     f = eval(f"lambda x: {read}", space)
     fast = mg.jit(f)
     try:
@@ -1026,6 +1028,23 @@ def test_what_an_import_runs_meanwhile_is_not_compared(tmp_path, monkeypatch):
     assert all(len(step.guard._items) < 10 for step in fast.steps)
 
 
+def test_what_is_noted_outside_under_names_that_the_engine_has():
+    class Counts(nn.Module):
+        def __init__(self):
+            self.layer, self.calls, self.updates = nn.Linear(1, 1), [], 0
+
+        def forward(self, x):
+            return self.layer(x)
+
+    module = Counts()
+    fast = mg.jit(module)
+    for i in range(6):
+        value_of(fast)
+        module.calls.append(i)
+        module.updates += 1
+    assert sum(v.captures for v in fast._variants.values()) == 1
+
+
 # ------------------------------------------------------------------------- threads and processes
 
 
@@ -1053,7 +1072,7 @@ def hammered(call, threads=8, times=40):
 
 @pytest.mark.parametrize("size", [3, 300])
 def test_one_program_from_many_threads(size):
-    w = np.random.default_rng(0).standard_normal((size, size)).astype("float32")
+    w = np.random.default_rng(0).random((size, size), "float32") / size
 
     def plain(x):
         return mg.tanh(x @ w).sum(axis=1) * 2 + x[:, 0]
