@@ -923,7 +923,7 @@ def matrix_rank(a, tol=None, hermitian: bool = False, *, rtol: Any = None):
         largest = max(s, axis=-1, keepdims=True)
         least = largest * _each_matrix(_least(a) if rtol is None else rtol)
     if tol is not None:
-        least = maximum(_each_matrix(tol), least)
+        least = _each_matrix(tol) if rtol is None else maximum(_each_matrix(tol), least)
     return sum(s > least, axis=-1)
 
 

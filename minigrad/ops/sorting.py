@@ -209,7 +209,8 @@ def searchsorted(a, v, side="left", sorter=None):
     if a.ndim > 1:
         return _searchsorted_lines(a, v, side, sorter)
     if sorter is not None:
-        a, sorter = as_arrays(a, sorter)
+        if not hasattr(sorter, "dtype"):
+            sorter = beside([a], np.asarray(sorter, int))
         if sorter.shape != a.shape:
             raise ShapeError(
                 f"searchsorted: sorter of shape {sorter.shape} for an array of {a.shape}"

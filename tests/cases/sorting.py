@@ -79,7 +79,7 @@ def searched_unsorted(draw):
 
 
 def searchsorted_by(a, v, sorter, side):
-    return mg.searchsorted(a, v, side, np.array(sorter, int))
+    return mg.searchsorted(a, v, side, list(sorter))
 
 
 def searchsorted_by_numpy(a, v, sorter, side):
