@@ -414,7 +414,6 @@ def cases_of_python():
     answering = types.ModuleType("module_that_answers")
     answering.found = {"value": 2.0}
     answering.__getattr__ = lambda name: answering.found["value"]
-    sys.modules[answering.__name__] = answering
     yield "__getattr__ of a module", lambda x: x * answering.value, setter(answering.found, "value")
     number = ctypes.c_double(2.0)
     yield "number of ctypes", lambda x: x * number.value, lambda: setattr(number, "value", 5.0)
