@@ -74,7 +74,7 @@ def _owner_of_module(name: str) -> int:
     if name in sys.builtin_module_names:
         return LIBRARY
     file = getattr(sys.modules.get(name), "__file__", None)
-    if file is not None:
+    if isinstance(file, str):  # a module's own __getattr__ may answer anything
         return owner_of(file)
     return LIBRARY if name.split(".")[0] in sys.stdlib_module_names else USERS
 
@@ -152,7 +152,8 @@ class Watch:
             if event == "call":
                 if owner == USERS:
                     codes.setdefault((id(code), id(frame.f_globals)), (code, frame.f_globals))
-                    if not code.co_flags & inspect.CO_OPTIMIZED:  # `eval` was given variables
+                    local = not code.co_flags & inspect.CO_OPTIMIZED  # `eval` was given variables
+                    if local and isinstance(frame.f_locals, Mapping):
                         codes.setdefault((id(code), id(frame.f_locals)), (code, frame.f_locals))
                 elif code.co_qualname.startswith("_Environ."):
                     self.environment = self.environment or _for_users(frame)
@@ -531,10 +532,11 @@ class Guard:
             read = (lambda v: v.get(None)) if isinstance(x, ContextVar) else (lambda r: r())
             self._note([x], read, lambda v: path)
             self._meet(path, read(x))
-        elif (content := _bytes_of(x)) is not None:
-            self._arrays.append((path, x, content))
-            if len(content) > _BYTES:
-                self.unwatched.append(f"{path} has {len(content) / 1e6:.0f} MB")
+        elif (size := _bytes_in(x)) is not None:
+            if size > _BYTES:
+                self.unwatched.append(f"{path} has {size / 1e6:.0f} MB, which are not compared")
+            else:
+                self._arrays.append((path, x, _content_of(x)))
         elif isinstance(x, operator.attrgetter | operator.methodcaller):
             self._all = True
         elif _cannot_be_compared(x):
@@ -863,8 +865,9 @@ def _may_run(function: Any) -> list[types.FunctionType]:
     found: dict[int, types.FunctionType] = {}
     todo = [function]
     while todo:
-        f = getattr(todo[-1], "__wrapped__", todo[-1])
-        todo.pop()
+        f = todo.pop()
+        todo += _parts(f) or ()
+        f = f.__wrapped__ if isinstance(f, functools._lru_cache_wrapper) else f
         if not isinstance(f, types.FunctionType) or id(f.__code__) in found:
             continue
         if owner_of(f.__code__.co_filename) != USERS:
@@ -898,7 +901,7 @@ def _is_extension(kind: type) -> bool:
     if not any("__slots__" in vars(c) or "__dict__" in vars(c) for c in kind.__mro__[:-1]):
         return True
     files = [getattr(sys.modules.get(c.__module__), "__file__", None) for c in kind.__mro__[:-1]]
-    return any(file is not None and file.endswith(_COMPILED) for file in files)
+    return any(isinstance(file, str) and file.endswith(_COMPILED) for file in files)
 
 
 @functools.cache
@@ -915,9 +918,9 @@ def _inherited(kind: type) -> set[str]:
 
 
 def _code_of(x: Any) -> int:
-    for attribute in ("__func__", "fget", "func"):
-        x = getattr(x, attribute, x)
-    return id(getattr(x, "__code__", None))
+    """The id of the code of a function, or of what a class makes of one; 0 for all else."""
+    functions = (f for f in (x, *(_parts(x) or ())) if isinstance(f, types.FunctionType))
+    return next((id(f.__code__) for f in functions), 0)
 
 
 def _slot(x: Any, name: str) -> Any:
@@ -929,11 +932,11 @@ def _content_of(x: Any) -> Any:
     return (x.dtype, x.shape, x.tobytes()) if isinstance(x, np.ndarray | np.void) else bytes(x)
 
 
-def _bytes_of(x: Any) -> bytes | None:
-    """What lies in an object that shows its memory, such as an `array` or a number of ctypes."""
+def _bytes_in(x: Any) -> int | None:
+    """How much memory an object shows, such as an `array` or a number of ctypes; None if none."""
     try:
-        return bytes(memoryview(x))
-    except TypeError:
+        return memoryview(x).nbytes
+    except (TypeError, ValueError, BufferError):
         return None
 
 

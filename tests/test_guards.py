@@ -411,6 +411,10 @@ def cases_of_python():
         lambda x: x * (5.0 if isinstance(matched, Registry) else 2.0),
         lambda: Registry.register(Positional),
     )
+    answering = types.ModuleType("module_that_answers")
+    answering.found = {"value": 2.0}
+    answering.__getattr__ = lambda name: answering.found["value"]
+    yield "__getattr__ of a module", lambda x: x * answering.value, setter(answering.found, "value")
     number = ctypes.c_double(2.0)
     yield "number of ctypes", lambda x: x * number.value, lambda: setattr(number, "value", 5.0)
     made_by = collections.defaultdict(lambda: 2.0)
@@ -789,6 +793,31 @@ def test_weights_that_are_set_by_hand(make, when, layout):
     np.testing.assert_allclose(mine, theirs, rtol=1e-4)
     np.testing.assert_allclose(weights, expected, rtol=1e-3, atol=1e-5)
     assert len(step.steps) == 1
+
+
+def test_objects_that_answer_any_name_do_no_harm():
+    class Holder:
+        lazy, value = Lazy(), 2.0
+
+        @functools.lru_cache  # noqa: B019 (what is tested)
+        def kept(self, key):
+            return self.lazy.value * self.value / 2
+
+    holder = Holder()
+    check(
+        lambda x: x * holder.kept(1),
+        lambda: (setattr(holder, "value", 5.0), Holder.kept.cache_clear()),
+    )
+
+
+def test_much_memory_of_others_is_not_compared():
+    big = bytearray(1 << 21)
+    big[0] = 2
+    fast = mg.jit(lambda x: x * float(big[0]))
+    with pytest.warns(UserWarning, match="'big' has 2 MB, which are not compared"):
+        assert value_of(fast) == 2
+    big[0] = 5
+    assert value_of(fast) == 5
 
 
 def _changed(layer, attribute, value):
