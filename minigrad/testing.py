@@ -244,7 +244,7 @@ class _Check:
             return "none"
         ran = False
         # `atol` is what is left where numbers of size 1 cancel.
-        for dtype, rtol, atol in ((np.float64, 1e-11, 1e-14), (np.float32, 1e-5, 1e-6)):
+        for dtype, rtol, atol in ((np.float64, 1e-11, 1e-14), (np.float32, 1e-5, 4e-6)):
             for change in (_contiguous, _fortran, _every_second):
                 xs = tuple(
                     change(x.astype(dtype) if x.dtype.kind == "f" else x) if is_array(x) else x
