@@ -263,9 +263,9 @@ OPTIONS = {
     "": ["--help", "--version", "--lang [ja|en]", "--debug"],
     "train": [
         *("--corpus", "--encoding", "--preset [tiny]", "--epochs", "--batch-size"),
-        *("--learning-rate", "--seed", "--d-model", "--heads", "--d-ff", "--layers"),
-        *("--max-length", "--backend [auto|cupy|numpy]", "--save", "--load"),
-        *("--overwrite", "--no-jit"),
+        *("--learning-rate", "--seed"),
+        *("--d-model", "--heads", "--d-ff", "--layers", "--max-length"),
+        *("--backend [auto|cupy|numpy]", "--save", "--load", "--overwrite", "--no-jit"),
         *("--help", "--lang [ja|en]", "--debug"),
     ],
     "predict": [

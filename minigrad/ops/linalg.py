@@ -918,7 +918,6 @@ def matrix_rank(a, tol=None, hermitian: bool = False, *, rtol: Any = None):
         s = stop_gradient(_single(_svdvals, a))
     if not s.shape[-1]:
         return sum(s > 0, axis=-1)
-    least = 0.0
     if tol is None or rtol is not None:
         largest = max(s, axis=-1, keepdims=True)
         least = largest * _each_matrix(_least(a) if rtol is None else rtol)
