@@ -329,7 +329,7 @@ _SAFE = {  # modules of C types that never change, or whose state no result hang
 }  # fmt: skip
 _KNOWN = {"minigrad.random", "minigrad.graph", "minigrad.optim.flat", "minigrad.backend"}
 _TOLD = {"_hooks", "_buffers"}
-_MOST = 50_000  # objects that are compared at most
+_MOST = 50_000  # entries of a container; ten times as many objects may be looked at, once
 _BYTES = 1 << 20  # of an array; of a larger one that an op takes, single numbers are not seen
 
 
@@ -472,8 +472,8 @@ class Guard:
     def _walk(self) -> None:
         while self._queue:
             self._look(*self._queue.popleft())
-            if len(self._met) > _MOST:
-                self.unwatched.append(f"more than {_MOST:,} objects can be reached from it")
+            if len(self._met) > 10 * _MOST:
+                self.unwatched.append(f"more than {10 * _MOST:,} objects can be reached from it")
                 return self._queue.clear()
 
     def _find_closures(self, codes: list[CodeType]) -> None:
