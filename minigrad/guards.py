@@ -58,6 +58,12 @@ _COMPILERS = tuple(f"{os.sep}{name}{os.sep}" for name in ("numba", "llvmlite"))
 _NUMERIC = (*_COMPILERS, *(f"{os.sep}{name}{os.sep}" for name in ("numpy", "scipy")))
 
 
+def _home(kind: type) -> str:
+    """The module of a class; of classes that Cython makes for functions it is no text."""
+    name = kind.__module__
+    return name if isinstance(name, str) else "cython"
+
+
 @functools.cache
 def owner_of(file: str) -> int:
     """Whose code a file holds: OURS, LIBRARY or USERS."""
@@ -196,9 +202,9 @@ class Watch:
         else:
             kind = type(home)
             told = f"{kind.__name__}.{name}"
-            found = kind.__module__ == "_io" and name in _READS_FILES
-            found = found or kind.__module__ == "sqlite3"
-            found = found or (kind.__module__ == "_thread" and name == "locked")
+            found = _home(kind) == "_io" and name in _READS_FILES
+            found = found or _home(kind) == "sqlite3"
+            found = found or (_home(kind) == "_thread" and name == "locked")
             if kind is str and name in ("format", "format_map") and _for_users(frame):
                 self.all_attributes = True  # "{0.value}"
             found = found or isinstance(home, random.Random)
@@ -325,7 +331,8 @@ def _is_atom(kind: type) -> bool:
 
 _SAFE = {  # modules of C types that never change, or whose state no result hangs on
     "builtins", "re", "_sre", "datetime", "decimal", "uuid", "fractions", "_thread", "numpy",
-    "typing", "types", "pathlib", "zoneinfo", "ml_dtypes", "_abc", "abc", "functools",
+    "typing", "types", "pathlib", "zoneinfo", "ml_dtypes", "_abc", "abc", "functools", "cython",
+    "collections", "_collections",
 }  # fmt: skip
 _KNOWN = {"minigrad.random", "minigrad.graph", "minigrad.optim.flat", "minigrad.backend"}
 _TOLD = {"_hooks", "_buffers"}
@@ -493,7 +500,7 @@ class Guard:
     def _look(self, path: str, x: Any) -> None:
         """Guard what is in `x`, and go on to what is there."""
         kind = type(x)
-        home = kind.__module__
+        home = _home(kind)
         if kind is Tensor:
             self.tensors.append(x)
         elif isinstance(x, Module):
@@ -557,7 +564,7 @@ class Guard:
 
     def _names_for(self, kind: type) -> frozenset[str]:
         """The attributes that code may have read of objects of a class."""
-        owners = {_owner_of_module(c.__module__) for c in kind.__mro__[:-1]}
+        owners = {_owner_of_module(_home(c)) for c in kind.__mro__[:-1]}
         names = self._users
         if "__match_args__" in names:
             names = names.union(getattr(kind, "__match_args__", ()))
@@ -576,10 +583,10 @@ class Guard:
         path = path if path.startswith("'") else kind.__name__
         if isinstance(x, threading.local):
             slots, found = slots | vars(x).keys(), {}
-        if kind.__module__ not in _SAFE and _is_extension(kind) and not isinstance(x, np.ndarray):
+        if _home(kind) not in _SAFE and _is_extension(kind) and not isinstance(x, np.ndarray):
             self.unwatched.append(f"{path} is a {kind.__name__}, of an extension")
             return
-        if _owner_of_module(kind.__module__) == USERS:
+        if _owner_of_module(_home(kind)) == USERS:
             self._note([x], type, lambda v: f"the class of {path}")
         if isinstance(found, dict):
             here = {n for n in names if n in found or n in inherited} | self._asked
@@ -612,7 +619,7 @@ class Guard:
     def _spread(self, kind: type) -> bool:
         """Whether a method of a class of ours reads attributes unnamed, such as all its options."""
         return any(
-            c.__name__ in self._watch.spread and _owner_of_module(c.__module__) == OURS
+            c.__name__ in self._watch.spread and _owner_of_module(_home(c)) == OURS
             for c in kind.__mro__
         )
 
@@ -625,7 +632,7 @@ class Guard:
         names = inherited if self._all else (self._users & inherited) | self._asked
         names = {n for n in names if n[:2] != "__"}
         for c in kind.__mro__[:-1]:
-            if _owner_of_module(c.__module__) != USERS:
+            if _owner_of_module(_home(c)) != USERS:
                 if (id(c), "ours") not in self._met:
                     self._met[id(c), "ours"] = c
                     read = (self._users | {"forward"}) & vars(c).keys()
@@ -833,7 +840,7 @@ def _parts(x: Any) -> tuple | None:
         return x.fget, x.fset
     if isinstance(x, types.BuiltinFunctionType):
         return () if isinstance(x.__self__, ModuleType) else (x.__self__,)
-    if type(x).__module__ == "minigrad.capture":
+    if _home(type(x)) == "minigrad.capture":
         return (x.function,) if hasattr(x, "function") else ()
     return None
 
@@ -844,7 +851,7 @@ def _cannot_be_compared(x: Any) -> bool:
         streams = sys.stdin, sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__
         return x not in streams and not x.closed and x.readable()
     moves_on = isinstance(x, Iterator) and not hasattr(x, "__dict__")  # not in a user's class
-    return moves_on or isinstance(x, random.Random) or type(x).__module__.startswith("numpy.random")
+    return moves_on or isinstance(x, random.Random) or _home(type(x)).startswith("numpy.random")
 
 
 def _registered(c: abc.ABCMeta) -> int:
@@ -855,9 +862,7 @@ def _is_users(x: Any) -> bool:
     """Whether what stands in a module of others may be a user's."""
     if isinstance(x, types.FunctionType):
         return owner_of(x.__code__.co_filename) == USERS
-    return (
-        isinstance(x, (*_CONTAINERS, np.ndarray)) or _owner_of_module(type(x).__module__) == USERS
-    )
+    return isinstance(x, (*_CONTAINERS, np.ndarray)) or _owner_of_module(_home(type(x))) == USERS
 
 
 def _may_run(function: Any) -> list[types.FunctionType]:
@@ -900,7 +905,7 @@ def _is_extension(kind: type) -> bool:
     """Whether objects of a class have more in them than Python sees."""
     if not any("__slots__" in vars(c) or "__dict__" in vars(c) for c in kind.__mro__[:-1]):
         return True
-    files = [getattr(sys.modules.get(c.__module__), "__file__", None) for c in kind.__mro__[:-1]]
+    files = [getattr(sys.modules.get(_home(c)), "__file__", None) for c in kind.__mro__[:-1]]
     return any(isinstance(file, str) and file.endswith(_COMPILED) for file in files)
 
 

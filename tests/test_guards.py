@@ -1016,6 +1016,19 @@ def test_the_table_in_the_docstring(read, change, what, tmp_path, monkeypatch):
         del os.environ["A"]
 
 
+def test_functions_of_cython_are_no_trouble():
+    class WithoutAModule:
+        """As the class of Cython's functions: its module is a descriptor."""
+
+        def __call__(self, x):
+            return x * 2
+
+    WithoutAModule.__module__ = type(len).__dict__["__module__"]
+    box = [WithoutAModule()]
+    fast = mg.jit(lambda x: box[0](x))
+    assert [value_of(fast) for _ in range(3)] == [2, 2, 2]
+
+
 def test_a_profiler_of_pythons_is_left_alone():
     seen = []
 

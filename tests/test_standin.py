@@ -97,6 +97,7 @@ def run(path, names, environment, *options):
     assert all(f"def {name.partition('[')[0]}(" in source for name in names), "HOST_ONLY is stale"
     done = subprocess.run(
         [sys.executable, "-m", "pytest", path, "-q", "-p", "no:cacheprovider", "-p", "few_examples"]
+        + ["-m", "not peer"]  # PyTorch is on the host
         + list(options)
         + [f"--deselect={path.relative_to(TESTS.parent).as_posix()}::{name}" for name in names],
         env=os.environ

@@ -83,6 +83,8 @@ def chains(graph: Graph) -> None:
                 and x.shape == maker.outputs[0].shape
                 and x.strides == maker.outputs[0].strides == _scaled(whole, x)
                 and x.shape == y.shape
+                # What was compared may have another dtype than what is chosen by it.
+                and all(type(v) is not Value or v.dtype == whole.dtype for v in made[maker].inputs)
             ):
                 inner = made[maker]
                 moved = [chain.take(v) for v in inner.inputs]
