@@ -699,6 +699,25 @@ def test_what_a_step_leaves_behind_does_not_end_its_program():
     assert fast.program()
 
 
+def test_what_is_computed_once_and_kept_is_captured_the_second_time():
+    class Masked(nn.Module):
+        mask = None
+
+        def forward(self, x):
+            if self.mask is None:
+                self.mask = mg.tril(mg.ones((3, 3)))
+            return x * self.mask
+
+    model = Masked()
+    fast = mg.jit(model)
+    for i in range(5):
+        x = np.full((3, 3), i + 1, "float32")
+        np.testing.assert_array_equal(fast(x).data, x * np.tril(np.ones((3, 3))))
+    assert len(fast.steps) == 1
+    model.mask = mg.ones((3, 3))
+    np.testing.assert_array_equal(fast(x).data, x)
+
+
 def test_a_frozen_parameter_is_noticed():
     model = nn.Linear(2, 1, bias=False)
     before = model.weight.data.copy()
