@@ -131,16 +131,19 @@ class Tensor(Manners):
 
 def as_array(data: Any) -> Any:
     """The array behind `data`: shared if it is an array or a Tensor, made if it is numbers."""
-    data = joined(data)
     if type(data) is Tensor:
         return data._data
-    if not is_array(data):
+    if type(data) is not ndarray:
+        data = joined(data)
+        if type(data) is Tensor:
+            return data._data
         if type(data) is Captured:
             return data.array
-        numbers = np.asarray(data)
-        if numbers.dtype == np.float64 and not isinstance(data, np.generic):
-            numbers = numbers.astype(np.float32)
-        data = xp().asarray(numbers)
+        if not is_array(data):
+            numbers = np.asarray(data)
+            if numbers.dtype == np.float64 and not isinstance(data, np.generic):
+                numbers = numbers.astype(np.float32)
+            data = xp().asarray(numbers)
     if data.dtype.kind not in "fiubV":
         raise DtypeError(
             f"Tensor: cannot hold {data.dtype}; floating-point, integer and boolean numbers only"
