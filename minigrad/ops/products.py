@@ -128,7 +128,7 @@ def bilinear(x1, x2, weight, bias=None):
         weight: (out_features, in1_features, in2_features).
         bias: (out_features,) or None.
     """
-    x1, x2, weight = _arrays(x1, x2, weight)
+    x1, x2, weight, bias = _arrays(x1, x2, weight, bias)
     if weight.ndim != 3 or (x1.shape[-1:], x2.shape[-1:]) != (weight.shape[1:2], weight.shape[2:]):
         raise ShapeError(
             f"bilinear: x1 must be (..., in1), x2 (..., in2) and weight (out, in1, in2), got "
