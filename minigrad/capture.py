@@ -89,7 +89,8 @@ def jit(function: Callable | None = None, *, threads: int | None = None) -> Any:
     which an op takes the whole or a part, and a module's attribute that is set without setting it.
     (A module's own attributes are the only ones that are asked about their changes instead of being
     compared.) Nor is what only describes a thing: an array's flags, a tensor's name, the
-    annotations of a class.
+    annotations of a class, the defaults in `dataclasses.fields`; nor a file that is read through
+    `linecache`.
 
     An optimizer reads its options anew in every call. One function may be called from several
     threads: its calls wait for each other. A child process made by a fork has threads of its own.
