@@ -1,8 +1,8 @@
 """Names that people look for here and do not find: what to use instead, or why there is nothing.
 
 A dictionary for each library that they come from. It is read when an attribute is missing, and
-never before; `tests/test_elsewhere.py` holds it against that library: every public name is here, or
-in the dictionary, and none is in both.
+never before; `tests/house/test_elsewhere.py` holds it against that library: every public name is
+here, or in the dictionary, and none is in both.
 """
 
 

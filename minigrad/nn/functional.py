@@ -1,6 +1,6 @@
 """Functions with PyTorch's names, with `axis` and `keepdims` in place of dim and keepdim.
 
-A call that PyTorch takes gives its value here, or an error; `tests/test_functional_peer.py`
+A call that PyTorch takes gives its value here, or an error; `tests/nn/test_functional_peer.py`
 compares them all. Two values are others on purpose: a softmax of what is all masked is 0 and not
 NaN, and the mean of a pooling of integers is no integer. A name that is missing says what to use
 instead.

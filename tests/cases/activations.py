@@ -44,7 +44,7 @@ def gated(draw):
 
 @st.composite
 def with_its_result(draw):
-    """A gradient, and what a relu gave; at 0 it has a kink, see test_kernels_cpu.py."""
+    """A gradient, and what a relu gave; at 0 it has a kink, see kernels/test_cpu.py."""
     g, y = draw(draws.floats(*[draw(draws.shapes())] * 2))
     return Call((g, np.abs(y) + 0.1), {})
 

@@ -1,6 +1,6 @@
 """minigrad on the stand-in: the values that NumPy gives, and no trip to the host on the way.
 
-`tests/test_standin.py` runs this.
+`tests/house/test_standin.py` runs this.
 """
 
 import math

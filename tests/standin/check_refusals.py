@@ -1,4 +1,7 @@
-"""The stand-in refuses what it should, and counts the rest. `tests/test_standin.py` runs this."""
+"""The stand-in refuses what it should, and counts the rest.
+
+`tests/house/test_standin.py` runs this.
+"""
 
 import math
 

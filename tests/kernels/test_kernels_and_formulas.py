@@ -18,7 +18,7 @@ import minigrad as mg
 from minigrad import kernels
 from minigrad.errors import BackendError
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 
 # A short training of the translator on a few sentences of two groups: argv[1] is for the weights.
 TRAINING = """
@@ -136,7 +136,13 @@ def test_two_runs_with_one_seed_are_equal_to_the_bit(runs, setting):
 
 @pytest.mark.parametrize(
     "file",
-    ["test_ops.py", "test_nn.py", "test_optim.py", "test_grouped.py", "test_numerics.py"],
+    [
+        "nn/test_grouped.py",
+        "nn/test_modules.py",
+        "ops/test_numerics.py",
+        "ops/test_table.py",
+        "optim/test_optimizers.py",
+    ],
 )
 def test_what_is_tested_with_kernels_holds_without(file):
     # For the plugin `few_examples`; CuPy's stand-in beside it is not imported on NumPy.

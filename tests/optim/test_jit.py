@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from test_optim_rules import EVERY
+from support import EVERY
 
 import minigrad as mg
 from minigrad import nn, optim, random

@@ -14,9 +14,9 @@ import pytest
 import minigrad
 from minigrad.autodiff import REGISTRY
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-QUICK = "tests/jsl/test_jsl_text.py"  # of all test files: one that is over at once
+QUICK = "tests/jsl/test_text.py"  # of all test files: one that is over at once
 
 posix = pytest.mark.skipif(os.name != "posix", reason="the README's lines are for a POSIX shell")
 

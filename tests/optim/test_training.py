@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_optim import host, normal, parameter, set_gradient
+from support import host, normal, parameter, set_gradient
 
 from minigrad import nn, optim, random
 from minigrad.autodiff import Tensor

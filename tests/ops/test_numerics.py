@@ -7,7 +7,7 @@ definition gets the same numbers in long doubles, so that what rounding took fro
 in is no excuse: an error is measured against the largest number of the result. Gradients of the
 definition come from complex steps: f(x + ih) = f(x) + ih f'(x), where nothing cancels.
 
-`test_kernels_and_formulas.py` runs this file without kernels, too.
+`kernels/test_kernels_and_formulas.py` runs this file without kernels, too.
 """
 
 import math

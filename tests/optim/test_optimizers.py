@@ -8,38 +8,14 @@ import math
 
 import numpy as np
 import pytest
+from support import host, normal, parameter, set_gradient
 
 from minigrad import kernels, nn, optim
 from minigrad.autodiff import Tensor, gradients
-from minigrad.backend import to_device, to_numpy
+from minigrad.backend import to_device
 from minigrad.errors import DtypeError, GradientError, ShapeError, StateError
 
 TINY = {np.dtype(d): float(np.finfo(d).tiny) for d in ("float32", "float64")}
-
-
-@pytest.fixture(params=["kernels", "formulas"])
-def path(request, monkeypatch):
-    """Adam by its kernel, where there is one for the backend in force, and by its formula."""
-    if request.param == "formulas":
-        monkeypatch.setattr(kernels, "find", lambda name: None)
-    return request.param
-
-
-def normal(*shape, seed=0, dtype="float64"):
-    return np.random.default_rng([seed, *shape]).normal(size=shape).astype(dtype)
-
-
-def parameter(*shape, seed=0, dtype="float64"):
-    return nn.Parameter(normal(*shape, seed=seed, dtype=dtype))
-
-
-def host(x):
-    """The values of a Tensor or array on the host."""
-    return np.array(to_numpy(x.data if type(x) is Tensor else x))
-
-
-def set_gradient(p, g):
-    p.grad = None if g is None else Tensor(to_device(np.asarray(g, p.dtype)))
 
 
 def adam_loop(w, gradients, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):

@@ -5,7 +5,7 @@ called here; what it does not name has the same name in `minigrad.nn.functional`
 `minigrad.fft` or `minigrad`, with `axis` and `keepdims` for `dim` and `keepdim`. An op is right
 where each of its samples is. `REFUSED` and `OTHERWISE` list the others, with the reason.
 
-As a program it prints how many are right: `python tests/test_against_torch.py [name ...]`.
+As a program it prints how many are right: `python tests/ops/test_against_torch.py [name ...]`.
 """
 
 import itertools

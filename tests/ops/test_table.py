@@ -83,7 +83,7 @@ def compare_with_the_table(name, reports, vmaps):
             reference.TESTED.write_text(text + "\n", encoding="utf-8", newline="\n")
         assert table.get(key) == found, (
             "the table of ops is out of date; to make it anew: "
-            "MINIGRAD_WRITE_TESTED=1 python -m pytest tests/test_ops.py"
+            "MINIGRAD_WRITE_TESTED=1 python -m pytest tests/ops/test_table.py"
         )
 
 
@@ -117,8 +117,8 @@ CREATION = {
 
 
 # Ops of layers that a comparison with differences cannot test: gradients that are not the
-# derivative on purpose, or are sparse (test_layers_embedding.py), and random numbers
-# (test_functional.py).
+# derivative on purpose, or are sparse (nn/test_embedding.py), and random numbers
+# (nn/test_functional.py).
 ELSEWHERE = {"_scaled_gradient", "_sparse_rows", "_uniform_beside"}
 
 

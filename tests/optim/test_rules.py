@@ -4,15 +4,13 @@ import math
 
 import numpy as np
 import pytest
-from test_optim import host, normal, parameter, path, set_gradient
+from support import EVERY, host, normal, parameter, set_gradient
 
 from minigrad import kernels, nn, optim
 from minigrad.autodiff import Tensor
 from minigrad.backend import to_device
 from minigrad.errors import StateError
 from minigrad.sparse import SparseRows
-
-__all__ = ["path"]  # a fixture
 
 
 def start(n):
@@ -290,27 +288,6 @@ def test_adafactor_keeps_little():
 
 
 # --------------------------------------------------------------------------- every one of them
-
-EVERY = {
-    "SGD": (optim.SGD, {}),
-    "SGD momentum": (optim.SGD, {"momentum": 0.9, "weight_decay": 0.1, "nesterov": True}),
-    "Adam": (optim.Adam, {"weight_decay": 0.1}),
-    "AMSGrad": (optim.Adam, {"weight_decay": 0.1, "amsgrad": True}),
-    "AdamW": (optim.AdamW, {"weight_decay": 0.3}),
-    "AdamW up": (optim.AdamW, {"weight_decay": 0.3, "maximize": True}),
-    "Adagrad": (optim.Adagrad, {"lr_decay": 0.1, "weight_decay": 0.1}),
-    "RMSprop": (optim.RMSprop, {}),
-    "RMSprop all": (optim.RMSprop, {"momentum": 0.5, "centered": True, "weight_decay": 0.1}),
-    "Lion": (optim.Lion, {}),
-    "Adafactor": (optim.Adafactor, {"weight_decay": 0.1}),
-    "SparseAdam": (optim.SparseAdam, {}),
-    "NAdam": (optim.NAdam, {"weight_decay": 0.1}),
-    "RAdam": (optim.RAdam, {"weight_decay": 0.3, "decoupled_weight_decay": True}),
-    "Adamax": (optim.Adamax, {}),
-    "Adadelta": (optim.Adadelta, {"weight_decay": 0.1}),
-    "ASGD": (optim.ASGD, {"t0": 2, "lambd": 0.1}),
-    "Rprop": (optim.Rprop, {}),
-}
 
 
 @pytest.fixture(params=EVERY)

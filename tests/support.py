@@ -1,0 +1,47 @@
+"""What tests of several files share."""
+
+import numpy as np
+
+from minigrad import nn, optim
+from minigrad.autodiff import Tensor
+from minigrad.backend import to_device, to_numpy
+
+
+def normal(*shape, seed=0, dtype="float64"):
+    return np.random.default_rng([seed, *shape]).normal(size=shape).astype(dtype)
+
+
+def parameter(*shape, seed=0, dtype="float64"):
+    return nn.Parameter(normal(*shape, seed=seed, dtype=dtype))
+
+
+def host(x):
+    """The values of a Tensor or array on the host."""
+    return np.array(to_numpy(x.data if type(x) is Tensor else x))
+
+
+def set_gradient(p, g):
+    p.grad = None if g is None else Tensor(to_device(np.asarray(g, p.dtype)))
+
+
+# Every optimizer, some in several ways: its class and options.
+EVERY = {
+    "SGD": (optim.SGD, {}),
+    "SGD momentum": (optim.SGD, {"momentum": 0.9, "weight_decay": 0.1, "nesterov": True}),
+    "Adam": (optim.Adam, {"weight_decay": 0.1}),
+    "AMSGrad": (optim.Adam, {"weight_decay": 0.1, "amsgrad": True}),
+    "AdamW": (optim.AdamW, {"weight_decay": 0.3}),
+    "AdamW up": (optim.AdamW, {"weight_decay": 0.3, "maximize": True}),
+    "Adagrad": (optim.Adagrad, {"lr_decay": 0.1, "weight_decay": 0.1}),
+    "RMSprop": (optim.RMSprop, {}),
+    "RMSprop all": (optim.RMSprop, {"momentum": 0.5, "centered": True, "weight_decay": 0.1}),
+    "Lion": (optim.Lion, {}),
+    "Adafactor": (optim.Adafactor, {"weight_decay": 0.1}),
+    "SparseAdam": (optim.SparseAdam, {}),
+    "NAdam": (optim.NAdam, {"weight_decay": 0.1}),
+    "RAdam": (optim.RAdam, {"weight_decay": 0.3, "decoupled_weight_decay": True}),
+    "Adamax": (optim.Adamax, {}),
+    "Adadelta": (optim.Adadelta, {"weight_decay": 0.1}),
+    "ASGD": (optim.ASGD, {"t0": 2, "lambd": 0.1}),
+    "Rprop": (optim.Rprop, {}),
+}
