@@ -154,6 +154,9 @@ def gelu(xp, x, *, approximate="none"):
 
     Args:
         approximate: 'none' for the exact function, 'tanh' for the paper's approximation.
+
+    Raises:
+        ValueError: `approximate` is neither.
     """
     x = _floating(xp, x)
     if x.dtype.itemsize == 2:  # NumPy would lift bfloat16 beside a number

@@ -34,7 +34,11 @@ concat = concatenate  # the array API's name
 
 
 def fliplr(m):
-    """`m`, of two axes or more, with the order of its columns reversed: the second axis."""
+    """`m`, of two axes or more, with the order of its columns reversed: the second axis.
+
+    Raises:
+        ShapeError: `m` has fewer than two axes.
+    """
     m = _arrayed(m)
     if m.ndim < 2:
         raise ShapeError(f"fliplr: expects two axes or more, got shape {m.shape}; use flip")
@@ -42,7 +46,11 @@ def fliplr(m):
 
 
 def flipud(m):
-    """`m` with the order of its rows reversed: the first axis."""
+    """`m` with the order of its rows reversed: the first axis.
+
+    Raises:
+        ShapeError: `m` has no axis.
+    """
     m = _arrayed(m)
     if not m.ndim:
         raise ShapeError("flipud: expects an axis or more, got shape ()")
@@ -50,7 +58,11 @@ def flipud(m):
 
 
 def rollaxis(a, axis: int, start: int = 0):
-    """`a` with `axis` moved before the one that is at `start`; `moveaxis` is easier to read."""
+    """`a` with `axis` moved before the one that is at `start`; `moveaxis` is easier to read.
+
+    Raises:
+        OutOfRangeError: there is no such `axis` or `start`.
+    """
     a = _arrayed(a)
     axis = _axis_of("rollaxis", axis, a.shape)
     if not -a.ndim <= start <= a.ndim:
@@ -100,6 +112,7 @@ def insert(arr, obj, values, axis: int | None = None):
     Raises:
         OutOfRangeError: an index is out of range.
         DtypeError: the values would lose digits in the dtype of `arr`.
+        ShapeError: `values` has more axes than `arr`.
     """
     arr, values = as_arrays(arr, values)
     if not np.can_cast(values.dtype, arr.dtype, "same_kind"):

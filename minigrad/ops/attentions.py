@@ -76,6 +76,10 @@ def attention(xp, q, k, v, mask=None, key=None, *, heads=1, causal=False, scale=
 
     Returns:
         (B, T, H*Dv). A query that may see no key gets zeros, and no gradient flows.
+
+    Raises:
+        ShapeError: shapes do not fit.
+        ValueError: there is dropout, but no `key`.
     """
     scale = _checked_scale(q, k, v, mask, heads, scale)
     if dropout and key is None:
@@ -186,6 +190,10 @@ def scaled_dot_product_attention(
 
     Returns:
         (..., T, Dv); zeros for a query that may see no key.
+
+    Raises:
+        ShapeError: shapes do not fit.
+        ValueError: `dropout_p` is no probability.
     """
     name = "scaled_dot_product_attention"
     if not 0 <= dropout_p <= 1:

@@ -52,7 +52,11 @@ def asarray(data, dtype=None) -> Tensor:
 
 
 def from_numpy(array: np.ndarray) -> Tensor:
-    """A tensor that shares its memory with a NumPy array: a change to one shows in the other."""
+    """A tensor that shares its memory with a NumPy array: a change to one shows in the other.
+
+    Raises:
+        TypeError: it is no NumPy array.
+    """
     if not isinstance(array, np.ndarray):
         raise TypeError(f"from_numpy: expected a NumPy array, got {type(array).__name__}")
     return Tensor(array)
@@ -133,7 +137,11 @@ def tri(N: int, M: int | None = None, k: int = 0, dtype="float32") -> Tensor:
 
 
 def arange(start, stop=None, step=1, dtype=None, requires_grad: bool = False) -> Tensor:
-    """Evenly spaced numbers from `start` (0 if only one is given) up to and without `stop`."""
+    """Evenly spaced numbers from `start` (0 if only one is given) up to and without `stop`.
+
+    Raises:
+        ValueError: `step` is 0.
+    """
     start, stop = (0, start) if stop is None else (start, stop)
     start, stop, step = (_value("arange", v) for v in (start, stop, step))
     if step == 0:
@@ -161,6 +169,9 @@ def linspace(
     Of ends that are tracked it is differentiable. Arrays as ends broadcast; `axis` is then where
     the new axis goes. Without `dtype` it is that of the ends if they are arrays of floats, and
     float32 otherwise.
+
+    Raises:
+        ValueError: `num` is negative.
     """
     if num < 0:
         raise ValueError(f"linspace: num must not be negative, got {num}")

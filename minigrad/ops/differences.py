@@ -57,6 +57,7 @@ def diff(a, n: int = 1, axis: int = -1, prepend=None, append=None):
 
     Raises:
         ShapeError: `a` has no axis.
+        ValueError: `n` is negative.
     """
     if n < 0:
         raise ValueError(f"diff: n must not be negative, got {n}")
@@ -92,6 +93,8 @@ def gradient(f, *varargs, axis=None, edge_order: int = 1):
     Raises:
         ShapeError: an axis has fewer than `edge_order + 1` elements, or as many coordinates as it
             has not.
+        TypeError: `f` is a function, or the distances are not as many as the axes.
+        ValueError: `edge_order` is neither 1 nor 2.
     """
     if callable(f) and not hasattr(f, "shape"):
         raise TypeError("gradient: takes samples, not a function; use grad(function)")
@@ -198,6 +201,9 @@ def vander(x, N: int | None = None, increasing: bool = False):
 
     Args:
         increasing: from 0 up.
+
+    Raises:
+        ShapeError: `x` has not one axis, or `N` is negative.
     """
     x = _arrayed(x)
     if x.ndim != 1:
@@ -231,6 +237,7 @@ def interp(x, xp, fp, left=None, right=None, period=None):
 
     Raises:
         ShapeError: `xp` and `fp` have not one axis of the same length, or are empty.
+        ValueError: `period` is 0.
     """
     x, points, values, left, right = _in_floats(x, xp, fp, left, right)
     if points.ndim != 1 or points.shape != values.shape or not points.shape[0]:

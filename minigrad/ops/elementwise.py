@@ -298,6 +298,9 @@ def astype(xp, x, *, dtype):
     """`x` in another dtype; the gradient returns in the dtype of `x`.
 
     Integers and booleans have no gradient: there the history ends.
+
+    Raises:
+        DtypeError: no dtype is stated.
     """
     if dtype is None:  # which would mean float64
         raise DtypeError("astype: state a dtype, got None")
@@ -617,7 +620,11 @@ def _(g, y, _x):
 
 @op
 def logit(xp, x, *, eps=None):
-    """`log(x / (1 - x))`, the inverse of `sigmoid`; `eps` first limits `x` to [eps, 1 - eps]."""
+    """`log(x / (1 - x))`, the inverse of `sigmoid`; `eps` first limits `x` to [eps, 1 - eps].
+
+    Raises:
+        ValueError: `eps` is not in [0, 1/2].
+    """
     x = _floating(xp, x)
     if eps is not None:
         if not 0 <= eps <= 0.5:

@@ -119,7 +119,11 @@ def ifft(a, n: int | None = None, axis: int = -1, norm: str | None = None) -> Co
 
 
 def rfft(a, n: int | None = None, axis: int = -1, norm: str | None = None) -> Complex:
-    """The first n // 2 + 1 elements of the `fft` of real numbers; the others mirror them."""
+    """The first n // 2 + 1 elements of the `fft` of real numbers; the others mirror them.
+
+    Raises:
+        TypeError: `a` is a `Complex`.
+    """
     if type(a) is Complex:
         raise TypeError("rfft: expects real numbers, got a Complex; use fft")
     y = _along("rfft", _pair("rfft", a), n, axis, norm, False)
@@ -128,7 +132,11 @@ def rfft(a, n: int | None = None, axis: int = -1, norm: str | None = None) -> Co
 
 
 def irfft(a, n: int | None = None, axis: int = -1, norm: str | None = None):
-    """The inverse of `rfft`: `n` real numbers, 2 (m - 1) of m by default."""
+    """The inverse of `rfft`: `n` real numbers, 2 (m - 1) of m by default.
+
+    Raises:
+        ShapeError: `n` is less than 1.
+    """
     real, imag = _pair("irfft", a)
     axis = _axis_of("irfft", axis, real.shape)
     n = 2 * (real.shape[axis] - 1) if n is None else n

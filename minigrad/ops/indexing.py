@@ -40,7 +40,11 @@ __all__ = [
 
 
 def refuse_if_batched(name: str, array, alternative: str) -> None:
-    """Raise if `array`, whose values decide the shape of a result, stands for several arrays."""
+    """Raise if `array`, whose values decide the shape of a result, stands for several arrays.
+
+    Raises:
+        ShapeError: it does, or a call is being captured.
+    """
     if getattr(array, "hides_a_batch_axis", False) or modes.get().capture is not None:
         raise ShapeError(
             f"{name}: the shape of the result depends on values, which differ from example to "
@@ -269,7 +273,11 @@ def _(gg, _y, _g, ids, *, rows):
 
 
 def check_table(name: str, weight) -> None:
-    """Whether `weight` has rows that can be looked up."""
+    """Whether `weight` has rows that can be looked up.
+
+    Raises:
+        ShapeError: it has not two axes.
+    """
     if len(shape := getattr(weight, "shape", ())) != 2:
         raise ShapeError(
             f"{name}: weight must be (rows, features), got shape {shape}; for rows of more axes "
@@ -501,6 +509,9 @@ def take_along_axis(xp, x, ids, *, axis=-1):
 
     `ids` has as many axes as `x`; the others broadcast. With `axis` None `x` is flattened, and
     `ids` has one axis.
+
+    Raises:
+        ShapeError: `ids` has not as many axes as `x`.
     """
     if axis is None:
         x, axis = x.reshape(-1), 0
@@ -655,6 +666,9 @@ def put_along_axis(x, ids, values, axis: int | None):
 
     As in NumPy the other axes of `ids` broadcast with those of `x`, and `values` with `ids`. With
     `axis` None `x` is flattened for it, and `ids` has one axis.
+
+    Raises:
+        ShapeError: `ids` has not as many axes as `x`.
     """
     x, ids = _arrays(x, ids)
     if axis is None:
@@ -724,6 +738,7 @@ def masked_scatter(x, mask, source):
 
     Raises:
         ShapeError: there are fewer (looked at on the host only).
+        DtypeError: `mask` is not of booleans.
     """
     x, mask, source = _arrays(x, mask, source)
     if mask.dtype.kind != "b":
@@ -758,6 +773,10 @@ def masked_select(x, mask):
     """The elements of `x` where `mask` is True, in one axis (PyTorch's `masked_select`).
 
     The two broadcast together.
+
+    Raises:
+        DtypeError: `mask` is not of booleans.
+        ShapeError: they do not broadcast.
     """
     x, mask = _arrays(x, mask)
     if mask.dtype.kind != "b":
@@ -777,6 +796,9 @@ def where(condition, a=None, b=None):
     """`a` where `condition` holds, `b` elsewhere; nothing flows to the element not taken.
 
     Without `a` and `b` it is `nonzero(condition)`, as in NumPy.
+
+    Raises:
+        ValueError: only one of `a` and `b` is given.
     """
     if a is None and b is None:
         return nonzero(condition)
@@ -940,6 +962,7 @@ def one_hot(xp, ids, *, num_classes=-1):
     Raises:
         OutOfRangeError: an id is out of range; the message names its position.
         ShapeError: there are no ids to tell `num_classes`.
+        ValueError: `num_classes` is no length, nor -1.
     """
     ids = xp.asarray(ids)
     if num_classes == -1:

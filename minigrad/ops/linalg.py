@@ -268,6 +268,7 @@ def solve_triangular(a, b, *, upper: bool, left: bool = True, unitriangular: boo
 
     Raises:
         LinAlgError: on the host: there is a 0 in the diagonal.
+        ShapeError: the matrices are not square, or the right-hand sides are not as long.
     """
     a, b = _matrices("solve_triangular", a, b)
     if a.shape[-1] != a.shape[-2] or a.shape[-1] != b.shape[-2 if left else -1]:
@@ -287,6 +288,7 @@ def matrix_power(a, n: int):
 
     Raises:
         LinAlgError: n is negative and a matrix is singular.
+        TypeError: n is no integer.
     """
     (a,) = _matrices("matrix_power", a, square=True)
     if not isinstance(n, int | np.integer):
@@ -313,6 +315,9 @@ def multi_dot(arrays):
     """The product of matrices in the order that takes the fewest multiplications.
 
     The first and the last may be vectors: a row and a column.
+
+    Raises:
+        ShapeError: there are fewer than two arrays, or their shapes do not chain.
     """
     arrays = _arrays(*arrays)
     if len(arrays) < 2:
@@ -337,6 +342,7 @@ def tensorinv(a, ind: int = 2):
     Raises:
         LinAlgError: there is none.
         ShapeError: the products differ.
+        ValueError: `ind` is not positive.
     """
     (a,) = _arrays(a)
     if ind <= 0:
@@ -614,6 +620,9 @@ def qr(a, mode: str = "reduced"):
     Args:
         mode: 'reduced', for `q` (..., m, k) and `r` (..., k, n) with k = min(m, n); 'complete', for
             (..., m, m) and (..., m, n); 'r', for `r` of 'reduced' alone.
+
+    Raises:
+        ValueError: `mode` is none of the three.
     """
     (a,) = _matrices("qr", a)
     if mode not in ("reduced", "complete", "r"):
@@ -816,6 +825,9 @@ def pinv(a, rcond: float | None = None, hermitian: bool = False, *, rtol: float 
         hermitian: the matrices are symmetric: of each the lower triangle is read, and the gradient
             is symmetric.
         rtol: the array API's name of `rcond`.
+
+    Raises:
+        ValueError: both `rcond` and `rtol` are given.
     """
     if rtol is not None:
         if rcond is not None:
@@ -871,6 +883,9 @@ def lstsq(a, b, rcond: float | None = None):
         As NumPy, x: (n,) or (n, k); the sums of squares of `b - a @ x`, (1,) or (k,), or (0,)
         unless the rank is n and m is larger; the rank of `a`; the singular values of `a`. Of a
         batch, that of each, and (0,) for the sums unless all ranks are n.
+
+    Raises:
+        ShapeError: shapes do not fit.
     """
     a, b = _arrays(a, b)
     fits = a.ndim == b.ndim and a.shape[:-1] == b.shape[:-1]

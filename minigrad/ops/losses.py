@@ -127,6 +127,9 @@ def smooth_l1_loss(xp, x, target, *, reduction="mean", beta=1.0):
     """The Huber loss divided by `beta`: slope 1 beyond `beta`; with `beta=0` it is `l1_loss`.
 
     (Girshick, "Fast R-CNN", arXiv 1504.08083.)
+
+    Raises:
+        ValueError: `beta` is negative.
     """
     _check_same("smooth_l1_loss", x=x, target=target)
     if not beta >= 0:
@@ -154,6 +157,7 @@ def gaussian_nll_loss(xp, x, target, var, *, full=False, eps=1e-6, reduction="me
 
     Raises:
         ValueError: a variance is negative (looked at on the host only), or `eps` not positive.
+        ShapeError: the shape of `var` does not fit.
     """
     name = "gaussian_nll_loss"
     _common_shape(name, x, target)
@@ -398,6 +402,8 @@ def cross_entropy(
 
     Raises:
         ShapeError: shapes do not fit, or a target is out of range.
+        ValueError: `label_smoothing` is not in [0, 1]; or a class is to be ignored, but the targets
+            are probabilities.
     """
     name = "cross_entropy"
     _check_reduction(name, reduction)
@@ -539,6 +545,9 @@ def multi_margin_loss(xp, x, target, weight=None, *, p=1, margin=1.0, reduction=
         target: integers in [0, C): (N,); () or (1,) without N.
         p: 1 or 2.
         weight: (C,), of each class; or None.
+
+    Raises:
+        ValueError: `p` is neither 1 nor 2.
     """
     name = "multi_margin_loss"
     if p not in (1, 2):
@@ -566,6 +575,9 @@ def multilabel_margin_loss(xp, x, target, *, reduction="mean"):
     Args:
         x: (N, C) or (C,) scores; () counts as (1,).
         target: the shape of `x`: integers in [0, C), of which those before the first -1 count.
+
+    Raises:
+        ShapeError: `x` has more than two axes.
     """
     name = "multilabel_margin_loss"
     _check_same(name, x=x, target=target)
@@ -679,6 +691,9 @@ def pdist(x, p: float = 2.0):
     """The p-norms of the differences of any two rows of `x` (n, D): (n (n - 1) / 2,).
 
     They are in the order (0, 1), (0, 2), ..., (1, 2), ...
+
+    Raises:
+        ShapeError: `x` has not two axes.
     """
     (x,) = as_arrays(x)
     if x.ndim != 2:
@@ -695,6 +710,9 @@ def cosine_embedding_loss(xp, x1, x2, target, *, margin=0.0, reduction="mean"):
     Args:
         x1, x2: (N, D) or (D,).
         target: (N,) or ().
+
+    Raises:
+        ShapeError: shapes do not fit.
     """
     name = "cosine_embedding_loss"
     _check_same(name, x1=x1, x2=x2)
@@ -745,7 +763,11 @@ def triplet_margin_with_distance_loss(
     swap: bool = False,
     reduction: str = "mean",
 ):
-    """`triplet_margin_loss` with a distance of one's own, `pairwise_distance` by default."""
+    """`triplet_margin_loss` with a distance of one's own, `pairwise_distance` by default.
+
+    Raises:
+        ValueError: `margin` is not positive.
+    """
     name, distance = "triplet_margin_with_distance_loss", distance_function or pairwise_distance
     if not margin > 0:
         raise ValueError(f"{name}: margin must be positive, got {margin}")
@@ -788,6 +810,7 @@ def ctc_loss(
 
     Raises:
         ShapeError: shapes or lengths do not fit, or a target is out of range.
+        OutOfRangeError: `blank` is no class.
     """
     name = "ctc_loss"
     _check_reduction(name, reduction)

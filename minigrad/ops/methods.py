@@ -208,7 +208,12 @@ class Manners:
         return ops.reshape(self, shape=_lengths(shape))
 
     def transpose(self, *axes: Any) -> Tensor:
-        """The axes in a new order, as NumPy's method has it; without arguments in reverse."""
+        """The axes in a new order, as NumPy's method has it; without arguments in reverse.
+
+        Raises:
+            ShapeError: it is `transpose(0, 1)`, which NumPy and PyTorch read differently; or the
+                axes do not fit.
+        """
         if axes == (0, 1) and self.ndim == 2:
             raise ShapeError(
                 "transpose(0, 1) of a matrix leaves it as it is in NumPy, and exchanges its axes "

@@ -24,6 +24,9 @@ def dropout(xp, x, key, *, p, shared=(), levels=None):
         levels: the hidden batch axes of `vmap` along which examples get masks of their own; by
             default those that `x` has.
     (Srivastava et al., JMLR 15, 2014; for shared axes Tompson et al., arXiv 1411.4280.)
+
+    Raises:
+        ValueError: `p` is no probability.
     """
     if not 0 <= p <= 1:
         raise ValueError(f"dropout: p must be in [0, 1], got {p}")

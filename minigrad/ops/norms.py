@@ -185,6 +185,7 @@ def batch_norm(xp, x, running_mean=None, running_var=None, weight=None, bias=Non
 
     Raises:
         ShapeError: shapes do not fit; or the statistics of one value per channel are asked for.
+        ValueError: only one of the two running statistics is given.
     """
     m, v, w, b = _channels("batch_norm", x, running_mean, running_var, weight, bias)
     if (m is None) != (v is None):

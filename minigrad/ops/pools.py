@@ -605,6 +605,7 @@ def interpolate(
     Raises:
         ShapeError: lengths and axes do not fit, or something is empty.
         DtypeError: integers are to be blended.
+        ValueError: `mode` is none of these, or `antialias` or `align_corners` does not apply to it.
     """
     (x,) = as_arrays(x)
     if x.ndim not in (3, 4, 5):

@@ -96,6 +96,9 @@ def linear(xp, x, weight, bias=None):
         x: (..., in_features).
         weight: (out_features, in_features).
         bias: (out_features,) or None.
+
+    Raises:
+        ShapeError: shapes do not fit.
     """
     if weight.ndim != 2 or x.ndim < 1 or x.shape[-1] != weight.shape[1]:
         raise ShapeError(
@@ -127,6 +130,9 @@ def bilinear(x1, x2, weight, bias=None):
         x2: (..., in2_features), with the leading axes of `x1`.
         weight: (out_features, in1_features, in2_features).
         bias: (out_features,) or None.
+
+    Raises:
+        ShapeError: shapes do not fit.
     """
     x1, x2, weight, bias = _arrays(x1, x2, weight, bias)
     if weight.ndim != 3 or (x1.shape[-1:], x2.shape[-1:]) != (weight.shape[1:2], weight.shape[2:]):
@@ -178,7 +184,11 @@ def outer(a, b):
 
 
 def vecdot(x1, x2, axis: int = -1):
-    """The products of the vectors along `axis`; the other axes broadcast."""
+    """The products of the vectors along `axis`; the other axes broadcast.
+
+    Raises:
+        ShapeError: the vectors are not of one length.
+    """
     x1, x2 = _arrays(x1, x2)
     n, m = _length("vecdot", x1, axis), _length("vecdot", x2, axis)
     if n != m:
@@ -208,6 +218,9 @@ def cross(a, b, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | N
     Args:
         axisa, axisb, axisc: the axis of the vectors in `a`, in `b` and in the result.
         axis: all three of them at once.
+
+    Raises:
+        ShapeError: the vectors have neither 3 nor 2 elements.
     """
     a, b = _arrays(a, b)
     if axis is not None:
@@ -249,6 +262,10 @@ def tensordot(a, b, axes=2):
     Args:
         axes: a pair of axes, or of sequences of axes: those of `a` and their partners in `b`; or
             an int: that many last axes of `a` with the first ones of `b`.
+
+    Raises:
+        ShapeError: the axes have other lengths than their partners, an axis is repeated, or their
+            number is negative.
     """
     a, b = _arrays(a, b)
     if isinstance(axes, Integral):

@@ -511,6 +511,9 @@ def index_reduce(x, ids, values, axis: int, reduce: str, include_self: bool = Tr
         ids: (n,) integers, which may be repeated.
         values: the shape of `x` with `n` in place of `axis`.
         reduce, include_self: as for `scatter_reduce`.
+
+    Raises:
+        ShapeError: shapes do not fit.
     """
     x, ids, values = _arrays(x, ids, values)
     if not x.ndim and axis in (0, -1):  # a number is a line of one

@@ -50,6 +50,9 @@ def compress(condition, a, axis: int | None = None):
     """What is along `axis` of `a` (None: flattened) where `condition`, (n,), is not 0.
 
     `condition` may be shorter than the axis.
+
+    Raises:
+        ShapeError: `condition` has not one axis.
     """
     condition, a = as_arrays(condition, a)
     if condition.ndim != 1:
@@ -115,6 +118,9 @@ def lexsort(keys, axis: int = -1):
 
     Args:
         keys: a sequence of arrays of one shape, or an array with the keys along its first axis.
+
+    Raises:
+        ShapeError: there are no keys, or they are not of one shape.
     """
     keys = [stop_gradient(k) for k in as_arrays(*keys)]
     if not keys or len({k.shape for k in keys}) > 1:
@@ -188,6 +194,9 @@ def ravel_multi_index(multi_index, dims, mode="raise", order: str = "C"):
         mode: what is done with an index out of range: 'raise', 'wrap' or 'clip'; perhaps one for
             each axis.
         order: as for `unravel_index`.
+
+    Raises:
+        ValueError: the indices or modes are not as many as `dims`, or a mode is none of the three.
     """
     dims, multi_index = tuple(dims), [_ids(i) for i in multi_index]
     _orders("ravel_multi_index", order)

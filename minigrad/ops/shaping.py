@@ -52,7 +52,11 @@ def ravel(xp, x):
 
 @op
 def flatten(xp, x, *, start_axis=0, end_axis=-1):
-    """`x` with the axes from `start_axis` to `end_axis`, that included, in one."""
+    """`x` with the axes from `start_axis` to `end_axis`, that included, in one.
+
+    Raises:
+        ShapeError: `start_axis` comes after `end_axis`.
+    """
     if not x.ndim:
         return reshape(x, shape=(1,))
     start, end = (normalize_axis_index(a, x.ndim) for a in (start_axis, end_axis))
@@ -64,7 +68,11 @@ def flatten(xp, x, *, start_axis=0, end_axis=-1):
 
 @op
 def unflatten(xp, x, *, axis, shape):
-    """`x` with `axis` taken apart into the axes of `shape`; one length may be -1."""
+    """`x` with `axis` taken apart into the axes of `shape`; one length may be -1.
+
+    Raises:
+        ShapeError: `shape` does not fit the length of `axis`.
+    """
     axis = normalize_axis_index(axis, x.ndim)
     known = math.prod(n for n in shape if n != -1)
     if [*shape].count(-1) == 1 and known:
@@ -106,7 +114,11 @@ def _(g, _y, _x, *, axis1, axis2):
 
 @op
 def moveaxis(xp, x, *, source, destination):
-    """`x` with the axes `source` moved to the places `destination` (ints or sequences)."""
+    """`x` with the axes `source` moved to the places `destination` (ints or sequences).
+
+    Raises:
+        ShapeError: they are not equally many.
+    """
     from_ = normalize_axis_tuple(source, x.ndim, "source")
     to = normalize_axis_tuple(destination, x.ndim, "destination")
     if len(from_) != len(to):
@@ -148,7 +160,11 @@ broadcast_to.vjp(lambda g, _y, _x, *, shape: g)  # the engine sums it
 
 
 def broadcast_arrays(*xs) -> tuple:
-    """The arrays, each repeated to the shape that they broadcast to together."""
+    """The arrays, each repeated to the shape that they broadcast to together.
+
+    Raises:
+        ShapeError: the shapes do not fit each other.
+    """
     xs = as_arrays(*xs)
     shapes = [x.shape for x in xs]
     try:
@@ -231,7 +247,11 @@ def _ends(lengths: list[int]) -> list[int]:
 
 
 def stack(xs, axis: int = 0):
-    """The arrays of a sequence, all of one shape, along a new axis."""
+    """The arrays of a sequence, all of one shape, along a new axis.
+
+    Raises:
+        ShapeError: there are none, or their shapes differ.
+    """
     xs = _some("stack", xs)
     if len({x.shape for x in xs}) != 1:
         raise ShapeError(f"stack: all shapes must be the same, got {[x.shape for x in xs]}")
@@ -302,7 +322,11 @@ def array_split(x, indices_or_sections, axis: int = 0) -> list:
 
 
 def chunk(x, chunks: int, axis: int = 0) -> tuple:
-    """At most `chunks` pieces along `axis`, all of one length but the last (PyTorch's `chunk`)."""
+    """At most `chunks` pieces along `axis`, all of one length but the last (PyTorch's `chunk`).
+
+    Raises:
+        ShapeError: `chunks` is less than 1.
+    """
     x = _arrayed(x)
     axis = _axis_of("chunk", axis, x.shape)
     if chunks < 1:
@@ -327,6 +351,9 @@ def tile(xp, x, *, reps):
     """`x` put together from `reps` copies along each axis (an int: along the last one).
 
     The shorter one of `reps` and the shape is filled up with ones at the front.
+
+    Raises:
+        ShapeError: a number of copies is negative.
     """
     reps = (reps,) if isinstance(reps, Integral) else tuple(reps)
     if any(r < 0 for r in reps):
@@ -345,6 +372,9 @@ def repeat(xp, x, *, repeats, axis=None):
 
     Args:
         repeats: an int, or one for each element along `axis`.
+
+    Raises:
+        ShapeError: `repeats` is negative.
     """
     if axis is None or (not x.ndim and axis in (0, -1)):  # a number counts as an axis of one
         return repeat(ravel(x), repeats=repeats, axis=0)
@@ -403,6 +433,9 @@ def meshgrid(*xs, indexing: str = "xy") -> tuple:
 
     Args:
         indexing: 'ij' for that; with 'xy' the first two axes are exchanged, as in a picture.
+
+    Raises:
+        ValueError: `indexing` is neither.
     """
     if indexing not in ("xy", "ij"):
         raise ValueError(f"meshgrid: indexing must be 'xy' or 'ij', got {indexing!r}")
@@ -420,6 +453,9 @@ def cartesian_prod(*xs):
     """All combinations of an element of each of `n` vectors, in rows: (product of lengths, n).
 
     The last vector changes fastest. Of a single vector it is that vector (PyTorch's).
+
+    Raises:
+        ShapeError: one is no vector.
     """
     xs = _some("cartesian_prod", xs)
     if any(x.ndim != 1 for x in xs):
@@ -434,6 +470,9 @@ def combinations(x, r: int = 2, with_replacement: bool = False):
 
     Args:
         with_replacement: whether an element may be chosen again.
+
+    Raises:
+        ShapeError: `x` is no vector, or `r` is negative.
     """
     x = _arrayed(x)
     if x.ndim != 1 or r < 0:
@@ -504,6 +543,11 @@ def pad(xp, x, *, pad_width, mode="constant", constant_values=0):
         mode: what is added: 'constant', 'edge' (the outermost element), 'reflect' and 'symmetric'
             (mirrored, the outermost element not doubled or doubled), 'wrap' (from the other end).
         constant_values: for 'constant': a number, a pair, or pairs, as for `pad_width`.
+
+    Raises:
+        TypeError: `pad_width` is not of integers.
+        ShapeError: a width is negative, or an axis is empty whose elements are to be repeated.
+        ValueError: `mode` is none of these.
     """
     widths = np.asarray(pad_width)
     if widths.dtype.kind not in "iu":
@@ -586,7 +630,11 @@ _diagonal_matrix.vjps(lambda g, _y, _x, *, k: diagonal(g, offset=k))
 
 @op
 def diag(xp, x, *, k=0):
-    """The square matrix with the vector `x` on diagonal `k`; or of a matrix that diagonal."""
+    """The square matrix with the vector `x` on diagonal `k`; or of a matrix that diagonal.
+
+    Raises:
+        ShapeError: `x` has neither one axis nor two.
+    """
     if x.ndim not in (1, 2):
         raise ShapeError(f"diag: expects a vector or a matrix, got shape {x.shape}")
     return _diagonal_matrix(x, k=k) if x.ndim == 1 else diagonal(x, offset=k)
@@ -601,6 +649,9 @@ def diag_embed(xp, x, *, offset=0, axis1=-2, axis2=-1):
     Args:
         offset: which diagonal: above the main one if positive, below it if negative.
         axis1, axis2: of the rows and columns in the result, which has one axis more than `x`.
+
+    Raises:
+        ShapeError: `x` has no axis.
     """
     if not x.ndim:
         raise ShapeError("diag_embed: expects at least one axis, got shape ()")
@@ -623,6 +674,9 @@ def block_diag(*xs):
     """The matrices along the diagonal of a larger one, with zeros beside them.
 
     A vector counts as a row, a number as (1, 1).
+
+    Raises:
+        ShapeError: one has more than two axes.
     """
     xs = [atleast_2d(x) for x in _match(*_some("block_diag", xs))]
     if any(x.ndim != 2 for x in xs):

@@ -202,6 +202,9 @@ def searchsorted(a, v, side="left", sorter=None):
             in PyTorch): then all are compared with all.
         side: 'left' of equal elements, or 'right'.
         sorter: the indices that sort `a`, in its shape, if it is not sorted.
+
+    Raises:
+        ShapeError: `side` is neither, or `sorter` has not the shape of `a`.
     """
     if side not in ("left", "right"):
         raise ShapeError(f"searchsorted: side must be 'left' or 'right', got {side!r}")

@@ -192,6 +192,10 @@ def nanquantile(xp, x, *, q, axis=None, keepdims=False, method="linear"):
     """The quantiles `q` of the elements along `axis` that are not NaN: see `quantile`.
 
     NaN where there are none.
+
+    Raises:
+        ValueError: `q` is not in [0, 1], or there is no such `method`.
+        ShapeError: the axis is empty.
     """
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
@@ -307,6 +311,8 @@ def cov(
 
     Raises:
         ShapeError: `m` or `y` has more than two axes, or the samples or weights are not as many.
+        ValueError: `ddof` is no integer, or a weight is negative (looked at on the host only).
+        DtypeError: `fweights` are no integers.
     """
     if ddof is not None and ddof != int(ddof):
         raise ValueError(f"cov: ddof must be an integer, got {ddof}")
@@ -397,6 +403,7 @@ def histogram(a, bins=10, range=None, density: bool = False, weights=None) -> tu
 
     Raises:
         ValueError: the range is not finite, or edges or range do not rise.
+        ShapeError: `weights` has not the shape of `a`.
     """
     if isinstance(bins, str):
         raise ValueError(f"histogram: there are no rules such as {bins!r}; give a number of bins")
