@@ -108,6 +108,9 @@ class RReLU(_Activation):
 
     In training each element draws its own slope between `lower` and `upper`, in use it is the
     middle between the two.
+
+    Raises:
+        ValueError: `lower` is above `upper`.
     """
 
     settings = ("lower", "upper")
@@ -123,7 +126,11 @@ class RReLU(_Activation):
 
 
 class Hardtanh(_Activation):
-    """`x` between `min_val` and `max_val`, these beyond."""
+    """`x` between `min_val` and `max_val`, these beyond.
+
+    Raises:
+        ValueError: `min_val` is not below `max_val`.
+    """
 
     function = staticmethod(F.hardtanh)
     settings = ("min_val", "max_val")

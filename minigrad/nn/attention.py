@@ -34,6 +34,11 @@ class MultiheadAttention(Module):
         rotary: what turns queries and keys by their positions, with the features of a head.
         batch_first: False for (T, B, features) in place of (B, T, features), as PyTorch has it by
             default.
+
+    Raises:
+        ValueError: `dropout` is no probability.
+        ShapeError: `embed_dim` is no multiple of `num_heads`, or `rotary` has other features than a
+            head.
     """
 
     def __init__(
@@ -121,6 +126,11 @@ class MultiheadAttention(Module):
         return f"num_heads={self.num_heads}, dropout={self.dropout}"
 
     def pack_state(self, state: dict[str, np.ndarray], prefix: str) -> None:
+        """Put the three projections into PyTorch's packed entries of `state`, in their place.
+
+        Raises:
+            StateError: one of them is not there, as it is tied to an earlier parameter.
+        """
         names = [f"{prefix}{name}_proj" for name in "qkv"]
         kinds = ("weight",) if self.q_proj.bias is None else ("weight", "bias")
         if any(f"{name}.{kind}" not in state for name in names for kind in kinds):

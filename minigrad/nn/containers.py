@@ -176,6 +176,9 @@ class ModuleDict(Module):
     Args:
         modules: a mapping, or pairs (name, module). Names have no dots, as they become parts of
             parameters' names, and are no names of the attributes of a module.
+
+    Raises:
+        KeyError: a name is asked for that is not there.
     """
 
     def __init__(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]] = ()):
@@ -283,6 +286,9 @@ class ParameterDict(Module):
     Args:
         parameters: a mapping, or pairs (name, parameter); arrays become parameters. Names as for
             `ModuleDict`.
+
+    Raises:
+        KeyError: a name is asked for that is not there.
     """
 
     def __init__(self, parameters: Mapping[str, Any] | Iterable[tuple[str, Any]] = ()):
@@ -389,7 +395,11 @@ class Flatten(Module):
         self.start_dim, self.end_dim = start_dim, end_dim
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (N, ...) -> (N, features)."""
+        """x: (N, ...) -> (N, features).
+
+        Raises:
+            ShapeError: `x` has no such axes.
+        """
         n = max(x.ndim, 1)
         first, last = self.start_dim, self.end_dim
         if not (-n <= first < n and -n <= last < n and first % n <= last % n):
@@ -416,7 +426,11 @@ class Unflatten(Module):
         self.dim, self.unflattened_size = dim, tuple(map(index, unflattened_size))
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (..., length, ...) -> (..., *unflattened_size, ...)."""
+        """x: (..., length, ...) -> (..., *unflattened_size, ...).
+
+        Raises:
+            ShapeError: `x` has no such axis.
+        """
         if not -x.ndim <= self.dim < x.ndim:
             raise ShapeError(f"Unflatten: there is no axis {self.dim} in x of shape {x.shape}")
         axis = self.dim % x.ndim
@@ -440,7 +454,11 @@ class Reshape(Module):
         self.shape = tuple(map(index, shape))
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (N, ...) -> (N, *shape)."""
+        """x: (N, ...) -> (N, *shape).
+
+        Raises:
+            ShapeError: `x` has no axis.
+        """
         if not x.ndim:
             raise ShapeError("Reshape: x must have a first axis, the batch")
         new = _fitting("Reshape", self.shape, math.prod(x.shape[1:]))

@@ -28,6 +28,9 @@ def check_channels(name: str, x: Any, channels: int, n: int, alone: bool = True)
     """Raise unless `x` is (N, channels, *lengths) with `n` lengths; without N too, if `alone`.
 
     The message says what the shape looks like.
+
+    Raises:
+        ShapeError: it is not.
     """
     lengths = {0: "", 1: ", L", 2: ", H, W", 3: ", D, H, W"}[n]
     channel_axis = x.ndim - n - 1
@@ -209,7 +212,11 @@ class Conv3d(_Conv):
 
 
 class _ConvTranspose(_Convolution):
-    """Each element of the input adds a kernel to the result; see the subclasses."""
+    """Each element of the input adds a kernel to the result; see the subclasses.
+
+    Raises:
+        TypeError: `padding` is a string.
+    """
 
     def __init__(
         self,

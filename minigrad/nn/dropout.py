@@ -21,6 +21,9 @@ class Dropout(Module):
     Args:
         p: from 0 to 1.
         inplace: for code written for PyTorch; nothing is overwritten, whatever it is.
+
+    Raises:
+        ValueError: `p` is no probability.
     """
 
     function: Any = staticmethod(F.dropout)
@@ -74,6 +77,9 @@ class FeatureAlphaDropout(Dropout):
 
         Args:
             training: as for `Dropout`.
+
+        Raises:
+            ShapeError: `x` has fewer than two axes.
         """
         if x.ndim < 2:
             raise ShapeError(f"FeatureAlphaDropout: x must be (N, C, ...), got {x.shape}")

@@ -144,6 +144,9 @@ class EmbeddingBag(_Table):
 
     Attributes:
         weight: (num_embeddings, embedding_dim), standard normal.
+
+    Raises:
+        ValueError: `mode` is none of the three.
     """
 
     def __init__(
@@ -222,6 +225,9 @@ class EntityEmbedding(Module):
     Attributes:
         tables: one `Embedding` for each category.
         features: the length of the result.
+
+    Raises:
+        ShapeError: `embedding_dim` has other names than `sizes`.
     """
 
     def __init__(
@@ -254,6 +260,10 @@ class EntityEmbedding(Module):
 
         Returns:
             (B, features).
+
+        Raises:
+            ShapeError: these are not the categories or the continuous features that it was made
+                for.
         """
         if not isinstance(ids, Mapping):
             ids = as_ids(ids)

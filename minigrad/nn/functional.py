@@ -44,6 +44,9 @@ def dropout(x, p: float = 0.5, training: bool = True, *, key=None, shared=()):
         training: outside of it `x` itself is returned.
         key: where the mask is drawn from; the next key of the current stream by default.
         shared: axes along which one draw decides for all elements.
+
+    Raises:
+        ValueError: `p` is no probability.
     """
     if not 0 <= p <= 1:
         raise ValueError(f"dropout: p must be in [0, 1], got {p}")
@@ -103,6 +106,9 @@ def rrelu(x, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False,
 
     In training each element draws its own slope between `lower` and `upper`, else it is the middle
     between the two. (Xu et al., "Empirical evaluation of rectified activations", arXiv 1505.00853.)
+
+    Raises:
+        ValueError: `lower` is above `upper`.
     """
     if not lower <= upper:
         raise ValueError(f"rrelu: lower must be at most upper, got {lower} and {upper}")
@@ -121,6 +127,9 @@ def gumbel_softmax(logits, tau: float = 1.0, hard: bool = False, *, axis=-1, key
         logits: unnormalised log-probabilities.
         hard: whether to give a one-hot vector, with the gradient of the weights.
         key: for the draw; the next key of the current stream by default.
+
+    Raises:
+        ValueError: `tau` is not positive.
     """
     if not tau > 0:
         raise ValueError(f"gumbel_softmax: tau must be positive, got {tau}")
@@ -252,6 +261,10 @@ def embedding_bag(
         padding_idx: this id counts as if it were not there.
 
     The others, and what is raised, as for `embedding`.
+
+    Raises:
+        ValueError: there is no such `mode`, or something given is not for it.
+        ShapeError: shapes do not fit.
     """
     name = "embedding_bag"
     check_table(name, weight)
@@ -486,6 +499,9 @@ def local_response_norm(x, size: int, alpha: float = 1e-4, beta: float = 0.75, k
 
     Beyond the first and the last channel (axis 1) there are zeros. (Krizhevsky, Sutskever and
     Hinton, "ImageNet classification with deep convolutional neural networks", 2012.)
+
+    Raises:
+        ShapeError: `x` has fewer than three axes, or `size` is not positive.
     """
     if x.ndim < 3 or size < 1:
         raise ShapeError(f"local_response_norm: needs (N, C, ...) and size > 0, got {x.shape}")
@@ -666,6 +682,7 @@ def pad(x, pad, mode: str = "constant", value: float | None = None):
 
     Raises:
         ShapeError: `pad` does not fit `x`; or reflects or goes round more than there is.
+        ValueError: there is no such `mode`, or it takes no `value`.
     """
     if mode not in _PAD_MODES:
         raise ValueError(f"pad: mode must be one of {tuple(_PAD_MODES)}, got {mode!r}")
@@ -715,6 +732,9 @@ def one_hot(ids, num_classes: int = -1):
 
     Args:
         num_classes: one more than the largest of `ids` by default.
+
+    Raises:
+        ShapeError: there are no ids to tell `num_classes`.
     """
     if num_classes == -1:
         if not ids.size:
@@ -730,6 +750,9 @@ def linear(x, weight, bias=None):
         x: (..., in_features).
         weight: (out_features, in_features); or (in_features,) for a single feature without an axis.
         bias: (out_features,), or () for a single feature; or None.
+
+    Raises:
+        ShapeError: shapes do not fit.
     """
     if not (hasattr(x, "ndim") and hasattr(weight, "ndim")):
         x, weight, bias = as_arrays(x, weight, bias)

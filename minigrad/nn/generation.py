@@ -117,6 +117,9 @@ class Generator:
         a sequence is the sum of its log probabilities (among the allowed ids) over
         `length**length_penalty`, its end counted; of equal scores the older sequence, then the
         smaller id wins. `width` 1 is greedy search.
+
+        Raises:
+            ValueError: `width` is less than 1.
         """
         if width < 1:
             raise ValueError(f"Generator.beam: width must be at least 1, got {width}")

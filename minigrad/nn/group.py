@@ -59,7 +59,11 @@ class Grouped(Module):
         return self.models[group]
 
     def dry_run(self, *inputs: Any) -> None:
-        """Run every sub-model on the same inputs and compare what they give; see the class."""
+        """Run every sub-model on the same inputs and compare what they give; see the class.
+
+        Raises:
+            GroupError: a sub-model fails on them, or gives another shape or dtype than the others.
+        """
         kinds: dict[str, Any] = {}
         modes = [(m, m.training) for _, m in self.named_modules()]
         # A stream of its own: the caller's is not used up, but for first values of lazy layers.
@@ -128,7 +132,12 @@ class Grouped(Module):
         return tuple(_in_order(order, parts) for parts in zip(*results, strict=True))
 
     def group_ids(self, groups: Any) -> np.ndarray:
-        """(B,) integers: the place of each sample's group among the groups."""
+        """(B,) integers: the place of each sample's group among the groups.
+
+        Raises:
+            ShapeError: the groups have not one axis.
+            GroupError: a group is not known.
+        """
         if not hasattr(groups, "dtype"):
             groups = list(groups)
             if groups and all(isinstance(g, int | np.integer) for g in groups):

@@ -103,7 +103,11 @@ def uniform_(tensor: Any, a: float = 0.0, b: float = 1.0, *, key: Key | None = N
 
 
 def normal_(tensor: Any, mean: float = 0.0, std: float = 1.0, *, key: Key | None = None) -> Any:
-    """Normal numbers of this mean and standard deviation."""
+    """Normal numbers of this mean and standard deviation.
+
+    Raises:
+        ValueError: `std` is negative.
+    """
     shape = _shape("normal_", tensor)
     if not std >= 0:
         raise ValueError(f"normal_: std must not be negative, got {std}")
@@ -120,7 +124,11 @@ def trunc_normal_(
     *,
     key: Key | None = None,
 ) -> Any:
-    """Normal numbers from those between `a` and `b` only (bounds of the numbers, not of std)."""
+    """Normal numbers from those between `a` and `b` only (bounds of the numbers, not of std).
+
+    Raises:
+        ValueError: `std` is not positive, or there is nothing between `a` and `b`.
+    """
     shape = _shape("trunc_normal_", tensor)
     if not (std > 0 and a < b):
         raise ValueError(f"trunc_normal_: needs std > 0 and a < b, got {std}, {a} and {b}")
@@ -167,6 +175,9 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     Args:
         nonlinearity: 'linear', 'sigmoid', 'tanh', 'relu', 'leaky_relu', 'selu', 'conv2d', ...
         param: the negative slope of 'leaky_relu', 0.01 by default.
+
+    Raises:
+        ValueError: there is no such nonlinearity, or its slope is no number.
     """
     if nonlinearity == "leaky_relu":
         slope = 0.01 if param is None else param
@@ -247,14 +258,22 @@ def kaiming_normal_(
 
 
 def eye_(tensor: Any) -> Any:
-    """The identity matrix: ones on the diagonal, zeros elsewhere."""
+    """The identity matrix: ones on the diagonal, zeros elsewhere.
+
+    Raises:
+        ShapeError: the tensor is no matrix.
+    """
     if tensor.ndim != 2:
         raise ShapeError(f"eye_: the tensor must have 2 axes, got {tensor.shape}")
     return _fill(tensor, _place(tensor)["xp"].eye(*tensor.shape, dtype=tensor.dtype))
 
 
 def dirac_(tensor: Any, groups: int = 1) -> Any:
-    """Kernels that pass on the channels as they are, as many as there are of both."""
+    """Kernels that pass on the channels as they are, as many as there are of both.
+
+    Raises:
+        ShapeError: the tensor is no kernel, or its channels do not divide into `groups`.
+    """
     shape = _shape("dirac_", tensor, least=3)
     if len(shape) > 5 or groups < 1 or shape[0] % groups:
         raise ShapeError(
@@ -291,6 +310,10 @@ def sparse_(tensor: Any, sparsity: float, std: float = 0.01, *, key: Key | None 
     """Normal numbers, but for the share `sparsity` of each column, rounded up, which is zero.
 
     (Martens, "Deep learning via Hessian-free optimization", ICML 2010.)
+
+    Raises:
+        ShapeError: the tensor is no matrix.
+        ValueError: `sparsity` is not in [0, 1].
     """
     if tensor.ndim != 2:
         raise ShapeError(f"sparse_: the tensor must have 2 axes, got {tensor.shape}")

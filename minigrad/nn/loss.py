@@ -321,6 +321,9 @@ class AdaptiveLogSoftmaxWithLoss(Module):
     Attributes:
         head: from a row to the frequent classes and the clusters.
         tail: for each cluster two linear layers without a bias.
+
+    Raises:
+        ValueError: `cutoffs` do not rise from 1 to `n_classes - 1` at most.
     """
 
     def __init__(
@@ -363,6 +366,9 @@ class AdaptiveLogSoftmaxWithLoss(Module):
         Returns:
             A pair: `output`, the logarithms of the targets' probabilities, and `loss`, minus their
             mean.
+
+        Raises:
+            ShapeError: shapes do not fit.
         """
         if target.shape != x.shape[:-1] or x.ndim not in (1, 2):
             raise ShapeError(
@@ -397,6 +403,9 @@ class MultiMarginLoss(_Loss):
         p: 1 or 2, the power of what reaches over.
         margin: by how much the target's score shall be larger.
         weight: (C,), of each class; or None. A buffer.
+
+    Raises:
+        ValueError: `p` is neither 1 nor 2.
     """
 
     function = staticmethod(F.multi_margin_loss)
@@ -516,6 +525,9 @@ class TripletMarginLoss(_Loss):
         p: of the norm that distances are.
         eps: added to differences, against the kink at 0.
         swap: take the negative's distance from the positive where that is smaller.
+
+    Raises:
+        ValueError: `margin` is not positive.
     """
 
     function = staticmethod(F.triplet_margin_loss)
@@ -550,6 +562,9 @@ class TripletMarginWithDistanceLoss(_Loss):
         distance_function: of two Tensors, one number a row; `pairwise_distance` by default. It may
             be a module, whose parameters are found.
         margin, swap: as for `TripletMarginLoss`.
+
+    Raises:
+        ValueError: `margin` is not positive.
     """
 
     settings = ("margin", "swap", "reduction")

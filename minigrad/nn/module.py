@@ -251,6 +251,9 @@ class Module:
         Args:
             layout: 'torch' for the names and shapes of PyTorch where they differ from ours: an
                 attention's projections of query, key and value packed as `in_proj_weight`.
+
+        Raises:
+            ValueError: there is no such layout.
         """
         if layout not in ("minigrad", "torch"):
             raise ValueError(f"state_dict: layout must be 'minigrad' or 'torch', got {layout!r}")

@@ -107,6 +107,9 @@ class GroupNorm(Module):
 
     Attributes:
         weight, bias: (C,), ones and zeros; None without.
+
+    Raises:
+        ShapeError: `num_channels` is no multiple of `num_groups`.
     """
 
     def __init__(

@@ -257,6 +257,7 @@ def pad_sequence(
 
     Raises:
         ShapeError: there are no sequences, or they differ beyond the first axis.
+        ValueError: `padding_side` is neither.
     """
     name = "pad_sequence"
     if padding_side not in ("left", "right"):

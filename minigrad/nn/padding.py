@@ -22,7 +22,11 @@ Widths = int | tuple[int, ...] | list[int]
 
 
 class _Pad(Module):
-    """What the layers share; subclasses say over how many axes they go, and in which mode."""
+    """What the layers share; subclasses say over how many axes they go, and in which mode.
+
+    Raises:
+        ShapeError: `padding` has not two widths for each of these axes.
+    """
 
     axes = 1
     mode = "constant"
@@ -38,7 +42,11 @@ class _Pad(Module):
         self.padding = tuple(map(index, widths))
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (N, C, ...) or (C, ...) -> the same with other lengths."""
+        """x: (N, C, ...) or (C, ...) -> the same with other lengths.
+
+        Raises:
+            ShapeError: `x` has too few or too many axes.
+        """
         n, mode = type(self).axes, type(self).mode
         if x.ndim not in (n + 1, n + 2) and (mode != "constant" or x.ndim < n):
             lengths = {1: "L", 2: "H, W", 3: "D, H, W"}[n]

@@ -271,6 +271,9 @@ def spectral_norm(
         n_power_iterations: at each call in training.
         eps: against a division by 0.
         dim: the axis of the rows of the matrix; 0, or 1 for transposed convolutions.
+
+    Raises:
+        StateError: `module` has no parameter `name`.
     """
     weight = getattr(module, name, None)
     if type(weight) is not Tensor:

@@ -273,6 +273,13 @@ class AdaptiveMaxPool3d(_AdaptiveMaxPool):
 
 
 class _FractionalMaxPool(Module):
+    """What the layers share: windows that are spread over the input at random.
+
+    Raises:
+        ValueError: not one of `output_size` and `output_ratio` is given, or a ratio is not in (0,
+            1).
+    """
+
     axes = 2
     _random_samples: Any
 
@@ -297,7 +304,11 @@ class _FractionalMaxPool(Module):
         self.register_buffer("_random_samples", _random_samples)
 
     def forward(self, x: Tensor) -> Any:
-        """x: (N, C, ...) or (C, ...) -> the same with other lengths; or that and indices."""
+        """x: (N, C, ...) or (C, ...) -> the same with other lengths; or that and indices.
+
+        Raises:
+            ShapeError: so many windows do not fit `x`.
+        """
         n = type(self).axes
         check_channels(type(self).__name__, x, x.shape[-n - 1] if x.ndim > n else "C", n)
         if alone := x.ndim == n + 1:

@@ -66,7 +66,11 @@ class LearnedPositions(Module):
         self.weight = init.normal((max_length, features), 0.02, dtype)
 
     def forward(self, x: Tensor, start: int = 0) -> Tensor:
-        """x: (..., T, features), of which the first is at position `start` -> the same shape."""
+        """x: (..., T, features), of which the first is at position `start` -> the same shape.
+
+        Raises:
+            OutOfRangeError: there are fewer positions.
+        """
         T = x.shape[-2]
         if start < 0 or start + T > len(self.weight):
             raise OutOfRangeError(
@@ -76,7 +80,11 @@ class LearnedPositions(Module):
         return x + self.weight[start : start + T]
 
     def extended(self, max_length: int) -> "LearnedPositions":
-        """Another one for longer sequences: the vectors that there are, and new ones after them."""
+        """Another one for longer sequences: the vectors that there are, and new ones after them.
+
+        Raises:
+            ShapeError: there are more than `max_length` already.
+        """
         n, features = self.weight.shape
         if max_length < n:
             raise ShapeError(f"LearnedPositions: there are {n} positions already, got {max_length}")
@@ -98,6 +106,9 @@ class RotaryPositions(Module):
     Args:
         features: of a head, an even number.
         base: the larger, the slower the last pairs turn.
+
+    Raises:
+        ShapeError: `features` is not even.
     """
 
     def __init__(self, features: int, base: float = 10000.0):
@@ -106,7 +117,11 @@ class RotaryPositions(Module):
         self.features, self.base = features, base
 
     def forward(self, x: Tensor, start: int = 0) -> Tensor:
-        """x: (..., T, heads x features), the first at position `start` -> the same shape."""
+        """x: (..., T, heads x features), the first at position `start` -> the same shape.
+
+        Raises:
+            ShapeError: the last axis is not made of heads.
+        """
         T, width = x.shape[-2:]
         if width % self.features:
             raise ShapeError(

@@ -80,7 +80,11 @@ class PixelUnshuffle(FunctionLayer):
 
 
 class ChannelShuffle(Module):
-    """Channels of `groups` in turn: the first of each, then the second ... (arXiv 1707.01083)."""
+    """Channels of `groups` in turn: the first of each, then the second ... (arXiv 1707.01083).
+
+    Raises:
+        ValueError: `groups` is not positive.
+    """
 
     def __init__(self, groups: int):
         if groups < 1:
@@ -88,7 +92,11 @@ class ChannelShuffle(Module):
         self.groups = groups
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (N, C, ...) -> the same shape."""
+        """x: (N, C, ...) -> the same shape.
+
+        Raises:
+            ShapeError: `x` has no axes after its channels, or these do not divide into the groups.
+        """
         if x.ndim < 3 or x.shape[1] % self.groups:
             raise ShapeError(
                 f"ChannelShuffle: x must be (N, C, ...) with a multiple of {self.groups} "

@@ -25,7 +25,11 @@ ACTIVATIONS = {"relu": ops.relu, "gelu": ops.gelu}
 
 
 class _Layer(Module):
-    """What encoder and decoder layers share: residual branches and the feed-forward network."""
+    """What encoder and decoder layers share: residual branches and the feed-forward network.
+
+    Raises:
+        ValueError: there is no such `activation`.
+    """
 
     def __init__(self, d_model, dim_feedforward, dropout, activation, norm_first, dtype, bias):
         if not callable(activation) and activation not in ACTIVATIONS:
@@ -423,7 +427,11 @@ class Seq2Seq(Module):
         return self.decoder(tgt, memory, src_padding)
 
     def forward(self, src: Tensor, tgt: Tensor) -> Tensor:
-        """src: (B, S) ids, tgt: (B, T) ids, shifted right by the start symbol -> (B, T, V)."""
+        """src: (B, S) ids, tgt: (B, T) ids, shifted right by the start symbol -> (B, T, V).
+
+        Raises:
+            ShapeError: they are not two batches of as many rows.
+        """
         src, tgt = as_ids(src), as_ids(tgt)
         if src.ndim != 2 or tgt.ndim != 2 or len(src) != len(tgt):
             raise ShapeError(
