@@ -35,6 +35,9 @@ class Accumulate(Follower):
 
     Attributes:
         weight: how many samples or tokens there are so far.
+
+    Raises:
+        StateError: there are gradients from before at the beginning of the block.
     """
 
     called = "total"
@@ -50,6 +53,12 @@ class Accumulate(Follower):
         Args:
             weight: a number that is not negative; a part of weight 0 does not count at all.
             gradients: by the names of the parameters, in place of their `.grad`.
+
+        Raises:
+            ValueError: `weight` is negative or not finite.
+            StateError: a gradient is of no parameter here.
+            ShapeError: a gradient has not the shape of its parameter.
+            CaptureError: it is called in a step of `mg.jit`.
         """
         if modes.get().capture is not None:
             raise CaptureError(

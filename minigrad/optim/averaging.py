@@ -81,7 +81,11 @@ class EMA(Follower):
 
     @contextmanager
     def swapped(self) -> Iterator[None]:
-        """Give the model its averages for a `with` block, and what it had before at the end."""
+        """Give the model its averages for a `with` block, and what it had before at the end.
+
+        Raises:
+            StateError: the model has them already.
+        """
         if self._swapped:
             raise StateError("EMA.swapped: the model has the averages already")
         kept = {name: p.data.copy() for name, p in self.parameters.items()}
@@ -94,7 +98,11 @@ class EMA(Follower):
             self._swapped = False
 
     def copy_to(self, model: Module | None = None) -> None:
-        """Give the averages for good to `model`, by name; by default to the model averaged."""
+        """Give the averages for good to `model`, by name; by default to the model averaged.
+
+        Raises:
+            StateError: the parameters of `model` are not those averaged.
+        """
         into = self.parameters if model is None else dict(model.named_parameters())
         if differing := into.keys() ^ self.averages.keys():
             raise StateError(

@@ -35,6 +35,10 @@ def clip_grad_norm_(
     Returns:
         The norm before, a float; under `mg.jit`, where it is not known yet, a Tensor. Absent
         gradients stay absent.
+
+    Raises:
+        ValueError: `max_norm` or `norm_type` is not positive.
+        GradientError: the norm is not finite, and `error_if_nonfinite`.
     """
     if isinstance(max_norm, bool) or not max_norm > 0:
         raise ValueError(f"clip_grad_norm_: max_norm must be positive, got {max_norm}")
@@ -106,7 +110,11 @@ def _by_ops(grads: list[Tensor], max_norm: float, norm_type: float) -> tuple[Ten
 
 
 def clip_grad_value_(parameters: Parameters, clip_value: float) -> None:
-    """Bring every element of every gradient into [-clip_value, clip_value]; NaN stays NaN."""
+    """Bring every element of every gradient into [-clip_value, clip_value]; NaN stays NaN.
+
+    Raises:
+        ValueError: `clip_value` is not positive.
+    """
     if isinstance(clip_value, bool) or not clip_value > 0:
         raise ValueError(f"clip_grad_value_: clip_value must be positive, got {clip_value}")
     bound = float(clip_value)

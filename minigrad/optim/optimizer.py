@@ -165,7 +165,11 @@ class Optimizer(Follower):
             )
 
     def rows_of(self, flat: Flat, name: str, g: Any) -> Any:
-        """A sparse gradient as this optimizer takes it: as it is, or dense."""
+        """A sparse gradient as this optimizer takes it: as it is, or dense.
+
+        Raises:
+            StateError: it takes none, or not with these options.
+        """
         raise StateError(
             f"{type(self).__name__}: the gradient of '{name}' is sparse, of {len(g.rows)} rows; "
             f"use SparseAdam, SGD or Adagrad for it, or nn.Embedding(..., sparse=False)"
@@ -178,7 +182,11 @@ class Optimizer(Follower):
         return {k: group[k] for k in self.defaults if k in group}
 
     def options(self, flat: Flat) -> dict[str, Any]:
-        """What the present step is told, as it is now."""
+        """What the present step is told, as it is now.
+
+        Raises:
+            StateError: they were changed so that other moments are to be kept.
+        """
         if flat.moments.keys() != set(self.moments(flat.group)):
             raise StateError(
                 f"{type(self).__name__}: the options were changed so that it keeps "
@@ -224,6 +232,10 @@ class Optimizer(Follower):
 
         Args:
             gradients: gradient (or None) for every parameter's name; by default each one's `.grad`.
+
+        Raises:
+            StateError: `gradients` is no mapping by the names of all parameters.
+            CaptureError: a gradient is sparse, in a step of `mg.jit`.
         """
         if gradients is None:
             gradients = {name: p.grad for name, p in self.parameters.items()}
@@ -266,7 +278,11 @@ class Optimizer(Follower):
                 wrote(flat.views[i])
 
     def apply_gradients(self, grads_and_params: Iterable[tuple[Any, Tensor]]) -> None:
-        """One update by pairs (gradient, parameter), as in Keras; for the others there is none."""
+        """One update by pairs (gradient, parameter), as in Keras; for the others there is none.
+
+        Raises:
+            StateError: a parameter is not one of this optimizer, or comes twice.
+        """
         names = {id(p): name for name, p in self.parameters.items()}
         gradients: dict[str, Any] = dict.fromkeys(self.parameters)
         given: set[str] = set()
@@ -284,7 +300,11 @@ class Optimizer(Follower):
     def apply(
         self, gradients: Sequence[Any] | Mapping[str, Any], params: Iterable[Tensor] | None = None
     ) -> None:
-        """One update by gradients in the order of `params`, by default that of the parameters."""
+        """One update by gradients in the order of `params`, by default that of the parameters.
+
+        Raises:
+            StateError: there are more or fewer gradients than parameters.
+        """
         if isinstance(gradients, Mapping):
             return self.step(gradients)
         gradients = list(gradients)
@@ -300,6 +320,9 @@ class Optimizer(Follower):
         """One update by what `mg.grad` gives for `model`: `update(model, gradients)`.
 
         Also `update(gradients)`, by the names of this optimizer's parameters or in their order.
+
+        Raises:
+            StateError: a gradient is of no parameter of the model.
         """
         if gradients is None:
             return self.apply(model)
@@ -349,6 +372,9 @@ class Optimizer(Follower):
         """This update as an instruction of a program, and what to do before each run.
 
         `present()` gives the places of the parameters that have gradients in the run to come.
+
+        Raises:
+            CaptureError: before a run: an option was changed that the instruction has built in.
         """
         from minigrad.programs import Instruction  # for who captures
 

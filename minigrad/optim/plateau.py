@@ -27,6 +27,9 @@ class ReduceLROnPlateau:
         cooldown: how many calls after a reduction do not count.
         min_lr: no rate falls below; a number, or one for each group.
         eps: a reduction by less is not made.
+
+    Raises:
+        ValueError: an argument is out of its range.
     """
 
     def __init__(

@@ -19,7 +19,11 @@ Rate = Callable[[int], float]
 
 
 class Schedule:
-    """A learning rate for every step; for subclasses, which define `at`."""
+    """A learning rate for every step; for subclasses, which define `at`.
+
+    Raises:
+        ValueError: it is asked for a step below 0.
+    """
 
     def at(self, step: int) -> float:
         """The value at a step that is not negative."""
@@ -135,6 +139,9 @@ class InverseSquareRoot(Schedule):
 
     (Vaswani et al., section 5.3, arXiv 1706.03762, has `lr = (features * warmup) ** -0.5`.) Without
     a warm-up `lr / sqrt(step)`, and `lr` at step 0.
+
+    Raises:
+        ValueError: `warmup` is negative.
     """
 
     lr: float
@@ -163,6 +170,9 @@ class OneCycle(Schedule):
         div_factor: it starts at `max_lr / div_factor`.
         final_div_factor: it ends at the start's rate divided by this.
         three_phase: go down to the start's rate as fast as up, and only then to the end.
+
+    Raises:
+        ValueError: `pct_start` is not in [0, 1], or there is no such strategy.
     """
 
     max_lr: float
@@ -201,6 +211,9 @@ class OneCycle(Schedule):
 class Warmup(Schedule):
     """In a straight line from `start` to what `after` begins with, which it reaches, and then goes
     on with, at step `steps`: `after` counts from there.
+
+    Raises:
+        ValueError: `steps` is negative.
     """
 
     steps: int
@@ -222,6 +235,9 @@ class Join(Schedule):
     """One after the other: number i + 1 begins, with its own step 0, at `boundaries[i]`.
 
     (optax's join_schedules, PyTorch's SequentialLR.)
+
+    Raises:
+        ValueError: the boundaries do not rise, or are not one less than the schedules.
     """
 
     schedules: "tuple[float | Rate, ...]"
