@@ -105,6 +105,10 @@ class ConcatDataset(Dataset):
     """Several data sets, one after another.
 
     Raises ShapeError if there are none.
+
+    Raises:
+        TypeError: one is a stream.
+        OutOfRangeError: an item is asked for that is not there.
     """
 
     def __init__(self, datasets: Iterable[Items]):
@@ -132,6 +136,9 @@ class StackDataset(Dataset):
     """Data sets side by side: item i is the tuple, or the dictionary, of their items i.
 
     Raises ShapeError if there are none or their lengths differ.
+
+    Raises:
+        TypeError: some are given by position and some by name.
     """
 
     def __init__(self, *datasets: Items, **named: Items):

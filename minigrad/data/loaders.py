@@ -74,6 +74,7 @@ class DataLoader:
         ValueError: arguments that exclude each other.
         WorkerError: a worker raised or died (the message has its traceback), or was too slow; or
             processes cannot be started from here: the script lacks its guard, or this is a worker.
+        TypeError: `dataset` is no data set.
     """
 
     def __init__(
@@ -174,7 +175,11 @@ class DataLoader:
         return self._run(self._start(), True, _to_host)
 
     def plan(self) -> Plan:
-        """How many batches, samples and bytes are in flight; one item is loaded to measure it."""
+        """How many batches, samples and bytes are in flight; one item is loaded to measure it.
+
+        Raises:
+            TypeError: the data set is a stream.
+        """
         batches = self.num_workers * self.prefetch_factor
         if self.streams:
             raise TypeError("plan: the items of a stream cannot be looked at without using them up")

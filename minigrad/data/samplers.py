@@ -94,7 +94,11 @@ class RandomSampler(_Ordered):
 
 
 class SubsetRandomSampler(_Ordered):
-    """The given indices, in another random order each epoch."""
+    """The given indices, in another random order each epoch.
+
+    Raises:
+        TypeError: the indices are no integers.
+    """
 
     def __init__(self, indices: Sequence[int], seed: int | random.Key = 0):
         found = np.asarray(indices)

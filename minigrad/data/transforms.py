@@ -52,7 +52,11 @@ def _takes_key(function: Any) -> bool:
 
 
 class Normalize:
-    """`(x - mean) / std`, where both are numbers, or one for each channel of an image (C, H, W)."""
+    """`(x - mean) / std`, where both are numbers, or one for each channel of an image (C, H, W).
+
+    Raises:
+        ValueError: `std` is not positive.
+    """
 
     def __init__(self, mean: Any, std: Any):
         self.mean, self.std = np.asarray(mean, np.float32), np.asarray(std, np.float32)

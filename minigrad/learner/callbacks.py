@@ -366,6 +366,9 @@ class EventFiles(Callback):
     Args:
         path: by default `events` in the artifact directory.
         every: steps from one set of figures to the next; None for epochs only.
+
+    Raises:
+        ModuleNotFoundError: a fit starts, and TensorBoard is not installed.
     """
 
     def __init__(self, path: str | os.PathLike | None = None, every: int | None = 10):

@@ -23,6 +23,9 @@ class History(Mapping[str, list]):
 
     Attributes:
         epochs: a dictionary for each epoch.
+
+    Raises:
+        KeyError: a figure is asked for that no epoch had.
     """
 
     def __init__(self, epochs: list[dict[str, float]] | None = None):

@@ -89,6 +89,7 @@ class Learner(Stepping):
 
     Raises:
         StateError: two optimizers have the same parameter, or none has one that wants gradients.
+        ValueError: an argument is out of its range.
     """
 
     def __init__(
@@ -158,6 +159,7 @@ class Learner(Stepping):
                 SIGTERM it is SystemExit. A checkpoint was saved, if there is an artifact directory,
                 and what to call to go on was said. The history so far is in `history`, after any
                 other exception too; a note on it says so.
+            ValueError: `epochs` is no integer from 0 on.
         """
         if isinstance(epochs, bool) or not isinstance(epochs, int | np.integer) or epochs < 0:
             raise ValueError(f"Learner.fit: epochs must be an integer from 0 on, got {epochs!r}")
@@ -349,6 +351,9 @@ class Learner(Stepping):
 
         Of batches of several parts, as (x, y) of a loader, the last one is left out. Calls from
         several threads, and those during a training, take turns.
+
+        Raises:
+            StateError: there is nothing to predict from.
         """
         if is_array(given) or type(given) is Tensor:
             given = (given,)

@@ -57,7 +57,11 @@ class Metric:
         self.total, self.weight = 0.0, 0.0
 
     def update(self, y_pred: Any, y: Any, weight: Any = None) -> None:
-        """Take a batch in: predictions (B, ...), targets, and perhaps weights (B, ...)."""
+        """Take a batch in: predictions (B, ...), targets, and perhaps weights (B, ...).
+
+        Raises:
+            ShapeError: the shapes do not fit each other.
+        """
         raise NotImplementedError(f"{type(self).__name__} must define update")
 
     def add(self, values: Any, weight: Any = None) -> None:
@@ -94,7 +98,11 @@ class Metric:
         return self.total / self.weight if self.weight else math.nan
 
     def merge(self, other: Self) -> Self:
-        """Take in what another one saw; returns itself."""
+        """Take in what another one saw; returns itself.
+
+        Raises:
+            TypeError: it is of another class.
+        """
         if type(other) is not type(self):
             raise TypeError(
                 f"merge: expected a {type(self).__name__}, got a {type(other).__name__}"
@@ -108,7 +116,11 @@ class Metric:
         return {"total": self.total, "weight": self.weight}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
+        """Go on from a state.
+
+        Raises:
+            StateError: it is a state of something else.
+        """
         if state.keys() != self.state_dict().keys():
             raise StateError(
                 f"{type(self).__name__}: expected the entries {sorted(self.state_dict())}, got "
@@ -225,6 +237,12 @@ class Perplexity(Metric):
         self.ignore_index = ignore_index
 
     def update(self, y_pred: Any, y: Any, weight: Any = None) -> None:
+        """Take a batch in: logits (..., C), labels (...), and perhaps weights (...).
+
+        Raises:
+            ShapeError: the shapes do not fit each other.
+            OutOfRangeError: a label is no class.
+        """
         logits, y = host(y_pred).astype(np.float64), host(y)
         if logits.ndim < 1 or y.shape != logits.shape[:-1]:
             raise ShapeError(
@@ -259,6 +277,9 @@ class BLEU(Metric):
         order: the longest n-grams.
         smooth: how an order without a match counts: 'exp' as half of what the order before would,
             as in sacrebleu; 'none' makes the whole 0.
+
+    Raises:
+        ValueError: `order` is less than 1, or there is no such `smooth`.
     """
 
     name = "bleu"
@@ -282,6 +303,9 @@ class BLEU(Metric):
 
         Several references of one translation are a tuple of such, or a list of lists. Raises
         ValueError if there are more of the ones than of the others.
+
+        Raises:
+            TypeError: the translations are one string.
         """
         if isinstance(translations, str):
             raise TypeError("BLEU.update: expected a list of translations, got one string")

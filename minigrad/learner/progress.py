@@ -38,6 +38,9 @@ class Progress:
     Args:
         verbose: 0 shows nothing, 1 bars on a terminal and lines elsewhere, 2 lines always.
         file: where to; by default the standard output.
+
+    Raises:
+        ValueError: `verbose` is none of these.
     """
 
     def __init__(self, verbose: int = 1, file: TextIO | None = None):

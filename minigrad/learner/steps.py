@@ -42,7 +42,11 @@ class Place:
 
 
 class Stepping:
-    """A model, its optimizers, and the steps that they take; see `Learner`."""
+    """A model, its optimizers, and the steps that they take; see `Learner`.
+
+    Raises:
+        ValueError: `clip_norm` or `accumulate` is out of its range.
+    """
 
     def __init__(
         self,
@@ -82,6 +86,9 @@ class Stepping:
         """The loss of a batch (x, ..., y), or a pair of it and figures; subclasses may override.
 
         By default `loss(model(x, ...), y)`.
+
+        Raises:
+            StateError: there is no `loss`, or nothing beside `y` in the batch.
         """
         if self.loss is None:
             raise StateError(
@@ -130,6 +137,10 @@ class Stepping:
 
         Returns:
             Figures: the norm of the gradients, where somebody asked for it.
+
+        Raises:
+            StateError: with `accumulate`, an optimizer has several losses in a step.
+            CaptureError: a step that is being captured has several updates.
         """
         if self._frozen:
             return {}
@@ -163,7 +174,11 @@ class Stepping:
         self._updated = frozenset()
 
     def optimizer_named(self, name: str | None = None) -> optim.Optimizer:
-        """The optimizer of that name, or the only one."""
+        """The optimizer of that name, or the only one.
+
+        Raises:
+            KeyError: there is none.
+        """
         if name is None and len(self.optimizers) == 1:
             return next(iter(self.optimizers.values()))
         if name not in self.optimizers:
