@@ -84,7 +84,11 @@ def prepare(directory: Path, overwrite: bool) -> None:
 
 @contextmanager
 def saving(directory: Path) -> Iterator[None]:
-    """Says it in a person's language if something cannot be written in the block."""
+    """Says it in a person's language if something cannot be written in the block.
+
+    Raises:
+        RunDirError: it cannot.
+    """
     try:
         yield
     except OSError as error:
@@ -214,7 +218,11 @@ def _lacking(value: Any, entries: dict[str, type]) -> list[str]:
 
 @contextmanager
 def loading(directory: Path) -> Iterator[None]:
-    """Says it in a person's language if files of a run turn out to be damaged in the block."""
+    """Says it in a person's language if files of a run turn out to be damaged in the block.
+
+    Raises:
+        RunDirError: they are.
+    """
     try:
         yield
     except (RunError, StateError) as error:

@@ -44,6 +44,9 @@ class ModelConfig(_Config):
         d_ff: inner features of the feed-forward networks.
         n_layers: encoder layers, and as many decoder layers.
         max_seq_len: the longest sequence, the end mark counted.
+
+    Raises:
+        UsageError: a size is not positive, or `d_model` is no multiple of `n_heads`.
     """
 
     d_model: int = 16
@@ -67,6 +70,9 @@ class TrainingConfig(_Config):
     Attributes:
         epochs: passes over the corpus, all continued runs counted.
         seed: of the initial weights and of the order of the batches.
+
+    Raises:
+        UsageError: a value is out of its range.
     """
 
     learning_rate: float = 0.001
