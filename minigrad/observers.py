@@ -269,7 +269,11 @@ def _declined(op: Op, arrays: list, params: dict) -> bool:
 
 
 def explain(op: Op, *inputs: Any, **params: Any) -> str:
-    """One line: whether this call is computed by a kernel or by the formula, and why."""
+    """One line: whether this call is computed by a kernel or by the formula, and why.
+
+    Raises:
+        TypeError: it is no Tensor.
+    """
     if not isinstance(op, Op):
         raise TypeError(
             f"explain: expected an op, got {type(op).__name__}; a function that is made of ops has "
@@ -308,6 +312,9 @@ def explain_grad(loss: Tensor, parameter: Tensor) -> str:
     """Why `parameter` does or does not get a gradient from `loss`: where the path ends.
 
     Walks from the loss to the parameter without changing anything.
+
+    Raises:
+        TypeError: one of the two is no Tensor.
     """
     for what, x in (("loss", loss), ("parameter", parameter)):
         if type(x) is not Tensor:

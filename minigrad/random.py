@@ -62,7 +62,11 @@ Shape = int | Sequence[int]
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """Two 32-bit words from which numbers are drawn; hashable, and unpacks as (low, high)."""
+    """Two 32-bit words from which numbers are drawn; hashable, and unpacks as (low, high).
+
+    Raises:
+        ValueError: they are no such integers.
+    """
 
     low: int
     high: int

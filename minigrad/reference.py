@@ -103,6 +103,9 @@ def write_docs(directory: str | Path) -> Path:
     """Write the reference page `index.html` into `directory`, which is made; returns its path.
 
     It needs no network and no server; a field at its top searches names and docstrings.
+
+    Raises:
+        RunError: it cannot be made.
     """
     directory = Path(directory)
     try:

@@ -124,7 +124,11 @@ def _read(path: StrPath) -> bytes:
 
 
 def save_text(path: StrPath, text: str) -> None:
-    """Write `text` as UTF-8, line ends as they are, on every platform; see `atomic_write`."""
+    """Write `text` as UTF-8, line ends as they are, on every platform; see `atomic_write`.
+
+    Raises:
+        RunError: it cannot be written.
+    """
     try:
         data = text.encode()
     except UnicodeEncodeError as error:

@@ -63,6 +63,9 @@ def value_and_grad(function: Callable, argnums: int | Sequence[int] = 0, *, has_
     """A function that gives (value, gradient) of `function`; arguments as for `grad`.
 
     With `has_aux` it gives ((value, something else), gradient).
+
+    Raises:
+        GradientError: when called: what `function` gives is no scalar of floats.
     """
 
     @functools.wraps(function)
@@ -117,6 +120,9 @@ def jvp(function: Callable, primals: Sequence, tangents: Sequence, *, has_aux: b
 
     Returns:
         (value, tangent of the value), with `has_aux` (value, tangent, something else).
+
+    Raises:
+        TypeError: `primals` or `tangents` is no tuple.
     """
     if not isinstance(primals, tuple | list) or not isinstance(tangents, tuple | list):
         raise TypeError("jvp: primals and tangents must be tuples, one entry for each argument")
@@ -586,6 +592,9 @@ def checkpoint(function: Callable) -> Callable:
     "Training deep nets with sublinear memory cost", arXiv 1604.06174.) Keys that it draws from the
     stream are drawn alike both times. It must do the same both times otherwise, too: constants
     that it reads and that are no arguments must not be written in between.
+
+    Raises:
+        GradientError: it did not do the same again.
     """
 
     @functools.wraps(function)
@@ -685,6 +694,11 @@ class custom_vjp:  # a decorator, with JAX's name
     `fwd(*args)` gives (what `f` gives, residuals); `bwd(residuals, g)` gives a tuple with a
     gradient, or None, for each argument. Both are written with ops, so that second derivatives
     work. Arguments and results may be trees. Tracked tensors come in as arguments, not otherwise.
+
+    Raises:
+        TypeError: an argument is keyword-only.
+        GradientError: there is no derivative yet, `fwd` or `bwd` gives something else, a Module is
+            an argument, or a tracked tensor comes in otherwise.
     """
 
     def __init__(self, function: Callable):
@@ -756,7 +770,11 @@ class custom_vjp:  # a decorator, with JAX's name
         return rebuild(results)
 
     def refuse_others(self, outputs: list[Tensor], leaves: list, start: int) -> None:
-        """Raise if `outputs` depend on tracked tensors that are no arguments."""
+        """Raise if `outputs` depend on tracked tensors that are no arguments.
+
+        Raises:
+            GradientError: they do.
+        """
         known = {x.edge or x for x in leaves if type(x) is Tensor}
         for root in _roots(outputs, start)[0]:
             if root not in known:
