@@ -66,6 +66,11 @@ def gradients(
         What `inputs` is (tensor, list or dict), with gradients in place of the tensors. An input
         that took no part has None, which is not zero: an optimizer leaves it as it is. The
         gradients may share memory with each other.
+
+    Raises:
+        TypeError: `inputs` is neither a Tensor nor several.
+        ShapeError: there are more or fewer `grad_outputs` than outputs, or of other shapes.
+        GradientError: an input is not tracked; and as for `Tensor.backward`.
     """
     options = {"create_graph": create_graph, "retain_graph": retain_graph}
     if isinstance(inputs, Mapping):
@@ -124,6 +129,7 @@ def backward(
     Raises:
         GradientError: nothing here is tracked, the graph was freed by an earlier walk, or an
             array that it needs has been overwritten.
+        TypeError: a leaf's `.grad` was set to something that is no Tensor.
     """
     sums, mine = walk([self], [gradient], None, create_graph, retain_graph)
     capture = modes.get().capture
@@ -177,6 +183,9 @@ def walk(
     Returns:
         {leaf or edge: gradient}, of arrays, or of Tensors with `create_graph`; and the set of those
         whose gradient was allocated here and is known to nobody else.
+
+    Raises:
+        GradientError: the graph was freed by an earlier walk.
     """
     # While a step is captured, the rules' ops must be seen, operators too: they get Tensors.
     as_tensors = create_graph or modes.get().capture is not None

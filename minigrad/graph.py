@@ -114,7 +114,12 @@ class Tensor(Manners):
     size = property(operator.attrgetter("_data.size"))
 
     def requires_grad_(self, requires_grad: bool = True) -> "Tensor":
-        """Switch the wish for gradients on or off, in place; returns itself."""
+        """Switch the wish for gradients on or off, in place; returns itself.
+
+        Raises:
+            DtypeError: its elements are no floats.
+            GradientError: it is to be switched off, and the tensor was computed from others.
+        """
         if requires_grad and self._data.dtype.kind not in "fV":
             raise DtypeError(
                 f"Tensor: only floating-point tensors have gradients, this one is {self.dtype}; "
@@ -130,7 +135,11 @@ class Tensor(Manners):
 
 
 def as_array(data: Any) -> Any:
-    """The array behind `data`: shared if it is an array or a Tensor, made if it is numbers."""
+    """The array behind `data`: shared if it is an array or a Tensor, made if it is numbers.
+
+    Raises:
+        DtypeError: they are no real numbers.
+    """
     if type(data) is Tensor:
         return data._data
     if type(data) is not ndarray:
@@ -270,6 +279,9 @@ class Node:
         """Pairs (parent, gradient of that input), for the parents that are `useful`.
 
         Arrays in, arrays out; or Tensors in, Tensors out.
+
+        Raises:
+            GradientError: the rule gave more or fewer gradients than there are inputs.
         """
         op, parents, saved, output = self.op, self.parents, self.saved, self.output
         if writes.latest > self.serial:
@@ -310,7 +322,11 @@ class Node:
         return found
 
     def check_unwritten(self) -> None:
-        """Raise if an array that was kept here has been overwritten since."""
+        """Raise if an array that was kept here has been overwritten since.
+
+        Raises:
+            GradientError: one has.
+        """
         outputs = self.output if isinstance(self.output, tuple) else (self.output,)
         for what, kept in (("input", self.saved), ("output", outputs)):
             for i, x in enumerate(kept):

@@ -147,7 +147,11 @@ class Op(Generic[P]):
         return y
 
     def check_static(self, params: dict[str, Any]) -> None:
-        """Raise if a static parameter is an array."""
+        """Raise if a static parameter is an array.
+
+        Raises:
+            TypeError: one is.
+        """
         for name, value in params.items():
             if type(value) is ndarray and name in SEQUENCES and value.size <= 4096:
                 params[name] = _nested(value.tolist())
@@ -162,7 +166,11 @@ class Op(Generic[P]):
         return not (self.primitive or rules or self.kernel is not None) and self.differentiable
 
     def inline(self, inputs: tuple, arrays: list, params: dict) -> Any:
-        """Record, in place of a call without a rule, the ops that its formula is made of."""
+        """Record, in place of a call without a rule, the ops that its formula is made of.
+
+        Raises:
+            GradientError: it is a primitive, which is not made of ops.
+        """
         if self.primitive:
             raise GradientError(
                 f"the primitive '{self.__name__}' has no rule: give it one with @{self.__name__}"
@@ -194,7 +202,11 @@ class Op(Generic[P]):
         ) from error
 
     def checked(self, module: Any, y: Any) -> Any:
-        """What a formula gave, as an array or as the tuple of arrays that was declared."""
+        """What a formula gave, as an array or as the tuple of arrays that was declared.
+
+        Raises:
+            TypeError: it gave more or fewer than declared.
+        """
         many = type(y) is tuple
         if (len(y) if many else 1) != self.outputs:
             raise TypeError(
@@ -206,7 +218,11 @@ class Op(Generic[P]):
         return self.checked_array(module, y)
 
     def checked_array(self, module: Any, y: Any) -> Any:
-        """An output as an array: np.sum gives scalars."""
+        """An output as an array: np.sum gives scalars.
+
+        Raises:
+            DtypeError: it is not of real numbers.
+        """
         if hasattr(module, "settle"):
             return module.settle(y)
         y = y if is_array(y) else module.asarray(y)
