@@ -7,11 +7,14 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
-from benchmarks import harness
+from benchmarks import harness, pictures
 from benchmarks.__main__ import BENCHMARKS, parse
+from jsl.translate import Translator
 from minigrad.kernels import cpu
 
 FOLDER = Path(harness.__file__).parent
@@ -20,7 +23,8 @@ FOLDER = Path(harness.__file__).parent
 def test_the_command_line_lists_every_benchmark():
     command = [sys.executable, "-m", "benchmarks", "--help"]
     shown = subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout
-    modules = {p.stem for p in FOLDER.glob("*.py")} - {"__init__", "__main__", "harness"}
+    no_benchmarks = {"__init__", "__main__", "harness", "pictures"}
+    modules = {p.stem for p in FOLDER.glob("*.py")} - no_benchmarks
     assert modules == set(BENCHMARKS)
     for name in modules:
         assert name in shown
@@ -100,3 +104,44 @@ def test_figures_are_kept_where_the_options_say(tmp_path, monkeypatch, capsys):
 def test_nothing_is_kept_unasked(tmp_path, monkeypatch):
     monkeypatch.setattr(harness, "write", None)  # a call would fail
     harness.finish("t", [{"a": 1.0}], argparse.Namespace(json=None, save=False))
+
+
+# ----------------------------------------------------------------------------------- pictures
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run after two epochs."""
+    saved = tmp_path_factory.mktemp("runs") / "first"
+    command = [sys.executable, "-m", "jsl", "train", "--epochs", "2", "--no-jit", "--save", saved]
+    subprocess.run(command, capture_output=True, check=True)
+    return saved
+
+
+def texts(svg):
+    """What is written in a picture, from top to bottom as it was drawn."""
+    found = ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")
+    return [element.text for element in found]
+
+
+def test_a_run_is_drawn(trained):
+    drawn = texts(pictures.draw(trained, "わたしはたべます"))
+    assert "loss per token" in drawn
+    at = drawn.index("わ")
+    assert drawn[at : at + 9] == [*"わたしはたべます", pictures.END]
+    assert drawn[-1] == pictures.END
+
+
+def test_attention_is_a_share_for_each_symbol(trained):
+    translator = Translator(trained)
+    for group in translator.groups:
+        weights, rows, columns = pictures.attention(translator, "ありがとう", group)
+        assert weights.shape == (len(rows), len(columns))
+        assert columns == [*"ありがとう", pictures.END]
+        np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-5)
+
+
+def test_the_picture_in_the_readme_is_of_the_main_job():
+    drawn = texts((FOLDER / "results" / "first_run.svg").read_text(encoding="utf-8"))
+    assert "200" in drawn  # epochs
+    assert drawn[-3:] == ["<私>", "<食べる>", pictures.END]
