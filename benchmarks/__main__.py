@@ -51,7 +51,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     # No `choices`: argparse would refuse an empty list of names.
     parser.add_argument("names", nargs="*", metavar="NAME", help="default: all of those below")
     parser.add_argument("--rounds", type=int, help="default: as each benchmark says")
-    parser.add_argument("--save", action="store_true", help="write results/ and README's tables")
+    parser.add_argument("--save", action="store_true", help="write results/ and README.md's tables")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to this file")
     options = parser.parse_args(arguments)
     if unknown := [name for name in options.names if name not in BENCHMARKS]:

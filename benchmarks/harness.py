@@ -20,9 +20,11 @@ from typing import Any
 import numpy as np
 
 import minigrad
+from benchmarks import summary
 
 RESULTS = Path(__file__).parent / "results"
-README = Path(__file__).parent.parent / "README.md"
+TABLES = Path(__file__).parent / "README.md"
+README = Path(__file__).parent.parent / "README.md"  # has the summary only
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ def parser(doc: str, *, rounds: int, threads: int | None = None) -> argparse.Arg
     found.add_argument("--rounds", type=int, default=rounds, help=f"(default {rounds})")
     if threads is not None:
         found.add_argument("--threads", type=int, default=threads, help=f"(default {threads})")
-    found.add_argument("--save", action="store_true", help="write results/ and the README's table")
+    found.add_argument("--save", action="store_true", help="write results/ and README.md's tables")
     found.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file")
     return found
 
@@ -127,19 +129,37 @@ def _described(name: str, rows: list[dict[str, Any]], more: dict[str, Any]) -> d
 
 
 def write(name: str, rows: list[dict[str, Any]], **more: Any) -> Path:
-    """Save rows as `results/<name>.json` with the machine's description, and into the README."""
+    """Save rows as `results/<name>.json` with the machine's description, and in the tables."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     value = _described(name, rows, more)
     _save_json(path, value)
-    text = README.read_text(encoding="utf-8")
+    _replace(TABLES, name, shown(value))
+    if name in {line.benchmark for line in summary.LINES}:
+        _replace(README, "summary", summed_up())
+    return path
+
+
+def shown(value: dict[str, Any]) -> str:
+    """What `benchmarks/README.md` shows of a file of results."""
+    return "\n\n".join(
+        [table(value["rows"]), *value.get("notes", []), f"({summary.place(value['machine'])})"]
+    )
+
+
+def summed_up() -> str:
+    """What `README.md` shows of all files of results."""
+    files = [json.loads(p.read_text(encoding="utf-8")) for p in sorted(RESULTS.glob("*.json"))]
+    rows, where = summary.summary({value["benchmark"]: value for value in files})
+    return f"{table(rows)}\n\n({where})" if rows else "(No peer was installed.)"
+
+
+def _replace(page: Path, name: str, content: str) -> None:
+    """Put `content` where a page has the table of that name."""
+    text = page.read_text(encoding="utf-8")
     begin, end = f"<!-- table: {name} -->\n", "<!-- end -->"
     before, after = text.split(begin)
-    after = after[after.index(end) :]
-    machine_note = f"({value['machine']['processor']}, {value['machine']['cores']} cores)"
-    parts = "\n\n".join([table(rows), *more.get("notes", []), machine_note])
-    _save_text(README, f"{before}{begin}{parts}\n{after}")
-    return path
+    _save_text(page, f"{before}{begin}{content}\n{after[after.index(end) :]}")
 
 
 def _save_json(path: Path, value: Any) -> None:

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from benchmarks import harness, pictures
+from benchmarks import harness, pictures, summary
 from benchmarks.__main__ import BENCHMARKS, parse
 from jsl.translate import Translator
 from minigrad.kernels import cpu
@@ -23,7 +23,7 @@ FOLDER = Path(harness.__file__).parent
 def test_the_command_line_lists_every_benchmark():
     command = [sys.executable, "-m", "benchmarks", "--help"]
     shown = subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout
-    no_benchmarks = {"__init__", "__main__", "harness", "pictures"}
+    no_benchmarks = {"__init__", "__main__", "harness", "pictures", "summary"}
     modules = {p.stem for p in FOLDER.glob("*.py")} - no_benchmarks
     assert modules == set(BENCHMARKS)
     for name in modules:
@@ -39,9 +39,45 @@ def test_a_benchmark_that_is_not_there_is_refused(capsys):
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
-def test_every_benchmark_has_a_place_in_the_readme(name):
-    assert harness.README.read_text(encoding="utf-8").count(f"<!-- table: {name} -->\n") == 1
-    assert f"`{name}`" in (FOLDER / "README.md").read_text(encoding="utf-8")
+def test_every_table_shows_its_results(name):
+    text = harness.TABLES.read_text(encoding="utf-8")
+    value = json.loads((harness.RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    assert f"\n<!-- table: {name} -->\n{harness.shown(value)}\n<!-- end -->\n" in text
+    assert f"| `{name}` | " in text
+
+
+def test_the_readme_has_six_lines_of_the_results():
+    shown = harness.summed_up()
+    assert shown.count("\n| ") == 1 + len(summary.LINES) == 7
+    begin, end = "\n<!-- table: summary -->\n", "\n<!-- end -->\n"
+    assert begin + shown + end in harness.README.read_text(encoding="utf-8")
+
+
+def result(rows, processor="A"):
+    return {"machine": {"processor": processor, "cores": 2}, "rows": rows}
+
+
+def test_a_peer_that_was_not_there_has_no_line():
+    ours = {"network": "MNIST", "library": "minigrad", "ms a step": 2.0, "times ours": 1.0}
+    theirs = ours | {"library": summary.FUSED, "ms a step": 5.0, "times ours": 2.4}
+    rows, where = summary.summary({"images": result([ours, theirs])})
+    [line] = summary.LINES[2:3]
+    assert rows == [
+        {"what": line.what, "minigrad": "2 ms", "beside": "5 ms, PyTorch", "times ours": 2.4}
+    ]
+    assert where == "A, 2 cores"
+    assert summary.summary({"images": result([ours])}) == ([], "")
+
+
+def test_several_machines_are_told_apart():
+    ours = {"network": "MNIST", "library": "minigrad", "ms a step": 2.0, "times ours": 1.0}
+    theirs = ours | {"library": summary.FUSED}
+    chain = {"chain of": "relu(x)", "forward, us an op": 4.0, "PyTorch": 2.0, "ratio": 2.0}
+    rows, where = summary.summary(
+        {"images": result([ours, theirs]), "overhead": result([chain], "B")}
+    )
+    assert rows[1]["times ours"] == 0.5
+    assert where == "line 1: A, 2 cores; line 2: B, 2 cores"
 
 
 def test_every_kernel_is_measured():
@@ -78,9 +114,9 @@ def test_a_table_in_markdown():
 
 
 def test_figures_are_kept_where_the_options_say(tmp_path, monkeypatch, capsys):
-    readme = tmp_path / "README.md"
-    readme.write_text("before\n<!-- table: t -->\nold\n<!-- end -->\nafter\n", encoding="utf-8")
-    monkeypatch.setattr(harness, "README", readme)
+    page = tmp_path / "README.md"
+    page.write_text("before\n<!-- table: t -->\nold\n<!-- end -->\nafter\n", encoding="utf-8")
+    monkeypatch.setattr(harness, "TABLES", page)
     monkeypatch.setattr(harness, "RESULTS", tmp_path / "results")
     given = ["--save", "--json", str(tmp_path / "all.json")]
     options = harness.parser("A test.\n\nMore.", rounds=5, threads=2).parse_args(given)
@@ -88,7 +124,7 @@ def test_figures_are_kept_where_the_options_say(tmp_path, monkeypatch, capsys):
     rows = [{"a": 1.0}]
     harness.finish("t", rows, options, notes=["A note."], size="s")
     assert "| 1 |\n\nA note." in capsys.readouterr().out
-    text = readme.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
     assert text.startswith("before\n<!-- table: t -->\n| a |")
     assert text.endswith(")\n<!-- end -->\nafter\n")
     assert "A note." in text

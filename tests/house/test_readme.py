@@ -1,4 +1,8 @@
-"""The README cannot go stale: its commands are run, in a copy of the tree, as they stand there."""
+"""The README and the pages it links to cannot go stale.
+
+Its commands are run, in a copy of the tree, as they stand there; Python blocks are executed, links
+are followed.
+"""
 
 import os
 import re
@@ -15,7 +19,12 @@ import minigrad
 from minigrad.autodiff import REGISTRY
 
 ROOT = Path(__file__).parents[2]
+PACKAGES = ("benchmarks", "jsl", "minigrad")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+LIBRARY = (ROOT / "minigrad" / "README.md").read_text(encoding="utf-8")
+COMING = (ROOT / "minigrad" / "FROM_OTHER_LIBRARIES.md").read_text(encoding="utf-8")
+TRANSLATOR = (ROOT / "jsl" / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", *(p for d in PACKAGES for p in sorted((ROOT / d).rglob("*.md")))]
 QUICK = "tests/jsl/test_text.py"  # of all test files: one that is over at once
 
 posix = pytest.mark.skipif(os.name != "posix", reason="the README's lines are for a POSIX shell")
@@ -132,9 +141,10 @@ def test_the_tests_run(clone):
     assert out.splitlines()[-1] == " ".join(packages)
 
 
-def test_the_python_prints_what_it_says(capsys):
-    """Each `print` of a Python block has its output behind it as a comment; one session for all."""
-    blocks = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+@pytest.mark.parametrize("page", [README, LIBRARY], ids=["README", "the library"])
+def test_the_python_prints_what_it_says(page, capsys):
+    """Each `print` of a Python block has its output behind it as a comment; one session a page."""
+    blocks = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     assert blocks
     session: dict = {"__name__": "readme"}
     known = set(REGISTRY)
@@ -144,14 +154,14 @@ def test_the_python_prints_what_it_says(capsys):
             printed = re.findall(r"^print.*  # (.*)$", code, re.M)
             assert capsys.readouterr().out.splitlines() == printed
     finally:
-        for name in REGISTRY.keys() - known:  # the README's own ops
+        for name in REGISTRY.keys() - known:  # the page's own ops
             del REGISTRY[name]
 
 
 def test_every_call_of_the_table_of_idioms_runs(tmp_path, monkeypatch):
     """One session for all rows, from top to bottom."""
     monkeypatch.chdir(tmp_path)
-    [table] = re.findall(r"<!-- idioms -->\n((?:\|.*\n)+)", README)
+    [table] = re.findall(r"<!-- idioms -->\n((?:\|.*\n)+)", COMING)
     rows = [line.strip("| \n").split(" | ") for line in table.splitlines()[2:]]
     session: dict = {}
     exec(IDIOMS, session)
@@ -205,6 +215,44 @@ def test_the_commands_stand_in_one_line_each():
         assert block(name).count("\n") == 1
     assert block("main job").startswith("python3 -m venv .venv && .venv/bin/pip install -e . && ")
     assert block("main job").endswith("predict --load models/first ありがとう\n")
+
+
+# ------------------------------------------------------------------- the page and its links
+
+
+def test_the_readme_is_short():
+    assert len(README.splitlines()) <= 250
+
+
+def test_the_pictures_of_the_readme_are_small():
+    names = re.findall(r"!\[[^]]+\]\((\S+)\)", README)
+    assert names
+    for name in names:
+        assert (ROOT / name).stat().st_size < 200_000
+
+
+def anchors(page):
+    """What a link into a page may point to: its headings, as GitHub writes them."""
+    found = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-") for heading in found}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_link_leads_somewhere(page):
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if link.startswith(("https://", "http://")):
+            continue
+        name, _, anchor = link.partition("#")
+        target = page.parent / name if name else page
+        assert target.is_file(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_file_that_is_named_is_there(page):
+    """As `minigrad/graph.py` is, or `tests/cases/`."""
+    named = re.findall(r"`((?:minigrad|jsl|benchmarks|tests)/[\w./]+)`", page.read_text("utf-8"))
+    assert [name for name in named if not (ROOT / name).exists()] == []
 
 
 # ---------------------------------------------------------------------------- .ci/run
@@ -291,8 +339,10 @@ def test_help_mentions_every_option(command):
         assert listed == {option.split()[0] for option in OPTIONS[command]} - {"TEXT..."}
 
 
-def test_the_readme_names_options_that_exist():
-    named = set(re.findall(r"\bjsl [^`\n]*", README))
+@pytest.mark.parametrize("page", [README, TRANSLATOR], ids=["README", "the translator"])
+def test_options_that_are_named_exist(page):
+    named = set(re.findall(r"\bjsl [^`\n]*", page))
     options = {option for line in named for option in re.findall(r"--[\w-]+", line)}
     known = {option.split()[0] for options in OPTIONS.values() for option in options}
+    assert options
     assert options <= known
