@@ -8,7 +8,7 @@ The README's picture is of the run that its first command saves:
 
 The curve is the loss per token of `metrics.json`. The map has the attention weights of the last
 layer of the decoder, the mean of its heads: a row for each tag that is looked for, a column for
-each symbol of the text. Drawn as text, so that the same run gives the same file on any machine.
+each symbol of the text. SVG is text: it needs no library to draw, and no Japanese font here.
 """
 
 import argparse

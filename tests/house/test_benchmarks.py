@@ -4,6 +4,7 @@ import argparse
 import ast
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -148,7 +149,7 @@ def test_nothing_is_kept_unasked(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A run after two epochs."""
-    saved = tmp_path_factory.mktemp("runs") / "first"
+    saved = tmp_path_factory.mktemp("clone") / "models" / "first"
     command = [sys.executable, "-m", "jsl", "train", "--epochs", "2", "--no-jit", "--save", saved]
     subprocess.run(command, capture_output=True, check=True)
     return saved
@@ -160,8 +161,12 @@ def texts(svg):
     return [element.text for element in found]
 
 
-def test_a_run_is_drawn(trained):
-    drawn = texts(pictures.draw(trained, "わたしはたべます"))
+def test_a_run_is_drawn_as_the_readme_says(trained, monkeypatch):
+    [said] = re.findall(r"-m benchmarks\.pictures ([^`]*)`", harness.README.read_text("utf-8"))
+    monkeypatch.chdir(trained.parents[1])
+    monkeypatch.setattr(sys, "argv", ["pictures", *said.split()])
+    pictures.main()
+    drawn = texts(Path("picture.svg").read_text(encoding="utf-8"))
     assert "loss per token" in drawn
     at = drawn.index("わ")
     assert drawn[at : at + 9] == [*"わたしはたべます", pictures.END]
