@@ -162,14 +162,14 @@ class Captured(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         if "out" in options:
-            self.capture.refuse_write()
+            self.capture.overwrites(self.array)
         self.capture.refuse(f"np.{ufunc.__name__} of an array")
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         self.capture.refuse(f"np.{function.__name__} of an array")
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        self.capture.refuse_write()
+        self.capture.overwrites(self.array)
 
     def __repr__(self) -> str:
         return f"<captured {self.array.dtype} {self.array.shape}>"

@@ -132,11 +132,11 @@ def backward(
         TypeError: a leaf's `.grad` was set to something that is no Tensor.
     """
     sums, mine = walk([self], [gradient], None, create_graph, retain_graph)
-    capture = modes.get().capture
+    mode = modes.get()
     for leaf, total in sums.items():
         old = leaf._grad
-        if capture is not None:
-            capture.accumulates(leaf)
+        for observer in mode.observers:
+            observer.sets_gradient(leaf, adds=True)
         if type(total) is SparseRows or type(old) is SparseRows:
             leaf._grad = _with_sparse_rows(old, total)
         elif old is not None:
@@ -145,12 +145,12 @@ def backward(
                     f"backward: .grad of {leaf.name or 'a leaf'} was set to a "
                     f"{type(old).__name__}; it must be a Tensor or None"
                 )
-            if create_graph or old.requires_grad or capture is not None:
+            if create_graph or old.requires_grad or mode.capturing:
                 leaf._grad = old + total
             else:
                 old._data += total
                 writes.wrote(old._data)
-        elif type(total) is Tensor and (total.requires_grad or capture is not None):
+        elif type(total) is Tensor and (total.requires_grad or mode.capturing):
             leaf._grad = total
         else:
             # A leaf's gradient is its own: contributions may be views or serve elsewhere too.
@@ -188,7 +188,7 @@ def walk(
         GradientError: the graph was freed by an earlier walk.
     """
     # While a step is captured, the rules' ops must be seen, operators too: they get Tensors.
-    as_tensors = create_graph or modes.get().capture is not None
+    as_tensors = create_graph or modes.get().capturing
     seeds = [_seed(y, g, as_tensors) for y, g in zip(outputs, grad_outputs, strict=True)]
     found = [(y.edge or y, g) for y, g in zip(outputs, seeds, strict=True)]
     retain = create_graph if retain_graph is None else retain_graph

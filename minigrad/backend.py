@@ -14,8 +14,8 @@ nowhere else, and not before somebody needs it.
 
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from functools import cache
 from types import ModuleType
@@ -28,15 +28,64 @@ from minigrad.errors import BackendError
 NAMES = ("auto", "numpy", "cupy")
 
 
+class Observer:
+    """Who watches the engine for the length of a `with watched(observer)` block.
+
+    The engine tells its observers what happens, and knows nothing else of them. Here nothing is
+    done about it; subclasses (`minigrad.observers`, the tracer of `mg.jit`) override what they
+    wait for.
+
+    Attributes:
+        captures: whether what happens is written down, to be repeated with other numbers. Then no
+            step may hang on the numbers there are now, and derivatives too are computed by ops.
+        updates: the steps of optimizers that were written down.
+    """
+
+    captures = False
+    updates: Sequence[Any] = ()
+
+    def called(self, op: Any, arrays: list, params: dict, y: Any, seconds: float) -> None:
+        """An op was called with `arrays`, and gave `y`."""
+
+    def pulled_back(self, node: Any, g: Any, found: list, seconds: float) -> None:
+        """The rule of a node made of its gradient `g` pairs (parent, gradient)."""
+
+    def shown(self, tensor: Any, array: Any) -> Any:
+        """What `tensor.data` is to whoever reads it; `array` is what it has."""
+        return array
+
+    def assigned(self, tensor: Any, array: Any) -> None:
+        """`tensor` is about to be given another array."""
+
+    def overwrites(self, array: Any) -> None:
+        """An array is about to be written to in place, or just has been, and not by an op."""
+
+    def sets_gradient(self, tensor: Any, adds: bool) -> None:
+        """`tensor.grad` is about to be set; `adds`: a backward pass adds to what there is."""
+
+    def drew(self, draw: Callable, key: Any, numbers: Any) -> None:
+        """`draw(key)` gave random numbers."""
+
+    def updated(self, optimizer: Any, gradients: Any) -> None:
+        """An optimizer is about to make a step."""
+
+    def split(self, groups: Any, models: list) -> bool:
+        """Rows are about to go to `models` by `groups`; whether all may go through the first."""
+        return False
+
+    def refuse(self, what: str, reason: str) -> None:
+        """`what` is about to be done, which cannot be repeated with other numbers."""
+
+
 class Modes(NamedTuple):
     """What a `with` block can switch: one immutable value, so that leaving a block restores all."""
 
     recording: bool = True
     backend: str | None = None  # None: not set here, ask the environment
-    observers: tuple = ()  # who is told of every op (`minigrad.observers`)
+    observers: tuple[Observer, ...] = ()
     levels: tuple[int, ...] = ()  # the hidden batch axes of the `vmap`s in progress
     differentiating: int = 0  # how many transforms of `minigrad.transforms` are in progress
-    capture: Any = None  # the `minigrad.capture.Tracer` that writes down every op
+    capturing: bool = False  # whether one of the observers captures
 
 
 modes: ContextVar[Modes] = ContextVar("minigrad_modes", default=Modes())  # noqa: B039 (immutable)
@@ -50,6 +99,24 @@ def switched(**changes) -> Iterator[None]:
         yield
     finally:
         modes.reset(token)
+
+
+def watched(observer: Observer) -> AbstractContextManager[None]:
+    """Inside the `with` block `observer` is told what the engine does."""
+    mode = modes.get()
+    return switched(
+        observers=(*mode.observers, observer), capturing=mode.capturing or observer.captures
+    )
+
+
+def refuse_while_capturing(what: str, reason: str = "") -> None:
+    """Raise CaptureError if a step is being captured, which cannot have `what` in it.
+
+    Args:
+        reason: how the sentence that `what` begins goes on; by default it asks for a value.
+    """
+    for observer in modes.get().observers:
+        observer.refuse(what, reason)
 
 
 @cache

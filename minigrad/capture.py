@@ -25,7 +25,7 @@ import numpy as np
 from minigrad import kernels, random
 from minigrad.arguments import Captured, count
 from minigrad.autodiff import REGISTRY, Tensor, caller, wrap
-from minigrad.backend import is_array, modes, switched, xp
+from minigrad.backend import Observer, is_array, modes, watched, xp
 from minigrad.batched import Batched
 from minigrad.errors import CaptureError, ShapeError
 from minigrad.guards import OURS, Guard, Watch, owner_of
@@ -343,7 +343,7 @@ class Step:
             with (
                 _printing(owner.name),
                 random.recorded(tracer.keys),
-                switched(observers=(*modes.get().observers, tracer), capture=tracer),
+                watched(tracer),
                 watch,
             ):
                 y = owner.function(*args, **kwargs)
@@ -448,7 +448,7 @@ class Step:
         keys = [random.next_key() for _ in range(self.program.keys_drawn)]
         self.program.rest()  # the function needs memory of its own meanwhile
         reader = Reader(self.guard.kept)
-        with random.replayed(keys), switched(observers=(*modes.get().observers, reader)):
+        with random.replayed(keys), watched(reader):
             y, theirs, after = self._function_gives(leaves, shape)
         moved = reader.found or ("" if self.guard.holds(before=False) else self.guard.changed)
         if reader.found and not variants.missed:  # perhaps it computes something once and keeps it
@@ -510,7 +510,7 @@ class Step:
         return mine
 
 
-class Reader:
+class Reader(Observer):
     """An observer: whether an op reads what the call before has left behind."""
 
     def __init__(self, kept: Mapping[str, Tensor]):
@@ -521,9 +521,6 @@ class Reader:
         for x in arrays:
             if id(x) in self.kept:
                 self.found = f"{self.kept[id(x)]} is what the call before has left there"
-
-    def pulled_back(self, node: Any, g: Any, found: list, seconds: float) -> None:
-        pass
 
 
 def _shown(x: Any) -> Any:
@@ -567,8 +564,8 @@ def _difference(a: np.ndarray, b: np.ndarray) -> float:
 # ----------------------------------------------------------------------------------------- watching
 
 
-class Tracer:
-    """Writes down every op of a step while it runs; an observer of ops.
+class Tracer(Observer):
+    """The observer that writes down every op of a step while it runs.
 
     Attributes:
         calls: so far.
@@ -576,6 +573,8 @@ class Tracer:
         keys: that were drawn from the random stream.
         region: groups of rows with parameters of their own, if there are any.
     """
+
+    captures = True
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
@@ -610,11 +609,11 @@ class Tracer:
         """Whether ops take an array, or parts of it that lie in its memory: each run reads it."""
         return any(a is array or np.may_share_memory(a, array) for a, _ in self._outside)
 
-    def shown(self, tensor: Tensor) -> Any:
+    def shown(self, tensor: Tensor, array: Any) -> Any:
         """What `tensor.data` is: to the engine the array, to others one that hides its values."""
         if owner_of(sys._getframe(2).f_code.co_filename) == OURS:
-            return tensor._data
-        return Captured(tensor._data, self)
+            return array
+        return Captured(array, self)
 
     def note(self, array: np.ndarray, value: Value) -> Value:
         self._values[id(array)] = weakref.ref(array), value
@@ -655,9 +654,6 @@ class Tracer:
         value.made = True
         self.calls.append(Call(draw.func.__name__, draw, [self._input(key)], {}, [value]))
         self.note(numbers, value)
-
-    def pulled_back(self, node: Any, g: Any, found: list, seconds: float) -> None:
-        pass
 
     def _input(self, x: Any) -> Any:
         if type(x) is np.ndarray:
@@ -727,15 +723,19 @@ class Tracer:
         self.value_of(array)
         self._assigned.setdefault(id(tensor), (tensor, tensor.data))
 
-    def refuse(self, what: str) -> None:
-        """Raise because a value is wanted that is not known when a program is run."""
+    def refuse(self, what: str, reason: str = "") -> None:
+        """Raise because a program cannot repeat `what`, for `reason`, or else because a value is
+        wanted that is not known when a program is run.
+        """
         raise CaptureError(
-            f"jit: {what} asks for a value while a step is captured (at {caller()}), and what "
+            f"jit: {what} {reason}"
+            if reason
+            else f"jit: {what} asks for a value while a step is captured (at {caller()}), and what "
             f"follows would hang on it; give the tensor back and read it outside, or use "
             f"where(condition, a, b) in place of an if"
         )
 
-    def refuse_write(self) -> None:
+    def overwrites(self, array: Any) -> None:
         """Raise because memory is overwritten in a way that no op describes."""
         raise CaptureError(
             f"jit: an array is written to in place while a step is captured (at {caller()}); write "
@@ -772,23 +772,19 @@ class Tracer:
         for a, old in zip(self.state(), self.before, strict=True):
             a[...] = old
 
-    def gives_gradient(self, tensor: Tensor, grad: Any) -> None:
-        """Note that `tensor.grad` is about to be set."""
-        self._gradients.setdefault(id(tensor), (tensor, tensor._grad))
-
-    def accumulates(self, leaf: Tensor) -> None:
-        """Note that a backward pass is about to add to `leaf.grad`."""
-        old = leaf._grad
-        if id(leaf) not in self._gradients:
+    def sets_gradient(self, tensor: Tensor, adds: bool) -> None:
+        """Note that `tensor.grad` is about to be set; `adds`: to the sum with what it is."""
+        old = tensor._grad
+        if adds and id(tensor) not in self._gradients:
             if old is not None:
-                what = f"'{leaf.name}'" if leaf.name else f"a tensor {leaf.shape}"
+                what = f"'{tensor.name}'" if tensor.name else f"a tensor {tensor.shape}"
                 raise CaptureError(
                     f"jit: the step adds to the gradient of {what} that was there before it; call "
                     f"zero_grad() at its beginning or end, or leave out jit"
                 )
-            if not self.knows(leaf._data) or self.value_of(leaf._data).root.array is not None:
-                self.absent.append(leaf)  # from outside
-        self._gradients.setdefault(id(leaf), (leaf, old))
+            if not self.knows(tensor._data) or self.value_of(tensor._data).root.array is not None:
+                self.absent.append(tensor)  # from outside
+        self._gradients.setdefault(id(tensor), (tensor, old))
 
     def gradients_left(self, guard: Guard) -> list[tuple[Tensor, Value]]:
         """Tensors from outside whose `.grad` was computed in this step and stays."""

@@ -73,20 +73,22 @@ class Tensor(Manners):
         )
 
     def _get_data(self) -> Any:
-        if (capture := modes.get().capture) is not None:
-            return capture.shown(self)
-        return self._data
+        array = self._data
+        if observers := modes.get().observers:
+            for observer in observers:
+                array = observer.shown(self, array)
+        return array
 
     def _set_data(self, array: Any) -> None:
-        capture = modes.get().capture
+        observers = modes.get().observers
         if array is self._data:  # `x.data += 1` ends here
-            if capture is not None:
-                capture.refuse_write()
+            for observer in observers:
+                observer.overwrites(array)
             writes.wrote(array)
         else:
-            if capture is not None:
-                capture.assigned(self, as_array(array))
             array = as_array(array)
+            for observer in observers:
+                observer.assigned(self, array)
             if self.requires_grad and array.dtype.kind not in "fV":
                 raise DtypeError(
                     f"Tensor: .data of a tensor that requires gradients must be floating-point, "
@@ -96,8 +98,8 @@ class Tensor(Manners):
             rebound[0] += 1
 
     def _set_grad(self, grad: Any) -> None:
-        if (capture := modes.get().capture) is not None:
-            capture.gives_gradient(self, grad)
+        for observer in modes.get().observers:
+            observer.sets_gradient(self, adds=False)
         self._grad = grad
         rebound[0] += 1
 
@@ -291,7 +293,7 @@ class Node:
         inputs = saved
         if as_tensors:
             inputs = tuple(map(_as_tensor, saved, parents))
-            if modes.get().capture is not None:  # operators on plain arrays would not be seen
+            if modes.get().capturing:  # operators on plain arrays would not be seen
                 inputs = tuple(wrap(x) if is_array(x) else x for x in inputs)
             if isinstance(output, tuple):
                 output = tuple(_as_tensor(y, Slot(self, i)) for i, y in enumerate(output))

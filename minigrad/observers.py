@@ -1,6 +1,6 @@
 """Who watches the ops: `detect_anomaly` finds the first bad number, `profile` takes the time.
 
-An observer is told of every call of an op (`called`) and of every node on a walk back
+Both are an `Observer` of every call of an op (`called`) and of every node in a backward pass
 (`pulled_back`), for the length of a `with` block. Outside of one nothing is spent on it.
 """
 
@@ -18,7 +18,7 @@ import numpy as np
 from minigrad import kernels
 from minigrad.arguments import Like
 from minigrad.autodiff import Node, Op, Slot, Tensor, caller
-from minigrad.backend import array_module, is_array, modes, sample, switched, to_numpy
+from minigrad.backend import Observer, array_module, is_array, sample, to_numpy, watched
 from minigrad.errors import AnomalyError
 from minigrad.runs import atomic_write
 from minigrad.sparse import SparseRows
@@ -27,7 +27,7 @@ from minigrad.writes import overlap
 # ---------------------------------------------------------------------------------- anomalies
 
 
-class _Anomalies:
+class _Anomalies(Observer):
     """The observer behind `detect_anomaly`."""
 
     def __init__(self):
@@ -84,7 +84,7 @@ def detect_anomaly() -> Iterator[None]:
     Raises:
         AnomalyError: as soon as an op gives NaN or infinity, or a walk back meets a changed array.
     """
-    with switched(observers=(*modes.get().observers, _Anomalies())):
+    with watched(_Anomalies()):
         yield
 
 
@@ -160,7 +160,7 @@ class Row:
 
 
 @dataclass
-class Profile:
+class Profile(Observer):
     """What `profile` has seen, one row an op; `print` it, or `save_trace` it."""
 
     rows: dict[str, Row] = field(default_factory=dict)
@@ -246,7 +246,7 @@ def profile() -> Iterator[Profile]:
     The time of an op on a device is that of its launch.
     """
     found = Profile()
-    with switched(observers=(*modes.get().observers, found)):
+    with watched(found):
         yield found
 
 

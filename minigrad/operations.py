@@ -118,7 +118,7 @@ class Op(Generic[P]):
             elif self.joint_rule is None and self.rules is None:
                 return self.inline(inputs, arrays, params)
         if mode.observers:
-            if tensors and mode.capture is not None and self.only_composed():
+            if tensors and mode.capturing and self.only_composed():
                 return self.inline(inputs, arrays, params)  # programs have kernels for its parts
             began, given = time.perf_counter(), list(arrays)
         try:

@@ -65,7 +65,7 @@ class Compiled:
 
 def _step(learner: "Learner", method: Callable, batch: Any) -> Any:
     learner.begin_step()
-    if modes.get().capture is None:
+    if not modes.get().capturing:
         return method(batch)
     before = dict(vars(learner))
     found = method(batch)

@@ -17,8 +17,8 @@ from typing import Any, Self
 import numpy as np
 
 from minigrad.autodiff import Tensor
-from minigrad.backend import modes, to_numpy
-from minigrad.errors import CaptureError, OutOfRangeError, ShapeError, StateError
+from minigrad.backend import refuse_while_capturing, to_numpy
+from minigrad.errors import OutOfRangeError, ShapeError, StateError
 
 __all__ = [
     "BLEU", "Accuracy", "Mean", "MeanSquaredError", "Metric", "Perplexity",
@@ -34,8 +34,7 @@ def host(x: Any) -> np.ndarray:
 
 def _counts(metric: "Metric") -> None:
     """Raise CaptureError inside `mg.jit`, whose program would not count when it is repeated."""
-    if modes.get().capture is not None:
-        raise CaptureError(f"jit: {metric.name} counts while a step is captured; do it outside")
+    refuse_while_capturing(metric.name, "counts, and not in a program; do it outside")
 
 
 class Metric:

@@ -9,9 +9,9 @@ from typing import Any
 from minigrad import nn, optim
 from minigrad.arguments import count
 from minigrad.autodiff import Tensor, enable_grad, gradients
-from minigrad.backend import modes
+from minigrad.backend import modes, refuse_while_capturing
 from minigrad.capture import disable_jit
-from minigrad.errors import CaptureError, StateError
+from minigrad.errors import StateError
 from minigrad.learner.lookup import loss_of, optimizers_of
 
 
@@ -78,8 +78,7 @@ class Stepping:
         return self._read("step")
 
     def _read(self, name: str) -> int:
-        if (capture := modes.get().capture) is not None:
-            capture.refuse(f"Learner.{name}")  # a program would take it for a constant
+        refuse_while_capturing(f"Learner.{name}")  # a program would take it for a constant
         return getattr(self._place, name)
 
     def loss_step(self, batch: Any) -> Any:
@@ -144,10 +143,9 @@ class Stepping:
         """
         if self._frozen:
             return {}
-        capture = modes.get().capture
-        if self.accumulate == 1 and capture is not None and capture.updates:
-            raise CaptureError(
-                "jit: a program updates parameters once, at its end, and the step has more updates"
+        if self.accumulate == 1 and any(observer.updates for observer in modes.get().observers):
+            refuse_while_capturing(
+                "a second update", "has no place in a program, which updates parameters at its end"
             )
         parameters = self.optimizer_named(name).parameters.values()
         for p, g in zip(parameters, gradients([loss], list(parameters)), strict=True):

@@ -14,8 +14,8 @@ import numpy as np
 
 from minigrad import batched, ops, random
 from minigrad.autodiff import Tensor, as_arrays, beside, joined, primitive
-from minigrad.backend import array_module, modes, sample, to_numpy
-from minigrad.errors import CaptureError, GradientError, OutOfRangeError, ShapeError, StateError
+from minigrad.backend import array_module, modes, refuse_while_capturing, sample, to_numpy
+from minigrad.errors import GradientError, OutOfRangeError, ShapeError, StateError
 from minigrad.ops import (
     gelu,
     normalize,
@@ -191,8 +191,9 @@ def embedding(
 
 
 def _check_sparse(name, weight):
-    if modes.get().capture is not None:
-        raise CaptureError(f"{name}: jit captures no sparse gradients; make it with sparse=False")
+    refuse_while_capturing(
+        name, "has a sparse gradient here, of other rows in every call; make it with sparse=False"
+    )
     if type(weight) is Tensor and weight.edge is not None:
         raise GradientError(
             f"{name}: sparse gradients stop at the weight, which must be a leaf, and this one was "
@@ -314,8 +315,7 @@ def embedding_bag(
 
 def _starts(name, offsets, n, include_last_offset) -> np.ndarray:
     """The offsets on the host, checked; they are what decides shapes."""
-    if modes.get().capture is not None:
-        modes.get().capture.refuse("embedding_bag (for its offsets)")
+    refuse_while_capturing("embedding_bag (for its offsets)")
     starts = to_numpy(offsets.data if type(offsets) is Tensor else offsets).astype("int64")
     if offsets.ndim != 1 or offsets.dtype.kind not in "iu":
         raise ShapeError(f"{name}: offsets must be (bags,) integers, got {sample(offsets)}")
@@ -444,7 +444,7 @@ def write(target, new) -> None:
         )
     if type(target) is not Tensor:
         target[...] = new
-    elif modes.get().capture is not None:
+    elif modes.get().capturing:
         target.data = new  # the program puts it into the array
     else:
         target.data[...] = new

@@ -100,8 +100,8 @@ class Grouped(Module):
             GroupError: a group is not known; the message lists the known ones.
             ShapeError: the batch is empty, or lengths differ.
         """
-        capture = modes.get().capture
-        if capture is not None and capture.split(groups, list(self.models.values())):
+        models = list(self.models.values())
+        if any(observer.split(groups, models) for observer in modes.get().observers):
             # One program for every split: rows sorted by group, all through the first sub-model,
             # in whose place the program puts each group's own.
             order = ops.argsort(groups)

@@ -11,8 +11,8 @@ import numpy as np
 
 from minigrad import random
 from minigrad.autodiff import Tensor
-from minigrad.backend import array_module, is_array, modes, xp
-from minigrad.errors import CaptureError, ShapeError
+from minigrad.backend import array_module, is_array, refuse_while_capturing, xp
+from minigrad.errors import ShapeError
 from minigrad.nn.module import Parameter
 from minigrad.random import Key
 from minigrad.writes import wrote
@@ -57,8 +57,9 @@ def fan_in_bound(fan_in: int) -> float:
 
 def _fill(tensor: Any, values: Any) -> Any:
     """Put `values`, drawn in float64 or float32, into the array that `tensor` is or has."""
-    if modes.get().capture is not None:
-        raise CaptureError("init: parameters get their first values before a step is captured")
+    refuse_while_capturing(
+        "init", "gives parameters their first values, which is done before a step is captured"
+    )
     array = tensor.data if type(tensor) is Tensor else tensor
     array[...] = values
     wrote(array)

@@ -9,8 +9,8 @@ from typing import Any
 
 from minigrad import random
 from minigrad.autodiff import Tensor
-from minigrad.backend import modes
-from minigrad.errors import CaptureError, ShapeError
+from minigrad.backend import refuse_while_capturing
+from minigrad.errors import ShapeError
 from minigrad.nn.conv import (
     Conv1d,
     Conv2d,
@@ -64,11 +64,11 @@ class _Lazy(Module):
 
     def _make(self, count: int) -> None:
         """Become the plain layer for so many features or channels."""
-        if modes.get().capture is not None:
-            raise CaptureError(
-                f"jit: a {type(self).__name__} makes its parameters at its first call, which "
-                f"cannot be in a step that is captured; call the model once before"
-            )
+        refuse_while_capturing(
+            f"a {type(self).__name__}",
+            "makes its parameters at its first call, which cannot be in a step that is captured; "
+            "call the model once before",
+        )
         with _making:
             if not isinstance(self, _Lazy):
                 return

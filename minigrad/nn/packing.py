@@ -12,9 +12,8 @@ import numpy as np
 
 from minigrad import ops
 from minigrad.autodiff import Tensor, beside
-from minigrad.backend import is_array, to_numpy
+from minigrad.backend import is_array, refuse_while_capturing, to_numpy
 from minigrad.errors import DtypeError, ShapeError
-from minigrad.ops.methods import refuse_while_capturing
 
 __all__ = [
     "PackedSequence", "invert_permutation", "pack_padded_sequence", "pack_sequence",

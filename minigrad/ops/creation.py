@@ -220,11 +220,11 @@ def _lengths(shape: tuple) -> tuple:
 
 
 def _drawn(draw, key):
-    """What `draw` gives for a key; who captures the step draws anew in each run."""
+    """What `draw` gives for a key; a program of `mg.jit` draws anew in each run."""
     key = key or random.next_key()
     found = draw(key)
-    if (capture := modes.get().capture) is not None:
-        capture.drew(draw, key, found)
+    for observer in modes.get().observers:
+        observer.drew(draw, key, found)
     return found
 
 

@@ -45,7 +45,7 @@ def refuse_if_batched(name: str, array, alternative: str) -> None:
     Raises:
         ShapeError: it does, or a call is being captured.
     """
-    if getattr(array, "hides_a_batch_axis", False) or modes.get().capture is not None:
+    if getattr(array, "hides_a_batch_axis", False) or modes.get().capturing:
         raise ShapeError(
             f"{name}: the shape of the result depends on values, which differ from example to "
             f"example under vmap, and from call to call under jit; {alternative}"

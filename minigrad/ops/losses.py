@@ -9,7 +9,7 @@ import math
 import numpy as np
 
 from minigrad.autodiff import Tensor, as_arrays, beside, op
-from minigrad.backend import modes, to_numpy
+from minigrad.backend import refuse_while_capturing, to_numpy
 from minigrad.errors import DtypeError, OutOfRangeError, ShapeError
 from minigrad.ops.elementwise import (
     absolute,
@@ -869,8 +869,8 @@ def ctc_loss(
 
 def _lengths(name, label, lengths, N):
     """(N,) lengths on the host, where they decide how long the loop is."""
-    if type(lengths) is Tensor and (capture := modes.get().capture) is not None:
-        capture.refuse(f"{name} (for its {label}_lengths; give tuples of numbers)")
+    if type(lengths) is Tensor:
+        refuse_while_capturing(f"{name} (for its {label}_lengths; give tuples of numbers)")
     lengths = np.atleast_1d(np.asarray(to_numpy(_plain(lengths))))
     if lengths.dtype.kind not in "iu" and lengths.size:
         raise DtypeError(f"{name}: {label}_lengths must be integers, got {lengths.dtype}")

@@ -11,7 +11,7 @@ import numpy as np
 
 from minigrad import ops, writes
 from minigrad.autodiff import Op, Tensor, backward, joined, wrap
-from minigrad.backend import array_module, modes, to_numpy
+from minigrad.backend import array_module, modes, refuse_while_capturing, to_numpy
 from minigrad.errors import GradientError, ShapeError
 
 __all__: list[str] = []
@@ -175,9 +175,11 @@ class Manners:
             TypeError: the tensor or the value is tracked, so its history would no longer be true.
         """
         _refuse_write(self, value)
-        if (capture := modes.get().capture) is not None:
-            if index is not Ellipsis:
-                capture.refuse_write()
+        mode = modes.get()
+        if index is not Ellipsis:
+            for observer in mode.observers:
+                observer.overwrites(self._data)
+        if mode.capturing:
             value = value if type(value) is Tensor else Tensor(value)
             self.data = (ops.zeros_like(self) + value).data
             return
@@ -489,12 +491,6 @@ class Manners:
         if function in (np.shape, np.ndim, np.size) and len(args) == 1 and not kwargs:
             return getattr(args[0], function.__name__)  # what an array is needs no derivative
         return _op_named(function)(*args, **kwargs)
-
-
-def refuse_while_capturing(what: str) -> None:
-    """Raise if a step is being captured, which must not hang on values."""
-    if (capture := modes.get().capture) is not None:
-        capture.refuse(what)
 
 
 def _plain_index(index: Any) -> Any:

@@ -7,8 +7,8 @@ from typing import Any, Self
 import numpy as np
 
 from minigrad.autodiff import as_array, wrap
-from minigrad.backend import modes
-from minigrad.errors import CaptureError, ShapeError, StateError
+from minigrad.backend import refuse_while_capturing
+from minigrad.errors import ShapeError, StateError
 from minigrad.optim.copying import Follower
 from minigrad.optim.naming import Parameters, pairs_of
 from minigrad.sparse import SparseRows
@@ -60,11 +60,11 @@ class Accumulate(Follower):
             ShapeError: a gradient has not the shape of its parameter.
             CaptureError: it is called in a step of `mg.jit`.
         """
-        if modes.get().capture is not None:
-            raise CaptureError(
-                "jit: Accumulate adds up arrays outside the program; call add() after the step, "
-                "outside the function, which may leave its gradients in .grad or return them"
-            )
+        refuse_while_capturing(
+            "Accumulate",
+            "adds up arrays outside the program; call add() after the step, outside the function, "
+            "which may leave its gradients in .grad or return them",
+        )
         number = float(weight)
         if not 0 <= number < math.inf:
             raise ValueError(

@@ -7,8 +7,8 @@ from typing import Any, Self
 import numpy as np
 
 from minigrad.autodiff import Tensor
-from minigrad.backend import modes, to_numpy
-from minigrad.errors import CaptureError, StateError
+from minigrad.backend import refuse_while_capturing, to_numpy
+from minigrad.errors import StateError
 from minigrad.nn import Module
 from minigrad.optim.copying import Follower
 from minigrad.optim.naming import Parameters, named, pairs_of
@@ -65,11 +65,11 @@ class EMA(Follower):
             CaptureError: inside `mg.jit`; call it after the step, outside.
             StateError: inside `swapped`, where the parameters are the averages.
         """
-        if modes.get().capture is not None:
-            raise CaptureError(
-                "jit: EMA.update reads parameters that the program changes only at its end; call "
-                "it after the step, outside the function"
-            )
+        refuse_while_capturing(
+            "EMA.update",
+            "reads parameters that the program changes only at its end; call it after the step, "
+            "outside the function",
+        )
         if self._swapped:
             raise StateError("EMA.update: the model has the averages now; update it outside")
         decay = self._decay_at(self.updates)

@@ -46,7 +46,7 @@ def clip_grad_norm_(
         raise ValueError(f"clip_grad_norm_: norm_type must be positive, got {norm_type}")
     owners = [p for _, p in pairs_of(parameters) if p.grad is not None]
     grads: list[Any] = [p.grad for p in owners]
-    if modes.get().capture is not None and grads:
+    if modes.get().capturing and grads:
         known_later, clipped = _by_ops(grads, max_norm, norm_type)
         for p, g in zip(owners, clipped, strict=True):
             p.grad = g
@@ -121,7 +121,7 @@ def clip_grad_value_(parameters: Parameters, clip_value: float) -> None:
     for _, p in pairs_of(parameters):
         if p.grad is None:
             continue
-        if modes.get().capture is not None:
+        if modes.get().capturing:
             p.grad = ops.clip(p.grad, -bound, bound)
             continue
         g, array = p.grad, _values(p.grad)

@@ -10,8 +10,8 @@ import numpy as np
 
 from minigrad import kernels
 from minigrad.autodiff import Tensor
-from minigrad.backend import array_module, modes, sample, to_numpy
-from minigrad.errors import CaptureError, StateError
+from minigrad.backend import array_module, modes, refuse_while_capturing, sample, to_numpy
+from minigrad.errors import StateError
 from minigrad.optim.copying import Follower
 from minigrad.optim.flat import Flat, Shape, rows_in, runs
 from minigrad.optim.naming import Parameters, groups_of, named
@@ -249,17 +249,21 @@ class Optimizer(Follower):
                 f"step: gradients must have exactly the parameters' names; they differ in "
                 f"{sorted(gradients.keys() ^ self.parameters.keys())}"
             )
-        if (capture := modes.get().capture) is not None:
-            if names := [n for n, g in gradients.items() if rows_in(g) is not None]:
-                raise CaptureError(
-                    f"jit: the gradient of '{names[0]}' is sparse, of other rows in every call; "
-                    f"leave out jit, or make it dense with nn.Embedding(..., sparse=False)"
-                )
-            capture.updated(self, gradients)
+        mode = modes.get()
+        if mode.capturing:
+            for name, g in gradients.items():
+                if rows_in(g) is not None:
+                    refuse_while_capturing(
+                        f"the gradient of '{name}'",
+                        "is sparse, of other rows in every call; leave out jit, or make it dense "
+                        "with nn.Embedding(..., sparse=False)",
+                    )
             with_gradients = (
                 f for f in self.flats if any(gradients[n] is not None for n in f.parameters)
             )
             self._leader = next(with_gradients, None)
+        for observer in mode.observers:
+            observer.updated(self, gradients)
         for flat in self.flats:
             flat.adopt()
         found = [flat.collect(gradients, self.rows_of) for flat in self.flats]

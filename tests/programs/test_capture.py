@@ -473,7 +473,7 @@ def test_errors_of_the_function_pass_through_and_leave_nothing_switched():
 
     with pytest.raises(KeyError, match="here"):
         f(np.ones(1))
-    assert mg.backend.modes.get().capture is None
+    assert not mg.backend.modes.get().capturing
     with pytest.raises(CaptureError, match="not been called"):
         mg.jit(lambda x: x).program()
 

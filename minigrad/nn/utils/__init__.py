@@ -5,10 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 from minigrad import ops
 from minigrad.autodiff import Tensor
-from minigrad.backend import array_module
+from minigrad.backend import array_module, refuse_while_capturing
 from minigrad.errors import ShapeError
 from minigrad.nn.utils import parametrizations, parametrize, rnn
-from minigrad.ops.methods import refuse_while_capturing
 from minigrad.writes import wrote
 
 if TYPE_CHECKING:
