@@ -7,17 +7,38 @@ from minigrad.autodiff import Tensor
 from minigrad.backend import to_device, to_numpy
 
 
-def normal(*shape, seed=0, dtype="float64"):
+def host(x):
+    """The values that a Tensor or array has now, on the host."""
+    return np.array(to_numpy(x.data if type(x) is Tensor else x))
+
+
+def close(a, b, **options):
+    np.testing.assert_allclose(host(a), host(b), **options)
+
+
+def same(a, b, **options):
+    np.testing.assert_array_equal(host(a), host(b), **options)
+
+
+def same_state(a, b):
+    """That two dictionaries have the same arrays under the same names."""
+    assert a.keys() == b.keys()
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name], err_msg=name, strict=True)
+
+
+def host_normal(*shape, seed=0, dtype="float64"):
+    """Normal numbers, others for each shape and seed, as a NumPy array."""
     return np.random.default_rng([seed, *shape]).normal(size=shape).astype(dtype)
 
 
+def normal(*shape, seed=0, dtype="float64"):
+    """The same as an array of the backend in force."""
+    return to_device(host_normal(*shape, seed=seed, dtype=dtype))
+
+
 def parameter(*shape, seed=0, dtype="float64"):
-    return nn.Parameter(normal(*shape, seed=seed, dtype=dtype))
-
-
-def host(x):
-    """The values of a Tensor or array on the host."""
-    return np.array(to_numpy(x.data if type(x) is Tensor else x))
+    return nn.Parameter(host_normal(*shape, seed=seed, dtype=dtype))
 
 
 def set_gradient(p, g):

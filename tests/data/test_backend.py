@@ -5,17 +5,14 @@ Nothing here asks whether arrays lie on the host; inputs are made by `device` an
 
 import numpy as np
 import pytest
+from support import host
 
 import minigrad as mg
 from minigrad import data
-from minigrad.backend import array_module, to_device, to_numpy, xp
+from minigrad.backend import array_module, to_device, xp
 
 X, Y = np.arange(20, dtype=np.float32).reshape(10, 2), np.arange(10)
 WORKERS = [{}, {"num_workers": 2, "worker_type": "thread"}, {"num_workers": 1}]
-
-
-def host(x):
-    return to_numpy(x.data if type(x) is mg.Tensor else x)
 
 
 class Rows(data.Dataset):

@@ -124,6 +124,22 @@ def test_the_application_uses_public_names_only(module):
             assert not [n for n in (*names, *node.module.split(".")) if n.startswith("_")]
 
 
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+
+
+@pytest.mark.parametrize("file", TESTS, ids=lambda file: file.relative_to(ROOT).as_posix())
+def test_no_test_is_imported(file):
+    """What several tests need is in `tests/support.py` or a conftest."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module or "", *(alias.name for alias in node.names)]
+        parts = {part for name in names for part in name.split(".")}
+        assert not [part for part in parts if part.startswith("test_")]
+
+
 def test_every_module_is_on_a_floor():
     forgotten = {
         m for m in MODULES if m.startswith("minigrad.") and floor_of(m) == FLOORS["minigrad"]

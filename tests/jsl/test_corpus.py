@@ -18,9 +18,7 @@ HEADER = "group\tjapanese\ttags"
 GOOD = "手話\tはい\t<はい>"
 
 
-@pytest.fixture(autouse=True)
-def english(monkeypatch):
-    monkeypatch.setattr(jsl.messages, "_chosen", "en")
+pytestmark = pytest.mark.usefixtures("english")
 
 
 @pytest.fixture

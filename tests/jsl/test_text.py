@@ -45,9 +45,7 @@ def forms(symbol):
             yield from (kana + mark for kana in (plain, katakana) for mark in (combining, spacing))
 
 
-@pytest.fixture(autouse=True)
-def english(monkeypatch):
-    monkeypatch.setattr(jsl.messages, "_chosen", "en")
+pytestmark = pytest.mark.usefixtures("english")
 
 
 def test_the_symbols_are_80_hiragana_five_marks_and_the_space():

@@ -6,7 +6,6 @@ import unicodedata
 
 import pytest
 
-import jsl.messages
 from jsl.errors import CorpusError, TextError, VocabularyError
 from jsl.text import SYMBOLS
 from jsl.vocabulary import BOUNDARY, PAD, SPECIAL, Vocabulary, is_tag
@@ -15,9 +14,7 @@ TAGS = ("<私>", "<食べる>", "<歩く>")
 DECOMPOSED = unicodedata.normalize("NFD", "<ありがとう>")
 
 
-@pytest.fixture(autouse=True)
-def english(monkeypatch):
-    monkeypatch.setattr(jsl.messages, "_chosen", "en")
+pytestmark = pytest.mark.usefixtures("english")
 
 
 @pytest.fixture

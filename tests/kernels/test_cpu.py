@@ -27,7 +27,7 @@ def rng():
     return np.random.default_rng(0)
 
 
-def normal(rng, dtype, *shape):
+def drawn(rng, dtype, *shape):
     return np.asarray(rng.standard_normal(shape), dtype=dtype)
 
 
@@ -82,13 +82,13 @@ SHAPES = [(1,), (7,), (1, 1), (3, 1), (5, 8), (4, 33), (2, 3, 5), (2, 1, 3, 130)
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_softmax_equals_the_loop(rng, dtype, shape):
-    x = 5 * normal(rng, dtype, *shape)
+    x = 5 * drawn(rng, dtype, *shape)
     check(cpu.softmax(x, axis=-1), naive_softmax(x), dtype)
     check(cpu.softmax(x, axis=x.ndim - 1), naive_softmax(x), dtype)
 
 
 def test_softmax_of_large_and_masked_rows(rng, dtype):
-    x = 1e4 * normal(rng, dtype, 6, 21)
+    x = 1e4 * drawn(rng, dtype, 6, 21)
     x[0] = -np.inf
     x[1, ::2] = -np.inf
     x[2] = 1e4
@@ -102,7 +102,7 @@ def test_softmax_of_large_and_masked_rows(rng, dtype):
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_log_softmax_equals_the_loop_and_its_gradient_the_formula(rng, dtype, shape):
-    x, g = normal(rng, dtype, *shape) * 3, normal(rng, dtype, *shape)
+    x, g = drawn(rng, dtype, *shape) * 3, drawn(rng, dtype, *shape)
     y = cpu.log_softmax(x, axis=-1)
     check(y, log_softmax_loop(x), dtype, floor=1.0)
     expected = ops.log_softmax_grad.formula(np, g.astype("float64"), y.astype("float64"))
@@ -127,7 +127,7 @@ def test_log_softmax_of_large_masked_and_lost_rows(dtype):
 
 @pytest.mark.parametrize("column", [0, 5, 20])
 def test_softmax_shows_a_nan_in_its_row_only(rng, dtype, column):
-    x = normal(rng, dtype, 2, 21)
+    x = drawn(rng, dtype, 2, 21)
     x[0, column] = -np.float64(np.nan)
     y = cpu.softmax(x, axis=-1)
     assert np.isnan(y[0]).all()
@@ -146,14 +146,14 @@ def test_exponentials_are_accurate_over_their_whole_range():
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_softmax_grad_equals_the_formula(rng, dtype, shape):
-    g, y = normal(rng, dtype, *shape), naive_softmax(normal(rng, dtype, *shape)).astype(dtype)
+    g, y = drawn(rng, dtype, *shape), naive_softmax(drawn(rng, dtype, *shape)).astype(dtype)
     g64, y64 = g.astype(np.float64), y.astype(np.float64)
     expected = y64 * (g64 - np.sum(g64 * y64, axis=-1, keepdims=True))
     check(cpu.softmax_grad(g, y, axis=-1), expected, dtype)
 
 
 def test_softmax_grad_equals_differences(rng):
-    x, g = normal(rng, "float64", 3, 5), normal(rng, "float64", 3, 5)
+    x, g = drawn(rng, "float64", 3, 5), drawn(rng, "float64", 3, 5)
     dx = cpu.softmax_grad(g, cpu.softmax(x, axis=-1), axis=-1)
     np.testing.assert_allclose(dx, differences(lambda: cpu.softmax(x, axis=-1), x, g), atol=1e-9)
 
@@ -187,8 +187,8 @@ def naive_layer_norm_grad(g, x, weight, eps):
     "shape", [(1,), (9,), (3, 1), (5, 8), (40, 16), (2, 3, 37), (0, 4)], ids=str
 )
 def test_layer_norm_equals_the_loop(rng, dtype, shape):
-    x, g = normal(rng, dtype, *shape) + 3, normal(rng, dtype, *shape)
-    weight, bias = normal(rng, dtype, shape[-1]), normal(rng, dtype, shape[-1])
+    x, g = drawn(rng, dtype, *shape) + 3, drawn(rng, dtype, *shape)
+    weight, bias = drawn(rng, dtype, shape[-1]), drawn(rng, dtype, shape[-1])
     check(cpu.layer_norm(x, weight, bias, eps=1e-5), naive_layer_norm(x, weight, bias, 1e-5), dtype)
     actual = cpu.layer_norm_grad(g, x, weight, eps=1e-5)
     floor = 1 if shape[-1] > 1 else 1e-5**-0.5  # the largest rstd
@@ -204,8 +204,8 @@ def test_layer_norm_of_nothing(dtype):
 
 
 def test_layer_norm_grad_equals_differences(rng):
-    x, g = normal(rng, "float64", 3, 5), normal(rng, "float64", 3, 5)
-    weight, bias = normal(rng, "float64", 5), normal(rng, "float64", 5)
+    x, g = drawn(rng, "float64", 3, 5), drawn(rng, "float64", 3, 5)
+    weight, bias = drawn(rng, "float64", 5), drawn(rng, "float64", 5)
     actual = cpu.layer_norm_grad(g, x, weight, eps=1e-5)
     for got, by in zip(actual, (x, weight, bias), strict=True):
         expected = differences(lambda: cpu.layer_norm(x, weight, bias, eps=1e-5), by, g)
@@ -243,7 +243,7 @@ def naive_attention(q, k, v, mask, heads, causal, scale, g=None):
 def attention_case(rng, dtype, B, T, S, H, D, E, mask):
     """Random q, k, v, g and a mask of the shape that its letters name."""
     q, k, v, g = (
-        normal(rng, dtype, *shape)
+        drawn(rng, dtype, *shape)
         for shape in [(B, T, H * D), (B, S, H * D), (B, S, H * E), (B, T, H * E)]
     )
     if mask is not None:
@@ -351,7 +351,7 @@ def naive_cross_entropy_grad(g, x, target, ignore_index, e):
 @pytest.mark.parametrize("ignore_index", [-100, 0])
 @pytest.mark.parametrize(("N", "C"), [(1, 1), (5, 7), (40, 168), (0, 3), (0, 0)])
 def test_cross_entropy_equals_the_loop(rng, dtype, N, C, ignore_index, e):
-    x, g = 3 * normal(rng, dtype, N, C), normal(rng, dtype, N)
+    x, g = 3 * drawn(rng, dtype, N, C), drawn(rng, dtype, N)
     target = rng.integers(0, max(C, 1), N)
     target[::3] = ignore_index
     options = {"ignore_index": ignore_index, "label_smoothing": e}
@@ -364,7 +364,7 @@ def test_cross_entropy_equals_the_loop(rng, dtype, N, C, ignore_index, e):
 
 
 def test_cross_entropy_of_large_and_masked_logits(rng, dtype):
-    x = 1e4 * normal(rng, dtype, 4, 9)
+    x = 1e4 * drawn(rng, dtype, 4, 9)
     x[:, 3] = -np.inf
     target = np.array([0, 1, 2, 4])
     loss = cpu.cross_entropy_rows(x, target, ignore_index=-100, label_smoothing=0.0)
@@ -372,7 +372,7 @@ def test_cross_entropy_of_large_and_masked_logits(rng, dtype):
 
 
 def test_cross_entropy_grad_equals_differences(rng):
-    x, g, target = normal(rng, "float64", 4, 5), normal(rng, "float64", 4), np.array([0, 4, -1, 2])
+    x, g, target = drawn(rng, "float64", 4, 5), drawn(rng, "float64", 4), np.array([0, 4, -1, 2])
     options = {"ignore_index": -1, "label_smoothing": 0.1}
     expected = differences(lambda: cpu.cross_entropy_rows(x, target, **options), x, g)
     actual = cpu.cross_entropy_rows_grad(g, x, target, **options)
@@ -393,7 +393,7 @@ def test_cross_entropy_declines_targets_out_of_range(dtype, bad):
 @pytest.mark.parametrize("shape", [(1,), (30,), (3, 4), (2, 0), (0,), ()], ids=str)
 @pytest.mark.parametrize("D", [1, 5, 16, 0])
 def test_embedding_grad_equals_the_loop(rng, dtype, shape, D):
-    ids, g = rng.integers(0, 6, shape), normal(rng, dtype, *shape, D)
+    ids, g = rng.integers(0, 6, shape), drawn(rng, dtype, *shape, D)
     ids = np.asarray(ids)
     expected = np.zeros((6, D))
     for i in np.ndindex(shape):
@@ -414,7 +414,7 @@ def test_embedding_grad_declines_ids_out_of_range(dtype, bad):
     "shape", [(), (0,), (1,), (3, 1), (4, 64), (257,), (2, 3, 171), (1025,)], ids=str
 )
 def test_dropout_gives_the_bits_of_the_formula(rng, dtype, shape, p):
-    x = normal(rng, dtype, *shape)
+    x = drawn(rng, dtype, *shape)
     x.reshape(-1)[::7] = [np.inf, np.nan, -0.0][len(shape) % 3]
     for key in (random.key(0), random.fold(random.key(2**64 - 1), "mask")):
         y = cpu.dropout(x, key, p=p, shared=(), levels=None)
@@ -433,7 +433,7 @@ def test_dropout_starts_anywhere_and_counts_beyond_32_bits():
 
 
 def test_dropout_declines(rng, dtype):
-    x, key = normal(rng, dtype, 3, 4), random.key(0)
+    x, key = drawn(rng, dtype, 3, 4), random.key(0)
     plain = {"p": 0.5, "shared": (), "levels": None}
     for odd in ({"p": 1}, {"p": 1 - 1e-12}, {"p": -0.1}, {"shared": (0,)}, {"levels": ((0, 2),)}):
         assert cpu.dropout(x, key, **{**plain, **odd}) is NotImplemented
@@ -443,7 +443,7 @@ def test_dropout_declines(rng, dtype):
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_dropout_in_a_program_draws_anew_in_each_run(rng, dtype, threads):
-    x, key = normal(rng, dtype, 60, 129), random.key(9)
+    x, key = drawn(rng, dtype, 60, 129), random.key(9)
 
     def step(x):
         y = F.dropout(x, 0.3) + F.dropout(x, 0.5, key=key)
@@ -486,18 +486,18 @@ def pooled(x, kernel, stride, dilation):
 def test_max_windows_equals_the_loop_and_so_does_its_gradient(
     rng, dtype, lengths, kernel, stride, dilation
 ):
-    x = np.floor(normal(rng, dtype, 2, 3, *lengths) * 2)  # with ties
+    x = np.floor(drawn(rng, dtype, 2, 3, *lengths) * 2)  # with ties
     x[rng.random(x.shape) < 0.1] = -np.inf
     options = pooled(x, kernel, stride, dilation)
     y = cpu.max_windows(x, **options)
     check(y, loops.max_windows(x, **options), dtype)
-    g = normal(rng, dtype, *y.shape)
+    g = drawn(rng, dtype, *y.shape)
     check(cpu.max_windows_grad(g, x, **options), loops.max_windows_grad(g, x, **options), dtype)
 
 
 @pytest.mark.parametrize("place", [(0, 0), (0, 1), (1, 0), (1, 1), (5, 33)])
 def test_max_windows_shows_a_nan_in_its_window_only(rng, dtype, place):
-    x = normal(rng, dtype, 1, 1, 6, 34)
+    x = drawn(rng, dtype, 1, 1, 6, 34)
     x[(0, 0, *place)] = np.nan
     options = pooled(x, (2, 2), (2, 2), (1, 1))
     hit = np.zeros((3, 17), bool)
@@ -511,8 +511,8 @@ def test_max_windows_shows_a_nan_in_its_window_only(rng, dtype, place):
 
 @pytest.mark.parametrize("shape", [(5, 3), (40, 33), (7, 4, 5), (2, 1, 40), (3, 2, 5, 7)], ids=str)
 def test_batch_norm_equals_the_loop(rng, dtype, shape):
-    x, g = normal(rng, dtype, *shape) * 3 + 1, normal(rng, dtype, *shape)
-    w, b = normal(rng, dtype, shape[1]), normal(rng, dtype, shape[1])
+    x, g = drawn(rng, dtype, *shape) * 3 + 1, drawn(rng, dtype, *shape)
+    w, b = drawn(rng, dtype, shape[1]), drawn(rng, dtype, shape[1])
     wide = x.astype("float64")
     check(
         cpu.batch_norm_train(x, w, b, eps=0.1), norms.batch_norm_train(wide, w, b, eps=0.1), dtype
@@ -530,7 +530,7 @@ def test_batch_norm_equals_the_loop(rng, dtype, shape):
 def test_windows_are_those_of_the_loop_and_are_summed_back(
     rng, dtype, axis, size, stride, dilation
 ):
-    x = normal(rng, dtype, 2, 1, 5, 6, 19)
+    x = drawn(rng, dtype, 2, 1, 5, 6, 19)
     along = {"axis": axis, "stride": stride, "dilation": dilation}
     count = (x.shape[axis] - (size - 1) * dilation - 1) // stride + 1
     w = cpu.windows(x, size=size, count=count, **along)
@@ -545,19 +545,19 @@ def test_windows_are_those_of_the_loop_and_are_summed_back(
 @pytest.mark.parametrize("descending", [False, True])
 @pytest.mark.parametrize(("n", "k"), [(1, 1), (7, 7), (50, 3), (200, 32)])
 def test_top_ids_are_the_first_of_the_order(rng, dtype, n, k, descending):
-    x = np.floor(normal(rng, dtype, 6, n) * 3)
+    x = np.floor(drawn(rng, dtype, 6, n) * 3)
     x[0], x[1, -1], x[2, 0], x[3] = -np.inf, np.nan, np.inf, np.nan
     expected = ops.argsort.formula(np, x, axis=-1, descending=descending)[:, :k]
     np.testing.assert_array_equal(cpu.top_ids(x, k=k, descending=descending), expected)
 
 
 def test_top_ids_leaves_many_to_a_sort(rng, dtype):
-    assert cpu.top_ids(normal(rng, dtype, 2, 40), k=33, descending=True) is NotImplemented
+    assert cpu.top_ids(drawn(rng, dtype, 2, 40), k=33, descending=True) is NotImplemented
 
 
 @pytest.mark.parametrize("n", [0, 1, 1023, 2050])
 def test_square_sum_adds_up_in_float64(rng, dtype, n):
-    x = normal(rng, dtype, n) * 1e20
+    x = drawn(rng, dtype, n) * 1e20
     expected = math.fsum(float(v) ** 2 for v in x)
     assert cpu.square_sum(x) == pytest.approx(expected, rel=1e-13)
 
@@ -566,7 +566,7 @@ def test_square_sum_adds_up_in_float64(rng, dtype, n):
 
 
 def test_relu_grad_is_zero_at_zero_and_nan_at_nan(rng, dtype):
-    g, y = normal(rng, dtype, 50), np.maximum(normal(rng, dtype, 50), 0)
+    g, y = drawn(rng, dtype, 50), np.maximum(drawn(rng, dtype, 50), 0)
     y[7], y[40], g[:3], y[:3] = np.nan, np.inf, np.nan, [0, 1, np.nan]
     found = cpu.relu_grad(g, y)
     assert same_bits(found, np.where(y > 0, g, y))
@@ -595,8 +595,8 @@ def naive_adam(w, g, m, v, starts, stops, steps, lr, beta1, beta2, eps, weight_d
 
 
 def adam_case(rng, dtype, size):
-    w, g, m = (normal(rng, dtype, size) for _ in range(3))
-    return w, g, m, normal(rng, dtype, size) ** 2
+    w, g, m = (drawn(rng, dtype, size) for _ in range(3))
+    return w, g, m, drawn(rng, dtype, size) ** 2
 
 
 @pytest.mark.parametrize("decoupled", [False, True])
@@ -650,10 +650,10 @@ def test_adam_declines_segments_out_of_bounds(dtype, start, stop):
 
 def calls(rng, dtype):
     """Every kernel with arguments that it accepts: name -> (arrays, options)."""
-    x3, row = normal(rng, dtype, 2, 3, 4), normal(rng, dtype, 4)
-    x, g, ids = normal(rng, dtype, 5, 4), normal(rng, dtype, 5), rng.integers(0, 4, 5)
+    x3, row = drawn(rng, dtype, 2, 3, 4), drawn(rng, dtype, 4)
+    x, g, ids = drawn(rng, dtype, 5, 4), drawn(rng, dtype, 5), rng.integers(0, 4, 5)
     starts, stops, steps = np.array([0]), np.array([3]), np.array([2])
-    x4 = normal(rng, dtype, 2, 3, 2, 3)
+    x4 = drawn(rng, dtype, 2, 3, 2, 3)
     pool = {"kernel": (1, 1), "stride": (1, 1), "dilation": (1, 1), "counts": (2, 3)}
     attention = {"heads": 2, "causal": True, "scale": 0.5, "dropout": 0.0}
     classes = {"ignore_index": -100, "label_smoothing": 0.1}
@@ -723,7 +723,7 @@ LOOPS = {
 def test_bits_do_not_depend_on_where_arrays_lie(rng, dtype, name, C):
     loop, shapes_for = LOOPS[name]
     shapes = shapes_for(C)
-    values = [normal(rng, dtype, *shape) for shape in shapes]
+    values = [drawn(rng, dtype, *shape) for shape in shapes]
     results = set()
     for order in itertools.permutations(range(len(shapes))):
         for gap in (0, 1, 8, 17, 300):
@@ -785,7 +785,7 @@ def test_an_array_that_is_not_covered_is_declined(rng, name, odd):
 
 
 def test_other_declined_calls(rng, dtype):
-    x, row = normal(rng, dtype, 3, 4), normal(rng, dtype, 4)
+    x, row = drawn(rng, dtype, 3, 4), drawn(rng, dtype, 4)
     for axis in (0, -2, None, (0, 1), (-1,)):
         assert cpu.softmax(x, axis=axis) is NotImplemented
         assert cpu.softmax_grad(x, x, axis=axis) is NotImplemented
@@ -808,7 +808,7 @@ def test_other_declined_calls(rng, dtype):
     ids=["float", "queries", "batch", "keys", "dropout", "heads"],
 )
 def test_attention_declines(rng, dtype, mask, drop, heads):
-    x = normal(rng, dtype, 2, 3, 4)
+    x = drawn(rng, dtype, 2, 3, 4)
     options = {"heads": heads, "causal": False, "scale": 1.0, "dropout": 0.0}
     assert cpu.attention(x, x, x, mask, drop, **options) is NotImplemented
     result = cpu.attention_grad(x, x, x, x, mask, drop, **options)

@@ -5,6 +5,7 @@ import signal
 
 import numpy as np
 import pytest
+from support import same_state
 
 import minigrad as mg
 from minigrad import nn, random
@@ -34,10 +35,6 @@ def learner_of(callbacks=(), cls=Learner, loss="cross_entropy", **options):
     return cls(network(), "adam", loss, callbacks=callbacks, **{"verbose": 0, **options})
 
 
-def same(a, b):
-    return a.keys() == b.keys() and all(np.array_equal(a[k], b[k]) for k in a)
-
-
 # -- the builder
 
 
@@ -59,7 +56,7 @@ def test_a_chain_of_settings_is_a_learner(tmp_path, capsys):
     by_hand.optimizer.lr = 0.01
     history = by_hand.fit((X, Y), (X, Y), epochs=4, batch_size=10)
     assert dict(history) == dict(built.learner.history)
-    assert same(by_hand.model.state_dict(), trained.state_dict())
+    same_state(by_hand.model.state_dict(), trained.state_dict())
     names = sorted(p.name for p in (tmp_path / "checkpoints").iterdir())
     assert names == ["step-00000010", "step-00000020"]
     said = capsys.readouterr().out.splitlines()
@@ -116,10 +113,10 @@ def test_gradients_of_a_training_that_failed_are_forgotten():
             with pytest.raises(RuntimeError):
                 learner.fit((X, Y), batch_size=10)
             learner.model.load_state_dict(start)  # of batch norm
-            assert same(moments, learner.optimizer.state_dict())
+            same_state(moments, learner.optimizer.state_dict())
         learner.fit((X, Y), batch_size=10)
         runs.append(learner.model.state_dict())
-    assert same(*runs)
+    same_state(*runs)
 
 
 def test_a_step_that_cannot_be_captured_counts_once_for_batch_norm():
@@ -133,7 +130,7 @@ def test_a_step_that_cannot_be_captured_counts_once_for_batch_norm():
         learner = learner_of(cls=Looks, loss=None, jit=jit)
         learner.fit((X, Y), epochs=2)
         runs.append(learner.model.state_dict())
-    assert same(*runs)
+    same_state(*runs)
     assert runs[0]["1.num_batches_tracked"] == 4
 
 
@@ -180,7 +177,7 @@ def test_saving_a_step_again_never_loses_it(cut, tmp_path, monkeypatch):
     resumed = learner_of([Checkpoint(keep=1)], artifact_dir=tmp_path)
     resumed.fit((X, Y), resume=True)
     assert resumed.step == 2
-    assert same(learner.model.state_dict(), resumed.model.state_dict())
+    same_state(learner.model.state_dict(), resumed.model.state_dict())
     resumed.artifacts.save(resumed)
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["step-00000002"]
 

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from support import same_state
 
 import minigrad as mg
 from minigrad import data, nn, optim, random
@@ -40,11 +41,6 @@ def learner_of(model=None, optimizer="adam", loss="cross_entropy", cls=Learner, 
 def tensors(*arrays):
     """A batch, on the backend in force."""
     return tuple(mg.tensor(a) for a in arrays)
-
-
-def same(a, b):
-    """Whether two states are equal to the bit."""
-    return a.keys() == b.keys() and all((a[k] == b[k]).all() for k in a)
 
 
 # -- what it does by itself
@@ -268,8 +264,8 @@ def test_every_way_to_write_a_step_trains_alike_and_can_be_evaluated(cls, jit):
     before, moments = learner.model.state_dict(), learner.optimizer.state_dict()
     found = learner.evaluate((X, Y))
     assert found["loss"] == pytest.approx(plain.evaluate((X, Y))["loss"], rel=1e-5)
-    assert same(before, learner.model.state_dict())
-    assert same(moments, learner.optimizer.state_dict())
+    same_state(before, learner.model.state_dict())
+    same_state(moments, learner.optimizer.state_dict())
     assert all(p.grad is None for p in learner.model.parameters())
     assert "step" not in vars(learner.optimizer)
 
@@ -341,7 +337,7 @@ def test_a_train_step_that_changes_modes_leaves_no_trace_in_evaluation():
     learner.fit((X, Y))
     before = model.state_dict()
     learner.evaluate((X, Y))
-    assert same(before, model.state_dict())
+    same_state(before, model.state_dict())
 
 
 class WithTrackers(Learner):
@@ -464,7 +460,7 @@ def test_a_step_that_cannot_be_captured_runs_as_it_is(cls, reason, capsys):
         found.append((dict(learner.fit((X, Y), epochs=3, batch_size=10)), learner))
     out = capsys.readouterr().out
     assert found[0][0] == found[1][0]
-    assert same(found[0][1].model.state_dict(), found[1][1].model.state_dict())
+    same_state(found[0][1].model.state_dict(), found[1][1].model.state_dict())
     assert found[0][1].count == found[1][1].count == 15 if cls is Counting else True
     assert len(found[0][1].losses) == len(found[1][1].losses)
     assert out.count("runs without jit, so more slowly: ") == 1

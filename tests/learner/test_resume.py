@@ -11,6 +11,7 @@ import threading
 
 import numpy as np
 import pytest
+from support import same_state
 
 import minigrad as mg
 from minigrad import data, nn, optim, random, runs
@@ -73,11 +74,8 @@ def everything(learner):
     return found | figures
 
 
-def assert_same(a, b):
-    a, b = everything(a), everything(b)
-    assert a.keys() == b.keys()
-    for name in a:
-        np.testing.assert_array_equal(a[name], b[name], err_msg=name, strict=True)
+def same_learner(a, b):
+    same_state(everything(a), everything(b))
 
 
 def fit(learner, epochs=4, **options):
@@ -110,7 +108,7 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(step, how, t
     resumed = learner_of(tmp_path / "cut", [*watchers(), StopAt(None)])
     mg.randn(5)
     fit(resumed, resume=True)
-    assert_same(whole, resumed)
+    same_learner(whole, resumed)
     for name in ("history.csv", "log.jsonl", "best.safetensors"):
         files = [(tmp_path / run / name).read_bytes() for run in ("whole", "cut")]
         assert files[0] == files[1], name
@@ -128,7 +126,7 @@ def test_the_same_learner_can_go_on(options, tmp_path):
             fit(learner, resume=True)
         except KeyboardInterrupt:
             continue
-    assert_same(whole, learner)
+    same_learner(whole, learner)
 
 
 @pytest.mark.parametrize("jit", [True, False])
@@ -147,7 +145,7 @@ def test_loaders_and_lists_go_on_at_the_exact_batch(train, jit, tmp_path):
         fit(cut, train=train())
     resumed = learner_of(tmp_path, [StopAt(None)], jit=jit)
     fit(resumed, train=train(), resume=True)
-    assert_same(whole, resumed)
+    same_learner(whole, resumed)
 
 
 def test_an_interruption_within_validation(tmp_path):
@@ -169,7 +167,7 @@ def test_an_interruption_within_validation(tmp_path):
     assert len(cut.history["loss"]) == 1
     resumed = learner_of(tmp_path)
     fit(resumed, resume=True)
-    assert_same(whole, resumed)
+    same_learner(whole, resumed)
 
 
 def test_an_interruption_within_a_step_points_at_the_last_checkpoint(tmp_path, capsys):
@@ -204,7 +202,7 @@ def test_accumulated_gradients_are_not_cut_in_two(tmp_path):
     assert cut.step == 6
     resumed = learner_of(tmp_path, [StopAt(None)], accumulate=3)
     fit(resumed, resume=True)
-    assert_same(whole, resumed)
+    same_learner(whole, resumed)
 
 
 def test_more_epochs_after_the_end(tmp_path):
@@ -214,7 +212,7 @@ def test_more_epochs_after_the_end(tmp_path):
         learner = learner_of(tmp_path, [Checkpoint()])
         fit(learner, epochs=epochs, resume=resume)
         assert len(learner.history["loss"]) == max(epochs, 5 if epochs == 3 else 0)
-    assert_same(whole, learner)
+    same_learner(whole, learner)
 
 
 def test_a_training_that_was_stopped_early_stays_so(tmp_path):
@@ -228,7 +226,7 @@ def test_a_training_that_was_stopped_early_stays_so(tmp_path):
     assert len(history["loss"]) < 20
     second = learner()
     fit(second, epochs=20, resume=True)
-    assert_same(first, second)
+    same_learner(first, second)
 
 
 def test_schedules_and_several_optimizers_go_on(tmp_path):
@@ -260,7 +258,7 @@ def test_schedules_and_several_optimizers_go_on(tmp_path):
         fit(learner([StopAt(11)]))
     resumed = learner([StopAt(None)])
     fit(resumed, resume=True)
-    assert_same(whole, resumed)
+    same_learner(whole, resumed)
 
 
 # -- what is in the directory
@@ -346,7 +344,7 @@ def test_a_save_that_was_killed_leaves_the_last_checkpoint(tmp_path, monkeypatch
     whole, resumed = learner_of(None), learner_of(tmp_path, [Checkpoint(keep=1)])
     fit(whole, epochs=3)
     fit(resumed, epochs=3, resume=True)
-    assert_same(whole, resumed)
+    same_learner(whole, resumed)
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["step-00000021"]
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support import close, host, same
 
 import minigrad as mg
 from minigrad import nn, optim, random
@@ -11,19 +12,6 @@ from minigrad.autodiff import Tensor, gradients
 from minigrad.backend import to_device, to_numpy
 from minigrad.errors import CaptureError, GradientError, OutOfRangeError, ShapeError
 from minigrad.sparse import SparseRows
-
-
-def host(x):
-    return to_numpy(x.data if type(x) is Tensor else x)
-
-
-def close(a, b, **tolerances):
-    np.testing.assert_allclose(host(a), host(b), **tolerances)
-
-
-def same(a, b, **options):
-    np.testing.assert_array_equal(host(a), host(b), **options)
-
 
 WEIGHT = np.array(
     [[1.0, -2.0], [3.0, 4.0], [0.5, 0.25], [-6.0, 8.0], [2.0, 2.0]]

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import close, host, normal
 
 import minigrad as mg
 from minigrad import kernels, nn, no_grad, optim, random
 from minigrad.autodiff import Tensor
-from minigrad.backend import to_device, to_numpy
+from minigrad.backend import to_device
 from minigrad.errors import GroupError, ShapeError
 
 NAMES = ["日本手話", "日本語対応手話", "c", "d e"]
@@ -37,12 +38,8 @@ def linears(names, dtype="float64"):
         return nn.Grouped({name: nn.Linear(3, 2, dtype=dtype) for name in names})
 
 
-def normal(*shape, seed=0, dtype="float64"):
-    return to_device(np.random.default_rng(seed).normal(size=shape).astype(dtype))
-
-
-def host(x):
-    return to_numpy(x.data if type(x) is Tensor else x)
+def agree(a, b):
+    close(a, b, rtol=1e-12, atol=1e-12, strict=True)
 
 
 def rows_by_group(groups):
@@ -51,10 +48,6 @@ def rows_by_group(groups):
 
 def without_kernels():
     return mock.patch.object(kernels, "find", return_value=None)
-
-
-def close(a, b):
-    np.testing.assert_allclose(host(a), host(b), rtol=1e-12, atol=1e-12, strict=True)
 
 
 # --------------------------------------------------------------------- the three properties
@@ -94,13 +87,13 @@ def test_values_and_gradients_are_those_of_each_group_alone(drawn):
     for group, rows in rows_by_group(groups).items():
         rows = to_device(np.array(rows))
         alone = model[group](x[rows])
-        close(y[rows], alone)
+        agree(y[rows], alone)
         (alone * weight[rows]).sum().backward()
-    close(dx, x.grad)
+    agree(dx, x.grad)
     for name, p in model.named_parameters():
         assert (p.grad is None) == (together[name] is None) == (name.split(".")[1] not in groups)
         if p.grad is not None:
-            close(together[name], p.grad)
+            agree(together[name], p.grad)
 
 
 @several
@@ -151,7 +144,7 @@ def test_one_loss_over_the_batch_trains_transformers_of_all_groups():
     for group, rows in rows_by_group(groups).items():
         rows = to_device(np.array(rows))
         alone = model[group](src[rows], tgt[rows])
-        close(logits[rows], alone)
+        agree(logits[rows], alone)
         part = mg.cross_entropy(alone, out[rows], ignore_index=0, reduction="sum") / 8
         part.backward()
         total += part.item()
@@ -159,7 +152,7 @@ def test_one_loss_over_the_batch_trains_transformers_of_all_groups():
     for name, p in model.named_parameters():
         assert (p.grad is None) == (".absent." in name)
         if p.grad is not None:
-            close(together[name], p.grad)
+            agree(together[name], p.grad)
 
 
 def test_training_a_mixed_batch_lowers_the_loss_of_each_group():
@@ -316,7 +309,7 @@ def test_states_carry_the_names_of_groups():
     prefix = f"models.{NAMES[1]}."
     parts = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
     alone.load_state_dict(parts)
-    close(alone(x), model[NAMES[1]](x))
+    agree(alone(x), model[NAMES[1]](x))
 
 
 def test_models_may_share_parts():

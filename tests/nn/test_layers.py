@@ -7,11 +7,13 @@ parameters, and of the buffers afterwards. See `filled` and `weighted`.
 
 import inspect
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support import close, host, normal, same
 
 import minigrad as mg
 from minigrad import nn, ops, optim, random
@@ -19,17 +21,7 @@ from minigrad.autodiff import Tensor
 from minigrad.backend import to_device, to_numpy
 from minigrad.errors import OutOfRangeError, ShapeError, StateError
 
-
-def host(x):
-    return to_numpy(x.data if type(x) is Tensor else x)
-
-
-def close(a, b, **tolerances):
-    np.testing.assert_allclose(host(a), host(b), **tolerances)
-
-
-def same(a, b, **options):
-    np.testing.assert_array_equal(host(a), host(b), **options)
+floats = partial(normal, dtype="float32")
 
 
 def filled(shape, start):
@@ -508,10 +500,6 @@ def test_norms_begin_with_ones_and_zeros():
 # ------------------------------------------------------------------- running statistics, buffers
 
 
-def normal(*shape, seed=0):
-    return to_device(np.random.default_rng([seed, *shape]).normal(size=shape).astype("float32"))
-
-
 def test_batch_norm_uses_its_statistics_outside_of_training():
     x = filled((6, 3), 1)
     norm = nn.BatchNorm1d(3, eps=0.0, dtype="float64")
@@ -534,7 +522,7 @@ def test_batch_norm_uses_its_statistics_outside_of_training():
 def test_statistics_are_written_into_the_arrays_that_there_are():
     norm = nn.BatchNorm2d(3)
     arrays = [b.data for b in norm.buffers()]
-    norm(normal(2, 3, 4, 4))
+    norm(floats(2, 3, 4, 4))
     assert all(b.data is a for b, a in zip(norm.buffers(), arrays, strict=True))
     norm.reset_running_stats()
     assert [b.data.tolist() for b in norm.buffers()] == [[0, 0, 0], [1, 1, 1], 0]
@@ -551,7 +539,7 @@ def test_without_momentum_statistics_are_plain_means():
 
 
 def test_statistics_of_each_example_are_none_of_all():
-    x = normal(4, 5, 3)
+    x = floats(4, 5, 3)
     for norm in nn.BatchNorm1d(3), nn.InstanceNorm1d(5, track_running_stats=True):
         each = mg.vmap(lambda x, norm=norm: norm(x))
         with pytest.raises(StateError, match="under vmap every example would have others; use ev"):
@@ -572,12 +560,12 @@ def test_buffers_are_state_and_no_parameters():
     assert state["1.num_batches_tracked"].dtype == np.int64
     assert state["1.num_batches_tracked"].shape == ()
     assert optim.Adam(model).parameters.keys() == set(names)
-    model(normal(5, 2))
+    model(floats(5, 2))
     other = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
     other.load_state_dict(model.state_dict())
     for name, value in model.state_dict().items():
         same(other.state_dict()[name], value)
-    x = normal(4, 2, seed=1)
+    x = floats(4, 2, seed=1)
     same(model.eval()(x).data, other.eval()(x).data)
 
 
@@ -642,7 +630,7 @@ def test_a_captured_step_moves_the_statistics_too(momentum):
 
         run = mg.jit(step) if captured else step
         for i in range(5):
-            run(normal(6, 3, seed=i))
+            run(floats(6, 3, seed=i))
         return model.state_dict()
 
     plain, captured = trained(False), trained(True)
@@ -661,14 +649,14 @@ def test_channels_are_dropped_whole(n):
         y = to_numpy(layer(to_device(np.ones((50, 40, *(3,) * n)))).data).reshape(50, 40, -1)
     assert ((y == 0).all(axis=2) | (y == 1 / 0.6).all(axis=2)).all()
     assert abs((y == 0).mean() - 0.4) < 0.05
-    x = normal(2, 3, *(3,) * n)
+    x = floats(2, 3, *(3,) * n)
     assert layer.eval()(x).data is x
     assert layer(x, training=True).data is not x
 
 
 def test_alpha_dropout_keeps_mean_and_variance():
     with random.stream(5):
-        y = nn.AlphaDropout(0.3)(normal(200, 200))
+        y = nn.AlphaDropout(0.3)(floats(200, 200))
     assert abs(y.mean().item()) < 0.02
     assert abs(y.var().item() - 1) < 0.02
 
@@ -681,7 +669,7 @@ def line():
 
 
 def test_a_sequential_is_its_modules_one_after_the_other():
-    model, x = line(), normal(5, 3)
+    model, x = line(), floats(5, 3)
     same(model(x).data, model[2](model[1](model[0](x))).data)
     assert len(model) == 3
     assert [type(m).__name__ for m in model] == ["Linear", "ReLU", "Linear"]
@@ -765,14 +753,14 @@ def test_containers_say_what_is_wrong(call, error, message):
 
 
 def test_shapes_can_be_changed():
-    x = normal(2, 3, 4, 5)
+    x = floats(2, 3, 4, 5)
     assert nn.Flatten()(x).shape == (2, 60)
     assert nn.Flatten(0, 1)(x).shape == (6, 4, 5)
     assert nn.Flatten(-2)(x).shape == (2, 3, 20)
-    assert nn.Flatten()(normal(0, 3, 4)).shape == (0, 12)
-    assert nn.Unflatten(1, (3, -1))(normal(2, 6, 4)).shape == (2, 3, 2, 4)
+    assert nn.Flatten()(floats(0, 3, 4)).shape == (0, 12)
+    assert nn.Unflatten(1, (3, -1))(floats(2, 6, 4)).shape == (2, 3, 2, 4)
     assert nn.Reshape(15, 4)(x).shape == nn.Reshape((-1, 4))(x).shape == (2, 15, 4)
-    assert nn.Reshape(-1)(normal(0, 6)).shape == (0, 6)
+    assert nn.Reshape(-1)(floats(0, 6)).shape == (0, 6)
     assert nn.Identity(54, unused=True)(x).data is x
 
 
@@ -912,7 +900,7 @@ def test_blocks_take_the_batch_second_as_well(norm_first):
     first = nn.TransformerDecoderLayer(8, 2, 16, **options)
     second = nn.TransformerDecoderLayer(8, 2, 16, **options, batch_first=False)
     second.load_state_dict(first.state_dict())
-    x, memory = normal(3, 5, 8), normal(3, 6, 8, seed=1)
+    x, memory = floats(3, 5, 8), floats(3, 6, 8, seed=1)
     swapped = second(x.swapaxes(0, 1), memory.swapaxes(0, 1))
     close(swapped.data.swapaxes(0, 1), first(x, memory).data, atol=1e-6)
 
@@ -938,7 +926,7 @@ def test_the_masks_of_a_decoder_block(norm_first):
 def test_an_encoder_block_may_be_causal():
     block = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, bias=False)
     assert [n for n, _ in block.named_parameters() if "bias" in n] == []
-    x = normal(2, 5, 8)
+    x = floats(2, 5, 8)
     y = block(x, is_causal=True).data
     hidden = np.triu(np.ones((5, 5), bool), 1)
     close(block(x, src_mask=to_device(hidden)).data, y, atol=1e-6)

@@ -32,7 +32,7 @@ def plain():
 X = (3, 2, 5, 5)
 
 
-def same(a, b):
+def same_state_in_order(a, b):
     assert list(a) == list(b)
     for name, value in a.items():
         np.testing.assert_array_equal(value, b[name], err_msg=name)
@@ -47,7 +47,7 @@ def test_after_the_first_call_they_are_the_plain_layers():
     assert [type(m) for m in model] == [type(m) for m in other]
     assert y.shape == (3, 5)
     other(floats(*X))  # which moves the statistics
-    same(model.state_dict(), other.state_dict())
+    same_state_in_order(model.state_dict(), other.state_dict())
     assert repr(model) == repr(other)
     assert [vars(m).keys() for m in model] == [vars(m).keys() for m in other]
     assert model.summary((2, 5, 5)) == other.summary((2, 5, 5))
@@ -123,7 +123,7 @@ def test_copies_are_lazy_until_they_are_called_themselves():
     assert other[0].weight.shape == (4, 3, 3, 3)
     assert model[0].weight.shape == (4, 1, 3, 3)
     again = copy.deepcopy(model)
-    same(again.state_dict(), model.state_dict())
+    same_state_in_order(again.state_dict(), model.state_dict())
 
 
 def test_a_state_makes_parameters():
@@ -132,7 +132,7 @@ def test_a_state_makes_parameters():
     model = lazy()
     model.load_state_dict(state)
     assert [type(m) for m in model] == [type(m) for m in source]
-    same(model.state_dict(), state)
+    same_state_in_order(model.state_dict(), state)
     np.testing.assert_array_equal(
         to_numpy(model.eval()(floats(*X)).data), to_numpy(source.eval()(floats(*X)).data)
     )
@@ -164,7 +164,7 @@ def test_without_strict_what_is_not_named_stays_lazy():
     model.load_state_dict({k: v for k, v in state.items() if k[0] != "4"}, strict=False)
     assert [type(m) for m in (model[0], model[4])] == [nn.Conv2d, nn.LazyLinear]
     model(floats(*X))
-    same({k: v for k, v in model.state_dict().items() if k[0] == "0"},
+    same_state_in_order({k: v for k, v in model.state_dict().items() if k[0] == "0"},
          {k: v for k, v in state.items() if k[0] == "0"})  # fmt: skip
 
 

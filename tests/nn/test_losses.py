@@ -2,23 +2,15 @@
 
 import numpy as np
 import pytest
+from support import host, normal
 
 import minigrad as mg
 from minigrad import nn
 from minigrad.autodiff import Tensor
-from minigrad.backend import to_device, to_numpy
+from minigrad.backend import to_device
 from minigrad.nn import functional as F
 
-
-def host(x):
-    return to_numpy(x.data if type(x) is Tensor else x)
-
-
-def floats(*shape, seed=0):
-    return to_device(np.random.default_rng([seed, *shape]).normal(size=shape))
-
-
-X, Y = floats(3, 4), floats(3, 4, seed=1)
+X, Y = normal(3, 4), normal(3, 4, seed=1)
 P, Q = mg.sigmoid(X), mg.sigmoid(Y)
 SIGNS = to_device(np.array([1.0, -1.0, 1.0]))
 IDS = to_device(np.array([2, 0, 3]))
@@ -58,9 +50,9 @@ SAME = [
      lambda: F.triplet_margin_loss(X, Y, P, margin=0.3, p=3.0, swap=True)),
     (nn.TripletMarginWithDistanceLoss(margin=0.3, swap=True), (X, Y, P),
      lambda: F.triplet_margin_loss(X, Y, P, margin=0.3, swap=True)),
-    (nn.CTCLoss(3, "sum", True), (floats(5, 2, 4), to_device(np.array([[0, 1], [2, 2]])),
+    (nn.CTCLoss(3, "sum", True), (normal(5, 2, 4), to_device(np.array([[0, 1], [2, 2]])),
                                   [5, 2], [2, 2]),
-     lambda: F.ctc_loss(floats(5, 2, 4), to_device(np.array([[0, 1], [2, 2]])), [5, 2], [2, 2],
+     lambda: F.ctc_loss(normal(5, 2, 4), to_device(np.array([[0, 1], [2, 2]])), [5, 2], [2, 2],
                         blank=3, reduction="sum", zero_infinity=True)),
 ]  # fmt: skip
 
@@ -88,7 +80,7 @@ def test_classes_in_clusters():
         ("tail.0.0.weight", (4, 8)), ("tail.0.1.weight", (3, 4)),
         ("tail.1.0.weight", (2, 8)), ("tail.1.1.weight", (4, 2)),
     ]  # fmt: skip
-    x = floats(6, 8).astype("float32")
+    x = normal(6, 8).astype("float32")
     logp = loss.log_prob(Tensor(x))
     np.testing.assert_allclose(np.exp(host(logp)).sum(axis=1), 1, rtol=1e-5)
     target = to_device(np.array([0, 3, 9, 5, 2, 6]))

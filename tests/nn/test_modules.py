@@ -2,7 +2,7 @@
 
 Values are compared with the slow loops of `naive.py` or with a formula written out, gradients with
 finite differences in float64. Nothing here asks whether arrays lie on the host: inputs are made by
-`normal` and `device`, and read by `host`.
+`normal` and `to_device`, and read by `host`.
 """
 
 import math
@@ -10,25 +10,15 @@ import math
 import naive
 import numpy as np
 import pytest
+from support import host, normal, same_state
 
 import minigrad as mg
 from minigrad import nn, no_grad, optim, random
 from minigrad.autodiff import Tensor, gradients
-from minigrad.backend import is_array, to_device, to_numpy
+from minigrad.backend import is_array, to_device
 from minigrad.errors import DtypeError, ShapeError, StateError
 
 STEP = 1e-5  # of central differences
-
-device = to_device
-
-
-def normal(*shape, seed=0, dtype="float64"):
-    return device(np.random.default_rng([seed, *shape]).normal(size=shape).astype(dtype))
-
-
-def host(x):
-    """The values of a Tensor or array as a NumPy array."""
-    return to_numpy(x.data if type(x) is Tensor else x)
 
 
 def names(module):
@@ -36,17 +26,10 @@ def names(module):
 
 
 def state_of(module):
-    return {name: host(p).copy() for name, p in module.named_parameters()}
+    return {name: host(p) for name, p in module.named_parameters()}
 
 
-def assert_same_bits(a, b):
-    """That two dictionaries have the same arrays under the same names."""
-    assert a.keys() == b.keys()
-    for name in a:
-        np.testing.assert_array_equal(a[name], b[name], err_msg=name, strict=True)
-
-
-def close(a, b, tolerance=1e-12):
+def near(a, b, tolerance=1e-12):
     """That two arrays agree, relative to the largest entry of `b`."""
     a, b = host(a), host(b)
     scale = np.max(np.abs(b), initial=1.0)
@@ -178,7 +161,7 @@ def test_modes_reach_everything_below():
 def test_frozen_parameters_get_no_gradient():
     model = nn.Seq2Seq(5, 4, 2, 6, 1, 1)
     assert model.encoder.requires_grad_(False) is model.encoder
-    ids = device(np.array([[1, 2]]))
+    ids = to_device(np.array([[1, 2]]))
     model(ids, ids).sum().backward()
     for name, p in model.named_parameters():
         assert (p.grad is None) == name.startswith("encoder."), name
@@ -215,7 +198,7 @@ def test_layers_take_lists():
     with random.stream(1):
         model, attention = nn.Seq2Seq(7, 4, 2, 6, 1, 1), nn.MultiheadAttention(2, 1)
     src, tgt = [[3, 4, 0], [5, 1, 2]], [[1, 6], [1, 2]]
-    expected = host(model(device(np.array(src)), device(np.array(tgt))))
+    expected = host(model(to_device(np.array(src)), to_device(np.array(tgt))))
     memory, padding = model.encode(src)
     for logits in (model(src, tgt), model.decode(tgt, memory, padding)):
         np.testing.assert_array_equal(host(logits), expected)
@@ -223,8 +206,8 @@ def test_layers_take_lists():
     assert host(table(2)).tolist() == host(table.weight)[2].tolist()
     assert host(table([[2]])).tolist() == [[host(table.weight)[2].tolist()]]
     x, padding = [[[0.5, 1.0], [2.0, 3.0]]], [[False, True]]
-    array = device(np.array(x, np.float32))
-    expected = attention(array, array, array, device(np.array(padding)))
+    array = to_device(np.array(x, np.float32))
+    expected = attention(array, array, array, to_device(np.array(padding)))
     assert host(attention(x, x, x, padding)).tolist() == host(expected).tolist()
 
 
@@ -254,11 +237,11 @@ def test_loading_gives_the_same_bits_and_keeps_the_arrays():
         p.data[...] = normal(*p.shape, seed=5, dtype="float32")
     arrays = [p.data for p in b.parameters()]
     b.load_state_dict(a.state_dict())
-    assert_same_bits(state_of(b), state_of(a))
+    same_state(state_of(b), state_of(a))
     assert all(p.data is x for p, x in zip(b.parameters(), arrays, strict=True))
     c = Nest()
     c.load_state_dict(dict(a.named_parameters()))  # Tensors, and on a device device arrays
-    assert_same_bits(state_of(c), state_of(a))
+    same_state(state_of(c), state_of(a))
 
 
 def test_loading_lists_everything_that_does_not_fit_and_changes_nothing():
@@ -284,7 +267,7 @@ def test_loading_lists_everything_that_does_not_fit_and_changes_nothing():
         "  unexpected: extra (2, 1) float64",
         "  unexpected: note str",
     ]
-    assert_same_bits(state_of(model), before)
+    same_state(state_of(model), before)
 
 
 def test_loading_without_strict_passes_names_over_but_not_shapes():
@@ -330,7 +313,7 @@ def test_tied_parameters_may_stand_under_all_their_names():
     assert len(state) == 1 + 2 * 2 + 2 * 4
     b.load_state_dict(state)
     a.table.weight.data[0, 0] = np.nan
-    assert_same_bits(state_of(b), state_of(a))
+    same_state(state_of(b), state_of(a))
 
 
 def test_a_tied_parameter_may_stand_under_its_second_name():
@@ -338,7 +321,7 @@ def test_a_tied_parameter_may_stand_under_its_second_name():
     state = a.state_dict()
     state["out.weight"] = state.pop("table.weight")
     b.load_state_dict(state)
-    assert_same_bits(state_of(b), state_of(a))
+    same_state(state_of(b), state_of(a))
 
 
 @pytest.mark.parametrize("strict", [True, False])
@@ -356,7 +339,7 @@ def test_names_of_a_tied_parameter_must_agree(strict):
         "  conflict: second.q_proj.bias is tied to first.q_proj.bias, and its values differ",
         "  shape: deep.out.weight must be (5, 4) float32, got (4, 5) float32",
     ]
-    assert_same_bits(state_of(model), before)
+    same_state(state_of(model), before)
 
 
 def test_a_name_belongs_to_the_parameter_that_is_listed_under_it():
@@ -369,7 +352,7 @@ def test_a_name_belongs_to_the_parameter_that_is_listed_under_it():
     a, b = make(), make()
     assert names(a) == ["layer.weight", "layer.bias", "by_key.1.weight", "by_key.1.bias"]
     b.load_state_dict(a.state_dict())
-    assert_same_bits(state_of(b), state_of(a))
+    same_state(state_of(b), state_of(a))
 
 
 def test_an_unknown_layout_is_refused():
@@ -405,8 +388,8 @@ def test_an_attention_is_written_and_read_in_the_layout_of_pytorch(options, shap
     state = a.state_dict(layout="torch")
     assert [(k, v.shape) for k, v in state.items()] == list(shapes.items())
     b.load_state_dict(state)
-    assert_same_bits(state_of(b), state_of(a))
-    assert_same_bits(b.state_dict(layout="torch"), state)
+    same_state(state_of(b), state_of(a))
+    same_state(b.state_dict(layout="torch"), state)
 
 
 def test_query_key_and_value_are_packed_in_this_order():
@@ -431,7 +414,7 @@ def test_packing_reaches_nested_attentions():
     assert not any("q_proj" in name for name in state)
     other = nn.Grouped({"日本手話": nn.Seq2Seq(5, 4, 2, 6, 1, 2)})
     other.load_state_dict(state)
-    assert_same_bits(state_of(other), state_of(model))
+    same_state(state_of(other), state_of(model))
 
 
 def test_layouts_may_be_mixed_and_what_cannot_be_unpacked_is_reported():
@@ -439,7 +422,7 @@ def test_layouts_may_be_mixed_and_what_cannot_be_unpacked_is_reported():
     ours, theirs = a.state_dict(), a.state_dict(layout="torch")
     mixed = {k: v for k, v in ours.items() if k[1:] != "_proj.bias"}
     b.load_state_dict(mixed | {"in_proj_bias": theirs["in_proj_bias"]})
-    assert_same_bits(state_of(b), state_of(a))
+    same_state(state_of(b), state_of(a))
     theirs["in_proj_weight"] = theirs["in_proj_weight"][:-1]
     theirs["in_proj_bias"] = 3.0
     with pytest.raises(StateError) as caught:
@@ -468,7 +451,7 @@ def test_a_projection_in_both_layouts_is_reported(options, packed):
     assert str(caught.value).splitlines()[1:] == sorted(
         f"  unexpected: {line} float32" for line in packed
     )
-    assert_same_bits(state_of(layer), before)
+    same_state(state_of(layer), before)
     if not options:  # and so is a packed one with a part of itself
         with pytest.raises(StateError) as caught:
             layer.load_state_dict(theirs | {"k_proj.bias": ours["k_proj.bias"]})
@@ -647,8 +630,8 @@ def test_sizes_may_be_integers_of_numpy(kind):
     sizes = 150, 110, 1, 2
     for layer, expected in zip(made(*map(kind, sizes)), made(*sizes), strict=True):
         assert repr(layer) == repr(expected)
-        assert_same_bits(state_of(layer), state_of(expected))
-    x, ids = normal(1, 2, 150, dtype="float32"), device(np.array([[3, 1]]))
+        same_state(state_of(layer), state_of(expected))
+    x, ids = normal(1, 2, 150, dtype="float32"), to_device(np.array([[3, 1]]))
     *_, norm, _, _, attention, model = made(*map(kind, sizes))
     assert norm(x).shape == nn.functional.layer_norm(x, kind(150)).shape == (1, 2, 150)
     assert attention(x, x, x).shape == (1, 2, 150)
@@ -688,7 +671,7 @@ def test_initial_weights_follow_the_stream():
             return state_of(nn.Seq2Seq(5, 4, 2, 6, 1, 1))
 
     first = made(1)
-    assert_same_bits(made(1), first)
+    same_state(made(1), first)
     assert not np.array_equal(made(2)["encoder.embed.weight"], first["encoder.embed.weight"])
     # No two layers start alike.
     assert len({v.tobytes() for k, v in first.items() if k.endswith("linear1.weight")}) == 2
@@ -702,19 +685,19 @@ def test_linear_is_a_loop_over_products():
     w, b, expected = host(layer.weight), host(layer.bias), np.empty((2, 4, 2))
     for i, j, o in np.ndindex(2, 4, 2):
         expected[i, j, o] = sum(w[o, k] * host(x)[i, j, k] for k in range(3)) + b[o]
-    close(layer(x), expected)
+    near(layer(x), expected)
     layer.bias = None
-    close(layer(x), expected - b)
+    near(layer(x), expected - b)
 
 
 def test_embedding_looks_rows_up():
     layer, ids = nn.Embedding(5, 3), np.array([[4, 0], [0, 1]])
-    close(layer(device(ids)), [[host(layer.weight)[i] for i in row] for row in ids.tolist()], 0)
+    near(layer(to_device(ids)), [[host(layer.weight)[i] for i in row] for row in ids.tolist()], 0)
 
 
 def test_no_gradient_reaches_the_padding_of_an_embedding():
     layer = nn.Embedding(4, 2, padding_idx=1)
-    layer(device(np.array([0, 1, 1, 3, 3]))).sum().backward()
+    layer(to_device(np.array([0, 1, 1, 3, 3]))).sum().backward()
     assert host(layer.weight.grad).tolist() == [[1, 1], [0, 0], [0, 0], [2, 2]]
 
 
@@ -727,7 +710,7 @@ def test_layer_norm_is_its_formula(shape, eps):
     axes = tuple(range(-layer.weight.ndim, 0))
     centred = host(x) - host(x).mean(axis=axes, keepdims=True)
     std = np.sqrt((centred**2).mean(axis=axes, keepdims=True) + eps)
-    close(layer(x), centred / std * host(layer.weight) + host(layer.bias))
+    near(layer(x), centred / std * host(layer.weight) + host(layer.bias))
 
 
 def test_layer_norm_without_weights_only_normalises():
@@ -770,13 +753,13 @@ def attention():
 @pytest.mark.parametrize("causal", [False, True])
 def test_self_attention_is_its_loop(attention, causal):
     x = normal(2, 5, 4)
-    close(attention(x, x, x, is_causal=causal), slow_attention(attention, x, x, x, causal=causal))
+    near(attention(x, x, x, is_causal=causal), slow_attention(attention, x, x, x, causal=causal))
 
 
 def test_cross_attention_is_its_loop():
     layer = nn.MultiheadAttention(6, 3, kdim=2, vdim=5, dtype="float64")
     query, key, value = normal(2, 3, 6), normal(2, 4, 2), normal(2, 4, 5)
-    close(layer(query, key, value), slow_attention(layer, query, key, value))
+    near(layer(query, key, value), slow_attention(layer, query, key, value))
 
 
 # Masks of B = 2, H = 2, T = 3 queries and S = 4 keys; True hides.
@@ -805,11 +788,11 @@ def test_boolean_masks_hide_what_is_true(attention, shape, padded, causal):
         query,
         memory,
         memory,
-        key_padding_mask=device(PADDING) if padded else None,
-        attn_mask=device(HIDDEN[shape]) if shape else None,
+        key_padding_mask=to_device(PADDING) if padded else None,
+        attn_mask=to_device(HIDDEN[shape]) if shape else None,
         is_causal=causal,
     )
-    close(y, slow_attention(attention, query, memory, memory, ~hidden, causal))
+    near(y, slow_attention(attention, query, memory, memory, ~hidden, causal))
 
 
 @pytest.mark.parametrize("padded", [False, True])
@@ -823,20 +806,20 @@ def test_floating_masks_are_added_to_the_scores(attention, shape, padded):
         query,
         memory,
         memory,
-        key_padding_mask=device(PADDING) if padded else None,
-        attn_mask=device(ADDED[shape]),
+        key_padding_mask=to_device(PADDING) if padded else None,
+        attn_mask=to_device(ADDED[shape]),
     )
-    close(y, slow_attention(attention, query, memory, memory, added))
+    near(y, slow_attention(attention, query, memory, memory, added))
 
 
 def test_a_mask_does_not_change_the_dtype():
     layer, x = nn.MultiheadAttention(4, 2), normal(2, 3, 4, dtype="float32")
-    mask = device(np.zeros((3, 3)))
-    padding = device(np.zeros((2, 3), bool))
+    mask = to_device(np.zeros((3, 3)))
+    padding = to_device(np.zeros((2, 3), bool))
     for options in ({}, {"key_padding_mask": padding}):
         y = layer(x, x, x, attn_mask=mask, **options)
         assert y.dtype == np.float32
-        close(y, layer(x, x, x), 1e-6)
+        near(y, layer(x, x, x), 1e-6)
 
 
 # Ways to hide everything from query 1 of sample 0, in self-attention over three positions.
@@ -862,7 +845,7 @@ NOTHING = {
 def test_a_query_that_sees_nothing_gives_zeros_and_gets_no_gradient(case, dtype):
     layer = nn.MultiheadAttention(4, 2, dtype=dtype)
     layer.out_proj.bias.data[...] = normal(4, dtype=dtype)
-    options = {k: v if v is True else device(v) for k, v in NOTHING[case].items()}
+    options = {k: v if v is True else to_device(v) for k, v in NOTHING[case].items()}
     q, k, v = (Tensor(normal(2, 3, 4, seed=i, dtype=dtype), True) for i in range(3))
     y = layer(q, k, v, **options)
     assert np.isfinite(host(y)).all()
@@ -879,23 +862,23 @@ def test_the_rest_of_a_batch_does_not_notice_a_sample_that_sees_nothing(attentio
     x = normal(2, 3, 4)
     padding = np.array([[True] * 3, [False, False, True]])
     both = Tensor(x.copy(), True)
-    attention(both, both, both, device(padding)).sum().backward()
+    attention(both, both, both, to_device(padding)).sum().backward()
     from_both = {name: host(p.grad) for name, p in attention.named_parameters()}
     attention.zero_grad()
     alone = Tensor(x[1:].copy(), True)
-    attention(alone, alone, alone, device(padding[1:])).sum().backward()
-    close(both.grad[1:], alone.grad)
+    attention(alone, alone, alone, to_device(padding[1:])).sum().backward()
+    near(both.grad[1:], alone.grad)
     assert not host(both.grad)[0].any()
     for name, p in attention.named_parameters():
         more = 3 if name == "out_proj.bias" else 0  # which is added at every position
-        close(from_both[name], host(p.grad) + more)
+        near(from_both[name], host(p.grad) + more)
 
 
 # ---------------------------------------------------------------------------------- dropout
 
 
 def test_dropout_drops_by_chance_and_keeps_the_mean():
-    layer, x = nn.Dropout(0.3), device(np.ones((100, 200), np.float32))
+    layer, x = nn.Dropout(0.3), to_device(np.ones((100, 200), np.float32))
     with random.stream(8):
         y = host(layer(x))
     assert y.dtype == np.float32
@@ -935,7 +918,7 @@ def test_an_attention_drops_weights_in_training_only():
     layer, x = nn.MultiheadAttention(4, 2, dropout=0.5, dtype="float64"), normal(1, 6, 4)
     assert host(layer(x, x, x)).tolist() != host(layer(x, x, x)).tolist()
     layer.eval()
-    close(layer(x, x, x), slow_attention(layer, x, x, x))
+    near(layer(x, x, x), slow_attention(layer, x, x, x))
 
 
 # -------------------------------------------------------------------------------- positions
@@ -947,9 +930,9 @@ def test_positions_are_sines_and_cosines(features):
     for t, j in np.ndindex(9, features):
         angle = t / 10000 ** (2 * (j // 2) / features)
         expected[t, j] = math.cos(angle) if j % 2 else math.sin(angle)
-    close(nn.sinusoids(9, features, "float64"), expected)
+    near(nn.sinusoids(9, features, "float64"), expected)
     x = normal(2, 9, features)
-    close(nn.SinusoidalPositions()(x), host(x) + expected)
+    near(nn.SinusoidalPositions()(x), host(x) + expected)
 
 
 def test_positions_extend_to_any_length_and_dtype():
@@ -961,7 +944,7 @@ def test_positions_extend_to_any_length_and_dtype():
         (5, 4, "f8"),
         (5, 6, "f8"),
     ]:
-        x = device(np.zeros((1, T, features), dtype))
+        x = to_device(np.zeros((1, T, features), dtype))
         np.testing.assert_array_equal(
             host(layer(x))[0], nn.sinusoids(T, features, dtype), strict=True
         )
@@ -978,7 +961,7 @@ def check_formula(formula, layer, *inputs):
         with random.stream(7):
             y = layer(*inputs)
         with random.stream(7):
-            close(formula(layer, *inputs), y)
+            near(formula(layer, *inputs), y)
 
 
 @pytest.mark.parametrize("activation", ["relu", "gelu"])
@@ -997,7 +980,7 @@ def test_an_encoder_layer_is_its_formula(activation):
         x = l.norm1(x + l.dropout(l.self_attn(x, x, x, padding)))
         return l.norm2(x + l.dropout(feed_forward(l, x)))
 
-    x, padding = Tensor(normal(2, 3, 4)), device(np.array([[False] * 3, [False, False, True]]))
+    x, padding = Tensor(normal(2, 3, 4)), to_device(np.array([[False] * 3, [False, False, True]]))
     layer = nn.TransformerEncoderLayer(4, 2, 6, 0.3, activation, dtype="float64")
     check_formula(norm_first, layer, x, padding)
     layer = nn.TransformerEncoderLayer(4, 2, 6, 0.3, activation, norm_first=False, dtype="float64")
@@ -1020,8 +1003,8 @@ def test_a_decoder_layer_is_its_formula():
         return l.norm3(x + l.dropout(feed_forward(l, x)))
 
     x, memory = Tensor(normal(2, 3, 4)), Tensor(normal(2, 5, 4))
-    padding = device(np.array([[False] * 5, [False, False, True, True, True]]))
-    tgt_padding = device(np.array([[False] * 3, [False, False, True]]))
+    padding = to_device(np.array([[False] * 5, [False, False, True, True, True]]))
+    tgt_padding = to_device(np.array([[False] * 3, [False, False, True]]))
     layer = nn.TransformerDecoderLayer(4, 2, 6, 0.3, dtype="float64")
     check_formula(norm_first, layer, x, memory, tgt_padding, padding)
     layer = nn.TransformerDecoderLayer(4, 2, 6, 0.3, norm_first=False, dtype="float64")
@@ -1029,8 +1012,8 @@ def test_a_decoder_layer_is_its_formula():
 
 
 def test_a_seq2seq_is_its_formula():
-    padding = device(np.array([[False] * 3, [False, False, True]]))
-    positions = device(nn.sinusoids(3, 4, "float64"))
+    padding = to_device(np.array([[False] * 3, [False, False, True]]))
+    positions = to_device(nn.sinusoids(3, 4, "float64"))
 
     def formula(model, src, tgt):
         encoder, decoder = model.encoder, model.decoder
@@ -1044,21 +1027,23 @@ def test_a_seq2seq_is_its_formula():
         return decoder.output_projection(decoder.norm(x))
 
     model = nn.Seq2Seq(7, 4, 2, 6, 2, 2, dropout=0.3, dtype="float64")
-    src, tgt = device(np.array([[3, 4, 1], [5, 1, 0]])), device(np.array([[1, 6], [1, 2]]))
+    src, tgt = to_device(np.array([[3, 4, 1], [5, 1, 0]])), to_device(np.array([[1, 6], [1, 2]]))
     check_formula(formula, model, src, tgt)
     memory, mask = model.encode(src)
     assert host(mask).tolist() == host(padding).tolist()
-    close(model.decode(tgt, memory, mask), model(src, tgt))
+    near(model.decode(tgt, memory, mask), model(src, tgt))
 
 
 def test_the_future_is_not_seen():
     model = nn.Seq2Seq(7, 4, 2, 6, 1, 2)
-    src, tgt = device(np.array([[3, 4, 1]])), np.array([[1, 6, 2, 5]])
-    logits = host(model(src, device(tgt)))
+    src, tgt = to_device(np.array([[3, 4, 1]])), np.array([[1, 6, 2, 5]])
+    logits = host(model(src, to_device(tgt)))
     for t in range(1, 4):
         other = tgt.copy()
         other[:, t:] = 3
-        np.testing.assert_allclose(host(model(src, device(other)))[:, :t], logits[:, :t], rtol=1e-5)
+        np.testing.assert_allclose(
+            host(model(src, to_device(other)))[:, :t], logits[:, :t], rtol=1e-5
+        )
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-6), ("float64", 1e-13)])
@@ -1067,12 +1052,12 @@ def test_padding_changes_no_logit(dtype, tolerance, more):
     with random.stream(6):
         model = nn.Seq2Seq(9, 8, 2, 16, 2, 2, dtype=dtype)
     src, tgt = np.array([[3, 4, 5, 1], [6, 1, 0, 0]]), np.array([[1, 7, 8], [1, 2, 0]])
-    wide = [device(np.pad(ids, ((0, 0), (0, more)))) for ids in (src, tgt)]
-    logits = model(device(src), device(tgt))
-    close(model(wide[0], device(tgt)), logits, tolerance)
-    close(model(*wide)[:, :3], logits, tolerance)
+    wide = [to_device(np.pad(ids, ((0, 0), (0, more)))) for ids in (src, tgt)]
+    logits = model(to_device(src), to_device(tgt))
+    near(model(wide[0], to_device(tgt)), logits, tolerance)
+    near(model(*wide)[:, :3], logits, tolerance)
     # And a row alone, without any padding, is what it is in the batch.
-    close(model(device(src[1:, :2]), device(tgt[1:, :2])), logits[1:, :2], tolerance)
+    near(model(to_device(src[1:, :2]), to_device(tgt[1:, :2])), logits[1:, :2], tolerance)
 
 
 def test_padding_takes_no_part_in_training():
@@ -1080,11 +1065,11 @@ def test_padding_takes_no_part_in_training():
     src, tgt, out = np.array([[3, 4, 1]]), np.array([[1, 7]]), np.array([[7, 1]])
     found = []
     for more in (0, 3):
-        wide = [device(np.pad(ids, ((0, 0), (0, more)))) for ids in (src, tgt, out)]
+        wide = [to_device(np.pad(ids, ((0, 0), (0, more)))) for ids in (src, tgt, out)]
         loss = nn.functional.cross_entropy(model(*wide[:2]), wide[2], axis=-1, ignore_index=0)
         found.append(gradients(loss, dict(model.named_parameters())))
     for name, g in found[0].items():
-        close(found[1][name], g)
+        near(found[1][name], g)
     for g in found:
         assert not host(g["encoder.embed.weight"])[0].any()
         assert not host(g["decoder.embed.weight"])[0].any()
@@ -1097,7 +1082,7 @@ IDS = np.array([[1, 3, 0, 3], [2, 2, 1, 0]])
 GRADIENTS = {
     "Linear": lambda: (nn.Linear(3, 4, **F64), normal(2, 5, 3)),
     "Linear without bias": lambda: (nn.Linear(3, 4, bias=False, **F64), normal(5, 3)),
-    "Embedding": lambda: (nn.Embedding(4, 3, **F64), device(IDS)),
+    "Embedding": lambda: (nn.Embedding(4, 3, **F64), to_device(IDS)),
     "LayerNorm": lambda: (nn.LayerNorm(6, **F64), normal(2, 3, 6)),
     "LayerNorm over two axes": lambda: (nn.LayerNorm((3, 4), **F64), normal(2, 3, 4)),
     "Dropout": lambda: (nn.Dropout(0.4), normal(4, 5)),
@@ -1113,24 +1098,24 @@ GRADIENTS = {
     "attention with masks": lambda: (
         nn.MultiheadAttention(4, 2, **F64),
         *(normal(2, 3, 4), normal(2, 4, 4), normal(2, 4, 4, seed=1)),
-        *(device(PADDING), normal(2, 2, 3, 4)),  # the floating mask is learned, too
+        *(to_device(PADDING), normal(2, 2, 3, 4)),  # the floating mask is learned, too
     ),
     "attention that sees nothing": lambda: (
         nn.MultiheadAttention(4, 2, **F64),
         *(normal(2, 3, 4), normal(2, 4, 4), normal(2, 4, 4, seed=1)),
-        device(np.array([[True] * 4, [True, False, False, True]])),
+        to_device(np.array([[True] * 4, [True, False, False, True]])),
     ),
     "encoder layer": lambda: (
         nn.TransformerEncoderLayer(4, 2, 6, 0.2, "gelu", **F64),
-        *(normal(2, 4, 4), device(PADDING)),
+        *(normal(2, 4, 4), to_device(PADDING)),
     ),
     "decoder layer": lambda: (
         nn.TransformerDecoderLayer(4, 2, 6, 0.2, **F64),
-        *(normal(2, 3, 4), normal(2, 4, 4), None, device(PADDING)),
+        *(normal(2, 3, 4), normal(2, 4, 4), None, to_device(PADDING)),
     ),
     "Seq2Seq": lambda: (
         with_fixed_tables(nn.Seq2Seq(4, 6, 3, 8, 1, 1, dropout=0.1, padding_idx=3, **F64)),
-        *(device(IDS), device(IDS[:, :3])),
+        *(to_device(IDS), to_device(IDS[:, :3])),
     ),
 }
 
@@ -1175,31 +1160,31 @@ ERRORS = [
         ValueError,
         "activation must be one of .*'relu'.*, got 'elu'",
     ),
-    (lambda: nn.Linear(3, 2)(device(X)), ShapeError, r"\(2, 3, 4\) and \(2, 3\)"),
-    (lambda: nn.LayerNorm((2, 4))(device(X)), ShapeError, r"must be \(2, 4\), got \(2, 3, 4\)"),
-    (lambda: nn.Embedding(3, 2)(device(X)), DtypeError, "must be integers, got float32"),
+    (lambda: nn.Linear(3, 2)(to_device(X)), ShapeError, r"\(2, 3, 4\) and \(2, 3\)"),
+    (lambda: nn.LayerNorm((2, 4))(to_device(X)), ShapeError, r"must be \(2, 4\), got \(2, 3, 4\)"),
+    (lambda: nn.Embedding(3, 2)(to_device(X)), DtypeError, "must be integers, got float32"),
     (
-        lambda: attend(key_padding_mask=device(np.zeros((2, 4), bool))),
+        lambda: attend(key_padding_mask=to_device(np.zeros((2, 4), bool))),
         ShapeError,
         r"key_padding_mask must be \(2, 3\) booleans, got \(2, 4\) bool",
     ),
     (
-        lambda: attend(key_padding_mask=device(np.zeros((2, 3)))),
+        lambda: attend(key_padding_mask=to_device(np.zeros((2, 3)))),
         ShapeError,
         r"must be \(2, 3\) booleans, got \(2, 3\) float64",
     ),
     (
-        lambda: attend(attn_mask=device(np.zeros((3, 4), bool))),
+        lambda: attend(attn_mask=to_device(np.zeros((3, 4), bool))),
         ShapeError,
         r"attn_mask must be \(3, 3\), or .* got \(3, 4\)",
     ),
     (
-        lambda: attend(attn_mask=device(np.zeros((3, 3, 3), bool))),
+        lambda: attend(attn_mask=to_device(np.zeros((3, 3, 3), bool))),
         ShapeError,
         r"must broadcast to \(2, 2, 3, 3\)",
     ),
-    (lambda: attend(attn_mask=device(np.zeros(3, bool))), ShapeError, r"got \(3,\)"),
-    (lambda: attend(attn_mask=device(np.zeros((3, 3), int))), DtypeError, "got int64"),
+    (lambda: attend(attn_mask=to_device(np.zeros(3, bool))), ShapeError, r"got \(3,\)"),
+    (lambda: attend(attn_mask=to_device(np.zeros((3, 3), int))), DtypeError, "got int64"),
     (lambda: nn.Embedding(3, 2)([]), DtypeError, "must be integers, got float32"),
     (lambda: nn.Embedding(3, 2)(1.5), DtypeError, "must be integers, got float32"),
     (lambda: nn.Embedding(3, 2)(None), DtypeError, "numbers only"),
@@ -1210,12 +1195,12 @@ ERRORS = [
         r"src must be \(B, S\) and tgt \(B, T\), got \(0,\) and \(2,\)",
     ),
     (
-        lambda: nn.Seq2Seq(5, 4, 2, 6, 1, 1)(device(IDS[0]), device(IDS)),
+        lambda: nn.Seq2Seq(5, 4, 2, 6, 1, 1)(to_device(IDS[0]), to_device(IDS)),
         ShapeError,
         r"src must be \(B, S\) and tgt \(B, T\), got \(4,\) and \(2, 4\)",
     ),
     (
-        lambda: nn.Seq2Seq(5, 4, 2, 6, 1, 1)(device(IDS[:1]), device(IDS)),
+        lambda: nn.Seq2Seq(5, 4, 2, 6, 1, 1)(to_device(IDS[:1]), to_device(IDS)),
         ShapeError,
         r"got \(1, 4\) and \(2, 4\)",
     ),
@@ -1223,7 +1208,7 @@ ERRORS = [
 
 
 def attend(**masks):
-    return nn.MultiheadAttention(4, 2)(device(X), device(X), device(X), **masks)
+    return nn.MultiheadAttention(4, 2)(to_device(X), to_device(X), to_device(X), **masks)
 
 
 @pytest.mark.parametrize(("call", "error", "message"), ERRORS)

@@ -7,21 +7,14 @@ import math
 
 import numpy as np
 import pytest
+from support import host, same
 
 import minigrad as mg
 from minigrad import nn, optim, random
 from minigrad.autodiff import Tensor
-from minigrad.backend import to_device, to_numpy
+from minigrad.backend import to_device
 from minigrad.errors import OutOfRangeError, ShapeError, StateError
 from minigrad.nn import functional as F
-
-
-def host(x):
-    return to_numpy(x.data if type(x) is Tensor else x)
-
-
-def same(a, b):
-    np.testing.assert_array_equal(host(a), host(b))
 
 
 def counted(*shape):

@@ -4,25 +4,13 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from support import same
 
 import minigrad as mg
 from minigrad import abstract, nn, random
 from minigrad.abstract import Abstract
-from minigrad.autodiff import Tensor
-from minigrad.backend import to_device, to_numpy
+from minigrad.backend import to_device
 from minigrad.errors import ShapeError
-
-
-def host(x):
-    return to_numpy(x.data if type(x) is Tensor else x)
-
-
-def close(a, b, **tolerances):
-    np.testing.assert_allclose(host(a), host(b), **tolerances)
-
-
-def same(a, b, **options):
-    np.testing.assert_array_equal(host(a), host(b), **options)
 
 
 def perceptron():

@@ -6,27 +6,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import close, host, normal
 
 import minigrad as mg
 from minigrad import nn
 from minigrad.autodiff import Tensor, gradients
-from minigrad.backend import to_device, to_numpy
+from minigrad.backend import to_device
 from minigrad.errors import CaptureError, DtypeError, ShapeError
 from minigrad.nn.utils import rnn
 from minigrad.testing import check_gradients
-
-
-def host(x):
-    return to_numpy(x.data if type(x) is Tensor else x)
-
-
-def close(a, b, **options):
-    np.testing.assert_allclose(host(a), host(b), **options)
-
-
-def floats(*shape, seed=0):
-    return to_device(np.random.default_rng([seed, *shape]).normal(size=shape))
-
 
 LENGTHS = st.lists(st.integers(1, 6), min_size=1, max_size=5)
 
@@ -60,7 +48,7 @@ def test_an_example():
 @settings(deadline=None)
 @given(LENGTHS)
 def test_what_is_packed_comes_back(lengths):
-    xs = [floats(n, 2, seed=i) for i, n in enumerate(lengths)]
+    xs = [normal(n, 2, seed=i) for i, n in enumerate(lengths)]
     back = rnn.unpack_sequence(rnn.pack_sequence(xs, enforce_sorted=False))
     for x, y in zip(xs, back, strict=True):
         np.testing.assert_array_equal(host(x), host(y))
@@ -81,10 +69,10 @@ def test_what_is_packed_comes_back(lengths):
 @given(lengths=LENGTHS)
 def test_each_packed_sequence_goes_its_own_way(kind, bidirectional, lengths):
     layer = kind(2, 3, 2, bidirectional=bidirectional, dtype="float64")
-    xs = [floats(n, 2, seed=i) for i, n in enumerate(lengths)]
+    xs = [normal(n, 2, seed=i) for i, n in enumerate(lengths)]
     tracked = [Tensor(x, requires_grad=True) for x in xs]
     sizes = (2 * (1 + bidirectional), len(xs), 3)
-    states = tuple(floats(*sizes, seed=i) for i in (7, 8)[: 1 + (kind is nn.LSTM)])
+    states = tuple(normal(*sizes, seed=i) for i in (7, 8)[: 1 + (kind is nn.LSTM)])
     y, ends = layer(rnn.pack_sequence(tracked, enforce_sorted=False), states)
     assert type(y) is rnn.PackedSequence
     ends = ends if isinstance(ends, tuple) else (ends,)
@@ -113,11 +101,11 @@ def test_gradients_to_second_order():
         both = mg.concatenate([rnn.pad_packed_sequence(y)[0].reshape(-1), end.reshape(-1)])
         return both if type(x) is Tensor else both.data
 
-    check_gradients(function, floats(3, 2, 2), floats(2, 2, 2))
+    check_gradients(function, normal(3, 2, 2), normal(2, 2, 2))
 
 
 def test_lengths_may_be_all_that_holds_integers():
-    x = floats(4, 3)
+    x = normal(4, 3)
     wanted = rnn.pack_padded_sequence(x, [4, 2, 1]).data
     for lengths in (
         (4, 2, 1), np.array([4, 2, 1], "int32"), to_device(np.array([4, 2, 1])),
@@ -127,20 +115,20 @@ def test_lengths_may_be_all_that_holds_integers():
 
 
 def test_a_packed_sequence_may_be_made_by_hand():
-    packed = rnn.pack_padded_sequence(floats(4, 3, 2), [2, 4, 1], enforce_sorted=False)
+    packed = rnn.pack_padded_sequence(normal(4, 3, 2), [2, 4, 1], enforce_sorted=False)
     data = packed.data * 2
     made = rnn.PackedSequence(data, packed.batch_sizes, packed.sorted_indices)
     assert made.unsorted_indices.tolist() == packed.unsorted_indices.tolist()
     close(rnn.pad_packed_sequence(made)[0], 2 * host(rnn.pad_packed_sequence(packed)[0]))
     close(packed._replace(data=data).data, made.data)
-    bare = rnn.PackedSequence(floats(5, 2), np.array([3, 2]))
+    bare = rnn.PackedSequence(normal(5, 2), np.array([3, 2]))
     assert rnn.pad_packed_sequence(bare)[1].tolist() == [2, 2, 1]
     assert rnn.invert_permutation(to_device(np.array([2, 0, 1]))).tolist() == [1, 2, 0]
     assert rnn.invert_permutation(None) is None
 
 
 def test_layers_that_know_steps_alone_work_on_the_data():
-    packed = rnn.pack_padded_sequence(floats(4, 3, 2), [4, 2, 1])
+    packed = rnn.pack_padded_sequence(normal(4, 3, 2), [4, 2, 1])
     linear = nn.Linear(2, 5, dtype="float64")
     y, lengths = rnn.pad_packed_sequence(packed._replace(data=linear(packed.data)))
     assert y.shape == (4, 3, 5)
@@ -151,7 +139,7 @@ def test_sizes_are_part_of_a_program():
     layer = nn.LSTM(2, 3, bidirectional=True)
     step = mg.jit(lambda packed: rnn.pad_packed_sequence(layer(packed)[0])[0])
     for lengths in ([4, 2, 1], [4, 2, 1], [4, 2, 1], [3, 3, 1], [4, 2, 2], [4, 2, 1]):
-        x = floats(4, 3, 2, seed=sum(lengths)).astype("float32")
+        x = normal(4, 3, 2, seed=sum(lengths)).astype("float32")
         packed = rnn.pack_padded_sequence(x, lengths)
         close(step(packed), rnn.pad_packed_sequence(layer(packed)[0])[0].detach(), rtol=1e-5)
 
@@ -165,7 +153,7 @@ def test_packing_within_a_captured_step():
 
     fast = mg.jit(step)
     for lengths in ([1, 4, 2], [1, 4, 2], [1, 4, 2], [4, 1, 1]):
-        x = floats(4, 3, 2, seed=lengths[0]).astype("float32")
+        x = normal(4, 3, 2, seed=lengths[0]).astype("float32")
         close(fast(x, lengths), step(x, lengths).detach(), rtol=1e-5, atol=1e-6)
     with pytest.raises(CaptureError, match="lengths; as a list they are part of a program"):
         mg.jit(step)(x, np.array([4, 2, 1]))
@@ -174,29 +162,29 @@ def test_packing_within_a_captured_step():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: rnn.pack_padded_sequence(floats(4, 3), [1, 3, 2]), ShapeError,
+        (lambda: rnn.pack_padded_sequence(normal(4, 3), [1, 3, 2]), ShapeError,
          r"lengths must fall, got \[1 3 2\]; enforce_sorted=False sorts"),
-        (lambda: rnn.pack_padded_sequence(floats(4, 3), [3, 2]), ShapeError, "3 sequences and 2"),
-        (lambda: rnn.pack_padded_sequence(floats(3, 4), [3, 2, 1]), ShapeError,
+        (lambda: rnn.pack_padded_sequence(normal(4, 3), [3, 2]), ShapeError, "3 sequences and 2"),
+        (lambda: rnn.pack_padded_sequence(normal(3, 4), [3, 2, 1]), ShapeError,
          "4 sequences and 3 lengths; with batch_first=True there are 3"),
-        (lambda: rnn.pack_padded_sequence(floats(4, 2), [5, 2]), ShapeError, "from 1 to 4"),
-        (lambda: rnn.pack_padded_sequence(floats(4, 2), [4, 0]), ShapeError, "from 1 to 4"),
-        (lambda: rnn.pack_padded_sequence(floats(4, 2), [4.0, 2.0]), DtypeError, "integers in one"),
-        (lambda: rnn.pack_padded_sequence(floats(4), [4]), ShapeError, r"\(T, B, ...\)"),
-        (lambda: rnn.pack_padded_sequence(floats(4, 0), []), ShapeError, "from 1 to 4"),
-        (lambda: rnn.pad_packed_sequence(rnn.pack_sequence([floats(4)]), total_length=3),
+        (lambda: rnn.pack_padded_sequence(normal(4, 2), [5, 2]), ShapeError, "from 1 to 4"),
+        (lambda: rnn.pack_padded_sequence(normal(4, 2), [4, 0]), ShapeError, "from 1 to 4"),
+        (lambda: rnn.pack_padded_sequence(normal(4, 2), [4.0, 2.0]), DtypeError, "integers in one"),
+        (lambda: rnn.pack_padded_sequence(normal(4), [4]), ShapeError, r"\(T, B, ...\)"),
+        (lambda: rnn.pack_padded_sequence(normal(4, 0), []), ShapeError, "from 1 to 4"),
+        (lambda: rnn.pad_packed_sequence(rnn.pack_sequence([normal(4)]), total_length=3),
          ShapeError, "3 is less than the longest, 4"),
-        (lambda: rnn.pad_packed_sequence(floats(4, 2)), TypeError, "expected a PackedSequence"),
-        (lambda: rnn.unpack_sequence([floats(4, 2)]), TypeError, "expected a PackedSequence"),
+        (lambda: rnn.pad_packed_sequence(normal(4, 2)), TypeError, "expected a PackedSequence"),
+        (lambda: rnn.unpack_sequence([normal(4, 2)]), TypeError, "expected a PackedSequence"),
         (lambda: rnn.pad_sequence([]), ShapeError, "there are no sequences"),
-        (lambda: rnn.pad_sequence([floats(2, 3), floats(2, 4)]), ShapeError, "alike beyond"),
-        (lambda: rnn.pad_sequence([floats(2)], padding_side="top"), ValueError, "'left' or"),
-        (lambda: rnn.pack_sequence([floats(1), floats(2)]), ShapeError, "lengths must fall"),
-        (lambda: rnn.unpad_sequence(floats(4, 2), [5, 1]), ShapeError, "2 lengths from 0 to 4"),
-        (lambda: rnn.PackedSequence(floats(4, 2), [1, 3]), ShapeError, "not rise"),
-        (lambda: rnn.PackedSequence(floats(4, 2), [3, 2]), ShapeError, "adds up to, 5"),
-        (lambda: nn.GRU(3, 2)(rnn.pack_sequence([floats(4, 2)])), ShapeError, r"be \(steps, 3\)"),
-        (lambda: nn.GRU(2, 2)(rnn.pack_sequence([floats(4, 2)]), floats(1, 2, 2)), ShapeError,
+        (lambda: rnn.pad_sequence([normal(2, 3), normal(2, 4)]), ShapeError, "alike beyond"),
+        (lambda: rnn.pad_sequence([normal(2)], padding_side="top"), ValueError, "'left' or"),
+        (lambda: rnn.pack_sequence([normal(1), normal(2)]), ShapeError, "lengths must fall"),
+        (lambda: rnn.unpad_sequence(normal(4, 2), [5, 1]), ShapeError, "2 lengths from 0 to 4"),
+        (lambda: rnn.PackedSequence(normal(4, 2), [1, 3]), ShapeError, "not rise"),
+        (lambda: rnn.PackedSequence(normal(4, 2), [3, 2]), ShapeError, "adds up to, 5"),
+        (lambda: nn.GRU(3, 2)(rnn.pack_sequence([normal(4, 2)])), ShapeError, r"be \(steps, 3\)"),
+        (lambda: nn.GRU(2, 2)(rnn.pack_sequence([normal(4, 2)]), normal(1, 2, 2)), ShapeError,
          r"first state must have shape \(1, 1, 2\)"),
     ],
 )  # fmt: skip

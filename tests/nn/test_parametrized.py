@@ -5,11 +5,11 @@ import importlib
 
 import numpy as np
 import pytest
+from support import close, host
 
 import minigrad as mg
 from minigrad import nn, optim, random
-from minigrad.autodiff import Tensor
-from minigrad.backend import to_device, to_numpy
+from minigrad.backend import to_device
 from minigrad.errors import ShapeError, StateError
 
 register = nn.utils.parametrize.register_parametrization
@@ -17,14 +17,6 @@ remove = nn.utils.parametrize.remove_parametrizations
 is_parametrized = nn.utils.parametrize.is_parametrized
 weight_norm = nn.utils.parametrizations.weight_norm
 spectral_norm = nn.utils.parametrizations.spectral_norm
-
-
-def host(x):
-    return to_numpy(x.data if type(x) is Tensor else x)
-
-
-def close(a, b, **options):
-    np.testing.assert_allclose(host(a), host(b), **options)
 
 
 X = to_device(np.random.default_rng(1).normal(size=(5, 3)).astype("float32"))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support import close, host, normal, same
 
 import minigrad as mg
 from minigrad import nn, random
@@ -11,24 +12,7 @@ from minigrad.autodiff import Tensor, gradients, no_grad
 from minigrad.backend import to_device, to_numpy
 from minigrad.errors import ShapeError
 
-
-def host(x):
-    return to_numpy(x.data if type(x) is Tensor else x)
-
-
-def close(a, b, **tolerances):
-    np.testing.assert_allclose(host(a), host(b), **tolerances)
-
-
-def same(a, b, **options):
-    np.testing.assert_array_equal(host(a), host(b), **options)
-
-
 KINDS = [nn.RNN, nn.GRU, nn.LSTM]
-
-
-def normal(*shape, seed=0):
-    return to_device(np.random.default_rng([seed, *shape]).normal(size=shape))
 
 
 def first(state):

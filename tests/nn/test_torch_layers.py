@@ -23,7 +23,7 @@ def floats(*shape, seed=0):
     return np.random.default_rng([seed, *shape]).normal(size=shape)
 
 
-def host(x):
+def in_numpy(x):
     return (x if type(x) is np.ndarray else x.detach().numpy()) if hasattr(x, "shape") else x
 
 
@@ -31,8 +31,8 @@ def leaves(y):
     return [x for part in y for x in leaves(part)] if isinstance(y, tuple | list) else [y]
 
 
-def close(a, b, **options):
-    np.testing.assert_allclose(host(a), host(b), rtol=1e-9, atol=1e-11, **options)
+def agree(a, b, **options):
+    np.testing.assert_allclose(in_numpy(a), in_numpy(b), rtol=1e-9, atol=1e-11, **options)
 
 
 def twins(example):
@@ -72,7 +72,7 @@ def compare(example, inputs, pair=None):
     loss, its_loss = 0.0, 0.0
     for y, z in zip(ys, zs, strict=True):
         assert tuple(y.shape) == tuple(z.shape)
-        close(y, z)
+        agree(y, z)
         if z.is_floating_point():
             w = floats(*z.shape, seed=9)
             loss, its_loss = loss + (y * w).sum(), its_loss + (z * torch.tensor(w)).sum()
@@ -80,14 +80,14 @@ def compare(example, inputs, pair=None):
     its_loss.backward()
     for a, b in zip(mine, its, strict=True):
         if type(a) is Tensor and b.requires_grad and b.grad is not None:
-            close(a.grad, b.grad)
+            agree(a.grad, b.grad)
     for (name, p), (its_name, q) in zip(
         ours.named_parameters(), theirs.named_parameters(), strict=True
     ):
         assert name == its_name
-        close(p.grad, q.grad, err_msg=name)
+        agree(p.grad, q.grad, err_msg=name)
     for name, value in theirs.state_dict().items():
-        close(ours.state_dict()[name], value, err_msg=name)
+        agree(ours.state_dict()[name], value, err_msg=name)
 
 
 # ------------------------------------------------------------------------------------- losses
@@ -173,11 +173,11 @@ def test_classes_in_clusters(shape):
     target = np.array([0, 3, 9, 5, 2, 6]) if len(shape) == 2 else np.array(6)
     x = floats(*shape)
     found, its = ours(Tensor(x), target), theirs(torch.tensor(x), torch.tensor(target))
-    close(found.output, its.output)
-    close(found.loss, its.loss)
+    agree(found.output, its.output)
+    agree(found.loss, its.loss)
     if len(shape) == 2:
         compare(example, (x, target), (ours, theirs))
-        close(ours.log_prob(Tensor(x)), theirs.log_prob(torch.tensor(x)))
+        agree(ours.log_prob(Tensor(x)), theirs.log_prob(torch.tensor(x)))
         assert ours.predict(Tensor(x)).tolist() == theirs.predict(torch.tensor(x)).tolist()
 
 
@@ -280,11 +280,11 @@ def test_the_way_back_of_a_pooling(n):
         mine, its = Tensor(y, requires_grad=True), torch.tensor(y, requires_grad=True)
         more = ([*lengths],) if said else ()
         u, v = ours(mine, Tensor(ids.numpy()), *more), theirs(its, ids, *more)
-        close(u, v)
+        agree(u, v)
         w = floats(*v.shape, seed=2)
         (u * w).sum().backward()
         (v * torch.tensor(w)).sum().backward()
-        close(mine.grad, its.grad)
+        agree(mine.grad, its.grad)
 
 
 @pytest.mark.parametrize("n", [2, 3])
@@ -315,13 +315,13 @@ def test_transformers(batch_first, norm_first, masks):
         mine["tgt_mask"] = nn.Transformer.generate_square_subsequent_mask(4, "float64")
         its["tgt_mask"] = torch.nn.Transformer.generate_square_subsequent_mask(4).double()
         assert mine["tgt_mask"].tolist() == its["tgt_mask"].tolist()
-        close(ours(Tensor(src), Tensor(tgt), tgt_is_causal=True),
+        agree(ours(Tensor(src), Tensor(tgt), tgt_is_causal=True),
               ours(Tensor(src), Tensor(tgt), **mine))  # fmt: skip
     if masks == "padding":
         hidden = np.arange(5) >= np.array([[5], [3], [4]])
         names = ("src_key_padding_mask", "memory_key_padding_mask")
         mine, its = dict.fromkeys(names, hidden), dict.fromkeys(names, torch.tensor(hidden))
-    close(
+    agree(
         ours(Tensor(src), Tensor(tgt), **mine),
         theirs.train()(torch.tensor(src), torch.tensor(tgt), **its),
     )
@@ -349,7 +349,7 @@ def test_parametrizations(norm, dim, example, shape):
     assert type(ours).__name__ == type(theirs).__name__
     nn.utils.parametrize.remove_parametrizations(ours.eval(), "weight")
     torch.nn.utils.parametrize.remove_parametrizations(theirs.eval(), "weight")
-    close(ours.weight, theirs.weight)
+    agree(ours.weight, theirs.weight)
 
 
 def test_parameters_in_lists_have_the_same_names():
@@ -364,9 +364,9 @@ def test_parameters_in_lists_have_the_same_names():
 def test_parameters_as_one_vector():
     ours, theirs = twins("Linear(3, 2)")
     vector = nn.utils.parameters_to_vector(ours.parameters())
-    close(vector, torch.nn.utils.parameters_to_vector(theirs.parameters()))
+    agree(vector, torch.nn.utils.parameters_to_vector(theirs.parameters()))
     nn.utils.vector_to_parameters(vector * 2, ours.parameters())
-    close(nn.utils.parameters_to_vector(ours.parameters()), vector.detach() * 2)
+    agree(nn.utils.parameters_to_vector(ours.parameters()), vector.detach() * 2)
 
 
 # ---------------------------------------------------------------------------------- lazy layers
@@ -433,21 +433,21 @@ def test_packing_and_the_way_back(lengths, ordered, batch_first):
     for options in ({}, {"padding_value": -1.5, "total_length": 7}):
         y, n = rnn.pad_packed_sequence(a, batch_first, **options)
         z, m = theirs.pad_packed_sequence(b, batch_first, **options)
-        close(y, z)
+        agree(y, z)
         assert n.tolist() == m.tolist()
     w = floats(*z.shape)
     (y * w).sum().backward()
     (z * torch.tensor(w)).sum().backward()
-    close(mine.grad, its.grad)
+    agree(mine.grad, its.grad)
     cut = rnn.unpad_sequence(y, n, batch_first)
     for u, v in zip(cut, theirs.unpad_sequence(z, m, batch_first), strict=True):
-        close(u, v)
+        agree(u, v)
     for u, v in zip(rnn.unpack_sequence(a), theirs.unpack_sequence(b), strict=True):
-        close(u, v)
+        agree(u, v)
 
 
 def same_packing(a, b):
-    close(a.data, b.data)
+    agree(a.data, b.data)
     assert a.batch_sizes.tolist() == b.batch_sizes.tolist()
     for mine, its in ((a[2], b[2]), (a[3], b[3])):
         assert (mine is None) == (its is None)
@@ -460,7 +460,7 @@ def test_sequences_are_padded_and_packed(side, batch_first):
     arrays = [floats(n, 3, seed=n) for n in (2, 5, 1, 3)]
     xs, ys = [Tensor(x) for x in arrays], [torch.tensor(x) for x in arrays]
     theirs = torch.nn.utils.rnn
-    close(
+    agree(
         rnn.pad_sequence(xs, batch_first, 7.0, side),
         theirs.pad_sequence(ys, batch_first, 7.0, side),
     )
@@ -501,16 +501,16 @@ def test_recurrent_layers_on_packed_sequences(kind, bidirectional, layers, lengt
         same_packing(y, z)
         loss, its_loss = 0.0, 0.0
         for a, b in zip((y.data, *leaves(ends)), (z.data, *leaves(its_ends)), strict=True):
-            close(a, b)
+            agree(a, b)
             w = floats(*b.shape, seed=4)
             loss, its_loss = loss + (a * w).sum(), its_loss + (b * torch.tensor(w)).sum()
         loss.backward()
         its_loss.backward()
         for a, b in zip(mine, its, strict=True):
             if b.grad is not None:
-                close(a.grad, b.grad)
+                agree(a.grad, b.grad)
         for (name, a), b in zip(ours.named_parameters(), theirs.parameters(), strict=True):
-            close(a.grad, b.grad, err_msg=name)
+            agree(a.grad, b.grad, err_msg=name)
 
 
 # ---------------------------------------------------------------------------------------- names

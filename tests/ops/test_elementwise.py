@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from support import host
 
 import minigrad as mg
 from minigrad.autodiff import Tensor
@@ -19,17 +20,13 @@ def tracked(numbers, dtype="float64"):
     return Tensor(to_device(np.array(numbers, dtype)), requires_grad=True)
 
 
-def host(x):
-    return x if x is None else x.detach().data if isinstance(x.data, np.ndarray) else x.data.get()
-
-
 def derivatives(function, *at, order=1, dtype="float64"):
     """All derivatives of that order of each element of `function` by its own inputs."""
     xs = [tracked(numbers, dtype) for numbers in at]
     ys = [function(*xs)]
     for _ in range(order):
         ys = [g for y in ys for g in derivatives_of(y, xs)]
-    return [host(y) for y in ys]
+    return [y if y is None else host(y) for y in ys]
 
 
 def derivatives_of(y, xs):

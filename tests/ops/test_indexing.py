@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from support import host
 
 import minigrad as mg
 from minigrad.backend import to_device, to_numpy
@@ -15,10 +16,6 @@ NAN = np.nan
 
 def tracked(x, dtype="float64"):
     return mg.Tensor(to_device(np.array(x, dtype)), requires_grad=True)
-
-
-def host(x):
-    return to_numpy(x.detach().data if isinstance(x, mg.Tensor) else x)
 
 
 def gradient(y, x, weights=None):

@@ -44,7 +44,7 @@ def values(y):
     return [np.asarray(v.detach().numpy() if type(v) is mg.Tensor else v) for v in flat(y)]
 
 
-def same(found, expected, rtol=1e-4, atol=1e-5):
+def agree(found, expected, rtol=1e-4, atol=1e-5):
     assert len(found) == len(expected)
     for y, z in zip(found, expected, strict=True):
         assert y.shape == z.shape
@@ -66,7 +66,7 @@ def test_nested_lists(name):
             return
         lists = [x.tolist() if is_listed(x) else x for x in arrays]
         with np.errstate(all="ignore"):
-            same(values(op(*lists, **call.params)), values(op(*arrays, **call.params)))
+            agree(values(op(*lists, **call.params)), values(op(*arrays, **call.params)))
 
     for_calls(name, check)
 
@@ -93,7 +93,7 @@ def test_lists_of_tensors_keep_their_history(name):
         with np.errstate(all="ignore"):
             together = flat(op(*arrays, **call.params))
             apart = flat(op(*rows, **call.params))
-        same(values(apart), values(together), 1e-9, 1e-9)
+        agree(values(apart), values(together), 1e-9, 1e-9)
         assert [*map(tracked, apart)] == [*map(tracked, together)]
         for y, z in zip(apart, together, strict=True):
             for i in whole if tracked(z) else ():
@@ -132,7 +132,7 @@ def test_numbers(name, number):
             found = function(*numbers)
         assert type(found) is type(expected)
         if several:  # as the other operand a number lifts nothing, so dtypes may differ
-            same(values(found), values(expected))
+            agree(values(found), values(expected))
             continue
         for y, z in zip(values(found), values(expected), strict=True):
             assert (y.shape, y.dtype) == (z.shape, z.dtype)
@@ -156,7 +156,7 @@ def test_lists_beside_what_is_tracked(name):
     row = mg.Tensor(to_device(np.float32([0.5, 2.0])), requires_grad=True)
     expected = function(x, mg.tensor(other))
     for y, v in ((function(x, other), x), (function([row], other), row)):
-        same(values(y), values(expected))
+        agree(values(y), values(expected))
         g, wanted = (
             mg.gradients(z.sum(), w, retain_graph=True) for z, w in ((y, v), (expected, x))
         )
@@ -166,4 +166,4 @@ def test_lists_beside_what_is_tracked(name):
 @pytest.mark.parametrize("function", [F.normalize, lambda x: mg.cdist(x, x + 1), mg.norm])
 def test_lengths_of_integers(function):
     ints = to_device(np.array([[3, 4], [0, 2]]))
-    same(values(function(ints)), values(function(ints.astype(np.float32))))
+    agree(values(function(ints)), values(function(ints.astype(np.float32))))

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from support import host
 
 import minigrad as mg
 from minigrad.autodiff import Tensor
@@ -14,10 +15,6 @@ from minigrad.testing import check_gradients
 
 def tracked(*numbers, dtype="float64"):
     return mg.tensor(np.array(numbers, dtype), requires_grad=True)
-
-
-def host(x):
-    return (x.detach() if type(x) is Tensor else mg.tensor(x)).numpy()
 
 
 def constant(x):

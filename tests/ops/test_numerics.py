@@ -366,7 +366,7 @@ def expected(case, x, g, scale, places):
     return y, np.array(slopes)
 
 
-def close(actual, wanted, dtype, ulps, what, least=0.0):
+def within_ulps(actual, wanted, dtype, ulps, what, least=0.0):
     """Within `ulps` roundings of the largest number; what is too small to be normal may be 0."""
     info, actual = np.finfo(dtype), np.asarray(actual)
     assert actual.dtype == dtype
@@ -411,9 +411,9 @@ def test_far_from_zero_and_at_any_scale(name, dtype, offset, scale):
     program = mg.jit(step)
     for mode, run in (("op by op", step), ("watched", program), ("as a program", program)):
         found, dx = run(*given)
-        close(found.numpy(), y, dtype, case.ulps, f"{mode}: the value")
+        within_ulps(found.numpy(), y, dtype, case.ulps, f"{mode}: the value")
         at = np.array([dx.numpy()[place] for place in places])
-        close(at, slopes, dtype, case.ulps, f"{mode}: the gradient", case.least)
+        within_ulps(at, slopes, dtype, case.ulps, f"{mode}: the gradient", case.least)
 
 
 # ---------------------------------------------------------------------------- optimizers
@@ -449,7 +449,7 @@ def test_what_adam_moves_a_weight_by(kind, step, scale, dtype):
         numbers = [*options.values(), 0.0, 0.0, 0.0, 0.0]
         ends = np.array([N])
         updates.adam_variant_step(w, g, [m, v, None], one * 0, ends, one, numbers)
-    close(w, wanted, dtype, 64, kind)
+    within_ulps(w, wanted, dtype, 64, kind)
 
 
 # ----------------------------------------------------------------------------------- NaN

@@ -70,7 +70,7 @@ def state(*parts):
     return [{k: v.copy() for k, v in part.state_dict().items()} for part in parts]
 
 
-def same(a, b):
+def same_states(a, b):
     for one, other in zip(a, b, strict=True):
         assert one.keys() == other.keys()
         for name in one:
@@ -88,7 +88,7 @@ def test_a_copy_trains_the_copied_model_and_nothing_else(which, jit):
     model2, optimizer2, step2 = copy.deepcopy((model, optimizer, step))
     if not jit:
         step2 = stepper(model2, optimizer2)
-    same(before, state(model2, optimizer2))
+    same_states(before, state(model2, optimizer2))
     for p, q in zip(model.parameters(), model2.parameters(), strict=True):
         assert p.name == q.name
         assert p.requires_grad == q.requires_grad
@@ -98,16 +98,16 @@ def test_a_copy_trains_the_copied_model_and_nothing_else(which, jit):
         )
     assert model2[2].tied is model2[0].weight
     train(step2, 4, 8)
-    same(before, state(model, optimizer))  # the original has not moved
+    same_states(before, state(model, optimizer))  # the original has not moved
     there = state(model2, optimizer2)
     assert any((there[0][k] != before[0][k]).any() for k in before[0])
     train(step, 4, 8)
-    same(there, state(model, optimizer))  # and does the same afterwards
-    same(there, state(model2, optimizer2))
+    same_states(there, state(model, optimizer))  # and does the same afterwards
+    same_states(there, state(model2, optimizer2))
     once = network()  # as without a copy
     whole = OPTIMIZERS[which](once)
     train(stepper(once, whole, jit), 0, 8)
-    same(there, state(once, whole))
+    same_states(there, state(once, whole))
 
 
 def test_options_of_a_copy_are_its_own():
@@ -145,7 +145,7 @@ def test_data_given_since_is_taken_in_by_the_copy_too():
     train(stepper(model2, optimizer2), 2, 4)
     assert (model[0].weight.data == 1).all()
     train(stepper(model, optimizer), 2, 4)
-    same(state(model, optimizer), state(model2, optimizer2))
+    same_states(state(model, optimizer), state(model2, optimizer2))
 
 
 def test_averages_plateaus_and_sums_are_copied_with_their_model():
@@ -168,7 +168,7 @@ def test_averages_plateaus_and_sums_are_copied_with_their_model():
     assert o.lr < optimizer.lr
     assert m[0].weight.grad is not None
     assert model[0].weight.grad is None
-    same(before, state(model, optimizer, ema, plateau))
+    same_states(before, state(model, optimizer, ema, plateau))
     with ema.swapped(), pytest.raises(StateError, match="averages now"):
         copy.deepcopy((model, ema))
 
@@ -182,9 +182,9 @@ def test_sparse_gradients_and_grouped_models():
     assert model2.weight.grad.values is not model.weight.grad.values
     before = state(model, optimizer)
     optimizer2.step()
-    same(before, state(model, optimizer))
+    same_states(before, state(model, optimizer))
     optimizer.step()
-    same(state(model, optimizer), state(model2, optimizer2))
+    same_states(state(model, optimizer), state(model2, optimizer2))
 
     grouped = nn.Grouped({"a": nn.Linear(3, 2), "b": nn.Linear(3, 2)})
     optimizer = optim.Adam(grouped, 0.1)
@@ -206,10 +206,10 @@ def test_sparse_gradients_and_grouped_models():
     step2 = step_of(grouped2, optimizer2)
     for _ in range(3):
         step2(ids, x)
-    same(before, state(grouped, optimizer))
+    same_states(before, state(grouped, optimizer))
     for _ in range(3):
         step(ids, x)
-    same(state(grouped, optimizer), state(grouped2, optimizer2))
+    same_states(state(grouped, optimizer), state(grouped2, optimizer2))
 
 
 class Trainer:
@@ -239,9 +239,9 @@ def test_the_owner_of_a_jitted_function_is_copied(which):
     before = state(trainer.model, trainer.optimizer)
     other = copy.deepcopy(trainer)
     train(getattr(other, which), 3, 6)
-    same(before, state(trainer.model, trainer.optimizer))
+    same_states(before, state(trainer.model, trainer.optimizer))
     train(getattr(trainer, which), 3, 6)
-    same(state(trainer.model, trainer.optimizer), state(other.model, other.optimizer))
+    same_states(state(trainer.model, trainer.optimizer), state(other.model, other.optimizer))
 
 
 def test_learners_are_copied():
@@ -251,9 +251,9 @@ def test_learners_are_copied():
     before = state(learner.model, learner.optimizer)
     other = copy.deepcopy(learner)
     other.fit((x, y), epochs=3)
-    same(before, state(learner.model, learner.optimizer))
+    same_states(before, state(learner.model, learner.optimizer))
     learner.fit((x, y), epochs=3)
-    same(state(learner.model, learner.optimizer), state(other.model, other.optimizer))
+    same_states(state(learner.model, learner.optimizer), state(other.model, other.optimizer))
     assert learner.history.epochs == other.history.epochs
     with pytest.raises(StateError, match="deepcopy"):
         copy.copy(learner)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from support import EVERY
+from support import EVERY, host
 
 import minigrad as mg
 from minigrad import nn, optim, random
@@ -73,10 +73,6 @@ def compare(kind, options, dtype="float32", clip=None):
         np.testing.assert_allclose(x, expected[key], rtol=1e-3, atol=1e-6, err_msg=key)
     assert (int(ours["step"]), int(ours["step.unused.weight"])) == (8, 0)
     return fast
-
-
-def host(p):
-    return mg.backend.to_numpy(p.data)
 
 
 @pytest.mark.parametrize("name", EVERY)

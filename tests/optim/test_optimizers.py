@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 import pytest
-from support import host, normal, parameter, set_gradient
+from support import host, host_normal, parameter, set_gradient
 
 from minigrad import kernels, nn, optim
 from minigrad.autodiff import Tensor, gradients
@@ -59,7 +59,11 @@ OPTIONS = [
 def steps_of(shapes, absent):
     """Twelve steps of gradients, without those that are absent."""
     return [
-        {n: normal(*shape, seed=i) for n, shape in shapes.items() if i not in absent.get(n, ())}
+        {
+            n: host_normal(*shape, seed=i)
+            for n, shape in shapes.items()
+            if i not in absent.get(n, ())
+        }
         for i in range(12)
     ]
 
@@ -100,7 +104,7 @@ def test_the_kernel_agrees_with_the_formula(monkeypatch, dtype, tolerance):
         optimizer = optim.Adam(model, lr=0.02, weight_decay=0.1)
         for step in range(6):
             for i, p in enumerate(model.values()):
-                set_gradient(p, None if step == i else normal(*p.shape, seed=step))
+                set_gradient(p, None if step == i else host_normal(*p.shape, seed=step))
             optimizer.step()
         return {name: host(p) for name, p in model.items()} | optimizer.state_dict()
 
@@ -155,7 +159,7 @@ def test_absent_gradients_leave_everything_as_it_is(path):
     for present in ("abc", "ac", "b", "", "a", "abc", "bc"):
         before = state()
         for name, p in model.items():
-            set_gradient(p, normal(4) if name in present else None)
+            set_gradient(p, host_normal(4) if name in present else None)
         optimizer.step()
         after = state()
         for key, old in before.items():
@@ -183,7 +187,7 @@ def test_frozen_parameters_stay(path):
     model.weight.requires_grad_(False)
     before = host(model.weight)
     optimizer = optim.Adam(model)
-    model(to_device(normal(4, 3, dtype="float32"))).sum().backward()
+    model(to_device(host_normal(4, 3, dtype="float32"))).sum().backward()
     optimizer.step()
     assert host(model.weight).tobytes() == before.tobytes()
     assert optimizer.state_dict()["step.weight"] == 0
@@ -290,7 +294,7 @@ def test_gradients_may_be_handed_over(path):
     p, q, twin = parameter(3), parameter(2), parameter(3)
     set_gradient(q, [1.0, 1.0])  # and are then all that counts
     before = host(q)
-    g = to_device(normal(3, seed=2))
+    g = to_device(host_normal(3, seed=2))
     optimizer, other = optim.Adam({"p": p, "q": q}), optim.Adam({"p": twin})
     optimizer.step({"p": g, "q": None})
     other.step({"p": Tensor(g)})
@@ -316,7 +320,7 @@ def test_gradients_may_be_numbers(path):
     optim.Adam({"p": p, "q": q}, lr=0.1).step({"p": [1.5, 2.0], "q": 3})
     optim.Adam({"p": twin}, lr=0.1).step({"p": to_device(np.array([1.5, 2.0]))})
     assert host(p).tobytes() == host(twin).tobytes()
-    assert float(host(q)) == pytest.approx(float(normal()) - 0.1, rel=1e-6)
+    assert float(host(q)) == pytest.approx(float(host_normal()) - 0.1, rel=1e-6)
 
 
 def test_parameters_may_be_a_module_a_mapping_a_list_or_pairs():
@@ -411,8 +415,8 @@ def test_state_is_kept_under_the_names_of_parameters():
 def test_training_goes_on_from_a_saved_state_to_the_bit(path):
     def steps(p, q, optimizer, which):
         for i in which:
-            set_gradient(p, normal(3, 4, seed=i))
-            set_gradient(q, normal(5, seed=i) if i % 2 else None)
+            set_gradient(p, host_normal(3, 4, seed=i))
+            set_gradient(q, host_normal(5, seed=i) if i % 2 else None)
             optimizer.step()
 
     def fresh():
@@ -567,10 +571,15 @@ def test_clipping_scales_each_gradient_once_whatever_memory_they_share(case, ord
 
 
 def test_clipping_scales_each_gradient_once_where_they_are_made_by_hand():
-    whole, row, frozen, others = normal(5), normal(3), normal(2), to_device(normal(4))
+    whole, row, frozen, others = (
+        host_normal(5),
+        host_normal(3),
+        host_normal(2),
+        to_device(host_normal(4)),
+    )
     wide = np.lib.stride_tricks.as_strided(row, (3, 3), (0, row.itemsize))
     frozen.flags.writeable = False
-    arrays = [*map(to_device, (whole, whole[1:3], row, wide, frozen, normal(3))), others[1:3]]
+    arrays = [*map(to_device, (whole, whole[1:3], row, wide, frozen, host_normal(3))), others[1:3]]
     grads = [Tensor(g) for g in arrays]
     grads.append(grads[-2])  # one Tensor twice
     parameters = [parameter(*g.shape) for g in grads]
@@ -581,7 +590,7 @@ def test_clipping_scales_each_gradient_once_where_they_are_made_by_hand():
     assert optim.clip_grad_norm_(parameters, norm / 2) == pytest.approx(norm)
     for p, g in zip(parameters, before, strict=True):
         np.testing.assert_allclose(host(p.grad), g / 2, rtol=1e-12)
-    assert host(others).tolist() == normal(4).tolist()
+    assert host(others).tolist() == host_normal(4).tolist()
 
 
 NORMS = {1.0: 6.5, 2.0: 3.774917218, 3.0: 3.305744648, math.inf: 3.0}  # torch's

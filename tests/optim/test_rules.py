@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from support import EVERY, host, normal, parameter, set_gradient
+from support import EVERY, host, host_normal, parameter, set_gradient
 
 from minigrad import kernels, nn, optim
 from minigrad.autodiff import Tensor
@@ -226,7 +226,7 @@ def test_lion_is_its_loop(path):
     options = {"lr": 0.01, "betas": (0.8, 0.95), "weight_decay": 0.1}
     p = parameter(7)
     before = host(p)
-    gradients = [None if i in (2, 3) else normal(7, seed=i) for i in range(9)]
+    gradients = [None if i in (2, 3) else host_normal(7, seed=i) for i in range(9)]
     optimizer = optim.Lion({"p": p}, **options)
     for g in gradients:
         set_gradient(p, g)
@@ -266,7 +266,7 @@ def adafactor_loop(w, gradients, lr, decay, eps, d, weight_decay):
 
 def test_adafactor_is_its_loop():
     p = parameter(3, 4)
-    before, gradients = host(p).tolist(), [normal(3, 4, seed=i) for i in range(7)]
+    before, gradients = host(p).tolist(), [host_normal(3, 4, seed=i) for i in range(7)]
     optimizer = optim.Adafactor({"p": p}, 0.05, -0.7, (1e-6, 1e-2), 1.0, 0.1)
     for g in gradients:
         set_gradient(p, g)
@@ -302,7 +302,7 @@ def make(request):
 
 def step_of(optimizer, model, i, absent=""):
     for name, p in model.items():
-        set_gradient(p, None if name in absent else normal(*p.shape, seed=i))
+        set_gradient(p, None if name in absent else host_normal(*p.shape, seed=i))
     optimizer.step()
 
 
@@ -482,7 +482,7 @@ def test_groups_have_options_of_their_own(path, make):
     for i in range(4):
         step_of(grouped, model, i)
         for p in twin.values():
-            set_gradient(p, normal(*p.shape, seed=i))
+            set_gradient(p, host_normal(*p.shape, seed=i))
         for optimizer in alone:
             optimizer.step()
     for name, p in model.items():
@@ -501,7 +501,7 @@ def test_options_may_be_assigned(path):
     assert optimizer.lr == 0.25
     before = host(model["a"])
     step_of(optimizer, model, 0)
-    np.testing.assert_allclose(host(model["a"]), before - 0.25 * normal(3, 4), rtol=1e-12)
+    np.testing.assert_allclose(host(model["a"]), before - 0.25 * host_normal(3, 4), rtol=1e-12)
     with pytest.raises(ValueError, match="lr, momentum, dampening and weight_decay must be"):
         optimizer.lr = -1.0
     assert optimizer.lr == 0.25
@@ -539,7 +539,7 @@ def test_a_group_added_later_knows_the_step():
     assert (optimizer.step_count, optimizer.learning_rates()) == (3, [3.0, 3.0])
     before = host(model["d"])
     step_of(optimizer, model, 0)
-    np.testing.assert_allclose(host(model["d"]), before - 3 * normal(7), rtol=1e-12)
+    np.testing.assert_allclose(host(model["d"]), before - 3 * host_normal(7), rtol=1e-12)
 
 
 # -------------------------------------------------------------------------------- ways to call
@@ -549,10 +549,10 @@ def test_four_ways_to_call(path):
     def network():
         model = nn.Linear(3, 2, dtype="float64")
         for name, p in model.named_parameters():
-            p.data[...] = to_device(normal(*p.shape, seed=len(name)))
+            p.data[...] = to_device(host_normal(*p.shape, seed=len(name)))
         return model, optim.Adam(model, lr=0.1)
 
-    grads = {"weight": to_device(normal(2, 3)), "bias": to_device(normal(2))}
+    grads = {"weight": to_device(host_normal(2, 3)), "bias": to_device(host_normal(2))}
     calls = {
         "step()": lambda m, o: o.step(),
         "step(gradients)": lambda m, o: o.step(grads),
@@ -678,7 +678,7 @@ def test_rows_without_gradients_stay_to_the_bit(path, kind, dtype):
     for i in range(10):
         rows = np.flatnonzero(rng.random(6) < 0.4)
         before = {"w": host(w)} | optimizer.state_dict()
-        optimizer.step({"w": sparse(normal(6, 3, seed=i), rows, dtype)})
+        optimizer.step({"w": sparse(host_normal(6, 3, seed=i), rows, dtype)})
         after = {"w": host(w)} | optimizer.state_dict()
         for key, new in after.items():
             if key != "step.w":
@@ -693,7 +693,7 @@ def test_sparse_adam_is_adam_where_every_row_has_a_gradient(path):
     lazy, dense = optim.SparseAdam({"w": w}, lr=0.1), optim.Adam({"v": v}, lr=0.1)
     of_dense = optim.SparseAdam({"u": u}, lr=0.1)
     for i in range(8):
-        g = normal(5, 2, seed=i)
+        g = host_normal(5, 2, seed=i)
         lazy.step({"w": sparse(g, range(5))})
         dense.step({"v": to_device(g)})
         of_dense.step({"u": to_device(g)})
@@ -705,7 +705,7 @@ def test_sparse_adam_is_adam_where_every_row_has_a_gradient(path):
 
 
 def test_who_cannot_take_sparse_gradients_says_so():
-    g = sparse(normal(4, 2), [1])
+    g = sparse(host_normal(4, 2), [1])
     dense = [kind for kind, _ in EVERY.values() if kind.rows_of is optim.Optimizer.rows_of]
     for kind in dense:
         w = parameter(4, 2)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import host, normal, parameter, set_gradient
+from support import host, host_normal, parameter, set_gradient
 
 from minigrad import nn, optim, random
 from minigrad.autodiff import Tensor
@@ -153,9 +153,9 @@ def test_an_average_is_its_loop():
     ema = optim.EMA({"p": p}, decay=0.9)
     expected = host(p)
     for i in range(5):
-        p.data[...] = to_device(normal(3, seed=i))
+        p.data[...] = to_device(host_normal(3, seed=i))
         ema.update()
-        expected = 0.9 * expected + 0.1 * normal(3, seed=i)
+        expected = 0.9 * expected + 0.1 * host_normal(3, seed=i)
     np.testing.assert_allclose(host(ema.averages["p"]), expected, rtol=1e-14)
     assert ema.updates == 5
     assert repr(ema) == "EMA(1 parameters, 3 numbers; decay=0.9)"
@@ -164,8 +164,8 @@ def test_an_average_is_its_loop():
 def test_the_decay_may_be_a_function():
     p = parameter(2)
     ema = optim.EMA({"p": p}, decay=lambda t: 0.0 if t == 0 else 1.0)
-    first = normal(2, seed=1)
-    for value in (first, normal(2, seed=2)):
+    first = host_normal(2, seed=1)
+    for value in (first, host_normal(2, seed=2)):
         p.data[...] = to_device(value)
         ema.update()
     assert host(ema.averages["p"]).tolist() == first.tolist()
