@@ -215,7 +215,7 @@ def train(
         at_end.callback(checkpoint.remove_if_empty, directory)
 
         click.echo(say("train.backend", explanation=Said(explain())))
-        if kernels.prefer(True) and get_backend() == "numpy":
+        if kernels.enabled() and get_backend() == "numpy":
             prepare_kernels()
         trainer = Trainer(rows, model, training, resume, jit=not no_jit)
         click.echo(
@@ -461,7 +461,8 @@ def predict(
     from jsl.translate import Translator
     from minigrad import kernels
 
-    kernels.prefer(False)  # a translation is done before Numba would have started
+    if kernels.in_use() is None:
+        kernels.use(False)  # a translation is done before Numba would have started
     with using_backend(backend, "numpy"):
         translator = Translator(load, beam, int8)
         sizes = translator.run.model, translator.vocabulary.size

@@ -104,8 +104,8 @@ def _plain(x: Any) -> Any:
     return x
 
 
-def settle(x: Any) -> Any:
-    """`x` as an array."""
+def as_output(x: Any) -> Any:
+    """The result of a formula as an array."""
     return x if is_array(x) else np.asarray(x)
 
 

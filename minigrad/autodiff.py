@@ -1,10 +1,10 @@
-"""The heart: gradients, by a walk back from outputs to inputs.
+"""The heart: gradients, by a backward pass from outputs to inputs.
 
 It is told in three chapters, to be read in this order.
 
     minigrad.graph        Tensor, an array with a history; Node, one step of that history
     minigrad.operations   Op: a formula, perhaps a rule, perhaps a kernel
-    minigrad.autodiff     gradients: the walk back
+    minigrad.autodiff     gradients: the backward pass
 """
 
 import heapq
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from minigrad import graph, writes
-from minigrad.backend import array_module, is_array, modes, sample, switched, to_numpy
+from minigrad.backend import array_module, describe, is_array, modes, switched, to_numpy
 from minigrad.errors import GradientError, ShapeError
 from minigrad.graph import (
     Node,
@@ -26,21 +26,36 @@ from minigrad.graph import (
     Tensor,
     as_array,
     as_arrays,
-    beside,
     enable_grad,
-    fit_levels,
     joined,
+    match_levels,
     ndarray,
     no_grad,
-    tensor_ops,
+    on_device_of,
     wrap,
 )
 from minigrad.operations import REGISTRY, Op, op, primitive
 from minigrad.sparse import SparseRows
 
 __all__ = [
-    "REGISTRY", "Node", "Op", "Slot", "Tensor", "as_array", "as_arrays", "backward", "beside",
-    "caller", "enable_grad", "gradients", "joined", "no_grad", "op", "primitive", "walk", "wrap",
+    "REGISTRY",
+    "Node",
+    "Op",
+    "Slot",
+    "Tensor",
+    "as_array",
+    "as_arrays",
+    "backward",
+    "backward_pass",
+    "caller",
+    "enable_grad",
+    "gradients",
+    "joined",
+    "no_grad",
+    "on_device_of",
+    "op",
+    "primitive",
+    "wrap",
 ]  # fmt: skip
 
 
@@ -95,16 +110,16 @@ def gradients(
         )
     for i, x in enumerate(inputs):
         if type(x) is not Tensor or not x.requires_grad:
-            came = f"{x.name or 'a tensor'} of {sample(x)}" if type(x) is Tensor else sample(x)
+            came = f"{x.name or 'a tensor'} of {describe(x)}" if type(x) is Tensor else describe(x)
             raise GradientError(
                 f"gradients: an input is not tracked (number {i}: {came}); give Tensors made with "
                 f"requires_grad=True before they are used"
             )
-    sums, _ = walk(outputs, grad_outputs, inputs, create_graph, retain_graph)
+    sums, _ = backward_pass(outputs, grad_outputs, inputs, create_graph, retain_graph)
     found = [sums.get(x.edge or x) for x in inputs]
     if create_graph:  # a gradient that is constant, as that of relu, has the derivative 0
         return [
-            g if g is None or g.requires_grad else tensor_ops().batching._constant(g, x)
+            g if g is None or g.requires_grad else graph.ops.batching._constant(g, x)
             for g, x in zip(found, inputs, strict=True)
         ]
     return [g if g is None or type(g) in (Tensor, SparseRows) else wrap(g) for g in found]
@@ -122,42 +137,50 @@ def backward(
     Args:
         gradient: the gradient of something further with respect to this tensor, of its shape;
             may be left out if the tensor has one element.
-        retain_graph: keep what the nodes saved, so that it can be walked again; None means
+        retain_graph: keep what the nodes saved, for another backward pass; None means
             `create_graph`.
         create_graph: make the gradients themselves differentiable.
 
     Raises:
-        GradientError: nothing here is tracked, the graph was freed by an earlier walk, or an
+        GradientError: nothing here is tracked, the graph was freed by an earlier pass, or an
             array that it needs has been overwritten.
         TypeError: a leaf's `.grad` was set to something that is no Tensor.
     """
-    sums, mine = walk([self], [gradient], None, create_graph, retain_graph)
+    sums, mine = backward_pass([self], [gradient], None, create_graph, retain_graph)
     mode = modes.get()
-    for leaf, total in sums.items():
-        old = leaf._grad
+    for leaf, g in sums.items():
         for observer in mode.observers:
             observer.sets_gradient(leaf, adds=True)
-        if type(total) is SparseRows or type(old) is SparseRows:
-            leaf._grad = _with_sparse_rows(old, total)
-        elif old is not None:
-            if type(old) is not Tensor:
-                raise TypeError(
-                    f"backward: .grad of {leaf.name or 'a leaf'} was set to a "
-                    f"{type(old).__name__}; it must be a Tensor or None"
-                )
-            if create_graph or old.requires_grad or mode.capturing:
-                leaf._grad = old + total
-            else:
-                old._data += total
-                writes.wrote(old._data)
-        elif type(total) is Tensor and (total.requires_grad or mode.capturing):
-            leaf._grad = total
-        else:
-            # A leaf's gradient is its own: contributions may be views or serve elsewhere too.
-            total = as_array(total)
-            own = leaf in mine and total.flags.c_contiguous
-            leaf._grad = wrap(total if own else total.copy(order="C"))
+        _add_to_grad(leaf, g, leaf in mine, create_graph or mode.capturing)
     graph.rebound[0] += 1
+
+
+def _add_to_grad(leaf: Tensor, g: Any, mine: bool, as_tensors: bool) -> None:
+    """Add `g` to the `.grad` of a leaf, in place where that is one's own array and stays one.
+
+    Args:
+        mine: whether nobody else has the array `g`.
+    """
+    old = leaf._grad
+    if type(g) is SparseRows or type(old) is SparseRows:
+        leaf._grad = _with_sparse_rows(old, g)
+    elif old is not None:
+        if type(old) is not Tensor:
+            raise TypeError(
+                f"backward: .grad of {leaf.name or 'a leaf'} was set to a "
+                f"{type(old).__name__}; it must be a Tensor or None"
+            )
+        if as_tensors or old.requires_grad:
+            leaf._grad = old + g
+        else:
+            old._data += g
+            writes.wrote(old._data)
+    elif type(g) is Tensor and (g.requires_grad or modes.get().capturing):
+        leaf._grad = g
+    else:
+        # A leaf's gradient is its own: contributions may be views or serve elsewhere too.
+        g = as_array(g)
+        leaf._grad = wrap(g if mine and g.flags.c_contiguous else g.copy(order="C"))
 
 
 def _with_sparse_rows(old: Any, new: Any) -> Any:
@@ -168,7 +191,7 @@ def _with_sparse_rows(old: Any, new: Any) -> Any:
     return total if type(total) is SparseRows else wrap(total)
 
 
-def walk(
+def backward_pass(
     outputs: Sequence[Tensor],
     grad_outputs: Sequence[Any],
     inputs: Sequence[Tensor] | None,
@@ -176,9 +199,9 @@ def walk(
     retain_graph: bool | None,
     since: int = 0,
 ) -> tuple[dict[Any, Any], set[Any]]:
-    """Walk back from `outputs` and sum the gradients that arrive at `inputs` (None: at all leaves).
+    """Pull gradients back from `outputs`, and sum those that arrive at `inputs` (None: all leaves).
 
-    Nodes recorded up to the tick `since` are not walked: edges that lead there count as leaves.
+    Nodes recorded up to the tick `since` are not entered: edges that lead there count as leaves.
 
     Returns:
         {leaf or edge: gradient}, of arrays, or of Tensors with `create_graph`; and the set of those
@@ -187,68 +210,46 @@ def walk(
     Raises:
         GradientError: the graph was freed by an earlier walk.
     """
+    observers = modes.get().observers
     # While a step is captured, the rules' ops must be seen, operators too: they get Tensors.
     as_tensors = create_graph or modes.get().capturing
-    seeds = [_seed(y, g, as_tensors) for y, g in zip(outputs, grad_outputs, strict=True)]
-    found = [(y.edge or y, g) for y, g in zip(outputs, seeds, strict=True)]
     retain = create_graph if retain_graph is None else retain_graph
     line = "" if retain else caller()
     wanted = None if inputs is None else {x.edge or x for x in inputs}
+    seeds = [_seed(y, g, as_tensors) for y, g in zip(outputs, grad_outputs, strict=True)]
+    found = [(y.edge or y, g) for y, g in zip(outputs, seeds, strict=True)]
     useful, leads = _usefulness(outputs, wanted)
-    observers = modes.get().observers
+    if useful is not None:
+        found = [(target, g) for target, g in found if useful(target)]
 
     sums: dict[Any, Any] = {}  # of leaves, and of edges whose node is still to come
     mine: set[Any] = set()
     heap: list[tuple[int, Node]] = []  # by negative serial number: the smallest is the newest node
+    push, pop = heapq.heappush, heapq.heappop
     queued: set[int] = set()  # nodes with several outputs that are in the heap
 
     with switched(recording=create_graph):
-        if wanted is not None:
-            found = [(target, g) for target, g in found if useful(target)]
         while True:
             for target, g in found:
-                total = sums.get(target)
-                if total is not None:
-                    if target in mine and type(g) is not SparseRows:
-                        total += g
-                        sums[target] = total  # another object, if it was sparse rows
-                    else:
-                        total = total + g
-                        if not as_tensors:
-                            mine.add(target)
-                        whole = type(total) is Tensor or is_array(total)
-                        sums[target] = total if whole else np.asarray(total)  # a scalar
+                if (total := sums.get(target)) is not None:
+                    sums[target] = _accumulate(total, g, target, mine, as_tensors)
                     continue
                 sums[target] = g
                 if type(target) is Tensor:
                     continue
                 node = target.node
-                if node.serial <= since or (leads is not None and node.serial not in leads):
+                serial = node.serial
+                if serial <= since or serial in queued:
+                    continue
+                if leads is not None and serial not in leads:
                     continue
                 if type(target) is Slot:
-                    if node.serial in queued:
-                        continue
-                    queued.add(node.serial)
-                heapq.heappush(heap, (-node.serial, node))
+                    queued.add(serial)
+                push(heap, (-serial, node))
             if not heap:
                 break
-            node = heapq.heappop(heap)[1]
-            if node.freed_by is not None:
-                raise GradientError(
-                    f"the graph was freed by the walk at {node.freed_by}; pass retain_graph=True "
-                    f"there to walk it again (at op '{node.op.__name__}')"
-                )
-            if node.hooks is not None:
-                for slot, hooks in node.hooks.items():
-                    _hooked(sums, node if node.op.outputs == 1 else Slot(node, slot), hooks)
-            if node.op.outputs == 1:
-                g = sums.pop(node) if wanted is None or node not in wanted else sums[node]
-            else:
-                edges = [Slot(node, i) for i in range(node.op.outputs)]
-                g = tuple(
-                    sums.get(e) if wanted is not None and e in wanted else sums.pop(e, None)
-                    for e in edges
-                )
+            node = pop(heap)[1]
+            g = _gradient_of(node, sums, wanted)
             began = time.perf_counter() if observers else 0.0
             found = node.pull_back(g, useful, as_tensors)
             for observer in observers:
@@ -257,12 +258,46 @@ def walk(
                 node.free(line)
         for target in () if since else sums:
             if type(target) is Tensor and (hooks := getattr(target, "_hooks", None)):
-                _hooked(sums, target, hooks)
+                _call_hooks(hooks, target, sums)
                 mine.discard(target)
     return sums, mine
 
 
-def _hooked(sums: dict[Any, Any], target: Any, hooks: list[Callable]) -> None:
+def _accumulate(total: Any, g: Any, target: Any, mine: set[Any], as_tensors: bool) -> Any:
+    """The sum of what has arrived at `target` and of `g`, in place if the array is `mine`."""
+    if target in mine and type(g) is not SparseRows:
+        total += g  # another object, if it was sparse rows
+        return total
+    total = total + g
+    if not as_tensors:
+        mine.add(target)
+    whole = type(total) is Tensor or is_array(total)
+    return total if whole else np.asarray(total)  # a scalar
+
+
+def _gradient_of(node: Node, sums: dict[Any, Any], wanted: set[Any] | None) -> Any:
+    """The gradient that is complete at `node`, which nobody needs any more unless it is `wanted`.
+
+    With several outputs a tuple, with None for those that got no gradient.
+    """
+    if node.freed_by is not None:
+        raise GradientError(
+            f"the graph was freed by the backward pass at {node.freed_by}; pass retain_graph=True "
+            f"there to go through it again (at op '{node.op.__name__}')"
+        )
+    one = node.op.outputs == 1
+    if node.hooks is not None:
+        for slot, hooks in node.hooks.items():
+            _call_hooks(hooks, node if one else Slot(node, slot), sums)
+    if one:
+        return sums.pop(node) if wanted is None or node not in wanted else sums[node]
+    edges = [Slot(node, i) for i in range(node.op.outputs)]
+    return tuple(
+        sums.get(e) if wanted is not None and e in wanted else sums.pop(e, None) for e in edges
+    )
+
+
+def _call_hooks(hooks: list[Callable], target: Any, sums: dict[Any, Any]) -> None:
     """Show the gradient of `target` to its hooks; what one returns takes its place."""
     for hook in hooks:
         if (g := sums.get(target)) is None:
@@ -279,9 +314,9 @@ def _hooked(sums: dict[Any, Any], target: Any, hooks: list[Callable]) -> None:
 
 
 def _seed(y: Tensor, g: Any, as_tensors: bool) -> Any:
-    """The gradient that a walk starts with at output `y`."""
+    """The gradient that a backward pass starts with at output `y`."""
     if type(y) is not Tensor:
-        raise TypeError(f"gradients: the output must be a Tensor, and is {sample(y)}")
+        raise TypeError(f"gradients: the output must be a Tensor, and is {describe(y)}")
     if not y.requires_grad:
         raise GradientError(
             "the output does not depend on any tracked tensor: was it computed under no_grad, from "
@@ -297,13 +332,13 @@ def _seed(y: Tensor, g: Any, as_tensors: bool) -> Any:
     elif not (as_tensors and type(g) is Tensor):
         g = as_array(g)
         modules = array_module(g), array_module(y._data)
-        if modules[0] is not modules[1] and not any(hasattr(m, "settle") for m in modules):
-            g = to_numpy(g) if isinstance(y._data, ndarray) else beside([y], g)
+        if modules[0] is not modules[1] and not any(hasattr(m, "as_output") for m in modules):
+            g = to_numpy(g) if isinstance(y._data, ndarray) else on_device_of([y], g)
     if g.shape != y.shape:
         raise ShapeError(f"the gradient has shape {g.shape}, the output has shape {y.shape}")
     if g.dtype != y.dtype:
         g = g.astype(y.dtype)
-    g = fit_levels(g, y._data)
+    g = match_levels(g, y._data)
     return wrap(g) if as_tensors and type(g) is not Tensor else g
 
 
@@ -328,7 +363,7 @@ def _usefulness(
         return parent in wanted or (type(parent) is not Tensor and parent.node.serial in useful)
 
     for serial in sorted(nodes):  # oldest first: parents before children
-        # A freed node is called useful, so that the walk reaches it and says who freed it.
+        # A freed node is called useful, so that it is reached and says who freed it.
         if nodes[serial].parents is None or any(
             p is not None and test(p) for p in nodes[serial].parents
         ):

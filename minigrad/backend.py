@@ -267,7 +267,7 @@ def to_device(x: Any) -> Any:
     return module.asarray(x)
 
 
-def sample(x: Any) -> str:
+def describe(x: Any) -> str:
     """'float32 (2, 3)' for an array, its type's name for anything else: for messages."""
     if hasattr(x, "dtype"):
         return f"{x.dtype} {x.shape}"

@@ -166,10 +166,10 @@ def add_levels(x: Any, levels: Sequence[tuple[int, int]]) -> Any:
     return x
 
 
-def settle(x: Any) -> Any:
+def as_output(x: Any) -> Any:
     """The result of a formula: an array or a Batched, none that is still blank."""
     if type(x) is Batched:
-        return settle(x.value[0]) if x.level == BLANK else x
+        return as_output(x.value[0]) if x.level == BLANK else x
     return x if is_array(x) else np.asarray(x)
 
 

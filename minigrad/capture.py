@@ -386,7 +386,7 @@ class Step:
         self.guard.absent = [t for t in tracer.absent if id(t) in known]
         if self.guard.reads_gradients:
             self.guard.grads = tracer.gradients_unchanged(self.guard)
-        self.guard.settle()
+        self.guard.seal()
         self.program = self._programmed(tracer, arguments, results)
 
     def _programmed(self, tracer: "Tracer", arguments: list, results: list) -> Program:

@@ -6,7 +6,6 @@ The first of three chapters; `minigrad.operations` and `minigrad.autodiff` follo
     Node        one call of an op: where its inputs came from, and what its rule needs
 """
 
-import functools
 import operator
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
@@ -16,14 +15,14 @@ import numpy as np
 
 from minigrad import writes
 from minigrad.arguments import Captured, Like, like
-from minigrad.backend import array_module, is_array, modes, sample, switched, xp
+from minigrad.backend import array_module, describe, is_array, modes, switched, xp
 from minigrad.errors import DtypeError, GradientError
 
 if TYPE_CHECKING:
     from minigrad.operations import Op
-    from minigrad.ops.methods import Manners  # what Tensor learns there
+    from minigrad.ops.methods import TensorMethods
 else:
-    Manners = object
+    TensorMethods = object  # which are copied onto Tensor there
 
 ndarray = np.ndarray
 
@@ -34,7 +33,7 @@ rebound = [0]
 # ---------------------------------------------------------------------------------- Tensor
 
 
-class Tensor(Manners):
+class Tensor(TensorMethods):
     """An array with a history.
 
     Args:
@@ -48,7 +47,7 @@ class Tensor(Manners):
         grad: the gradient that `backward` has summed up here, a Tensor; None while absent.
         edge: the node that made this tensor, or its slot there; None for a tensor made by hand.
 
-    Its manners (operators, NumPy's methods, `len`, `repr` and so on) are taught to it by
+    Its other methods (operators, NumPy's, `len`, `repr` and so on) are given to it by
     `minigrad.ops.methods`.
     """
 
@@ -73,10 +72,12 @@ class Tensor(Manners):
         )
 
     def _get_data(self) -> Any:
+        observers = modes.get().observers
+        if not observers:
+            return self._data
         array = self._data
-        if observers := modes.get().observers:
-            for observer in observers:
-                array = observer.shown(self, array)
+        for observer in observers:
+            array = observer.shown(self, array)
         return array
 
     def _set_data(self, array: Any) -> None:
@@ -169,7 +170,7 @@ NESTED = (list, tuple, range)  # (named tuples are not meant)
 def joined(x: Any) -> Any:
     """`x`; or of a list with Tensors in it, at any depth, what `stack` makes: a Tensor."""
     if type(x) in (list, tuple) and _holds_arrays(x):
-        return tensor_ops().stack([joined(part) for part in x])
+        return ops.stack([joined(part) for part in x])
     return x
 
 
@@ -197,7 +198,7 @@ def as_arrays(*xs: Any) -> list[Any]:
     found = [joined(x) for x in xs]
     for x in found:
         if isinstance(x, str | bytes | dict | set):
-            raise DtypeError(f"expected an array, a Tensor or numbers, got {sample(x)}")
+            raise DtypeError(f"expected an array, a Tensor or numbers, got {describe(x)}")
     if not any(isinstance(x, NUMBERS) or type(x) in NESTED for x in found):
         return found
     arrays = [x._data if type(x) is Tensor else x for x in found]
@@ -209,13 +210,15 @@ def as_arrays(*xs: Any) -> list[Any]:
     def array(x: Any) -> Any:
         numbers = np.asarray(x)
         if numbers.dtype.kind not in "fiub":
-            raise DtypeError(f"expected real numbers, got {sample(numbers)}; complex ones are none")
+            raise DtypeError(
+                f"expected real numbers, got {describe(numbers)}; complex ones are none"
+            )
         return module.asarray(numbers.astype(dtype) if numbers.dtype.kind == "f" else numbers)
 
     return [array(x) if isinstance(x, NUMBERS) or type(x) in NESTED else x for x in found]
 
 
-def beside(inputs: Iterable, numbers: Any) -> Any:
+def on_device_of(inputs: Iterable, numbers: Any) -> Any:
     """`numbers`, which are not on a device yet, as an array where the arrays of `inputs` are."""
     return array_module(*(x._data if type(x) is Tensor else x for x in inputs)).asarray(numbers)
 
@@ -246,8 +249,8 @@ def enable_grad() -> AbstractContextManager[None]:
 class Node:
     """One recorded call of an op.
 
-    A node made later has a higher serial number than all nodes it depends on, so walking them in
-    falling order visits each once, after everything that depends on it: no sort, no recursion.
+    A node made later has a higher serial number than all nodes it depends on, so going through them
+    in falling order visits each once, after everything that depends on it: no sort, no recursion.
 
     It keeps output *arrays*, never output Tensors: those point here, and would be a cycle.
 
@@ -259,7 +262,7 @@ class Node:
             several outputs a tuple of them or of their `Like`s.
         serial: the tick of `minigrad.writes` at which it was recorded.
         hooks: functions to call with the gradient of output `slot`: {slot: [function, ...]}.
-        freed_by: where the walk was asked for that has used up this node.
+        freed_by: where the backward pass was asked for that has used up this node.
     """
 
     __slots__ = ("freed_by", "hooks", "op", "output", "params", "parents", "saved", "serial")
@@ -292,13 +295,7 @@ class Node:
             output = stand_in(g._data if as_tensors else g)
         inputs = saved
         if as_tensors:
-            inputs = tuple(map(_as_tensor, saved, parents))
-            if modes.get().capturing:  # operators on plain arrays would not be seen
-                inputs = tuple(wrap(x) if is_array(x) else x for x in inputs)
-            if isinstance(output, tuple):
-                output = tuple(_as_tensor(y, Slot(self, i)) for i, y in enumerate(output))
-            else:
-                output = _as_tensor(output, self)
+            inputs, output = self._as_tensors(output)
         found = []
         if op.joint_rule is None:
             rules, last = op.rules, len(op.rules) - 1
@@ -307,7 +304,7 @@ class Node:
                     rule = rules[i if i < last else last]
                     result = rule(g, output, *inputs, **self.params)
                     if result is not None:
-                        found.append((parent, fit(op, result, saved[i])))
+                        found.append((parent, unbroadcast(op, result, saved[i])))
             return found
         results = op.joint_rule(g, output, *inputs, **self.params)
         if not isinstance(results, tuple | list):
@@ -320,8 +317,17 @@ class Node:
         for parent, x, result in zip(parents, saved, results, strict=True):
             if parent is not None and result is not None and (useful is None or useful(parent)):
                 result = result() if callable(result) else result
-                found.append((parent, fit(op, result, x)))
+                found.append((parent, unbroadcast(op, result, x)))
         return found
+
+    def _as_tensors(self, output: Any) -> tuple[tuple, Any]:
+        """What was saved, and the output, as Tensors with their history."""
+        inputs = tuple(map(_as_tensor, self.saved, self.parents))
+        if modes.get().capturing:  # operators on plain arrays would not be seen
+            inputs = tuple(wrap(x) if is_array(x) else x for x in inputs)
+        if isinstance(output, tuple):
+            return inputs, tuple(_as_tensor(y, Slot(self, i)) for i, y in enumerate(output))
+        return inputs, _as_tensor(output, self)
 
     def check_unwritten(self) -> None:
         """Raise if an array that was kept here has been overwritten since.
@@ -334,9 +340,9 @@ class Node:
             for i, x in enumerate(kept):
                 if is_array(x) and writes.overwritten(x, self.serial):
                     raise GradientError(
-                        f"{what} {i} of '{self.op.__name__}', {sample(x)}, has been overwritten "
-                        f"since it was used, and its gradient needs the old values; walk back "
-                        f"before you write, or write to a copy"
+                        f"{what} {i} of '{self.op.__name__}', {describe(x)}, has been overwritten "
+                        f"since it was used, and its gradient needs the old values; call "
+                        f"backward before you write, or write to a copy"
                     )
 
 
@@ -369,7 +375,7 @@ def _as_tensor(x: Any, parent: Any) -> Any:
     return parent
 
 
-def fit(op: "Op", g: Any, like: Any) -> Any:
+def unbroadcast(op: "Op", g: Any, like: Any) -> Any:
     """Gradient `g` with the shape and dtype of the input: the one place that undoes broadcasting.
 
     Broadcasting copied the input along its missing axes and along its axes of length 1, so the
@@ -378,9 +384,9 @@ def fit(op: "Op", g: Any, like: Any) -> Any:
     if type(g) is not ndarray:
         if type(g) is not Tensor and not is_array(g):
             g = np.asarray(g)  # arithmetic on 0-d arrays gives NumPy scalars
-        g = fit_levels(g, like)
-    elif type(like) is not ndarray:
-        g = fit_levels(g, like)
+        g = match_levels(g, like)
+    elif type(like) is not ndarray and (type(like) is not Like or like.levels):
+        g = match_levels(g, like)
     shape, given = like.shape, g.shape
     if given != shape:
         lead = len(given) - len(shape)
@@ -399,7 +405,7 @@ def fit(op: "Op", g: Any, like: Any) -> Any:
     return g if g.dtype == like.dtype else g.astype(like.dtype)
 
 
-def fit_levels(g: Any, like: Any) -> Any:
+def match_levels(g: Any, like: Any) -> Any:
     """`g` with the hidden batch axes of `like`: under `vmap` they broadcast as the visible do.
 
     Those of a `vmap` in progress stay: inside it, a gradient is that of one example.
@@ -410,7 +416,7 @@ def fit_levels(g: Any, like: Any) -> Any:
         active = modes.get().levels
         wanted = tuple(sorted({*wanted, *(v for v in given if v[0] in active)}))
         if given != wanted:
-            return tensor_ops().batching._relevel(g, levels=wanted)
+            return ops.batching._relevel(g, levels=wanted)
     return g
 
 
@@ -421,8 +427,10 @@ def stand_in(a: Any) -> Any:
     return Like(a.shape, a.dtype, getattr(a, "levels", ())) if is_array(a) else a
 
 
-@functools.cache
-def tensor_ops() -> Any:
-    import minigrad.ops  # the one look upwards, at run time: the array module for Tensors
+ops: Any = None  # `minigrad.ops`, the array module for Tensors, once it has been loaded
 
-    return minigrad.ops
+
+def use_ops(module: Any) -> None:
+    """Let `module` compute with Tensors: called by `minigrad.ops`, which stands above this."""
+    global ops
+    ops = module

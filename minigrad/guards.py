@@ -399,7 +399,7 @@ class Guard:
         self.reads_gradients = "grad" in self._users
         del self._codes, self._watch, self._whole, self._made, self._queue, self._met
 
-    def settle(self) -> None:
+    def seal(self) -> None:
         """The function has run: what holds now must hold from here on."""
         self._changes, self._rebound = changes(), graph.rebound[0]
         self._rows = [(t, t._data, t.requires_grad) for t in self.tensors]

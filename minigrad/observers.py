@@ -18,7 +18,7 @@ import numpy as np
 from minigrad import kernels
 from minigrad.arguments import Like
 from minigrad.autodiff import Node, Op, Slot, Tensor, caller
-from minigrad.backend import Observer, array_module, is_array, sample, to_numpy, watched
+from minigrad.backend import Observer, array_module, describe, is_array, to_numpy, watched
 from minigrad.errors import AnomalyError
 from minigrad.runs import atomic_write
 from minigrad.sparse import SparseRows
@@ -82,7 +82,8 @@ def detect_anomaly() -> Iterator[None]:
     for changes that nobody announced, by checksums. Everything is slower for it.
 
     Raises:
-        AnomalyError: as soon as an op gives NaN or infinity, or a walk back meets a changed array.
+        AnomalyError: as soon as an op gives NaN or infinity, or a backward pass meets an array
+            that has changed.
     """
     with watched(_Anomalies()):
         yield
@@ -122,10 +123,10 @@ def _listing(values: Any) -> str:
     lines = []
     for i, x in enumerate(values):
         if not is_array(x) and type(x) is not Tensor:
-            lines.append(f"  {i}: {x!r}" if np.isscalar(x) else f"  {i}: {sample(x)}, not kept")
+            lines.append(f"  {i}: {x!r}" if np.isscalar(x) else f"  {i}: {describe(x)}, not kept")
             continue
         v = _numbers(x)
-        line = f"  {i}: {sample(v)}"
+        line = f"  {i}: {describe(v)}"
         if v.size and v.dtype.kind in "fiu":
             finite = v[np.isfinite(v)].astype(float)
             if finite.size:
@@ -154,7 +155,7 @@ class Row:
     forward: float = 0.0
     given: int = 0
     kept: int = 0
-    walks: int = 0
+    passes: int = 0
     backward: float = 0.0
     declined: int = 0
 
@@ -183,7 +184,7 @@ class Profile(Observer):
 
     def pulled_back(self, node: Node, g: Any, found: list, seconds: float) -> None:
         row = self.rows.setdefault(node.op.__name__, Row(node.op.__name__))
-        row.walks += 1
+        row.passes += 1
         row.backward += seconds
         self._event(node.op.__name__, "backward", seconds)
 
@@ -203,7 +204,7 @@ class Profile(Observer):
         rows = sorted(self.rows.values(), key=lambda r: -(r.forward + r.backward))
         total = Row("total")
         for row in rows:
-            for name in ("calls", "forward", "given", "kept", "walks", "backward", "declined"):
+            for name in ("calls", "forward", "given", "kept", "passes", "backward", "declined"):
                 setattr(total, name, getattr(total, name) + getattr(row, name))
         for row in (*rows, total):
             cells.append(
@@ -260,7 +261,7 @@ def _declined(op: Op, arrays: list, params: dict) -> bool:
     """Whether an op has a kernel that does not take this call."""
     if op.kernel is None:
         return False
-    if not kernels.prefer(True):
+    if not kernels.enabled():
         return True
     return op.compute_by_kernel(array_module(*arrays), arrays, params) is NotImplemented
 
@@ -282,10 +283,10 @@ def explain(op: Op, *inputs: Any, **params: Any) -> str:
     inputs, params = op.bind(inputs, dict(params))
     arrays = [x.data if type(x) is Tensor else x for x in inputs]
     module = array_module(*(a for a in arrays if is_array(a)))
-    came = ", ".join(map(sample, arrays))
+    came = ", ".join(map(describe, arrays))
     if op.kernel is None:
         return f"{op.__name__}({came}): formula; the op has no kernel"
-    if not kernels.prefer(True):
+    if not kernels.enabled():
         return f"{op.__name__}({came}): formula; kernels are off in this process"
     name = module.__name__
     if (op.kernel is True and module is not np) or (
@@ -318,7 +319,7 @@ def explain_grad(loss: Tensor, parameter: Tensor) -> str:
     """
     for what, x in (("loss", loss), ("parameter", parameter)):
         if type(x) is not Tensor:
-            raise TypeError(f"explain_grad: the {what} must be a Tensor, and is {sample(x)}")
+            raise TypeError(f"explain_grad: the {what} must be a Tensor, and is {describe(x)}")
     name = parameter.name or f"the tensor of shape {parameter.shape}"
     if not loss.requires_grad:
         if loss.dtype.kind in "iub":
@@ -337,7 +338,7 @@ def explain_grad(loss: Tensor, parameter: Tensor) -> str:
         child, at = stack.pop()
         if at == target if type(at) is Slot else at is target:
             return f"{name} gets a gradient, along {_path(paths, child)}" + (
-                "; it is no leaf, so .grad stays None: call retain_grad() on it before the walk"
+                "; it is no leaf, so .grad stays None: call retain_grad() on it before backward"
                 if parameter.edge is not None
                 else ""
             )
@@ -350,8 +351,8 @@ def explain_grad(loss: Tensor, parameter: Tensor) -> str:
         paths[node.serial] = (child, node)
         if node.freed_by is not None:
             return (
-                f"the graph between the loss and {name} was freed by the walk at {node.freed_by}; "
-                f"ask before it, or pass retain_graph=True there"
+                f"the graph between the loss and {name} was freed by the backward pass at "
+                f"{node.freed_by}; ask before it, or pass retain_graph=True there"
             )
         for i, (parent, x) in enumerate(zip(node.parents, node.saved, strict=True)):
             if parent is not None:
@@ -361,7 +362,7 @@ def explain_grad(loss: Tensor, parameter: Tensor) -> str:
             if is_array(x) and overlap(x, parameter.data):
                 constants.append(where)
             elif is_array(x) or type(x) is Like:
-                others.append(f"{sample(x)} as {where}")
+                others.append(f"{describe(x)} as {where}")
     if constants:
         return (
             f"{name} took part as a constant only: its array came without its history as "

@@ -3,7 +3,7 @@
 The second of three chapters; `minigrad.graph` comes before, `minigrad.autodiff` after.
 
 A *rule* is written with ops and operators only, and those take arrays as well as Tensors. So one
-rule serves at two speeds: the ordinary walk back hands it arrays and records nothing; with
+rule serves at two speeds: the ordinary backward pass hands it arrays and records nothing; with
 `create_graph=True` it is handed Tensors, and the gradient can itself be differentiated.
 """
 
@@ -15,9 +15,9 @@ from typing import Any, Concatenate, Generic, ParamSpec, overload
 
 import numpy as np
 
-from minigrad import kernels
+from minigrad import graph, kernels
 from minigrad.arguments import PLAIN, STATIC, Signature, like, plain, reads
-from minigrad.backend import array_module, is_array, modes, sample
+from minigrad.backend import array_module, describe, is_array, modes
 from minigrad.errors import DtypeError, GradientError, MinigradError, OutOfRangeError, ShapeError
 from minigrad.graph import (
     NESTED,
@@ -29,7 +29,6 @@ from minigrad.graph import (
     joined,
     ndarray,
     stand_in,
-    tensor_ops,
     wrap,
 )
 
@@ -102,8 +101,7 @@ class Op(Generic[P]):
             parents.append(parent)
             bit += bit
         # A number beside others lifts nothing, and stays one; alone it becomes an array.
-        alone = not tensors and self.arity == 1 and type(arrays[0]) is not ndarray
-        if module is None or alone:
+        if module is None or (self.arity == 1 and type(arrays[0]) is not ndarray):
             together = [joined(x) for x in inputs]
             if any(x is not y for x, y in zip(together, inputs, strict=True)):
                 return self(*together, **params)  # with the history of Tensors that were in lists
@@ -118,7 +116,7 @@ class Op(Generic[P]):
             elif self.joint_rule is None and self.rules is None:
                 return self.inline(inputs, arrays, params)
         if mode.observers:
-            if tensors and mode.capturing and self.only_composed():
+            if mode.capturing and tensors and self.only_composed():
                 return self.inline(inputs, arrays, params)  # programs have kernels for its parts
             began, given = time.perf_counter(), list(arrays)
         try:
@@ -131,10 +129,8 @@ class Op(Generic[P]):
                     if params
                     else self.formula(module, *arrays)
                 )
-        except (ValueError, IndexError) as error:
-            raise self.explained(error, arrays) from error
-        except AttributeError as error:
-            return self.without_numbers(error, inputs, params)
+        except (ValueError, IndexError, AttributeError) as error:
+            return self.failed(error, inputs, arrays, params)
         if type(y) is not ndarray or self.outputs != 1:
             y = self.checked(module, y)
         if tracked:
@@ -142,8 +138,9 @@ class Op(Generic[P]):
         elif tensors:
             y = wrap(y) if self.outputs == 1 else tuple(map(wrap, y))
         if mode.observers:
+            seconds = time.perf_counter() - began
             for observer in mode.observers:
-                observer.called(self, given, params, y, time.perf_counter() - began)
+                observer.called(self, given, params, y, seconds)
         return y
 
     def check_static(self, params: dict[str, Any]) -> None:
@@ -179,11 +176,15 @@ class Op(Generic[P]):
         # Formulas ask their inputs for shapes and dtypes, which lists have none of.
         inputs = tuple(a if type(x) in NESTED else x for x, a in zip(inputs, arrays, strict=True))
         try:
-            return self.formula(tensor_ops(), *inputs, **params)
-        except (ValueError, IndexError) as error:
-            raise self.explained(error, arrays) from error
-        except AttributeError as error:
+            return self.formula(graph.ops, *inputs, **params)
+        except (ValueError, IndexError, AttributeError) as error:
+            return self.failed(error, inputs, arrays, params)
+
+    def failed(self, error: Exception, inputs: tuple, arrays: list, params: dict) -> Any:
+        """What the call gives after an error of the formula, if that can be mended."""
+        if isinstance(error, AttributeError):
             return self.without_numbers(error, inputs, params)
+        raise self.explained(error, arrays) from error
 
     def without_numbers(self, error: AttributeError, inputs: tuple, params: dict) -> Any:
         """The call with arrays in place of numbers, if a formula asked one what only arrays know.
@@ -198,7 +199,7 @@ class Op(Generic[P]):
             raise error
         raise TypeError(
             f"{self.__name__}: expected arrays or Tensors, there is a {kind.__name__} among "
-            f"{', '.join(map(sample, inputs))}"
+            f"{', '.join(map(describe, inputs))}"
         ) from error
 
     def checked(self, module: Any, y: Any) -> Any:
@@ -223,8 +224,8 @@ class Op(Generic[P]):
         Raises:
             DtypeError: it is not of real numbers.
         """
-        if hasattr(module, "settle"):
-            return module.settle(y)
+        if hasattr(module, "as_output"):
+            return module.as_output(y)
         y = y if is_array(y) else module.asarray(y)
         if y.dtype.kind not in "fiubV":
             raise DtypeError(f"{self.__name__} gave {y.dtype}; only real numbers are supported")
@@ -235,7 +236,7 @@ class Op(Generic[P]):
         if self.kernel is True:
             kernel = kernels.find(self.__name__) if module is np else None
         else:
-            kernel = self.kernel.get(module.__name__) if kernels.prefer(True) else None
+            kernel = self.kernel.get(module.__name__) if kernels.enabled() else None
         if kernel is None:
             return NotImplemented
         return kernel(*arrays, **(self.static | params))
@@ -245,7 +246,7 @@ class Op(Generic[P]):
         if isinstance(error, MinigradError):
             return error
         kind = OutOfRangeError if isinstance(error, IndexError) else ShapeError
-        came, name = ", ".join(map(sample, arrays)), self.__name__.removeprefix("_")
+        came, name = ", ".join(map(describe, arrays)), self.__name__.removeprefix("_")
         return kind(f"{name}: {str(error).removeprefix(f'{name}: ')} (inputs: {came})")
 
     def record(

@@ -85,5 +85,5 @@ class SparseRows:
         return f"<SparseRows {self.dtype} {self.shape}, {len(self.rows)} rows>"
 
 
-# So that the walk back takes it for an array.
+# So that the backward pass takes it for an array.
 register(SparseRows, lambda x: array_module(x.values))

@@ -22,7 +22,7 @@ import numpy as np
 
 from minigrad import kernels, ops
 from minigrad.autodiff import Op, Tensor, gradients
-from minigrad.backend import array_module, is_array, sample, to_device, to_numpy
+from minigrad.backend import array_module, describe, is_array, to_device, to_numpy
 from minigrad.errors import MinigradError, ShapeError
 from minigrad.random import Key
 from minigrad.transforms import vmap
@@ -184,7 +184,7 @@ class _Check:
     def refuse_the_incomparable(self) -> None:
         """Raise where derivatives are wanted and a comparison would pass without a look at them."""
         if not self.floating or not self.tracked:
-            came = ", ".join(map(sample, self.inputs))
+            came = ", ".join(map(describe, self.inputs))
             raise TypeError(
                 f"{self.name}: derivatives are compared for float64 arrays that give floats; "
                 f"give float64 arrays, or compare values only, by check_op with order=0 "
@@ -234,7 +234,7 @@ class _Check:
 
     def kernel(self) -> str:
         module = array_module(*self.inputs)
-        if not isinstance(self.op, Op) or self.op.kernel is None or not kernels.prefer(True):
+        if not isinstance(self.op, Op) or self.op.kernel is None or not kernels.enabled():
             return "none"
         if self.op.kernel is True:
             known = module is np and kernels.find(self.name) is not None

@@ -5,7 +5,7 @@
     jacrev, jacfwd, hessian   whole Jacobians, row by row or column by column
     hvp                       the Hessian times a vector
     vmap                      a function of one example as a function of a batch
-    checkpoint                recompute in the walk back instead of keeping
+    checkpoint                recompute in the backward pass instead of keeping
     custom_vjp                a function with a rule of its own
 
 They nest in each other. Arguments may be arrays, tensors, numbers, `Module`s, and nested tuples,
@@ -13,22 +13,23 @@ lists and dictionaries of them. Functions keep the kind they are given: for an a
 for a Module a dictionary with the gradient of each parameter by name, None for one that took no
 part. What is passed on to the function are Tensors, and it should give Tensors.
 
-All of it stands on one walk back. A forward derivative is the walk back twice: the gradient is
-linear in what it is pulled back from, and the derivative of that linear function is the forward one
-(J. Townsend, "A new trick for calculating Jacobian vector products", 2017).
+All of it stands on one backward pass. A forward derivative is two of them: the gradient is linear
+in what it is pulled back from, and the derivative of that linear function is the forward one (J.
+Townsend, "A new trick for calculating Jacobian vector products", 2017).
 """
 
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from numbers import Integral
 from types import SimpleNamespace
 from typing import Any
 
 from minigrad import ops, random, trees, writes
 from minigrad.arguments import Like
-from minigrad.autodiff import Node, Slot, Tensor, as_array, gradients, walk, wrap
-from minigrad.backend import array_module, is_array, modes, sample, switched
+from minigrad.autodiff import Node, Slot, Tensor, as_array, backward_pass, gradients, wrap
+from minigrad.backend import Observer, array_module, describe, is_array, modes, switched, watched
 from minigrad.errors import DtypeError, GradientError, ShapeError
 from minigrad.nn import Module
 from minigrad.ops.batching import _fresh as fresh
@@ -73,7 +74,7 @@ def value_and_grad(function: Callable, argnums: int | Sequence[int] = 0, *, has_
         inputs = _Inputs("grad", args, argnums)
         out, aux = inputs.call(function, kwargs, has_aux)
         if type(out) is not Tensor or out.size != 1 or out.dtype.kind not in "fV":
-            came = f"a tensor of {sample(out)}" if type(out) is Tensor else type(out).__name__
+            came = f"a tensor of {describe(out)}" if type(out) is Tensor else type(out).__name__
             raise GradientError(
                 f"grad: the function must give a floating-point scalar, a Tensor, and gave {came}; "
                 f"reduce it (for example with .sum() or .mean()), or use jacrev or vjp"
@@ -139,7 +140,7 @@ def jvp(function: Callable, primals: Sequence, tangents: Sequence, *, has_aux: b
 
 
 def jacrev(function: Callable, argnums: int | Sequence[int] = 0, *, has_aux: bool = False):
-    """A function that gives the Jacobian of `function`, one walk back for all rows together.
+    """A function that gives the Jacobian of `function`, one backward pass for all rows together.
 
     For an output of shape S and an argument of shape T it has shape (*S, *T). Cheaper than `jacfwd`
     where there are more inputs than outputs.
@@ -148,7 +149,7 @@ def jacrev(function: Callable, argnums: int | Sequence[int] = 0, *, has_aux: boo
 
 
 def jacfwd(function: Callable, argnums: int | Sequence[int] = 0, *, has_aux: bool = False):
-    """A function that gives the Jacobian of `function`, one walk forward for all columns together.
+    """A function that gives the Jacobian of `function`, one forward pass for all columns together.
 
     The same as `jacrev`; cheaper where there are more outputs than inputs.
     """
@@ -181,8 +182,8 @@ def _jacobian(function: Callable, argnums: Any, has_aux: bool, name: str):
         for y in ys:
             if y.dtype.kind not in "fV":
                 raise DtypeError(
-                    f"{name}: the function gave {sample(y)}, and only floating-point numbers have "
-                    f"derivatives; give it beside the others with has_aux"
+                    f"{name}: the function gave {describe(y)}, and only floating-point numbers "
+                    f"have derivatives; give it beside the others with has_aux"
                 )
         outer = inputs.is_within(ys)
         if name == "jacrev":
@@ -299,7 +300,7 @@ class _Inputs:
         array = as_array(leaf)
         if array.dtype.kind not in "fV":
             raise DtypeError(
-                f"{self.name}: {where} is {sample(array)}, and only floating-point numbers have "
+                f"{self.name}: {where} is {describe(array)}, and only floating-point numbers have "
                 f"gradients; give it as float32, or choose other argnums"
             )
         with switched(recording=True):
@@ -461,8 +462,8 @@ def _tensors_behind(outputs: list[Tensor]) -> set:
 # -------------------------------------------------------------------------------------- vmap
 
 
-class Batching:
-    """What a `vmap` did: an observer of the ops that it ran (see `minigrad.observers`)."""
+class Batching(Observer):
+    """What a `vmap` did: an observer of the ops that it ran, those of rules too."""
 
     def __init__(self):
         self.calls: dict[str, int] = {}
@@ -473,9 +474,6 @@ class Batching:
             self.calls[op.__name__] = self.calls.get(op.__name__, 0) + 1
             if op.kernel is not None:
                 self.declined.add(op.__name__)
-
-    def pulled_back(self, node: Node, g: Any, found: list, seconds: float) -> None:
-        """Nothing to note: the ops that a rule calls are seen as calls."""
 
     def __str__(self) -> str:
         lines = [
@@ -517,9 +515,9 @@ def vmap(function: Callable, in_axes: Any = 0, out_axes: Any = 0, *, explain: bo
         level, mode = writes.tick(), modes.get()
         report.calls.clear()
         report.declined.clear()
-        observers = (*mode.observers, report) if explain else mode.observers
         plain = not any(type(x) is Tensor or isinstance(x, Module) for x in leaves)
-        with switched(levels=(*mode.levels, level), observers=observers):
+        watching = watched(report) if explain else nullcontext()
+        with watching, switched(levels=(*mode.levels, level)):
             inside = [
                 x if axis is None else hide(_as_tensor(x), axis=axis, level=level)
                 for x, axis in zip(leaves, axes, strict=True)
@@ -586,7 +584,7 @@ def _batch_length(leaves: list, axes: list, where: list[str]) -> int:
 
 
 def checkpoint(function: Callable) -> Callable:
-    """`function`, of which nothing is kept for the walk back: it is computed again there.
+    """`function`, of which nothing is kept for the backward pass: it is computed again there.
 
     Time for memory: a second forward pass instead of what its ops would keep. (Chen et al.,
     "Training deep nets with sublinear memory cost", arXiv 1604.06174.) Keys that it draws from the
@@ -631,7 +629,7 @@ def checkpoint(function: Callable) -> Callable:
             gs = g if type(g) is tuple else (g,)
             pairs = [(again[i], v) for i, v in zip(live, gs, strict=True) if v is not None]
             outputs, gs = zip(*pairs, strict=True)
-            sums, _ = walk(outputs, gs, None, as_tensors, None, since)
+            sums, _ = backward_pass(outputs, gs, None, as_tensors, None, since)
             return [None if parent is None else sums.get(parent) for parent in parents]
 
         made = _made("checkpoint", rule, parents, saved, [ys[i].data for i in live], {"call": call})

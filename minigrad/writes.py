@@ -1,9 +1,9 @@
-"""Which memory was written, and when: so that a walk back notices what it can no longer trust.
+"""Which memory was written, and when: so that a backward pass notices what it can no longer trust.
 
-An op keeps arrays for its rule. If one is overwritten before the walk back, the gradient would be
-wrong in silence. So nodes and writes share one clock: every node has the tick at which it was
+An op keeps arrays for its rule. If one is overwritten before the backward pass, the gradient would
+be wrong in silence. So nodes and writes share one clock: every node has the tick at which it was
 recorded, every write through a Tensor, an optimizer or `load_state_dict` is noted here with its
-tick and its range of addresses, and a walk compares the two. Nothing is stored with an array, so
+tick and its range of addresses, and the pass compares the two. Nothing is stored with an array, so
 views, and tensors that share memory, are covered; and a training loop, in which every node is
 younger than the last write, pays for one comparison of integers an op.
 

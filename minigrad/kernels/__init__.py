@@ -49,9 +49,9 @@ def use(kernels: bool) -> bool:
     return _decision
 
 
-def prefer(kernels: bool) -> bool:
-    """`use(kernels)` if nothing is decided yet; returns what is in force."""
-    return use(kernels) if _decision is None else _decision
+def enabled() -> bool:
+    """Whether kernels answer in this process; decides that they do, if that is still open."""
+    return use(True) if _decision is None else _decision
 
 
 MOST_THREADS = 1024  # each has a stack of its own; more than machines have is a slip
@@ -103,7 +103,7 @@ def _cores() -> range:
 @cache
 def find(name: str) -> Callable | None:
     """The CPU kernel of the op called `name`; None if kernels are off or there is none."""
-    if not prefer(True):
+    if not enabled():
         return None
     from minigrad.kernels import cpu, updates  # import Numba: not before a kernel is wanted
 

@@ -13,8 +13,8 @@ import math
 import numpy as np
 
 from minigrad import batched, ops, random
-from minigrad.autodiff import Tensor, as_arrays, beside, joined, primitive
-from minigrad.backend import array_module, modes, refuse_while_capturing, sample, to_numpy
+from minigrad.autodiff import Tensor, as_arrays, joined, on_device_of, primitive
+from minigrad.backend import array_module, describe, modes, refuse_while_capturing, to_numpy
 from minigrad.errors import GradientError, OutOfRangeError, ShapeError, StateError
 from minigrad.ops import (
     gelu,
@@ -284,12 +284,12 @@ def embedding_bag(
     if ids.ndim == 2 and offsets is None:
         bags, n = ids.shape
         starts = np.arange(bags) * n
-        bag_of = beside([weight], np.repeat(np.arange(bags), n))
+        bag_of = on_device_of([weight], np.repeat(np.arange(bags), n))
     elif ids.ndim == 1 and offsets is not None:
         starts = _starts(name, offsets, ids.shape[0], include_last_offset)
         bags = len(starts)
         ends = np.append(starts[1:], ids.shape[0])
-        bag_of = beside([weight], np.repeat(np.arange(bags), ends - starts))
+        bag_of = on_device_of([weight], np.repeat(np.arange(bags), ends - starts))
     else:
         raise ShapeError(
             f"{name}: give ids (bags, n) without offsets, or ids (n,) with offsets (bags,); got "
@@ -318,7 +318,7 @@ def _starts(name, offsets, n, include_last_offset) -> np.ndarray:
     refuse_while_capturing("embedding_bag (for its offsets)")
     starts = to_numpy(offsets.data if type(offsets) is Tensor else offsets).astype("int64")
     if offsets.ndim != 1 or offsets.dtype.kind not in "iu":
-        raise ShapeError(f"{name}: offsets must be (bags,) integers, got {sample(offsets)}")
+        raise ShapeError(f"{name}: offsets must be (bags,) integers, got {describe(offsets)}")
     if include_last_offset:
         if not len(starts) or starts[-1] != n:
             raise ShapeError(f"{name}: the last offset must be the number of ids, {n}")
@@ -337,8 +337,8 @@ def _largest_of_bags(rows, inside, starts, bags):
     longest = max(int(lengths.max(initial=0)), 1)
     places = np.arange(longest)
     there = places < lengths[:, None]
-    at = beside([rows], np.where(there, starts[:, None] + places, n))
-    low = beside([rows], np.full((1, rows.shape[1]), -math.inf, rows.dtype))
+    at = on_device_of([rows], np.where(there, starts[:, None] + places, n))
+    low = on_device_of([rows], np.full((1, rows.shape[1]), -math.inf, rows.dtype))
     if inside is not None:
         rows = ops.where(inside[:, None], rows, -math.inf)
     padded = ops.take(ops.concatenate([rows, low]), at, axis=0)  # (bags, longest, features)
@@ -724,7 +724,7 @@ def _window(x, axis, before, after, mode):
     if not n:
         raise ShapeError(f"pad: axis {axis} is empty, so {mode!r} has nothing to add to it")
     places = ops.shaping.FOLDS[_PAD_MODES[mode]](np.arange(start, stop), n)
-    return ops.take(x, beside([x], places), axis=axis), (0, 0)
+    return ops.take(x, on_device_of([x], places), axis=axis), (0, 0)
 
 
 def one_hot(ids, num_classes: int = -1):

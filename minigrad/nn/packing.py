@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minigrad import ops
-from minigrad.autodiff import Tensor, beside
+from minigrad.autodiff import Tensor, on_device_of
 from minigrad.backend import is_array, refuse_while_capturing, to_numpy
 from minigrad.errors import DtypeError, ShapeError
 
@@ -172,8 +172,8 @@ def pack_padded_sequence(
     sizes = (lengths > np.arange(lengths[0])[:, None]).sum(axis=1)
     columns = np.arange(B) if order is None else order
     at = np.concatenate([t * B + columns[:n] for t, n in enumerate(sizes)])
-    data = ops.take(ops.reshape(x, shape=(T * B, *x.shape[2:])), beside([x], at), axis=0)
-    return PackedSequence(data, sizes, None if order is None else Tensor(beside([x], order)))
+    data = ops.take(ops.reshape(x, shape=(T * B, *x.shape[2:])), on_device_of([x], at), axis=0)
+    return PackedSequence(data, sizes, None if order is None else Tensor(on_device_of([x], order)))
 
 
 def pad_packed_sequence(
@@ -208,10 +208,10 @@ def pad_packed_sequence(
     counts = np.array([*sizes, *[0] * (T - len(sizes))], "int64")
     starts, b = np.cumsum(counts) - counts, np.arange(B)
     there = b < counts[:, None]
-    at = beside([data], np.where(there, starts[:, None] + b, len(data)))
+    at = on_device_of([data], np.where(there, starts[:, None] + b, len(data)))
     padding = ops.full_like(data[:1], fill_value=padding_value)
     x = ops.take(ops.concatenate([data, padding]), at, axis=0)
-    lengths = Tensor(beside([data], there.sum(axis=0)))
+    lengths = Tensor(on_device_of([data], there.sum(axis=0)))
     if back is not None:
         x, lengths = (ops.take(v, back, axis=a) for v, a in ((x, 1), (lengths, 0)))
     return (ops.swapaxes(x, axis1=0, axis2=1) if batch_first else x), lengths

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from minigrad import ops, random
-from minigrad.autodiff import Tensor, beside
+from minigrad.autodiff import Tensor, on_device_of
 from minigrad.errors import ShapeError
 from minigrad.nn import functional as F
 from minigrad.nn.conv import check_channels, each
@@ -334,7 +334,7 @@ class _FractionalMaxPool(Module):
         places: Any = 0  # (N, C, windows of each axis, elements of each axis)
         for a, (count, k, length) in enumerate(zip(counts, self.kernel_size, lengths, strict=True)):
             own = u[..., 1 - a if n == 2 else a, None]  # PyTorch has width first, but in 3-d last
-            at = _starts(own, count, length - k)[..., None] + beside([x], np.arange(k))
+            at = _starts(own, count, length - k)[..., None] + on_device_of([x], np.arange(k))
             shape = [N, C, *[1] * (2 * n)]
             shape[2 + a], shape[2 + n + a] = count, k
             places = places * length + ops.reshape(at, shape=tuple(shape))
@@ -361,10 +361,10 @@ class _FractionalMaxPool(Module):
 def _starts(u: Tensor, count: int, last: int) -> Tensor:
     """(..., count) where windows begin: from 0 to `last`, in steps that differ by 1 at most."""
     u = ops.stop_gradient(u)
-    i = beside([u], np.arange(count).astype(u.dtype))
-    step = beside([u], np.asarray(last / max(count - 1, 1), u.dtype))
+    i = on_device_of([u], np.arange(count).astype(u.dtype))
+    step = on_device_of([u], np.asarray(last / max(count - 1, 1), u.dtype))
     starts = ops.floor((u + i) * step) - ops.floor(u * step)
-    starts = ops.where(beside([u], np.arange(count) == count - 1), last, starts)
+    starts = ops.where(on_device_of([u], np.arange(count) == count - 1), last, starts)
     return ops.astype(starts, dtype="int64")
 
 

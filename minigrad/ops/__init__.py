@@ -2,7 +2,10 @@
 formulas get when they are to be differentiated, so it has NumPy's names.
 """
 
+import sys
+
 from minigrad.autodiff import REGISTRY
+from minigrad.graph import use_ops
 from minigrad.ops import (
     activations,
     arithmetic,
@@ -77,7 +80,9 @@ __all__ += sorting.__all__
 __all__ += special.__all__
 __all__ += statistics.__all__
 
-from minigrad.ops import methods as _methods  # noqa: E402  (teaches Tensor the ops above)
+from minigrad.ops import methods as _methods  # noqa: E402  (gives Tensor the ops above)
+
+use_ops(sys.modules[__name__])
 
 for _op in REGISTRY.values():
     if _op.primitive and _op.differentiable and not _op.has_rule:

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.autodiff import Tensor, as_array, as_arrays, beside
+from minigrad.autodiff import Tensor, as_array, as_arrays, on_device_of
 from minigrad.backend import is_array, to_numpy
 from minigrad.errors import DtypeError, OutOfRangeError, ShapeError
 from minigrad.ops.creation import arange, linspace
@@ -136,7 +136,7 @@ def insert(arr, obj, values, axis: int | None = None):
     shape = (*arr.shape[:axis], count, *arr.shape[axis + 1 :])
     values = broadcast_to(astype(values, dtype=arr.dtype), shape=shape)
     order = _explained("insert", np.insert, np.arange(n), places, np.arange(n, n + count))
-    return take(concatenate([arr, values], axis), beside([arr], order), axis=axis)
+    return take(concatenate([arr, values], axis), on_device_of([arr], order), axis=axis)
 
 
 def delete(arr, obj, axis: int | None = None):
@@ -153,7 +153,7 @@ def delete(arr, obj, axis: int | None = None):
         arr, axis = ravel(arr), 0
     axis = _axis_of("delete", axis, arr.shape)
     kept = _explained("delete", np.delete, np.arange(arr.shape[axis]), _places("delete", obj))
-    return take(arr, beside([arr], kept), axis=axis)
+    return take(arr, on_device_of([arr], kept), axis=axis)
 
 
 def _places(name: str, obj) -> Any:

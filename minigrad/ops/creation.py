@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from minigrad import random
-from minigrad.autodiff import Tensor, as_array, as_arrays, beside, joined, primitive
+from minigrad.autodiff import Tensor, as_array, as_arrays, joined, on_device_of, primitive
 from minigrad.backend import array_module, modes, to_device, using, xp
 from minigrad.errors import DtypeError, GradientError
 from minigrad.ops.elementwise import _real_dtype, astype, where
@@ -195,7 +195,7 @@ def _spaced(start, stop, num: int, endpoint: bool = True, axis: int = 0):
     start, stop = (v if v.dtype == dtype else astype(v, dtype=dtype) for v in (start, stop))
     steps = num - 1 if endpoint else num
     step = (stop - start) / max(steps, 1)
-    i = beside([start, stop], np.arange(num).reshape(-1, *(1,) * step.ndim).astype(dtype))
+    i = on_device_of([start, stop], np.arange(num).reshape(-1, *(1,) * step.ndim).astype(dtype))
     y = i * step + start
     if endpoint and num > 1:
         y = where(i == steps, stop, y)  # met exactly

@@ -4,7 +4,7 @@ sums, what lies between two points, products of shifted sequences.
 
 import numpy as np
 
-from minigrad.autodiff import as_arrays, beside
+from minigrad.autodiff import as_arrays, on_device_of
 from minigrad.errors import DtypeError, ShapeError
 from minigrad.ops.convs import conv1d
 from minigrad.ops.elementwise import (
@@ -317,6 +317,6 @@ def _moved_along(name: str, x, w, mode: str):
         if x.dtype.kind == w.dtype.kind == "b":
             raise DtypeError(f"{name}: expects numbers, got booleans; cast them first")
         places = np.arange(x.shape[0] - m + 1)[:, None] + np.arange(m)
-        return matmul(take(x, beside([x], places)), w)
+        return matmul(take(x, on_device_of([x], places)), w)
     x, w = _in_floats(x, w)
     return conv1d(x[None, None], w[None, None])[0, 0]

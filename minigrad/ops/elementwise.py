@@ -14,7 +14,7 @@ import numpy as np
 
 from minigrad.abstract import Abstract
 from minigrad.autodiff import Tensor, as_arrays, op, primitive
-from minigrad.backend import array_module, is_array, sample
+from minigrad.backend import array_module, describe, is_array
 from minigrad.batched import Batched
 from minigrad.errors import DtypeError
 from minigrad.trees import tree_map
@@ -86,8 +86,8 @@ def _real(x):
     if x.dtype.kind in "fiubV" if hasattr(x, "dtype") else isinstance(x, int | float):
         return x
     raise DtypeError(
-        f"expected an array, a Tensor or a number, got {sample(x)}; real numbers only, complex is "
-        f"not supported"
+        f"expected an array, a Tensor or a number, got {describe(x)}; real numbers only, complex "
+        f"is not supported"
     )
 
 

@@ -18,8 +18,8 @@ from minigrad.autodiff import (
     Tensor,
     as_array,
     as_arrays,
-    beside,
     joined,
+    on_device_of,
     op,
     primitive,
     wrap,
@@ -99,7 +99,7 @@ def _taken_apart(name: str, x, index) -> tuple[tuple, list]:
             numbers = np.asarray(part)
             numbers = numbers if numbers.size else numbers.astype(int)  # [] would be floats
             template.append(_ARRAY)
-            arrays.append(beside(as_arrays(x), numbers))
+            arrays.append(on_device_of(as_arrays(x), numbers))
         elif hasattr(part, "__index__"):
             template.append(operator.index(part))
         else:
@@ -215,7 +215,7 @@ _in_range.no_gradient()
 
 def _ids_beside(g, ids):
     """`ids`, perhaps a Python number, as an array where `g` is."""
-    return ids if hasattr(ids, "dtype") else beside([g], ids)
+    return ids if hasattr(ids, "dtype") else on_device_of([g], ids)
 
 
 def _refuse_repeated(name: str, ids, n: int, axis: int, values) -> None:
@@ -307,7 +307,7 @@ def embedding(xp, ids, weight, *, padding_idx=None):
         if not -rows <= padding_idx < rows:
             raise OutOfRangeError(f"embedding: padding_idx is {padding_idx}, there are {rows} rows")
         if type(weight) is Tensor:
-            padding = one_hot(beside([weight], padding_idx % rows), num_classes=rows) == 1
+            padding = one_hot(on_device_of([weight], padding_idx % rows), num_classes=rows) == 1
             weight = choice(padding[:, None], weight.detach(), weight)
     return xp.take(weight, ids, axis=0)
 
@@ -428,7 +428,7 @@ def index_fill(x, ids, value, axis: int):
 
 def _marked(ids, n: int):
     """(n,) booleans: which are among `ids`."""
-    none = beside([ids], np.zeros(n, np.int64))
+    none = on_device_of([ids], np.zeros(n, np.int64))
     return index_add(none, ids if ids.ndim else reshape(ids, shape=(1,)), 1) > 0
 
 
@@ -464,7 +464,7 @@ def index_put(x, indices, values, accumulate: bool = False):
         indices = tuple(indices)  # PyTorch's users write lists of arrays, too
     template, arrays = _taken_apart("index_put", x, indices)
     if not accumulate and not getattr(values, "shape", ()) and not isinstance(values, list):
-        none = beside([x], np.zeros(x.shape, bool))
+        none = on_device_of([x], np.zeros(x.shape, bool))
         return _filled("index_put", x, _put(none, True, *arrays, template=template), values)
     _, values = as_arrays(x, values)
     return _put(x, values, *arrays, template=template, accumulate=accumulate)
@@ -704,7 +704,7 @@ def select_scatter(x, values, axis: int, index: int):
     x, values = _arrays(x, values)
     axis = _axis_of("select_scatter", axis, x.shape)
     _check_part("select_scatter", values, (*x.shape[:axis], *x.shape[axis + 1 :]))
-    return index_set(x, beside([x], index), values, axis=axis)
+    return index_set(x, on_device_of([x], index), values, axis=axis)
 
 
 def slice_scatter(x, values, axis: int = 0, start=None, end=None, step=None):
@@ -713,7 +713,7 @@ def slice_scatter(x, values, axis: int = 0, start=None, end=None, step=None):
     axis = _axis_of("slice_scatter", axis, x.shape)
     ids = np.arange(x.shape[axis])[start:end:step]
     _check_part("slice_scatter", values, (*x.shape[:axis], len(ids), *x.shape[axis + 1 :]))
-    return index_set(x, beside([x], ids), values, axis=axis)
+    return index_set(x, on_device_of([x], ids), values, axis=axis)
 
 
 def diagonal_scatter(x, values, offset: int = 0, axis1: int = 0, axis2: int = 1):
@@ -721,7 +721,7 @@ def diagonal_scatter(x, values, offset: int = 0, axis1: int = 0, axis2: int = 1)
     x, values = _arrays(x, values)
     places = np.arange(math.prod(x.shape)).reshape(x.shape).diagonal(offset, axis1, axis2)
     _check_part("diagonal_scatter", values, places.shape)
-    return put(x, beside([x], places), values)
+    return put(x, on_device_of([x], places), values)
 
 
 def _check_part(name: str, values, shape) -> None:

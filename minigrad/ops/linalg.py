@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minigrad.abstract import Abstract
-from minigrad.autodiff import beside, op, primitive
+from minigrad.autodiff import on_device_of, op, primitive
 from minigrad.backend import array_module
 from minigrad.batched import Batched
 from minigrad.errors import DtypeError, GradientError, LinAlgError, ShapeError
@@ -974,7 +974,7 @@ def vander(x, N: int | None = None):
     powers = np.arange(x.shape[-1] if N is None else N)
     if not len(powers):
         return broadcast_to(expand_dims(x, axis=-1)[..., :0], shape=(*x.shape, 0))
-    return power(expand_dims(x, axis=-1), beside([x], powers))
+    return power(expand_dims(x, axis=-1), on_device_of([x], powers))
 
 
 def matrix_norm(x, *, keepdims: bool = False, ord="fro"):

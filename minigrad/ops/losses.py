@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from minigrad.autodiff import Tensor, as_arrays, beside, op
+from minigrad.autodiff import Tensor, as_arrays, on_device_of, op
 from minigrad.backend import refuse_while_capturing, to_numpy
 from minigrad.errors import DtypeError, OutOfRangeError, ShapeError
 from minigrad.ops.elementwise import (
@@ -410,7 +410,7 @@ def cross_entropy(
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"{name}: label_smoothing must be in [0, 1], got {label_smoothing}")
     if not hasattr(target, "shape"):
-        target = beside([x], target)
+        target = on_device_of([x], target)
     if x.ndim and target.shape == x.shape and target.dtype.kind in "fV":
         if ignore_index >= 0:
             raise ValueError(f"{name}: ignore_index does not apply to probabilities as targets")
@@ -458,7 +458,7 @@ def nll_loss(
     name = "nll_loss"
     _check_reduction(name, reduction)
     if not hasattr(target, "shape"):
-        target = beside([x], target)
+        target = on_device_of([x], target)
     x, rows, ids = _rows_of_classes(name, x, target, weight, axis)
     counts = ids != ignore_index
     safe = _in_range(ids * counts, name=name, n=rows.shape[1], low=0)
@@ -552,7 +552,7 @@ def multi_margin_loss(xp, x, target, weight=None, *, p=1, margin=1.0, reduction=
     name = "multi_margin_loss"
     if p not in (1, 2):
         raise ValueError(f"{name}: p must be 1 or 2, got {p}")
-    target = target if hasattr(target, "shape") else beside([x], target)
+    target = target if hasattr(target, "shape") else on_device_of([x], target)
     shape = target.shape
     if x.ndim < 2 and shape in ((), (1,)):
         x, target = reshape(x, shape=(1, x.size)), reshape(target, shape=(1,))
@@ -698,7 +698,7 @@ def pdist(x, p: float = 2.0):
     (x,) = as_arrays(x)
     if x.ndim != 2:
         raise ShapeError(f"pdist: expected (n, D), got shape {x.shape}")
-    i, j = (beside([x], ids) for ids in np.triu_indices(x.shape[0], 1))
+    i, j = (on_device_of([x], ids) for ids in np.triu_indices(x.shape[0], 1))
     difference = subtract(x[i], x[j])
     return p_norm(difference, p, -1) if x.shape[1] else sum(difference, axis=-1)
 
@@ -828,40 +828,40 @@ def ctc_loss(
     )
     if inputs.size and inputs.max() > T:
         raise ShapeError(f"{name}: an input length is {inputs.max()}, log_probs has T = {T}")
-    targets = targets if hasattr(targets, "shape") else beside([x], targets)
+    targets = targets if hasattr(targets, "shape") else on_device_of([x], targets)
     labels = _padded(name, targets, said, one)
     S = labels.shape[1]
     counts = np.arange(S) < said[:, None]
-    labels = _in_range(where(beside([x], counts), labels, blank), name=name, n=C, low=0)
+    labels = _in_range(where(on_device_of([x], counts), labels, blank), name=name, n=C, low=0)
 
     # Around and between the labels stand blanks: position 2 i + 1 is label i. A way moves on by 0
     # or 1 position a time; by 2 over a blank between different labels.
     between = labels * 0 + blank
     line = reshape(stack([between, labels], axis=-1), shape=(N, 2 * S))
-    line = concatenate([line, beside([x], np.full((N, 1), blank))], axis=1)
-    before = concatenate([beside([x], np.full((N, 2), blank)), line[:, :-2]], axis=1)
+    line = concatenate([line, on_device_of([x], np.full((N, 1), blank))], axis=1)
+    before = concatenate([on_device_of([x], np.full((N, 2), blank)), line[:, :-2]], axis=1)
     leap = (line != blank) & (line != before[:, : line.shape[1]])
     heard = take_along_axis(x, expand_dims(line, axis=0), axis=2)
 
     # ways[:, 2 + s]: the logarithm of the probability of all ways up to position s. All begin at
     # position -1; before that and after the first step nobody is there.
-    nobody = beside([x], np.full((N, 2), -math.inf, x.dtype))
-    ways = beside([x], np.full((N, line.shape[1] + 2), -math.inf, x.dtype))
-    start = beside([x], np.arange(line.shape[1] + 2) == 1)
+    nobody = on_device_of([x], np.full((N, 2), -math.inf, x.dtype))
+    ways = on_device_of([x], np.full((N, line.shape[1] + 2), -math.inf, x.dtype))
+    start = on_device_of([x], np.arange(line.shape[1] + 2) == 1)
     ways = where(start, 0.0, ways)
     for t in range(int(inputs.max(initial=0))):
         leapt = where(leap, ways[:, :-2], -math.inf)
         after = logsumexp(stack([ways[:, 2:], ways[:, 1:-1], leapt]), axis=0) + heard[t]
         after = concatenate([nobody, after], axis=1)
-        ways = where(beside([x], (t < inputs)[:, None]), after, ways)
+        ways = where(on_device_of([x], (t < inputs)[:, None]), after, ways)
     place = np.arange(-2, line.shape[1])
     ends = (place == 2 * said[:, None]) | (place == 2 * said[:, None] - 1)
-    loss = -logsumexp(where(beside([x], ends), ways, -math.inf), axis=1)
+    loss = -logsumexp(where(on_device_of([x], ends), ways, -math.inf), axis=1)
     if zero_infinity:
         loss = where(loss == math.inf, 0.0, loss)
     loss = loss if x.dtype == log_probs.dtype else astype(loss, dtype=log_probs.dtype)
     if reduction == "mean":
-        loss = divide(loss, beside([x], np.maximum(said, 1)))
+        loss = divide(loss, on_device_of([x], np.maximum(said, 1)))
     if one:
         loss = reshape(loss, shape=())
     return _reduced(name, loss, reduction)
@@ -900,4 +900,4 @@ def _padded(name, targets, said, one):
         return targets[:, :longest]
     # Where each example's labels begin; a row that has fewer reads further, but within bounds.
     places = (np.cumsum(said) - said)[:, None] + np.arange(longest)
-    return take(targets, beside([targets], np.minimum(places, targets.size - 1)), axis=0)
+    return take(targets, on_device_of([targets], np.minimum(places, targets.size - 1)), axis=0)

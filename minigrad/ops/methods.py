@@ -38,7 +38,7 @@ def _equality(function: Callable) -> Callable[..., Any]:
     return method
 
 
-class Manners:
+class TensorMethods:
     """What Python and NumPy expect of an array; copied onto Tensor below."""
 
     # -- what it is
@@ -536,7 +536,7 @@ def _cupy() -> Any:
     return sys.modules.get("cupy")
 
 
-for _name, _manner in vars(Manners).items():
+for _name, _method in vars(TensorMethods).items():
     if _name not in ("__module__", "__doc__", "__dict__", "__weakref__", "_"):
-        setattr(Tensor, _name, _manner)
+        setattr(Tensor, _name, _method)
 Tensor.abs = Tensor.__abs__

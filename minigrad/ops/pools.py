@@ -11,7 +11,7 @@ from functools import partial
 
 import numpy as np
 
-from minigrad.autodiff import as_arrays, beside, op, primitive
+from minigrad.autodiff import as_arrays, on_device_of, op, primitive
 from minigrad.errors import DtypeError, ShapeError
 from minigrad.ops.convs import _batch, _counts, _each, _reach, _sum_windows, _windows
 from minigrad.ops.elementwise import multiply, power, where, zeros_like
@@ -93,7 +93,7 @@ def _along(numbers, x, axis: int):
     numbers = np.asarray(numbers)
     if numbers.dtype.kind == "f":
         numbers = numbers.astype(x.dtype)
-    return beside([x], numbers.reshape(-1, *(1,) * (-axis - 1)))
+    return on_device_of([x], numbers.reshape(-1, *(1,) * (-axis - 1)))
 
 
 # --------------------------------------------------------------------------------- maximum
@@ -176,7 +176,7 @@ def _places(x):
     """For each element of `x` (N, C, *lengths) its place in the flattened (*lengths)."""
     lengths = x.shape[2:]
     ids = np.arange(math.prod(lengths)).reshape(1, 1, *lengths)
-    return broadcast_to(beside([x], ids), shape=x.shape)
+    return broadcast_to(on_device_of([x], ids), shape=x.shape)
 
 
 def _max_pool(name, n, x, kernel_size, stride, padding, dilation, ceil_mode, return_indices):
@@ -496,7 +496,7 @@ def _shares(x, axis: int, count: int):
     starts, ends = i * n // count, -(-(i + 1) * n // count)
     sizes = ends - starts
     ids = np.minimum(starts + np.arange(sizes.max())[:, None], ends - 1)
-    windows = take(x, beside([x], ids), axis=x.ndim + axis)
+    windows = take(x, on_device_of([x], ids), axis=x.ndim + axis)
     return moveaxis(windows, axis - 1, 2), sizes
 
 
@@ -511,7 +511,7 @@ def _adaptive_avg_pool(name, n, x, output_size):
             y = sum(windows, axis=2) / size
             continue
         ids = np.arange(size).reshape(size, *(1,) * n)
-        inside = beside([x], ids) < _along(sizes, y, axis)
+        inside = on_device_of([x], ids) < _along(sizes, y, axis)
         y = sum(where(inside, windows, 0.0), axis=2) / _along(sizes * 1.0, y, axis)
     y = _narrow(y, given)
     return y[0] if alone else y
@@ -658,7 +658,7 @@ def interpolate(
         if np.array_equal(ids, np.repeat(np.arange(x.shape[axis]), times)):  # the common case
             x = repeat(x, repeats=times, axis=axis)
         else:
-            x = take(x, beside([x], ids), axis=x.ndim + axis)
+            x = take(x, on_device_of([x], ids), axis=x.ndim + axis)
     return x
 
 
@@ -701,8 +701,8 @@ def _blended(x, axis: int, count: int, scale: float, align_corners: bool):
     at = i * scale if align_corners else np.maximum((i + 0.5) * scale - 0.5, 0)
     low = np.minimum(np.floor(at).astype(np.int64), n - 1)
     part = np.minimum(at - low, 1.0)
-    before = take(x, beside([x], low), axis=x.ndim + axis)
-    after = take(x, beside([x], np.minimum(low + 1, n - 1)), axis=x.ndim + axis)
+    before = take(x, on_device_of([x], low), axis=x.ndim + axis)
+    after = take(x, on_device_of([x], np.minimum(low + 1, n - 1)), axis=x.ndim + axis)
     return before * _along(1 - part, x, axis) + after * _along(part, x, axis)
 
 
@@ -710,7 +710,7 @@ def _mixed(x, axis: int, ids, weights):
     """Along `axis` sums of elements of `x`: those at `ids` (count, taps), times the weights."""
     y = 0.0
     for one, w in zip(ids.T, weights.T, strict=True):
-        y = y + take(x, beside([x], one), axis=x.ndim + axis) * _along(w, x, axis)
+        y = y + take(x, on_device_of([x], one), axis=x.ndim + axis) * _along(w, x, axis)
     return y
 
 

@@ -9,7 +9,7 @@ from numbers import Integral
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
-from minigrad.autodiff import as_arrays, beside, op, primitive
+from minigrad.autodiff import as_arrays, on_device_of, op, primitive
 from minigrad.errors import OutOfRangeError, ShapeError
 from minigrad.ops.elementwise import _match, where
 
@@ -387,7 +387,7 @@ def repeat(xp, x, *, repeats, axis=None):
         y = broadcast_to(y, shape=(*x.shape[: axis + 1], repeats, *x.shape[axis + 1 :]))
         return reshape(y, shape=(*x.shape[:axis], n * repeats, *x.shape[axis + 1 :]))
     ids = np.repeat(np.arange(n), [operator.index(r) for r in repeats])
-    return xp.take(x, beside([x], ids), axis=axis)
+    return xp.take(x, on_device_of([x], ids), axis=axis)
 
 
 @op
@@ -479,7 +479,7 @@ def combinations(x, r: int = 2, with_replacement: bool = False):
         raise ShapeError(f"combinations: expects a vector and r from 0 on, got {x.shape} and {r}")
     choose = combinations_with_replacement if with_replacement else plain_combinations
     ids = [*choose(range(x.shape[0]), r)]
-    return x[beside([x], np.array(ids, np.int64).reshape(len(ids), r))]
+    return x[on_device_of([x], np.array(ids, np.int64).reshape(len(ids), r))]
 
 
 def windows(x, axis: int, size: int, step: int):
@@ -496,7 +496,7 @@ def windows(x, axis: int, size: int, step: int):
     if not 0 <= size <= n or step < 1:
         raise ShapeError(f"unfold: no window of {size}, every {step}, in axis {axis} of {x.shape}")
     ids = np.arange(0, n - size + 1, step)[:, None] + np.arange(size)
-    y = x[(*(slice(None),) * axis, beside([x], ids))]
+    y = x[(*(slice(None),) * axis, on_device_of([x], ids))]
     return moveaxis(y, axis + 1, -1)
 
 
@@ -566,7 +566,7 @@ def pad(xp, x, *, pad_width, mode="constant", constant_values=0):
             if not n:
                 raise ShapeError(f"pad: axis {a} is empty, so '{mode}' has nothing to add to it")
             ids = FOLDS[mode](np.arange(-before, n + after), n)
-            x = xp.take(x, beside([x], ids), axis=a)
+            x = xp.take(x, on_device_of([x], ids), axis=a)
     return x
 
 
@@ -659,7 +659,7 @@ def diag_embed(xp, x, *, offset=0, axis1=-2, axis2=-1):
     n = x.shape[-1] + abs(offset)
     x = pad(x, pad_width=((0, 0),) * (x.ndim - 1) + ((0, abs(offset)),))
     x = expand_dims(x, axis=-1 if offset >= 0 else -2)  # along rows, or along columns
-    mask = beside([x], np.eye(n, k=offset, dtype=bool))
+    mask = on_device_of([x], np.eye(n, k=offset, dtype=bool))
     y = where(mask, x, False if x.dtype.kind == "b" else 0)
     return moveaxis(y, (-2, -1), axes)
 

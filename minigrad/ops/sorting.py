@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minigrad.autodiff import as_arrays, beside, op, primitive
+from minigrad.autodiff import as_arrays, on_device_of, op, primitive
 from minigrad.errors import ShapeError
 from minigrad.ops.elementwise import stop_gradient, where
 from minigrad.ops.indexing import take, take_along_axis
@@ -141,7 +141,7 @@ def mode(x, axis: int = -1, keepdims: bool = False) -> Ranked:
     lines = moveaxis(stop_gradient(x), axis, -1)
     order = argsort(lines, axis=-1)
     lines = take_along_axis(lines, order, axis=-1)
-    places = beside([x], np.arange(lines.shape[-1]))
+    places = on_device_of([x], np.arange(lines.shape[-1]))
     changed = concatenate([lines[..., :1], lines[..., :-1]], -1) != lines
     first = cummax(where(changed, places, 0), -1).values  # where the run of each element begins
     last = argmax(places - first, axis=-1, keepdims=True)
@@ -213,7 +213,7 @@ def searchsorted(a, v, side="left", sorter=None):
         return _searchsorted_lines(a, v, side, sorter)
     if sorter is not None:
         if not hasattr(sorter, "dtype"):
-            sorter = beside([a], np.asarray(sorter, int))
+            sorter = on_device_of([a], np.asarray(sorter, int))
         if sorter.shape != a.shape:
             raise ShapeError(
                 f"searchsorted: sorter of shape {sorter.shape} for an array of {a.shape}"

@@ -9,7 +9,7 @@ from numbers import Integral
 
 import numpy as np
 
-from minigrad.autodiff import Tensor, as_array, as_arrays, beside, op, primitive, wrap
+from minigrad.autodiff import Tensor, as_array, as_arrays, on_device_of, op, primitive, wrap
 from minigrad.errors import DtypeError, ShapeError
 from minigrad.ops.creation import _spaced
 from minigrad.ops.differences import _in_floats
@@ -449,4 +449,4 @@ def _edges(a, bins, range):
         raise ValueError(f"histogram: the range must be finite and rise, got {range}")
     if low == high:
         low, high = low - 0.5, high + 0.5
-    return beside([a], np.linspace(low, high, bins + 1, dtype=a.dtype))
+    return on_device_of([a], np.linspace(low, high, bins + 1, dtype=a.dtype))

@@ -10,7 +10,7 @@ import numpy as np
 
 from minigrad import kernels
 from minigrad.autodiff import Tensor
-from minigrad.backend import array_module, modes, refuse_while_capturing, sample, to_numpy
+from minigrad.backend import array_module, describe, modes, refuse_while_capturing, to_numpy
 from minigrad.errors import StateError
 from minigrad.optim.copying import Follower
 from minigrad.optim.flat import Flat, Shape, rows_in, runs
@@ -509,7 +509,7 @@ def load_entries(who: str, ours: Mapping[str, Any], state: Any) -> None:
     problems = [f"missing: {k}" for k in ours.keys() - state.keys()]
     problems += [f"unexpected: {k}" for k in state.keys() - ours.keys()]
     for key in ours.keys() & state.keys():
-        a, b = sample(ours[key]), sample(state[key])
+        a, b = describe(ours[key]), describe(state[key])
         if a != b:
             problems.append(f"{key} must be {a}, got {b}")
         elif key.partition(".")[0] == "step" and (step := int(to_numpy(state[key]))) < 0:

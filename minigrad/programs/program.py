@@ -65,7 +65,7 @@ class Program:
         self.captured = len(calls)
         calls = needed(calls, kept)
         graph = Graph(calls, kept)
-        if kernels.prefer(True):
+        if kernels.enabled():
             for rule in (use_layouts, *RULES, row_biases, activations, chains):
                 rule(graph)
         self.calls = [c for c in graph.calls if c is not None]

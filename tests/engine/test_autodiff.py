@@ -661,7 +661,7 @@ def test_refusals_name_the_way_out(call, error, message):
         call(tracked(1.0, 2.0))
 
 
-# -------------------------------------------------------------------------- Tensor's manners
+# -------------------------------------------------------------------------- Tensor's methods
 
 
 def test_a_tensor_shares_its_array():
@@ -811,7 +811,7 @@ def test_the_ops_are_the_array_module_of_formulas():
             home = getattr(ops, family) if family in ops.MODULES else ops
             public = getattr(home, name)  # `where` is the op and, of one argument, nonzero
             assert public is op or (name == "where" and public.__name__ == name)
-    assert graph.tensor_ops() is ops
+    assert graph.ops is ops
 
 
 @pytest.mark.usefixtures("new_op")

@@ -20,7 +20,7 @@ from hypothesis.extra import numpy as hnp
 import minigrad as mg
 from minigrad import backend, batched
 from minigrad.backend import array_module, to_device, to_numpy
-from minigrad.batched import hide, levels_of, settle, show
+from minigrad.batched import as_output, hide, levels_of, show
 
 EXAMPLES = 300  # of Hypothesis; `few_examples` makes it less
 
@@ -87,7 +87,7 @@ def hidden(x, levels):
 
 def shown(y, lengths):
     """A result with the axes of all levels in front, on the host."""
-    y = settle(y)
+    y = as_output(y)
     for level in sorted(lengths, reverse=True):
         y = show(y, level, lengths[level], 0)
     assert not levels_of(y)
@@ -403,8 +403,8 @@ def test_every_function_is_in_the_table():
     helpers = {
         "ALONG", "Any", "BLANK", "Batched", "Callable", "DECOMPOSITIONS", "ELEMENTWISE",
         "REDUCTIONS", "SAME", "SIZED_BY_VALUES", "Sequence", "ShapeError", "SimpleNamespace",
-        "UNCHANGED", "add_levels", "array_module", "hide", "is_array", "levels_of", "linalg",
-        "ModuleType", "normalize_axis_index", "normalize_axis_tuple", "settle", "show",
+        "UNCHANGED", "add_levels", "array_module", "as_output", "hide", "is_array", "levels_of",
+        "linalg", "ModuleType", "normalize_axis_index", "normalize_axis_tuple", "show",
         "sum_levels",
     }  # fmt: skip
     same = {*batched.SAME.split(), *batched.SIZED_BY_VALUES.split()}

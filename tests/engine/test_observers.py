@@ -77,7 +77,7 @@ def test_a_profile_counts_and_traces(tmp_path):
         loss = mg.softmax(model(x)).sum()
         loss.backward()
     rows = p.rows
-    assert rows["linear"].calls == rows["linear"].walks == 1
+    assert rows["linear"].calls == rows["linear"].passes == 1
     assert rows["softmax"].given == 5 * 3 * 4
     assert rows["linear"].kept == (5 * 4 + 3 * 4) * 4
     assert rows["linear"].forward > 0
@@ -95,7 +95,7 @@ def test_a_profile_counts_and_traces(tmp_path):
 
 
 def test_declined_kernels_are_counted():
-    if not kernels.prefer(True):
+    if not kernels.enabled():
         pytest.skip("kernels are off")
     x = mg.randn(4, 4)
     with mg.profile() as p:
@@ -109,7 +109,7 @@ def test_declined_kernels_are_counted():
 
 def test_explain_says_kernel_or_formula_and_why():
     assert "the op has no kernel" in mg.explain(mg.tanh, mg.randn(3))
-    if not kernels.prefer(True):
+    if not kernels.enabled():
         assert "kernels are off" in mg.explain(mg.softmax, mg.randn(3, 3))
         return
     assert mg.explain(mg.softmax, mg.randn(3, 3)) == "softmax(float32 (3, 3)): kernel"
@@ -137,7 +137,7 @@ def test_explain_grad_finds_where_the_path_ends():
     middle = w * 3
     assert "retain_grad" in mg.explain_grad(middle.sum(), middle)
     loss.backward()
-    assert "was freed by the walk at" in mg.explain_grad(loss, w)
+    assert "was freed by the backward pass at" in mg.explain_grad(loss, w)
     assert isinstance(AnomalyError("x"), GradientError)
 
 

@@ -328,7 +328,7 @@ def test_compiled_kernels_are_found_on_disk(tmp_path, monkeypatch):
 
 def test_small_work_does_not_import_numba():
     code = (
-        "import sys; from minigrad import nn; import minigrad as mg; mg.kernels.prefer(False); "
+        "import sys; from minigrad import nn; import minigrad as mg; mg.kernels.use(False); "
         "m = nn.Seq2Seq(20, 8, 2, 8, 1, 1); "
         "g = nn.Generator(m, start_id=1, end_id=1, max_length=5); g.greedy([[3, 4]]); "
         "sys.exit('numba' in sys.modules)"

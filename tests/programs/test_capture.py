@@ -779,7 +779,7 @@ def test_a_parameter_that_is_read_after_its_step_is_refused():
 
 
 def test_threads_that_do_not_pay_are_left_alone_for_a_while(monkeypatch):
-    if not kernels.prefer(True):
+    if not kernels.enabled():
         pytest.skip("programs run on threads with kernels only")
     from minigrad.kernels import machine
 
