@@ -63,8 +63,8 @@ __all__ += ops.__all__
 
 if TYPE_CHECKING:
     from minigrad import data, learner
-    from minigrad.capture import disable_jit, jit
     from minigrad.learner import Learner
+    from minigrad.programs import disable_jit, jit
 
 
 _LATER = ("Learner", "data", "learner", "reference", "testing")  # loaded when asked for
@@ -72,9 +72,9 @@ _LATER = ("Learner", "data", "learner", "reference", "testing")  # loaded when a
 
 def __getattr__(name: str) -> Any:
     if name in ("jit", "disable_jit"):  # loaded when asked for, too
-        from minigrad import capture
+        from minigrad import programs
 
-        return getattr(capture, name)
+        return getattr(programs, name)
     if name == "Learner":
         from minigrad.learner import Learner
 

@@ -259,7 +259,7 @@ def _kept(node: Node) -> int:
 
 def _declined(op: Op, arrays: list, params: dict) -> bool:
     """Whether an op has a kernel that does not take this call."""
-    if op.kernel is None:
+    if not op.kernel:
         return False
     if not kernels.enabled():
         return True
@@ -284,14 +284,12 @@ def explain(op: Op, *inputs: Any, **params: Any) -> str:
     arrays = [x.data if type(x) is Tensor else x for x in inputs]
     module = array_module(*(a for a in arrays if is_array(a)))
     came = ", ".join(map(describe, arrays))
-    if op.kernel is None:
+    if not op.kernel:
         return f"{op.__name__}({came}): formula; the op has no kernel"
     if not kernels.enabled():
         return f"{op.__name__}({came}): formula; kernels are off in this process"
     name = module.__name__
-    if (op.kernel is True and module is not np) or (
-        op.kernel is not True and name not in op.kernel
-    ):
+    if name not in op.kernel:
         return f"{op.__name__}({came}): formula; there is no kernel for arrays of {name}"
     if op.compute_by_kernel(module, arrays, params) is NotImplemented:
         return f"{op.__name__}({came}): formula; the kernel declined{_why(arrays)}"

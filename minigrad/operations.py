@@ -65,7 +65,8 @@ class Op(Generic[P]):
         self.bind, self.arity, self.static = signature.bind, signature.arity, signature.static
         self.__signature__ = signature.signature.replace(return_annotation=Tensor)
         self.formula, self.primitive, self.outputs = formula, primitive, outputs
-        self.kernel = {"numpy": kernel} if callable(kernel) else (kernel or None)
+        named = type(kernel) is str or callable(kernel)
+        self.kernel: dict[str, Any] = {"numpy": kernel} if named else dict(kernel or {})
         self.joint_rule: Callable | None = None
         self.rules: tuple[Callable, ...] | None = None
         self.differentiable = True
@@ -121,7 +122,7 @@ class Op(Generic[P]):
             began, given = time.perf_counter(), list(arrays)
         try:
             y = NotImplemented
-            if self.kernel is not None:
+            if self.kernel:
                 y = self.compute_by_kernel(module, arrays, params)
             if y is NotImplemented:
                 y = (
@@ -160,7 +161,7 @@ class Op(Generic[P]):
     def only_composed(self) -> bool:
         """Whether the formula is all there is: neither a rule nor a kernel stands for the whole."""
         rules = self.joint_rule is not None or self.rules is not None
-        return not (self.primitive or rules or self.kernel is not None) and self.differentiable
+        return not (self.primitive or rules or self.kernel) and self.differentiable
 
     def inline(self, inputs: tuple, arrays: list, params: dict) -> Any:
         """Record, in place of a call without a rule, the ops that its formula is made of.
@@ -233,12 +234,11 @@ class Op(Generic[P]):
 
     def compute_by_kernel(self, module: Any, arrays: Sequence, params: dict[str, Any]) -> Any:
         """The kernel's value; `NotImplemented` if there is none for `module` or it declines."""
-        if self.kernel is True:
-            kernel = kernels.find(self.__name__) if module is np else None
-        else:
-            kernel = self.kernel.get(module.__name__) if kernels.enabled() else None
-        if kernel is None:
+        kernel = self.kernel.get(module.__name__)
+        if kernel is None or not kernels.enabled():
             return NotImplemented
+        if type(kernel) is str:  # of ours, which imports Numba: not before one is wanted
+            kernel = self.kernel[module.__name__] = kernels.find(kernel)
         return kernel(*arrays, **(self.static | params))
 
     def explained(self, error: Exception, arrays: Sequence) -> Exception:
@@ -337,8 +337,8 @@ def op(formula: Any = None, *, kernel: Any = None, outputs: int = 1) -> Any:
 
     Args:
         kernel: a faster version for NumPy arrays, called with the inputs and all static parameters,
-            which returns NotImplemented where it declines; or a mapping of such functions by
-            'numpy' and 'cupy'; or True for the one in `minigrad.kernels.cpu` of the same name.
+            which returns NotImplemented where it declines; or where there is one in
+            `minigrad.kernels`, as 'page.name'; or a mapping of these by 'numpy' and 'cupy'.
         outputs: how many arrays the formula gives, as a tuple if more than one.
     """
     make = functools.partial(Op, primitive=False, kernel=kernel, outputs=outputs)

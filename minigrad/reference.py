@@ -153,8 +153,8 @@ def _sources(value: Op | Callable) -> Iterator[tuple[str, str]]:
     elif value.rules:
         # Rules given side by side are one expression of one or more lines.
         yield "rule", "\n".join(dict.fromkeys(_source(rule) for rule in value.rules))
-    if value.kernel is True and (kernel := kernels.find(value.__name__)) is not None:
-        yield "Numba kernel", _source(kernel)
+    if type(kernel := value.kernel.get("numpy")) is str and kernels.enabled():
+        yield "Numba kernel", _source(kernels.find(kernel))
 
 
 def _source(function: Callable) -> str:

@@ -677,7 +677,7 @@ def _roots(outputs: list[Tensor], start: int) -> tuple[list, list]:
 def _made(name: str, rule: Callable, parents: list, saved: list, outputs: list, params: dict):
     """Tensors of `outputs` made by one node with a rule of its own."""
     op = SimpleNamespace(
-        __name__=name, outputs=len(outputs), joint_rule=rule, rules=None, kernel=None
+        __name__=name, outputs=len(outputs), joint_rule=rule, rules=None, kernel={}
     )
     likes = tuple(Like(y.shape, y.dtype, getattr(y, "levels", ())) for y in outputs)
     node = Node(op, parents, saved, likes if len(outputs) > 1 else None, params)

@@ -1,8 +1,36 @@
-"""Fast versions of formulas: arrays in, arrays out, or `NotImplemented`.
+"""Kernels: fast versions of formulas, a page for each family of ops.
 
-`cpu.py` holds the Numba kernels, `updates.py` those of optimizers. A kernel has the name and the
-arguments of the formula that it speeds up and knows nothing of autodiff; what it does not cover (a
-dtype, an axis, a layout) it declines, and the formula answers.
+A kernel has the name and the arguments of the formula that it speeds up and knows nothing of
+autodiff; what it does not cover (a dtype, an axis, a layout) it declines, and the formula answers.
+
+    layouts     what kernels ask of arrays, and of the values of a program
+    machine     Kernel, its record of named fields, and the threads that run programs
+    softmaxes norms losses attention embeddings products reductions windows updates noise
+    elementwise sorting
+                the pages. A kernel is told on one: its record, its loop, `accepts` (what comes out,
+                or nothing), `fills` (the record), and where calls are short, `direct`
+    compiling rows vectors blas
+                what loops are made of
+    decoding    the search of a translation, in one compiled call
+    warming     compiles them ahead
+
+Loops are serial and release the GIL; how they are shared among threads is the machine's affair.
+They compile at the first call for a dtype and are kept in Numba's on-disk cache. Sums run in
+vectors: reordered in functions that are `summing`, else by lanes that are written out; nothing else
+is reordered, see `compiling`. A loop that sums along a row writes to no array: for one that does,
+LLVM adds a scalar version for arrays that overlap, which it also takes for arrays that merely lie
+close, and the order of the sum would hang on addresses. As it is, equal inputs give bitwise equal
+results. Infinities and NaN keep their meaning: -inf is how a mask looks, and a NaN must reach the
+loss to be noticed.
+
+A second machine, for CUDA, has its place beside the first: `kernels/cuda/machine.py` with a Kernel
+of its own, whose `address` is a compiled module's function, whose record travels as the one
+argument of a launch, and whose `run` captures the launches of a program into a graph once and
+replays it; and `kernels/cuda/norms.py` and so on with pages under the same names. A page there has
+a loop for a block of threads in place of `loop(record, kind, part, parts)`; `accepts` and `fills`
+it takes from the page here as they are, since both ask for shapes, strides and dtypes only. An op
+names its kernel once, as `kernel="norms.layer_norm"`: of the page for NumPy or of the one for CuPy,
+whichever array comes.
 
 Whether kernels answer at all is decided once per process, at the first call that has one: a switch
 half-way would change the last bits of a training run. `MINIGRAD_KERNELS=0` switches them off,
@@ -10,13 +38,21 @@ half-way would change the last bits of a training run. `MINIGRAD_KERNELS=0` swit
 record it.
 """
 
+import importlib
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import numpy as np
+
 from minigrad.arguments import count
 from minigrad.errors import BackendError
+
+__all__ = [
+    "MOST_THREADS", "enabled", "get_num_threads", "in_use", "set_num_threads", "use", "warm_up",
+]  # fmt: skip
 
 _decision: bool | None = None
 
@@ -101,11 +137,39 @@ def _cores() -> range:
 
 
 @cache
-def find(name: str) -> Callable | None:
-    """The CPU kernel of the op called `name`; None if kernels are off or there is none."""
-    if not enabled():
-        return None
-    from minigrad.kernels import cpu, updates  # import Numba: not before a kernel is wanted
+def find(place: str) -> Callable:
+    """The kernel `page.name`; its page imports Numba: not before one is wanted.
 
-    name = name.lstrip("_")
-    return getattr(updates if name in updates.__all__ else cpu, name, None)
+    Raises:
+        AttributeError, ModuleNotFoundError: there is none.
+    """
+    page, _, name = place.partition(".")
+    return getattr(importlib.import_module(f"minigrad.kernels.{page}"), name)
+
+
+# ------------------------------------------------------------ what programs and kernels both know
+
+
+@dataclass
+class Instruction:
+    """One line of a program: a kernel's address and its record, or a function of no arguments."""
+
+    name: str
+    address: int = 0
+    record: np.ndarray | None = None
+    function: Callable[[], None] | None = None
+    work: int = 0  # floating-point operations, roughly
+    shapes: str = ""
+
+
+class Drawn:
+    """The key that a run of a program draws as its number `index`."""
+
+    __slots__ = ("index",)
+
+    def __init__(self, index: int):
+        self.index = index
+
+
+class NotByGroup(Exception):
+    """A call that cannot be done group by group."""

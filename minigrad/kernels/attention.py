@@ -16,9 +16,15 @@ The backward pass computes p again from q and k:
 Letters: B batch, T queries, S keys, D channels of a head of q and k, E of v. Arrays come flat.
 """
 
+import math
+from typing import Any
+
 import numpy as np
+from numba import carray
 
 from minigrad.kernels.compiling import compiled
+from minigrad.kernels.layouts import BOOL, Empty, covered
+from minigrad.kernels.machine import Declined, array, at_booleans, fields, kernel, share
 from minigrad.kernels.vectors import exp, fill, fma, iota, load, maximum, select, spread, store
 
 LANES = 16
@@ -271,3 +277,128 @@ def attention_grad_loop(dq, dk, dv, g, q, k, v, mask, heads, causal, scale):
                 accumulate(dv_rows, p, 0, g_rows, keys, rows, E_)
             store_rows(dk, k0, width, dk_rows, S, D, D_)
             store_rows(dv, v0, v_width, dv_rows, S, E, E_)
+
+
+# --- the kernels ----------------------------------------------------------------------------------
+
+MASKED = "q k v mask B T S D E heads causal m0 m1 m2 m3"
+NO_MASK = np.empty((0, 0, 0, 0), np.bool_)
+
+
+@compiled
+def mask_of(address, shape, start, stop):
+    """The mask of samples `start` to `stop`: (1 or B, 1 or H, 1 or T, 1 or S), or empty."""
+    mask = carray(at_booleans(address), shape)
+    return mask[start:stop] if shape[0] > 1 else mask
+
+
+@kernel("out", MASKED, scale=float)
+def attention(record, kind, part, parts):
+    """out = attention of q, k, v; heads lie side by side."""
+    r = fields(record)
+    B, T, S, D, E = r.B, r.T, r.S, r.D, r.E
+    start, stop = share(B, 1, part, parts)
+    out = array(kind, r.out, (B, T, E))[start:stop]
+    q, k = array(kind, r.q, (B, T, D))[start:stop], array(kind, r.k, (B, S, D))[start:stop]
+    v = array(kind, r.v, (B, S, E))[start:stop]
+    mask = mask_of(r.mask, (r.m0, r.m1, r.m2, r.m3), start, stop)
+    attention_loop(out, q, k, v, mask, r.heads, r.causal != 0, r.scale)
+
+
+@attention.accepts
+def _(q, k, v, mask, key, *, heads, causal, scale, dropout):
+    """q (B, T, H*D), k (B, S, H*D), v (B, S, H*E); no dropout, and a mask of booleans."""
+    if dropout or key is not None or not covered(q, k, v) or not q.ndim == k.ndim == v.ndim == 3:
+        return None
+    (B, T, width), (_, S, v_width) = q.shape, v.shape
+    if k.shape != (B, S, width) or v.shape[0] != B or width % heads or v_width % heads:
+        return None
+    if mask is not None:
+        if mask.dtype is not BOOL or mask.ndim > 4:
+            return None
+        for side, full in zip(_sides(mask), (B, heads, T, S), strict=True):
+            if side != 1 and side != full:
+                return None
+    return Empty((B, T, v_width), q.dtype)
+
+
+def _sides(mask: Any) -> tuple[int, ...]:
+    return (1,) * (4 - mask.ndim) + mask.shape
+
+
+def _scale_of(q: Any, heads: int, scale: float | None) -> float:
+    """The factor on the scores; 1/sqrt(D) if it is not given."""
+    return math.sqrt(heads / max(q.shape[2], 1)) if scale is None else float(scale)
+
+
+@attention.fills
+def _(program, outputs, q, k, v, mask, key, *, heads, causal, scale, dropout):
+    return {"out": outputs[0], **_masked(q, k, v, mask, heads, causal, scale, 1, 1)}
+
+
+def _masked(q, k, v, mask, heads, causal, scale, of_D, of_E) -> dict[str, Any]:
+    """The fields of `MASKED`; `of_D` and `of_E` say how many products there are of each width."""
+    if (mask is not None and not mask.flags.c_contiguous) or not q.size or not k.size:
+        raise Declined
+    (B, T, D), (_, S, E) = q.shape, v.shape
+    found = {"q": q, "k": k, "v": v, "mask": mask, "B": B, "T": T, "S": S, "D": D, "E": E}
+    if mask is not None:
+        found |= zip(("m0", "m1", "m2", "m3"), _sides(mask), strict=True)
+    work = 2 * B * T * S * (of_D * D + of_E * E)
+    scale = _scale_of(q, heads, scale)
+    return found | {"heads": heads, "causal": bool(causal), "scale": scale, "work": work}
+
+
+@attention.direct
+def _(out, q, k, v, mask, key, *, heads, causal, scale, dropout):
+    mask = _whole(mask)
+    attention_loop(out, q, k, v, mask, heads, bool(causal), _scale_of(q, heads, scale))
+
+
+def _whole(mask: np.ndarray | None) -> np.ndarray:
+    """The mask as the loops want it: four axes, C-contiguous."""
+    return NO_MASK if mask is None else np.ascontiguousarray(mask.reshape(_sides(mask)))
+
+
+_EXAMPLE = {"heads": 1, "causal": False, "scale": 1.0, "dropout": 0.0}
+attention.example = lambda dtype: ((*np.ones((3, 1, 1, 1), dtype), None, None), _EXAMPLE)
+
+
+@kernel("dq dk dv g", MASKED, scale=float)
+def attention_grad(record, kind, part, parts):
+    """dq, dk, dv, given g."""
+    r = fields(record)
+    B, T, S, D, E = r.B, r.T, r.S, r.D, r.E
+    start, stop = share(B, 1, part, parts)
+    g = array(kind, r.g, (B, T, E))[start:stop]
+    q, k = array(kind, r.q, (B, T, D))[start:stop], array(kind, r.k, (B, S, D))[start:stop]
+    v = array(kind, r.v, (B, S, E))[start:stop]
+    mask = mask_of(r.mask, (r.m0, r.m1, r.m2, r.m3), start, stop)
+    dq, dk = array(kind, r.dq, (B, T, D))[start:stop], array(kind, r.dk, (B, S, D))[start:stop]
+    dv = array(kind, r.dv, (B, S, E))[start:stop]
+    attention_grad_loop(dq, dk, dv, g, q, k, v, mask, r.heads, r.causal != 0, r.scale)
+
+
+@attention_grad.accepts
+def _(g, q, k, v, mask, key, **options):
+    out = attention.outputs(q, k, v, mask, key, **options)
+    if out is None or not covered(q, g) or g.shape != out.shape:
+        return None
+    return q, k, v
+
+
+@attention_grad.fills
+def _(program, outputs, g, q, k, v, mask, key, *, heads, causal, scale, dropout):
+    dq, dk, dv = outputs
+    found = _masked(q, k, v, mask, heads, causal, scale, 3, 2)
+    return {"dq": dq, "dk": dk, "dv": dv, "g": g, **found}
+
+
+@attention_grad.direct
+def _(dq, dk, dv, g, q, k, v, mask, key, *, heads, causal, scale, dropout):
+    mask = _whole(mask)
+    factor = _scale_of(q, heads, scale)
+    attention_grad_loop(dq, dk, dv, g, q, k, v, mask, heads, bool(causal), factor)
+
+
+attention_grad.example = lambda dtype: ((*np.ones((4, 1, 1, 1), dtype), None, None), _EXAMPLE)

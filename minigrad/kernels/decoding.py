@@ -27,8 +27,7 @@ Letters: D model, H heads, A ids that compete, R rows in progress, T positions.
 
 import math
 import os
-import time
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from types import FunctionType
@@ -42,7 +41,7 @@ from numba.extending import intrinsic
 
 from minigrad.errors import OutOfRangeError
 from minigrad.kernels.compiling import compiled
-from minigrad.kernels.cpu import wide_rstd
+from minigrad.kernels.norms import wide_rstd
 from minigrad.kernels.vectors import (
     exp,
     fill,
@@ -56,7 +55,7 @@ from minigrad.kernels.vectors import (
     total,
 )
 
-__all__ = ["Packed", "search", "warm_up"]
+__all__ = ["Packed", "search"]
 
 Array = np.ndarray
 
@@ -904,23 +903,12 @@ if hasattr(os, "register_at_fork"):  # a child has none of its parent's threads
     os.register_at_fork(after_in_child=pool.cache_clear)
 
 
-def warm_up(
-    report: Callable[[str, float], None] | None = None, only: Container[str] | None = None
-) -> None:
-    """Compile the search for float32 and int8 weights, or load it from the on-disk cache.
-
-    `report(name, seconds)` is called after each; `only` has the kinds of weights that are wanted.
-    """
-    for kind, loop in LOOPS.items():
-        if only is not None and kind.name not in only:
-            continue
-        began = time.perf_counter()
-        ids, row = np.zeros(1, np.int64), np.zeros(32, np.float32)
-        places, none = np.zeros((TAIL_PIECES, 2), np.int64), np.zeros((0, 1), np.int64)
-        sizes = np.array([1, 1, 1, 0, 0, 1, RELU])
-        loop(
-            none, none[:, 0].copy(), none, ids, row, row, np.zeros(128, kind), places, sizes, ids,
-            0, 0, 1, 0.0,
-        )  # fmt: skip
-        if report:
-            report(f"search, {kind.name} weights", time.perf_counter() - began)
+def compile_for(kind: Any) -> None:
+    """Compile the search for weights of a kind in `LOOPS`, or load it from the on-disk cache."""
+    ids, row = np.zeros(1, np.int64), np.zeros(32, np.float32)
+    places, none = np.zeros((TAIL_PIECES, 2), np.int64), np.zeros((0, 1), np.int64)
+    sizes = np.array([1, 1, 1, 0, 0, 1, RELU])
+    LOOPS[kind](
+        none, none[:, 0].copy(), none, ids, row, row, np.zeros(128, kind), places, sizes, ids,
+        0, 0, 1, 0.0,
+    )  # fmt: skip

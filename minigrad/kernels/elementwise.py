@@ -1,4 +1,4 @@
-"""A handler of the machine for chains of element-by-element ops, in one pass over memory.
+"""Element by element: sums, relu, and chains of ops in one pass over memory.
 
 A chain is a short program of its own, which runs on blocks that fit into the first cache: blocks
 are loaded into registers (of BLOCK numbers each), combined, and stored. What is in between never
@@ -11,8 +11,10 @@ import numpy as np
 from numba import carray
 
 from minigrad.kernels.compiling import compiled
-from minigrad.kernels.machine import WORDS, at, handler, share
+from minigrad.kernels.layouts import alike, covered, flat
+from minigrad.kernels.machine import Declined, at, at_integers, fields, kernel, share
 from minigrad.kernels.vectors import exp, fill, fma, load, maximum, nan_or, select, store
+from minigrad.kernels.windows import WHERE_POSITIVE, layout_of, strided
 
 BLOCK = 512  # numbers of a register
 REGISTERS = 12
@@ -20,12 +22,6 @@ REGISTERS = 12
 # A line of a chain is (what, target register, a, b, c): registers, or for the first four an address
 # or the bits of a float64 in a, and in LOAD_ROWS a length in b.
 LOAD, LOAD_ROWS, LOAD_ONE, NUMBER, STORE = range(5)
-OPS = (
-    "add", "subtract", "multiply", "divide", "maximum", "minimum", "greater", "greater_equal",
-    "less", "less_equal", "equal", "not_equal", "where", "negative", "absolute", "square", "sqrt",
-    "reciprocal", "exp", "sigmoid", "tanh",
-)  # fmt: skip
-CODES = {name: 5 + i for i, name in enumerate(OPS)}
 ADD, SUBTRACT, MULTIPLY, DIVIDE, MAXIMUM, MINIMUM = range(5, 11)
 GREATER, GREATER_EQUAL, LESS, LESS_EQUAL, EQUAL, NOT_EQUAL = range(11, 17)
 WHERE, NEGATIVE, ABSOLUTE, SQUARE, SQRT, RECIPROCAL, EXP, SIGMOID, TANH = range(17, 26)
@@ -136,14 +132,14 @@ def limit(r):
     return 88.72283 if r.itemsize == 4 else 709.782712893384
 
 
-@handler
-def elementwise(words, kind, part, parts):
-    """A chain on arrays of n elements, which lie in the same order. Words: n, lines, the chain."""
-    w = carray(words, (WORDS,))
-    n, lines = w[0], w[1]
-    chain = carray(at(words, w[2]), (lines, 5))
+@kernel("n lines chain", strided=True)
+def elementwise(record, kind, part, parts):
+    """A chain on arrays of n elements, which lie in the same order."""
+    r = fields(record)
+    n, lines = r.n, r.lines
+    chain = carray(at_integers(r.chain), (lines, 5))
     numbers = chain.view(np.float64)
-    r = np.empty(REGISTERS * BLOCK, carray(at(kind, w[2]), (1,)).dtype)
+    box = np.empty(REGISTERS * BLOCK, carray(at(kind, r.chain), (1,)).dtype)
     start, stop = share(n, BLOCK, part, parts)
     for i in range(start, stop, BLOCK):
         m = min(BLOCK, stop - i)
@@ -152,26 +148,172 @@ def elementwise(words, kind, part, parts):
             if what == LOAD:
                 x = carray(at(kind, a), (n,))
                 for j in range(m):
-                    r[d * BLOCK + j] = x[i + j]
+                    box[d * BLOCK + j] = x[i + j]
             elif what == LOAD_ROWS:
                 x = carray(at(kind, a), (b,))
                 place, done = i % b, 0
                 while done < m:
                     run = min(b - place, m - done)
                     for j in range(run):
-                        r[d * BLOCK + done + j] = x[place + j]
+                        box[d * BLOCK + done + j] = x[place + j]
                     place, done = 0, done + run
             elif what == LOAD_ONE:
                 x = carray(at(kind, a), (1,))
                 for j in range(BLOCK):
-                    r[d * BLOCK + j] = x[0]
+                    box[d * BLOCK + j] = x[0]
             elif what == NUMBER:
                 if i == start:
                     for j in range(BLOCK):
-                        r[d * BLOCK + j] = numbers[k, 2]
+                        box[d * BLOCK + j] = numbers[k, 2]
             elif what == STORE:
                 y = carray(at(kind, a), (n,))
                 for j in range(m):
-                    y[i + j] = r[d * BLOCK + j]
+                    y[i + j] = box[d * BLOCK + j]
             else:
-                combine(r, what, d, a, b, c, m)
+                combine(box, what, d, a, b, c, m)
+
+
+@elementwise.fills
+def _(program, outputs, *inputs, chain):
+    """`chain.lines(y)` are what the loop runs, for the result y."""
+    lines = program.keep(chain.lines(*outputs))
+    y = outputs[0]
+    return {"n": y.size, "lines": len(lines), "chain": lines, "work": y.size * len(lines)}
+
+
+# --- ops of their own -----------------------------------------------------------------------------
+
+
+@kernel("y a b n period")
+def add(record, kind, part, parts):
+    """y = a + b, where b is repeated every `period` elements."""
+    r = fields(record)
+    n, period = r.n, r.period
+    y, a, b = (
+        carray(at(kind, r.y), (n,)),
+        carray(at(kind, r.a), (n,)),
+        carray(at(kind, r.b), (period,)),
+    )
+    if period == n:
+        start, stop = share(n, 1024, part, parts)
+        for i in range(start, stop):
+            y[i] = a[i] + b[i]
+    else:
+        start, stop = share(n // period, 1, part, parts)
+        whole = period // 16 * 16
+        for box in range(start * period, stop * period, period):
+            for j in range(0, whole, 16):
+                v = load(at(kind, r.a), box + j, 16) + load(at(kind, r.b), j, 16)
+                store(at(kind, r.y), box + j, v)
+            for j in range(whole, period):
+                y[box + j] = a[box + j] + b[j]
+
+
+@add.accepts
+def _(a, b):
+    """One of them may be repeated along leading axes."""
+    if a.ndim < b.ndim:
+        a, b = b, a
+    if not a.size or not covered(a, b) or b.shape != a.shape[a.ndim - b.ndim :]:
+        return None
+    return a
+
+
+@add.fills
+def _(program, outputs, a, b):
+    if a.ndim < b.ndim:
+        a, b = b, a
+    return {"y": outputs[0], "a": a, "b": b, "n": a.size, "period": b.size}
+
+
+@kernel("y x n", strided=True)
+def relu(record, kind, part, parts):
+    """y = max(x, 0); NaN stays."""
+    r = fields(record)
+    n = r.n
+    y, x = carray(at(kind, r.y), (n,)), carray(at(kind, r.x), (n,))
+    start, stop = share(n, 1024, part, parts)
+    zero = y.dtype.type(0)
+    zeros = fill(zero, 16)
+    i = start
+    while i + 16 <= stop:
+        v = load(x, i, 16)
+        store(y, i, select(v, "<=", zeros, zeros, v))
+        i += 16
+    for j in range(i, stop):
+        y[j] = zero if x[j] <= zero else x[j]
+
+
+@relu.accepts
+def _(x):
+    return x if flat(x) else None
+
+
+@relu.fills
+def _(program, outputs, x):
+    if not flat(x, *outputs):
+        raise Declined
+    return {"y": outputs[0], "x": x, "n": x.size}
+
+
+@compiled
+def relu_grad_loop(dx, g, y):
+    for i in range(y.size):
+        dx[i] = g[i] if y[i] > 0 else y[i]
+
+
+@kernel("dx g y n", strided=True)
+def relu_grad(record, kind, part, parts):
+    """dx = g where y > 0, else y, which is 0 or NaN."""
+    r = fields(record)
+    n = r.n
+    dx, g, y = (
+        carray(at(kind, r.dx), (n,)),
+        carray(at(kind, r.g), (n,)),
+        carray(at(kind, r.y), (n,)),
+    )
+    start, stop = share(n, 1024, part, parts)
+    zero = y.dtype.type(0)
+    zeros = fill(zero, 16)
+    i = start
+    while i + 16 <= stop:
+        v = load(y, i, 16)
+        store(dx, i, select(v, ">", zeros, load(g, i, 16), v))
+        i += 16
+    for j in range(i, stop):
+        dx[j] = g[j] if y[j] > zero else y[j]
+
+
+@relu_grad.accepts
+def _(g, y):
+    return y if alike(g, y) or flat(g, y) else None
+
+
+@relu_grad.fills
+def _(program, outputs, g, y):
+    if not flat(g, y, *outputs):
+        raise Declined
+    return {"dx": outputs[0], "g": g, "y": y, "n": y.size}
+
+
+@relu_grad.direct
+def _(dx, g, y):
+    relu_grad_loop(dx.reshape(-1), g.reshape(-1), y.reshape(-1))
+
+
+relu_grad.example = lambda dtype: (tuple(np.ones((2, 1), dtype)), {})
+
+relu_grad_strided = strided.like("relu_grad")
+
+
+@relu_grad_strided.accepts
+def _(g, y):
+    """Where they lie in different layouts."""
+    return y if g.shape == y.shape and g.dtype == y.dtype else None
+
+
+@relu_grad_strided.fills
+def _(program, outputs, g, y):
+    (dx,) = outputs
+    arrays = {"y": (dx, dx.strides), "a": (g, g.strides), "b": (y, y.strides)}
+    return layout_of(y.shape, WHERE_POSITIVE, **arrays)

@@ -1,4 +1,4 @@
-"""Updates of optimizers beside Adam's: one pass over flat buffers.
+"""Updates of optimizers: one pass over flat buffers, in place.
 
     w, g            weights and gradients, flat
     a, b, c         moments of the same length, in the order of the optimizer's `slots`; empty where
@@ -7,26 +7,53 @@
     steps           how many steps each has taken, this one included
     numbers         the optimizer's options in their order, yes as 1
 
-Every loop has those arguments, so that one handler of the machine serves them all. The formulas,
-one beside each optimizer, say what is computed.
+Every loop but Adam's own, which is the quickest, has those arguments, so that one kernel of the
+machine serves them all. The formulas, one beside each optimizer, say what is computed.
 """
 
 import math
-import time
-from collections.abc import Callable, Container, Iterable, Sequence
-from types import NotImplementedType
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from numba import carray
 
-from minigrad.kernels import cpu
 from minigrad.kernels.compiling import compiled
-from minigrad.kernels.machine import WORDS, at, handler, share
-
-__all__ = ["adagrad_step", "adam_variant_step", "lion_step", "rmsprop_step", "sgd_step"]
+from minigrad.kernels.layouts import covered, covered_ids
+from minigrad.kernels.machine import array, fields, integers, kernel, share
 
 Array = np.ndarray
-Declined = NotImplementedType
+
+# --- loops ----------------------------------------------------------------------------------------
+
+
+@compiled
+def adam_loop(w, g, m, v, starts, stops, steps, lr, beta1, beta2, eps, shrink, l2):
+    for i in range(starts.size):
+        if not 0 <= starts[i] <= stops[i] <= w.size:
+            return False
+    # Corrections are float64; what meets the arrays is rounded to their dtype once.
+    number = w.dtype.type
+    b1, b2, c1, c2 = number(beta1), number(beta2), number(1 - beta1), number(1 - beta2)
+    eps_, shrink_, l2_ = number(eps), number(shrink), number(l2)
+    zero, tiny = number(0), np.finfo(w.dtype).tiny
+    for i in range(starts.size):
+        rate = number(lr / (1 - beta1 ** steps[i]))
+        root = number(1 / math.sqrt(1 - beta2 ** steps[i]))
+        # Indices from 0 on are known not to be negative, which Numba would count from the end.
+        segment = slice(starts[i], stops[i])
+        wi, gi, mi, vi = w[segment], g[segment], m[segment], v[segment]
+        for j in range(wi.size):
+            x = wi[j] * shrink_
+            d = gi[j] + l2_ * x
+            mj = b1 * mi[j] + c1 * d
+            vj = b2 * vi[j] + c2 * (d * d)
+            # Moments of rows without gradients shrink for ever; denormals would slow every step.
+            mj = zero if abs(mj) < tiny else mj
+            vj = zero if vj < tiny else vj
+            mi[j] = mj
+            vi[j] = vj
+            wi[j] = x - rate * mj / (math.sqrt(vj) * root + eps_)
+    return True
 
 
 @compiled
@@ -162,11 +189,58 @@ def adam_variant_loop(w, g, a, b, c, starts, stops, steps, numbers):
             wi[j] = x - rate * m / (math.sqrt(v) * root + eps)
 
 
-# --- arrays in ------------------------------------------------------------------------------------
+# --- on arrays ------------------------------------------------------------------------------------
 
 
-def run(
-    loop: Callable,
+def _fit(w: Array, buffers: Sequence[Array], starts: Array, stops: Array, steps: Array) -> bool:
+    """Whether all buffers are flat and like `w`, and segments are as many starts, stops, steps."""
+    if w.ndim != 1 or not covered(w, *buffers) or any(m.shape != w.shape for m in buffers):
+        return False
+    if starts.ndim != 1 or not starts.shape == stops.shape == steps.shape:
+        return False
+    return covered_ids(starts) and covered_ids(stops) and covered_ids(steps)
+
+
+def adam_step(
+    w: Array,
+    g: Array,
+    m: Array,
+    v: Array,
+    starts: Array,
+    stops: Array,
+    steps: Array,
+    *,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+) -> Any:
+    """One step of Adam (AdamW if `decoupled`), in place, on segments of flat buffers.
+
+    What no segment covers stays as it is. Denormal moments become 0. NotImplemented if the buffers
+    are not for it; None if it is done.
+    """
+    if not _fit(w, (g, m, v), starts, stops, steps):
+        return NotImplemented
+    shrink, l2 = (1 - lr * weight_decay, 0.0) if decoupled else (1.0, float(weight_decay))
+    numbers = float(lr), float(beta1), float(beta2), float(eps), shrink, l2
+    return None if adam_loop(w, g, m, v, starts, stops, steps, *numbers) else NotImplemented
+
+
+LOOPS = {
+    "sgd_step": sgd_loop,
+    "adagrad_step": adagrad_loop,
+    "rmsprop_step": rmsprop_loop,
+    "lion_step": lion_loop,
+    "adam_variant_step": adam_variant_loop,
+}
+RULES = list(LOOPS)  # by the numbers that `update` knows them by
+
+
+def step(
+    rule: str,
     w: Array,
     g: Array,
     moments: Sequence[Array | None],
@@ -174,104 +248,84 @@ def run(
     stops: Array,
     steps: Array,
     numbers: Sequence[float],
-) -> Declined | None:
-    """One step in place, by a loop; see above."""
+) -> Any:
+    """One step in place by the loop of a rule; NotImplemented if the buffers are not for it."""
     given = [m for m in moments if m is not None]
-    if w.ndim != 1 or not cpu.covered(w, g, *given) or any(m.shape != w.shape for m in (g, *given)):
+    if not _fit(w, (g, *given), starts, stops, steps):
         return NotImplemented
-    if not all(cpu.covered_ids(x) and x.shape == starts.shape for x in (starts, stops, steps)):
-        return NotImplemented
-    if starts.ndim != 1 or not ((starts >= 0) & (starts <= stops) & (stops <= w.size)).all():
+    if not ((starts >= 0) & (starts <= stops) & (stops <= w.size)).all():
         return NotImplemented
     none = w[:0]
     a, b, c = (*(none if m is None else m for m in moments), none, none, none)[:3]
-    loop(w, g, a, b, c, starts, stops, steps, np.array(numbers, np.float64))
+    LOOPS[rule](w, g, a, b, c, starts, stops, steps, np.array(numbers, np.float64))
     return None
-
-
-def sgd_step(w, g, moments, starts, stops, steps, numbers) -> Declined | None:
-    """One step of SGD; moments: the momentum buffer."""
-    return run(sgd_loop, w, g, moments, starts, stops, steps, numbers)
-
-
-def adagrad_step(w, g, moments, starts, stops, steps, numbers) -> Declined | None:
-    """One step of Adagrad; moments: the sum of squares."""
-    return run(adagrad_loop, w, g, moments, starts, stops, steps, numbers)
-
-
-def rmsprop_step(w, g, moments, starts, stops, steps, numbers) -> Declined | None:
-    """One step of RMSprop; moments: the mean of squares, the momentum buffer, the mean."""
-    return run(rmsprop_loop, w, g, moments, starts, stops, steps, numbers)
-
-
-def lion_step(w, g, moments, starts, stops, steps, numbers) -> Declined | None:
-    """One step of Lion; moments: the mean."""
-    return run(lion_loop, w, g, moments, starts, stops, steps, numbers)
-
-
-def adam_variant_step(w, g, moments, starts, stops, steps, numbers) -> Declined | None:
-    """One step of Adam or AdamW, AMSGrad or upwards; moments: mean, of squares, its largest."""
-    return run(adam_variant_loop, w, g, moments, starts, stops, steps, numbers)
 
 
 # --- in programs ----------------------------------------------------------------------------------
 
-RULES = ["sgd_step", "adagrad_step", "rmsprop_step", "lion_step", "adam_variant_step"]
+SEGMENTS = "starts stops steps numbers"  # the numbers begin with how many segments there are
 
 
-@handler
-def update(words, kind, part, parts):
-    """One step on segments of flat buffers; the numbers begin with how many there are.
-
-    Words: rule, n, w, g, a, b, c, starts, stops, steps, numbers.
-    """
-    k = carray(words, (WORDS,))
-    rule, n = k[0], k[1]
-    numbers = carray(at(words, k[10]), (16,)).view(np.float64)
-    count = np.int64(numbers[0])
-    w, g = carray(at(kind, k[2]), (n,)), carray(at(kind, k[3]), (n,))
-    a, b = carray(at(kind, k[4]), (n,)), carray(at(kind, k[5]), (n,))
-    c, steps = carray(at(kind, k[6]), (n,)), carray(at(words, k[9]), (count,))
-    starts, stops = carray(at(words, k[7]), (count,)), carray(at(words, k[8]), (count,))
+@compiled
+def mine(r, n, count, part, parts):
+    """Where the share of a thread of each segment begins and ends."""
+    starts, stops = integers(r.starts, count), integers(r.stops, count)
     low, high = share(n, 1024, part, parts)
     first, last = np.empty(count, np.int64), np.empty(count, np.int64)
     for i in range(count):
         first[i] = min(max(starts[i], low), high)
         last[i] = max(min(stops[i], high), first[i])
-    if rule == 0:
-        sgd_loop(w, g, a, b, c, first, last, steps, numbers[1:])
-    elif rule == 1:
-        adagrad_loop(w, g, a, b, c, first, last, steps, numbers[1:])
-    elif rule == 2:
-        rmsprop_loop(w, g, a, b, c, first, last, steps, numbers[1:])
-    elif rule == 3:
-        lion_loop(w, g, a, b, c, first, last, steps, numbers[1:])
+    return first, last
+
+
+@compiled
+def numbers_of(r):
+    """How many segments there are, and the options, of which there are up to 15."""
+    numbers = integers(r.numbers, 16).view(np.float64)
+    return np.int64(numbers[0]), numbers[1:]
+
+
+@kernel("n w g m v", SEGMENTS, work=12)
+def adam(record, kind, part, parts):
+    """One step of Adam; numbers: lr, beta1, beta2, eps, shrink, l2, as `adam_loop` takes them."""
+    r = fields(record)
+    n = r.n
+    count, o = numbers_of(r)
+    first, last = mine(r, n, count, part, parts)
+    w, g = array(kind, r.w, (n,)), array(kind, r.g, (n,))
+    m, v = array(kind, r.m, (n,)), array(kind, r.v, (n,))
+    steps = integers(r.steps, count)
+    adam_loop(w, g, m, v, first, last, steps, o[0], o[1], o[2], o[3], o[4], o[5])
+
+
+@kernel("rule n w g a b c", SEGMENTS, work=12)
+def update(record, kind, part, parts):
+    """One step by the rule of this number."""
+    r = fields(record)
+    n = r.n
+    count, numbers = numbers_of(r)
+    first, last = mine(r, n, count, part, parts)
+    w, g, a = array(kind, r.w, (n,)), array(kind, r.g, (n,)), array(kind, r.a, (n,))
+    b, c, steps = array(kind, r.b, (n,)), array(kind, r.c, (n,)), integers(r.steps, count)
+    if r.rule == 0:
+        sgd_loop(w, g, a, b, c, first, last, steps, numbers)
+    elif r.rule == 1:
+        adagrad_loop(w, g, a, b, c, first, last, steps, numbers)
+    elif r.rule == 2:
+        rmsprop_loop(w, g, a, b, c, first, last, steps, numbers)
+    elif r.rule == 3:
+        lion_loop(w, g, a, b, c, first, last, steps, numbers)
     else:
-        adam_variant_loop(w, g, a, b, c, first, last, steps, numbers[1:])
+        adam_variant_loop(w, g, a, b, c, first, last, steps, numbers)
 
 
-def words(rule: str, w: Array, g: Array, moments: Sequence[Array | None]) -> list[int]:
-    """The words of an instruction, up to those of its segments and numbers."""
-    # Where there is no moment a loop does not look.
-    addresses = [w.ctypes.data if m is None else m.ctypes.data for m in (*moments, None, None)]
-    return [RULES.index(rule), w.size, w.ctypes.data, g.ctypes.data, *addresses[:3]]
-
-
-# --- compiling ahead ------------------------------------------------------------------------------
-
-
-def warm_up(
-    dtypes: Iterable[str] = ("float32",),
-    report: Callable[[str, float], None] | None = None,
-    only: Container[str] | None = None,
-) -> None:
-    """Compile every loop, or load it from the on-disk cache; as `cpu.warm_up`."""
-    for dtype in dtypes:
-        for name in RULES:
-            if only is not None and name not in only:
-                continue
-            began = time.perf_counter()
-            x, ids = np.zeros((5, 1), dtype), np.array([0, 1])
-            globals()[name](x[0], x[1], x[2:], ids[:1], ids[1:], ids[1:], np.ones(8) / 2)
-            if report:
-                report(name, time.perf_counter() - began)
+def examples(dtype: str) -> dict[str, Any]:
+    """Calls that compile the loops: by name, functions of no arguments."""
+    x, ids = np.zeros((5, 1), dtype), np.array([0, 1])
+    segments = ids[:1], ids[1:], ids[1:]
+    options = {"lr": 0.0, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0}
+    found = {
+        rule: lambda rule=rule: step(rule, x[0], x[1], x[2:], *segments, np.ones(8) / 2)
+        for rule in RULES
+    }
+    return {"adam": lambda: adam_step(*x[:4], *segments, **options, decoupled=False), **found}

@@ -16,19 +16,52 @@ from contextlib import contextmanager
 from time import perf_counter
 from typing import NamedTuple
 
+import numpy as np
 from numba.core import event
 
 from minigrad import kernels
-from minigrad.kernels import cpu, decoding, machine, updates
+from minigrad.kernels import (
+    attention,
+    decoding,
+    elementwise,
+    embeddings,
+    losses,
+    machine,
+    noise,
+    norms,
+    products,
+    reductions,
+    softmaxes,
+    sorting,
+    updates,
+    windows,
+)
 
 HELPERS = 3  # at most; the longest job takes as long as a quarter of all
 
+PAGES = (
+    windows, norms, softmaxes, sorting, noise, reductions, losses, attention, embeddings,
+    elementwise, updates, products,
+)  # fmt: skip
+KERNELS = {
+    value.name: value
+    for page in PAGES
+    for value in vars(page).values()
+    # (Those with the loop of another compile with it.)
+    if type(value) is machine.Kernel and value.name == value.loop.__name__
+}
+
 # What a step of a transformer takes, with cross entropy and Adam. In programs and op by op, a
 # kernel has the same loops, so that the second costs next to nothing.
-TRANSFORMER = (
-    "attention_grad", "attention", "layer_norm_grad", "layer_norm", "cross_entropy_rows_grad",
-    "cross_entropy_rows", "adam", "elementwise", "embedding", "embedding_grad", "add", "relu_grad",
-    "sum_all", "count_of", "run", "column_sums", "group_products", "product",
+TRANSFORMER = tuple(
+    kernel.name
+    for kernel in (
+        attention.attention_grad, attention.attention, norms.layer_norm_grad, norms.layer_norm,
+        losses.cross_entropy_rows_grad, losses.cross_entropy_rows, updates.adam,
+        elementwise.elementwise, embeddings.embedding, embeddings.embedding_grad, elementwise.add,
+        elementwise.relu_grad, reductions.sum_all, losses.count_of, reductions.column_sums,
+        products.group_products, products.product,
+    )
 )  # fmt: skip
 
 
@@ -57,13 +90,8 @@ def names_of(what: str) -> list[str]:
     known = {"transformer": list(TRANSFORMER), "search": search}
     known["search and transformer"] = [*search, *TRANSFORMER]
     if what == "all":
-        from minigrad.kernels import elementwise, images, noise  # noqa: F401 (more handlers)
-
-        others = [name for name in cpu.__all__ if name not in ("warm_up", "adam_step")]
-        updating = [f"optim.{name}" for name in updates.RULES]
-        found = [*search, *machine.HANDLERS, *others, *updating, *TRANSFORMER]
-        # Those of the transformer keep their order, at the end.
-        return [*dict.fromkeys(n for n in found if n not in TRANSFORMER), *TRANSFORMER]
+        others = [name for name in (*KERNELS, *updates.RULES, "run") if name not in TRANSFORMER]
+        return [*search, *others, *TRANSFORMER]
     if what not in known:
         raise ValueError(f"warm_up: expected 'all' or one of {', '.join(known)}; got {what!r:.60}")
     return known[what]
@@ -73,12 +101,16 @@ def compile_one(name: str) -> None:
     """Compile a kernel for float32, or load it from the cache."""
     part, _, rest = name.partition(".")
     if part == "search":
-        decoding.warm_up(only={rest})
-    elif part == "optim":
-        updates.warm_up(only={rest})
-    else:
-        machine.warm_up(only={name})
-        cpu.warm_up(only={name, "adam_step" if name == "adam" else name})
+        decoding.compile_for(next(kind for kind in decoding.LOOPS if kind.name == rest))
+    if name == "run":
+        machine.compile_run()
+    if (kernel := KERNELS.get(name)) is not None:
+        kernel.address(np.dtype(np.float32))
+        if kernel.example is not None:
+            inputs, params = kernel.example("float32")
+            kernel(*inputs, **params)
+    if (update := updates.examples("float32").get(name)) is not None:
+        update()
 
 
 class _Watch(event.Listener):
@@ -214,6 +246,6 @@ def serve() -> None:
 def warm_up(what: str, report: Report | None = None) -> None:
     """See `minigrad.kernels.warm_up`."""
     # What helpers compile comes by way of the disk, if there is one that may be written.
-    kept = cpu.layer_norm_loop.stats.cache_path is not None and sys.executable
+    kept = norms.layer_norm_loop.stats.cache_path is not None and sys.executable
     helpers = min(len(kernels._cores()) - 1, HELPERS) if kept else 0
     _Warming(names_of(what), report, helpers).work()

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from minigrad import random
 from minigrad.autodiff import Tensor
 from minigrad.backend import modes
-from minigrad.capture import PLAIN, Jitted, jit
 from minigrad.errors import CaptureError
+from minigrad.programs import PLAIN, Jitted, jit
 
 if TYPE_CHECKING:
     from minigrad.learner.learner import Learner

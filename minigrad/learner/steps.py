@@ -10,9 +10,9 @@ from minigrad import nn, optim
 from minigrad.arguments import count
 from minigrad.autodiff import Tensor, enable_grad, gradients
 from minigrad.backend import modes, refuse_while_capturing
-from minigrad.capture import disable_jit
 from minigrad.errors import StateError
 from minigrad.learner.lookup import loss_of, optimizers_of
+from minigrad.programs import disable_jit
 
 
 @dataclass

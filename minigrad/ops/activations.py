@@ -48,7 +48,7 @@ def relu(xp, x):
 relu.vjps(lambda g, y, _x: _relu_grad(g, y))
 
 
-@primitive(kernel=True)
+@primitive(kernel="elementwise.relu_grad")
 def _relu_grad(xp, g, y):
     """The gradient of the input of a relu from that of its output `y`: NaN where `y` is."""
     return xp.multiply(g, xp.sign(y))

@@ -58,7 +58,7 @@ def _probabilities(xp, q, k, mask, causal, scale):
     return e / xp.where(s == 0, 1.0, s)
 
 
-@op(kernel=True)
+@op(kernel="attention.attention")
 def attention(xp, q, k, v, mask=None, key=None, *, heads=1, causal=False, scale=None, dropout=0.0):
     """Each query's mean of the values, weighted by the softmax of its products with the keys.
 
@@ -98,7 +98,7 @@ def _(g, _y, q, k, v, mask, key, **options):
     return *attention_grad(g, q, k, v, mask, key, **options), of_mask, None
 
 
-@op(kernel=True, outputs=3)
+@op(kernel="attention.attention_grad", outputs=3)
 def attention_grad(
     xp, g, q, k, v, mask=None, key=None, *, heads=1, causal=False, scale=None, dropout=0.0
 ):

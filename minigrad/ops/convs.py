@@ -34,7 +34,7 @@ def _seen(axis: int, start: int, count: int, stride: int) -> tuple:
     return (..., slice(start, stop, stride), *(slice(None),) * (-axis - 1))
 
 
-@primitive(kernel=True)
+@primitive(kernel="windows.windows")
 def _windows(xp, x, *, axis, size, count, stride=1, dilation=1):
     """`count` windows of `size` elements along `axis`, which is counted from the end.
 
@@ -49,7 +49,7 @@ def _windows(xp, x, *, axis, size, count, stride=1, dilation=1):
     return y
 
 
-@primitive(kernel=True)
+@primitive(kernel="windows.sum_windows")
 def _sum_windows(xp, g, *, axis, length, stride=1, dilation=1):
     """Zeros of `length` along `axis` with all windows added in: the adjoint of `_windows`."""
     count = g.shape[axis]

@@ -256,7 +256,7 @@ def _(g, _y, _x, ids, *, axis=None):
     return moveaxis(embedding_grad(g, ids, rows=_x.shape[axis]), 0, axis), None
 
 
-@primitive(kernel=True)
+@primitive(kernel="embeddings.embedding_grad")
 def embedding_grad(xp, g, ids, *, rows):
     """`rows` rows of zeros, with row `i` of `g` added to row `ids[i]`: the adjoint of a look-up.
 

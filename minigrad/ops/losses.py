@@ -323,7 +323,7 @@ def kl_div(xp, x, target, *, reduction="mean", log_target=False):
 # -------------------------------------------------------------------------------- classes
 
 
-@op(kernel=True)
+@op(kernel="losses.cross_entropy_rows")
 def cross_entropy_rows(xp, x, target, *, ignore_index=-100, label_smoothing=0.0):
     """(N,) cross entropies of the softmax of each row of `x` with its target class.
 
@@ -360,7 +360,7 @@ def _(g, _y, x, target, *, ignore_index=-100, label_smoothing=0.0):
     return cross_entropy_rows_grad(g, x, target, **options), None
 
 
-@op(kernel=True)
+@op(kernel="losses.cross_entropy_rows_grad")
 def cross_entropy_rows_grad(xp, g, x, target, *, ignore_index=-100, label_smoothing=0.0):
     """The gradient of the logits: softmax minus (smoothed) one-hot target, times `g` (N,)."""
     counted, safe = _counted(xp, x, target, ignore_index)

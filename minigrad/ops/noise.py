@@ -14,7 +14,7 @@ __all__ = [
 PLAIN.add(random.Key)  # a key enters a formula as it is
 
 
-@primitive(kernel=True)
+@primitive(kernel="noise.dropout")
 def dropout(xp, x, key, *, p, shared=(), levels=None):
     """`x` with each element set to 0 with probability `p`, and the others scaled by 1 / (1 - p).
 

@@ -84,7 +84,7 @@ def _(g, y, _x, *, axis=-1, eps=1e-5):
 # ------------------------------------------------------------------------ over the features
 
 
-@op(kernel=True)
+@op(kernel="norms.layer_norm")
 def layer_norm(xp, x, weight=None, bias=None, *, eps=1e-5):
     """`(x - mean) / sqrt(var + eps) * weight + bias` over the last axis.
 
@@ -105,7 +105,7 @@ def _(g, _y, x, weight, _bias, *, eps=1e-5):
     return dx, None if weight is None else dweight, None if _bias is None else dbias
 
 
-@op(kernel=True, outputs=3)
+@op(kernel="norms.layer_norm_grad", outputs=3)
 def layer_norm_grad(xp, g, x, weight, *, eps=1e-5):
     """Gradients of `x`, weight and bias of a layer norm from that of its output.
 
@@ -198,7 +198,7 @@ def batch_norm(xp, x, running_mean=None, running_var=None, weight=None, bias=Non
     return _as_came(_affine(_wide(x) - m, scale if w is None else scale * w, b), x)
 
 
-@op(kernel=True)
+@op(kernel="norms.batch_norm_train")
 def _batch_norm_train(xp, x, weight=None, bias=None, *, eps=1e-5):
     """`batch_norm` with the statistics of `x` (N, C, ...) itself."""
     w, b = _channels("batch_norm", x, weight, bias)
@@ -212,7 +212,7 @@ def _(g, _y, x, weight, _bias, *, eps=1e-5):
     return dx, None if weight is None else dweight, None if _bias is None else dbias
 
 
-@op(kernel=True, outputs=3)
+@op(kernel="norms.batch_norm_grad", outputs=3)
 def _batch_norm_grad(xp, g, x, weight=None, *, eps=1e-5):
     """Gradients of `x`, weight and bias of `_batch_norm_train` from that of its output.
 
@@ -227,7 +227,7 @@ def _batch_norm_grad(xp, g, x, weight=None, *, eps=1e-5):
     return dx / std, dweight, dbias
 
 
-@op(kernel=True, outputs=2)
+@op(kernel="norms.batch_norm_stats", outputs=2)
 def batch_norm_stats(xp, x, running_mean, running_var, *, momentum=0.1):
     """The running mean and variance after a batch: each `(1 - momentum) * old + momentum * new`.
 

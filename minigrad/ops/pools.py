@@ -125,7 +125,7 @@ def _first_largest(xp, windows, y):
 _first_largest.no_gradient()
 
 
-@op(kernel=True)
+@op(kernel="windows.max_windows")
 def _max_windows(xp, x, *, kernel, stride, dilation, counts):
     """The largest of each window: x (A, B, *lengths) gives (A, B, *counts).
 
@@ -142,7 +142,7 @@ def _(g, _y, x, *, kernel, stride, dilation, counts):
     return _max_windows_grad(g, x, kernel=kernel, stride=stride, dilation=dilation, counts=counts)
 
 
-@op(kernel=True)
+@op(kernel="windows.max_windows_grad")
 def _max_windows_grad(xp, g, x, *, kernel, stride, dilation, counts):
     """The gradient of the input of `_max_windows` from that of its output."""
     steps = []

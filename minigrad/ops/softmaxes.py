@@ -38,7 +38,7 @@ def shifted_exp(xp, x, axis):
     return xp.exp(x - xp.where(top == -math.inf, 0.0, top))
 
 
-@op(kernel=True)
+@op(kernel="softmaxes.softmax")
 def softmax(xp, x, *, axis=-1, dtype=None):
     """Exponentials of `x` scaled to sum to one along `axis`; same shape and dtype as `x`.
 
@@ -63,7 +63,7 @@ def _(g, y, _x, *, axis=-1, dtype=None):
     return softmax_grad(g, y, axis=axis)  # which the engine casts back
 
 
-@op(kernel=True)
+@op(kernel="softmaxes.softmax_grad")
 def softmax_grad(xp, g, y, *, axis=-1):
     """The gradient of the input of a softmax from that of its output `y`."""
     if _half(y):
@@ -77,7 +77,7 @@ def softmin(xp, x, *, axis=-1, dtype=None):
     return softmax(-x, axis=axis, dtype=dtype)
 
 
-@op(kernel=True)
+@op(kernel="softmaxes.log_softmax")
 def log_softmax(xp, x, *, axis=-1, dtype=None):
     """The logarithm of the softmax of `x` along `axis`, computed without forming the softmax.
 
@@ -100,7 +100,7 @@ def _(g, y, _x, *, axis=-1, dtype=None):
     return log_softmax_grad(g, y, axis=axis)  # which the engine casts back
 
 
-@op(kernel=True)
+@op(kernel="softmaxes.log_softmax_grad")
 def log_softmax_grad(xp, g, y, *, axis=-1):
     """The gradient of the input of a log-softmax from that of its output `y`."""
     if _half(y):

@@ -115,7 +115,7 @@ def _ranked(name: str, x, k: int, least: int, axis: int, descending: bool) -> Ra
     return Ranked(take_along_axis(x, ids, axis=axis), ids)
 
 
-@op(kernel=True)
+@op(kernel="sorting.top_ids")
 def _top_ids(xp, x, *, k, descending):
     """The indices of the first `k` elements in the order along the last axis."""
     return argsort(x, axis=-1, descending=descending)[..., :k]

@@ -78,13 +78,9 @@ class Adam(Optimizer):
         native = flat.xp is np and flat.weights.dtype.itemsize >= 4 and kernels.in_use()
         if not native or flat.group["amsgrad"] or flat.group["maximize"]:
             return super().captured(flat, present)
-        from minigrad.kernels import machine  # imports Numba: only for who captures
-        from minigrad.programs import Instruction
-
-        count, segments, numbers = self._counter(flat), Segments(flat), np.zeros(7)
-        buffers = flat.weights, flat.gradients, *flat.moments.values()
-        words = [*(b.ctypes.data for b in buffers), flat.weights.size]
-        words += [*segments.words, numbers.ctypes.data]
+        count, segments, numbers = self._counter(flat), Segments(flat), np.zeros(16)
+        w, (m, v) = flat.weights, flat.moments.values()
+        buffers = {"n": w.size, "w": w, "g": flat.gradients, "m": m, "v": v}
 
         def prepare() -> None:
             count()
@@ -96,18 +92,19 @@ class Adam(Optimizer):
             shrink, l2 = 1.0, o["weight_decay"]
             if o["decoupled"]:
                 shrink, l2 = 1 - o["lr"] * l2, 0.0
-            numbers[:6] = o["lr"], o["beta1"], o["beta2"], o["eps"], shrink, l2
-            numbers[6] = segments.find(here)
+            numbers[:7] = segments.find(here), o["lr"], o["beta1"], o["beta2"], o["eps"], shrink, l2
 
-        handler = machine.adam(flat.weights.dtype)
-        return Instruction("adam", handler, words, work=12 * flat.weights.size), prepare
+        adam = kernels.find("updates.adam")
+        fields = {**buffers, **segments.fields, "numbers": numbers}
+        return adam.instruction(w.dtype, adam.work * w.size, **fields), prepare
 
     def change(self, flat: Flat, present: np.ndarray) -> None:
         o = self.options(flat)
         plain = not (o.pop("amsgrad") or o.pop("maximize"))
-        if flat.xp is np and plain and (kernel := kernels.find("adam_step")) is not None:
+        if flat.xp is np and plain and kernels.enabled():
             segments = flat.starts[present], flat.stops[present], flat.steps[present]
             buffers = flat.weights, flat.gradients, *flat.moments.values()
+            kernel = kernels.find("updates.adam_step")
             if kernel(*buffers, *segments, **o) is not NotImplemented:
                 return
         super().change(flat, present)

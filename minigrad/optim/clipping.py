@@ -89,8 +89,9 @@ def clip_grad_norm_(
 
 def _square_sum(array: Any) -> Any:
     """The sum of the squares in float64, where the square of no float32 overflows."""
-    kernel = kernels.find("square_sum") if array_module(array) is np else None
-    found = NotImplemented if kernel is None else kernel(array)
+    found = NotImplemented
+    if array_module(array) is np and kernels.enabled():
+        found = kernels.find("reductions.square_sum")(array)
     if found is NotImplemented:
         wide = array.astype("float64").reshape(-1)
         found = wide @ wide

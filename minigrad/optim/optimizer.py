@@ -74,7 +74,7 @@ class Optimizer(Follower):
     """
 
     slots: tuple[str, ...] = ()  # names of the moments, in the order in which formulas take them
-    kernel = ""  # in minigrad.kernels.updates
+    kernel = ""  # of the rules in minigrad.kernels.updates
     formula: Callable[..., None]
     called = "optimizer"
 
@@ -347,10 +347,11 @@ class Optimizer(Follower):
         """Change the weights of `present` parameters by `flat.gradients`."""
         options = self.options(flat)
         moments = [flat.moments.get(name) for name in self.slots]
-        if flat.xp is np and self.kernel and (kernel := kernels.find(self.kernel)) is not None:
+        if flat.xp is np and self.kernel and kernels.enabled():
             segments = flat.starts[present], flat.stops[present], flat.steps[present]
             numbers = [float(x) for x in options.values()]
-            if kernel(flat.weights, flat.gradients, moments, *segments, numbers) is None:
+            buffers = flat.weights, flat.gradients, moments
+            if kernels.find("updates.step")(self.kernel, *buffers, *segments, numbers) is None:
                 return
         for stretch, step in runs(flat, present):
             w, g = flat.weights[stretch], flat.gradients[stretch]
@@ -380,8 +381,6 @@ class Optimizer(Follower):
         Raises:
             CaptureError: before a run: an option was changed that the instruction has built in.
         """
-        from minigrad.programs import Instruction  # for who captures
-
         count = self._counter(flat)
         native = flat.xp is np and flat.weights.dtype.itemsize >= 4 and kernels.in_use()
         if not (native and self.kernel):
@@ -391,14 +390,12 @@ class Optimizer(Follower):
                 flat.steps[here] += 1
                 self.change(flat, here)
 
-            return Instruction(type(self).__name__, function=update), count
-
-        from minigrad.kernels import updates  # imports Numba: only for who captures
+            return kernels.Instruction(type(self).__name__, function=update), count
 
         segments, numbers = Segments(flat), np.zeros(16)
         moments = [flat.moments.get(name) for name in self.slots]
-        words = updates.words(self.kernel, flat.weights, flat.gradients, moments)
-        words += [*segments.words, numbers.ctypes.data]
+        # Where there is no moment a loop does not look.
+        buffers = (flat.weights if m is None else m for m in (*moments, None, None))
 
         def prepare() -> None:
             count()
@@ -407,8 +404,16 @@ class Optimizer(Follower):
             options = [float(x) for x in self.options(flat).values()]
             numbers[: 1 + len(options)] = segments.find(here), *options
 
-        handler = updates.update(flat.weights.dtype)
-        return Instruction(self.kernel, handler, words, work=12 * flat.weights.size), prepare
+        update, w = kernels.find("updates.update"), flat.weights
+        fields = {"rule": kernels.find("updates.RULES").index(self.kernel), "n": w.size, "w": w}
+        fields |= {
+            "g": flat.gradients,
+            **dict(zip("abc", buffers, strict=False)),
+            **segments.fields,
+        }
+        instruction = update.instruction(w.dtype, update.work * w.size, numbers=numbers, **fields)
+        instruction.name = self.kernel
+        return instruction, prepare
 
     def _counter(self, flat: Flat) -> Callable[[], None]:
         """What notes an update before each run: for one of the flats of a program."""
@@ -477,16 +482,16 @@ class Optimizer(Follower):
 
 
 class Segments:
-    """Where parameters with gradients lie and how many steps they have taken, as handlers read it.
+    """Where parameters with gradients lie and how many steps they have taken, as kernels read it.
 
     Attributes:
-        words: the addresses of the starts, stops and steps.
+        fields: the starts, stops and steps, by these names.
     """
 
     def __init__(self, flat: Flat):
         self.flat = flat
         self.table = np.zeros((3, len(flat.starts)), np.int64)
-        self.words = [row.ctypes.data for row in self.table]
+        self.fields = dict(zip(("starts", "stops", "steps"), self.table, strict=True))
 
     def find(self, here: np.ndarray) -> int:
         """Fill in the parameters `here`; the number of segments."""

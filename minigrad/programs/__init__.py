@@ -1,16 +1,22 @@
-"""What a captured step becomes: a plan of its memory, and the instructions that run in it.
+"""`mg.jit`: a step is watched once, and from then on repeated without Python's part in it.
 
-A step arrives as the list of its op calls (`minigrad.capture`). On the way to a program
+    jitted      jit, Jitted: a program for each signature of arguments; Step: how one comes about
+    tracing     Tracer writes down the ops of a step while it runs
+    watching    Watch: what code ran meanwhile, and which names it reads
+    guards      Guard: what a step depends on beside its arguments, compared before each run
 
-1. calls whose results nobody reads are dropped;
-2. neighbours are put together where one pass over memory serves both (`fusion`);
-3. each call becomes a handler of `minigrad.kernels.machine`, a NumPy function that writes to a
-   given array, or, where there is neither, the op itself and a copy (`instructions`);
-4. every array gets its place in one block of memory, which it shares with arrays that live at
-   other times; gradients of parameters lie where the optimizer reads them (`program`).
+A step arrives as the list of its op calls. On the way to a program
+
+1. calls whose results nobody reads are dropped (`values`);
+2. neighbours are put together where one pass over memory serves both (`fusion`: a table of rules;
+   `chains`: element by element);
+3. every array gets its place in one block of memory, which it shares with arrays that live at
+   other times; gradients of parameters lie where the optimizer reads them (`memory`);
+4. each call becomes a kernel with its record (`lowering`), a NumPy function that writes to a given
+   array, or, where there is neither, the op itself and a copy (`in_python`);
+5. the program runs them (`program`).
 """
 
-from minigrad.programs.program import Program
-from minigrad.programs.values import Call, Drawn, Instruction, NotStacked, Region, Update, Value
+from minigrad.programs.jitted import PLAIN, Jitted, disable_jit, jit
 
-__all__ = ["Call", "Drawn", "Instruction", "NotStacked", "Program", "Region", "Update", "Value"]
+__all__ = ["PLAIN", "Jitted", "disable_jit", "jit"]

@@ -1,128 +1,93 @@
-"""Calls that are put together where one pass over memory serves several."""
+"""Calls that are put together where one pass over memory serves several: a table of rules."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
-import numpy as np
-
-from minigrad.programs.values import Call, Hidden, Value, alike, kernels_know
-
-
-class Graph:
-    """The calls of a step while they are rewritten: who makes a root, and who reads it."""
-
-    def __init__(self, calls: list[Call], kept: set[Value]):
-        self.calls, self.kept = calls, kept
-        self.maker: dict[Value, Call] = {}
-        self.readers: dict[Value, list[Call]] = {}
-        self.index: dict[Call, int] = {}
-        for i, call in enumerate(calls):
-            self.index[call] = i
-            for y in call.outputs:
-                self.maker[y.root] = call
-            for x in call.reads:
-                self.readers.setdefault(x.root, []).append(call)
-
-    def plain(self) -> list[Call]:
-        """The calls as they are now, without those of `vmap`, whose inputs hide an axis."""
-        return [
-            c for c in self.calls if c is not None and not any(type(x) is Hidden for x in c.inputs)
-        ]
-
-    def only_reader(self, value: Value) -> Call | None:
-        """The call that alone reads the memory of `value`; None if more is done with it."""
-        readers = self.readers.get(value.root, [])
-        return readers[0] if len(readers) == 1 and value.root not in self.kept else None
-
-    def drop(self, call: Call) -> None:
-        """Without this call; nobody reads what it gives."""
-        self.calls[self.index[call]] = None
-        for x in call.reads:
-            self.readers[x.root].remove(call)
-
-    def replace(self, old: Sequence[Call], new: Call) -> None:
-        """`new` in the place of the last of `old`."""
-        place = max(self.index[c] for c in old)
-        for call in old:
-            self.calls[self.index[call]] = None
-            for x in call.reads:
-                self.readers[x.root].remove(call)
-        self.calls[place] = new
-        self.index[new] = place
-        for y in new.outputs:
-            self.maker[y.root] = new
-        for x in new.reads:
-            self.readers.setdefault(x.root, []).append(new)
+from minigrad import ops
+from minigrad.kernels.embeddings import embedding_grad
+from minigrad.kernels.layouts import alike, covered_ids, flat, windows_of
+from minigrad.kernels.norms import layer_norm, layer_norm_grad
+from minigrad.kernels.products import product
+from minigrad.ops.convs import _windows
+from minigrad.ops.elementwise import where
+from minigrad.programs.chains import chains
+from minigrad.programs.lowering import takes
+from minigrad.programs.values import Call, Graph, Value, kernels_know
 
 
-def flat(*values: Value) -> bool:
-    """Whether all lie in one stretch of memory without gaps, in the same order of axes."""
-    first = values[0]
-    step = first.dtype.itemsize
-    for n, s in sorted(zip(first.shape, first.strides, strict=True), key=lambda axis: axis[1]):
-        if n != 1 and s != step:
-            return not first.size
-        step *= n
-    return (
-        first.dtype.kind == "f"
-        and first.dtype.itemsize >= 4
-        and all(
-            (v.shape, v.strides, v.dtype) == (first.shape, first.strides, first.dtype)
-            for v in values
-        )
-    )
+class Rule(NamedTuple):
+    """What becomes of a call of one of `ops`, beside the call that made one of its inputs.
+
+    Attributes:
+        name: what is put together.
+        ops: whose calls it is about.
+        makers: of which an input must be; empty if it is about one call alone.
+        make: `make(graph, call, maker, x)` gives the new call in place of both, `x` being the input
+            that `maker` made (or without these two); None to leave them as they are.
+        early: whether the new call stands where `maker` stood, not where `call` did.
+    """
+
+    name: str
+    ops: tuple[Any, ...]
+    makers: tuple[Any, ...]
+    make: Callable[..., Call | None]
+    early: bool = False
 
 
-def norm_fits(x: Value, y: Value, *parts: Any) -> bool:
-    """Whether `x` is normalised over its last axis, and all `parts` are of that axis."""
-    d = x.shape[-1:]
-    return (
-        bool(x.size)
-        and alike(x, y)
-        and all(
-            type(p) is Value and p.shape == d and p.contiguous and p.dtype == x.dtype for p in parts
-        )
-    )
+def fuse(graph: Graph) -> None:
+    """Apply all rules, each to the whole, in their order; and put chains together at last."""
+    for rule in RULES:
+        apply(rule, graph)
+    chains(graph)
 
 
-def _products(graph: Graph) -> None:
-    """Matrix products, and linear layers, become the product of the machine."""
+def apply(rule: Rule, graph: Graph) -> None:
     for call in graph.plain():
-        if call.op is None or call.name not in ("matmul", "linear") or not kernels_know(call):
+        if call.op not in rule.ops or not graph.has(call):
             continue
-        y, a, b = call.outputs[0], *call.inputs[:2]
-        if type(a) is not Value or type(b) is not Value or not y.contiguous or not y.size:
+        if not rule.makers:
+            if (new := rule.make(graph, call)) is not None:
+                graph.replace([call], new)
             continue
-        if not a.dtype == b.dtype == y.dtype or y.dtype.kind != "f" or y.dtype.itemsize < 4:
-            continue
-        bias = None
-        if call.name == "linear":
-            bias = call.inputs[2] if len(call.inputs) > 2 else None
-            (n, k), m = b.shape, a.size // max(a.shape[-1], 1)
-            if not a.contiguous or not b.contiguous or not k:
+        for x in call.reads:
+            maker = graph.maker.get(x.root)
+            if maker is None or maker.op not in rule.makers or maker is call:
                 continue
-            if bias is not None and (bias.dtype != y.dtype or not bias.contiguous):
-                continue
-            layout = (k, False, k, True)
-        else:
-            if len(a.shape) == len(b.shape) == 3 and a.shape[0] == b.shape[0] == 1:
-                a, b = _first(a), _first(b)
-            if len(a.shape) != 2 or len(b.shape) != 2:
-                continue
-            (m, k), n = a.shape, b.shape[1]
-            left, right = _rows_of(a), _rows_of(b)
-            if left is None or right is None or not k:
-                continue
-            layout = (*left, *right)
-        params = {"m": m, "n": n, "k": k, "layout": layout, "add": False, "relu": False}
-        graph.replace([call], Call("product", None, [a, b, bias], params, [y]))
+            if (new := rule.make(graph, call, maker, x)) is not None:
+                graph.replace([maker, call], new, rule.early)
+                break
 
 
-def _first(x: Value) -> Value:
-    """`x[0]`."""
-    found = Value(np.empty(0, x.dtype), x.root, x.offset)
-    found.shape, found.strides = x.shape[1:], x.strides[1:]
-    return found
+# --- products -------------------------------------------------------------------------------------
+
+
+def _product(graph: Graph, call: Call) -> Call | None:
+    """A matrix product or a linear layer as the product of the machine."""
+    y, a, b, *more = *call.outputs, *call.inputs
+    if not kernels_know(call) or type(a) is not Value or type(b) is not Value:
+        return None
+    if not y.c_contiguous or not y.size or not a.dtype == b.dtype == y.dtype:
+        return None
+    bias = more[0] if more else None
+    if call.op is ops.linear:
+        (n, k), m = b.shape, a.size // max(a.shape[-1], 1)
+        if not a.c_contiguous or not b.c_contiguous or not k:
+            return None
+        if bias is not None and (bias.dtype != y.dtype or not bias.c_contiguous):
+            return None
+        layout = (k, False, k, True)
+    else:
+        if len(a.shape) == len(b.shape) == 3 and a.shape[0] == b.shape[0] == 1:
+            a, b = (v.view_of(v.shape[1:], v.strides[1:]) for v in (a, b))
+        if len(a.shape) != 2 or len(b.shape) != 2:
+            return None
+        (m, k), n = a.shape, b.shape[1]
+        left, right = _rows_of(a), _rows_of(b)
+        if left is None or right is None or not k:
+            return None
+        layout = (*left, *right)
+    params = {"m": m, "n": n, "k": k, "layout": layout, "add": False, "relu": False}
+    return Call("product", product, [a, b, bias], params, [y])
 
 
 def _rows_of(x: Value) -> tuple[int, bool] | None:
@@ -138,147 +103,129 @@ def _rows_of(x: Value) -> tuple[int, bool] | None:
     return None
 
 
-def activations(graph: Graph) -> None:
-    """relu right after a linear layer."""
-    for call in graph.plain():
-        if call.name == "relu" and call.op is not None:
-            x, y = call.inputs[0], call.outputs[0]
-            maker = graph.maker.get(x.root)
-            if (
-                maker is not None
-                and maker.name == "product"
-                and maker.inputs[2] is not None
-                and graph.only_reader(x) is call
-                and flat(x, y)
-            ):
-                params = maker.params | {"relu": True}
-                graph.replace([maker, call], Call("product", None, maker.inputs, params, [y]))
+def _with_relu(graph: Graph, call: Call, maker: Call, x: Value) -> Call | None:
+    """relu right after a product with a bias."""
+    y = call.outputs[0]
+    if maker.inputs[2] is None or graph.only_reader(x) is not call or not flat(x, y):
+        return None
+    return Call("product", product, maker.inputs, maker.params | {"relu": True}, [y])
 
 
-def _norms(graph: Graph) -> None:
-    """A sum right before a layer norm; and the sum of gradients right after its derivative."""
-    for call in graph.plain():
-        if (
-            call.name == "add"
-            and call.op is not None
-            and alike(*call.outputs)
-            and len(call.reads) == 2
-        ):
-            a, b = call.inputs
-            if not alike(a, b, call.outputs[0]):
-                continue
-            total = call.outputs[0]
-            after = next((c for c in graph.calls[graph.index[call] + 1 :] if c is not None), None)
-            if after is not None and after.name == "layer_norm" and after.op is not None:
-                x, weight, bias = after.inputs
-                same = x.root is total.root and x.size == total.size
-                if same and norm_fits(x, after.outputs[0], weight, bias):
-                    outputs = [after.outputs[0], total]
-                    new = Call("layer_norm", None, [a, weight, bias, b], after.params, outputs)
-                    graph.replace([call, after], new)
-                    continue
-            for dx, r in ((a, b), (b, a)):
-                maker = graph.maker.get(dx.root)
-                if (
-                    maker is not None
-                    and maker.name == "layer_norm_grad"
-                    and len(maker.inputs) == 3
-                    and dx.root is maker.outputs[0].root
-                    and dx.size == dx.root.size
-                    and graph.only_reader(dx) is call
-                    and norm_fits(maker.inputs[1], maker.outputs[0], maker.inputs[2])
-                    and (
-                        r.root not in graph.maker
-                        or graph.index[graph.maker[r.root]] < graph.index[maker]
-                    )
-                ):
-                    outputs = [total, *maker.outputs[1:]]
-                    place = graph.index[maker]
-                    new = Call("layer_norm_grad", None, [*maker.inputs, r], maker.params, outputs)
-                    graph.replace([maker, call], new)
-                    graph.calls[graph.index[new]] = None  # as early as it was
-                    graph.calls[place] = new
-                    graph.index[new] = place
-                    break
+def _in_place(graph: Graph, call: Call, maker: Call, term: Value) -> Call | None:
+    """A product that is added to what is not read again is added where that lies."""
+    total = next((v for v in call.inputs if v is not term), term)
+    before = graph.maker.get(total.root) if type(total) is Value else None
+    if before is None or before is maker or not alike(*call.reads, *call.outputs):
+        return None
+    if maker.params["add"] or maker.inputs[2] is not None or graph.only_reader(term) is not call:
+        return None
+    if not (term.whole and total.whole) or total.root in graph.kept:
+        return None
+    if total.root.array is not None or graph.index[before] > graph.index[maker]:
+        return None
+    readers = graph.readers[total.root]
+    if any(graph.index[c] > graph.index[maker] and c is not call for c in readers):
+        return None
+    if any(v.root is total.root for v in maker.reads):
+        return None
+    inputs, params = [*maker.inputs, total], maker.params | {"add": True}
+    return Call("product", product, inputs, params, call.outputs, into=total)
 
 
-def _sums(graph: Graph) -> None:
-    """A product that is added to what is not read again is added in place."""
-    for call in graph.plain():
-        if call.name != "add" or call.op is None or len(call.reads) != 2:
-            continue
-        a, b = call.inputs
-        y = call.outputs[0]
-        if not alike(a, b, y):
-            continue
-        for total, term in ((a, b), (b, a)):
-            maker, before = graph.maker.get(term.root), graph.maker.get(total.root)
-            if (
-                maker is not None
-                and before is not None
-                and maker is not before
-                and maker.name == "product"
-                and not maker.params["add"]
-                and maker.inputs[2] is None
-                and graph.only_reader(term) is call
-                and term.size == term.root.size
-                and total.size == total.root.size
-                and total.root not in graph.kept
-                and total.root.array is None
-                and graph.index[before] < graph.index[maker]
-                and all(
-                    graph.index[c] <= graph.index[maker] or c is call
-                    for c in graph.readers[total.root]
-                )
-                and all(x.root is not total.root for x in maker.reads)
-            ):
-                params = maker.params | {"add": True}
-                new = Call("product", None, [*maker.inputs, total], params, [y], into=total)
-                graph.replace([maker, call], new)
-                break
+def _bias_of_rows(graph: Graph, call: Call, maker: Call, x: Value) -> Call | None:
+    """The bias of each row of a product, as convolutions have it, added on the way."""
+    bias, params, y = next((v for v in call.inputs if v is not x), x), maker.params, call.outputs[0]
+    if len(call.reads) != 2 or maker.inputs[2] is not None or params["add"]:
+        return None
+    if graph.only_reader(x) is not call or not x.whole or not flat(x, y):
+        return None
+    if bias.size != params["m"] or not bias.c_contiguous or bias.dtype != x.dtype:
+        return None
+    # The axis of the bias must be the rows of the product.
+    axes = [i - len(bias.shape) for i, n in enumerate(bias.shape) if n > 1]
+    row = params["n"] * x.dtype.itemsize
+    if len(axes) > 1 or any(x.strides[i] != row or x.shape[i] != params["m"] for i in axes):
+        return None
+    return Call(
+        "product", product, [*maker.inputs[:2], bias], params | {"by_row": True}, call.outputs
+    )
 
 
-def _embeddings(graph: Graph) -> None:
+# --- layer norms ----------------------------------------------------------------------------------
+
+
+def _norm_of_sum(graph: Graph, call: Call, maker: Call, x: Value) -> Call | None:
+    """A sum right before a layer norm."""
+    (a, b), total = maker.inputs, maker.outputs[0]
+    if x is not call.inputs[0] or not x.whole or len(maker.reads) != 2 or not alike(a, b, total):
+        return None
+    if any(graph.index[c] < graph.index[call] for c in graph.readers[total.root]):
+        return None
+    _, weight, bias = call.inputs
+    inputs = [a, weight, bias, b]
+    new = Call("layer_norm", layer_norm, inputs, call.settings, [*call.outputs, total])
+    return new if takes(layer_norm, new) else None
+
+
+def _norm_grad_in_sum(graph: Graph, call: Call, maker: Call, dx: Value) -> Call | None:
+    """The sum of gradients right after the derivative of a layer norm."""
+    more = next((v for v in call.inputs if v is not dx), dx)
+    if not alike(*call.reads, *call.outputs) or len(call.reads) != 2 or len(maker.inputs) != 3:
+        return None
+    if dx.root is not maker.outputs[0].root or not dx.whole or graph.only_reader(dx) is not call:
+        return None
+    made = graph.maker.get(more.root)
+    if made is not None and graph.index[made] >= graph.index[maker]:
+        return None
+    outputs = [*call.outputs, *maker.outputs[1:]]
+    new = Call("layer_norm_grad", layer_norm_grad, [*maker.inputs, more], maker.settings, outputs)
+    return new if kernels_know(maker) and takes(layer_norm_grad, new) else None
+
+
+# --- look-ups, windows ----------------------------------------------------------------------------
+
+
+def _without_padding(graph: Graph, call: Call, maker: Call, g: Value) -> Call | None:
     """The gradient of an embedding leaves out the row of padding by itself."""
-    for call in graph.plain():
-        if call.name != "embedding_grad" or call.op is None:
-            continue
-        g, ids = call.inputs
-        rows, padding, old = call.params["rows"], -1, [call]
-        if type(ids) is not Value or ids.dtype != np.int64 or not ids.contiguous:
-            continue
-        chosen = graph.maker.get(g.root)
-        if chosen is not None and chosen.name in ("where", "choice") and len(chosen.inputs) == 3:
-            cond, zero, x = chosen.inputs
-            test = graph.maker.get(cond.root) if type(cond) is Value else None
-            if (
-                test is not None
-                and test.name == "equal"
-                and type(test.inputs[0]) is Value
-                and test.inputs[0].root is ids.root
-                and type(test.inputs[1]) is int
-                and type(zero) in (int, float)
-                and zero == 0
-                and graph.only_reader(g) is call
-                and cond.size == ids.size
-                and type(x) is Value
-                and x.shape == g.shape
-            ):
-                padding, g, old = test.inputs[1], x, [chosen, call]
-        rows_of_ids = len(g.shape) == len(ids.shape) + 1 and g.shape[:-1] == ids.shape
-        if alike(g, g) and call.outputs[0].contiguous and rows_of_ids:
-            params = {"rows": rows, "padding": padding}
-            graph.replace(old, Call("embedding_grad", None, [g, ids], params, call.outputs))
+    ids, (cond, zero, x) = call.inputs[1], maker.inputs
+    test = graph.maker.get(cond.root) if type(cond) is Value else None
+    if test is None or test.op is not ops.equal or type(test.inputs[1]) is not int:
+        return None
+    if type(ids) is not Value or type(test.inputs[0]) is not Value:
+        return None
+    if test.inputs[0].root is not ids.root or cond.size != ids.size or not covered_ids(ids):
+        return None
+    if type(zero) not in (int, float) or zero != 0 or graph.only_reader(g) is not call:
+        return None
+    if type(x) is not Value or x.shape != g.shape:
+        return None
+    params = call.settings | {"padding": test.inputs[1]}
+    new = Call("embedding_grad", embedding_grad, [x, ids], params, call.outputs)
+    return new if takes(embedding_grad, new) else None
 
 
-RULES = (_products, activations, _norms, _sums, _embeddings)
+def _windows_of_windows(graph: Graph, call: Call, maker: Call, x: Value) -> Call | None:
+    """Windows of windows are a view of what the first are windows of, which are not copied."""
+    if not kernels_know(maker) or graph.only_reader(x) is not call or not x.whole:
+        return None
+    source = maker.inputs[0]
+    shape, strides = windows_of(source, **{"stride": 1, "dilation": 1} | maker.params)
+    if x.shape != shape:
+        return None
+    return Call(call.name, call.op, [source.view_of(shape, strides)], call.params, call.outputs)
 
 
-def needed(calls: list[Call], kept: set[Value]) -> list[Call]:
-    """The calls that something kept depends on."""
-    wanted, found = set(kept), []
-    for call in reversed(calls):
-        if call.params.get("effect") or any(y.root in wanted for y in call.outputs):
-            found.append(call)
-            wanted.update(x.root for x in call.reads)
-    return found[::-1]
+RULES = (
+    Rule("windows of windows", (_windows,), (_windows,), _windows_of_windows),
+    Rule("a product", (ops.matmul, ops.linear), (), _product),
+    Rule("relu of a product", (ops.relu,), (product,), _with_relu),
+    Rule("a layer norm of a sum", (ops.layer_norm,), (ops.add,), _norm_of_sum),
+    Rule(
+        "a layer norm's gradient in a sum",
+        (ops.add,), (ops.layer_norm_grad,), _norm_grad_in_sum, early=True,
+    ),
+    Rule("a product added in place", (ops.add,), (product,), _in_place),
+    Rule("an embedding gradient, no padding", (ops.embedding_grad,), (where,), _without_padding),
+    Rule("the bias of each row of a product", (ops.add,), (product,), _bias_of_rows),
+    Rule("relu of a product with a bias of rows", (ops.relu,), (product,), _with_relu),
+)  # fmt: skip

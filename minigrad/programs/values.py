@@ -1,40 +1,46 @@
 """What a program is made of, before anything has a place: values, calls, and groups of rows."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from minigrad import kernels
+from minigrad.autodiff import Op
 from minigrad.batched import Batched
+from minigrad.kernels import NotByGroup
+from minigrad.kernels.layouts import FLOAT32, FLOAT64
 
 
 class Value:
     """An array of a program: its layout, and whose memory it shows.
 
     Attributes:
-        shape, dtype, strides: of the array.
+        shape, dtype, strides, ndim, size, flags.c_contiguous: of the array.
         root: the value whose memory this is; itself unless it is a view.
         offset: where it starts there, in bytes.
         array: what a root's memory is if that lies outside of the program's; else None.
         made: whether a call of the program computes it.
     """
 
-    __slots__ = ("array", "dtype", "made", "name", "offset", "place", "root", "shape", "strides")
+    __slots__ = ("array", "dtype", "made", "offset", "place", "root", "shape", "strides")
 
     def __init__(self, x: np.ndarray, root: "Value | None" = None, offset: int = 0):
         self.shape, self.dtype, self.strides = x.shape, x.dtype, x.strides
         self.root, self.offset = root or self, offset
         self.array: np.ndarray | None = None
-        self.made, self.name = False, ""
+        self.made = False
         self.place: Any = None  # of a root: its `Storage`
 
     size = property(lambda self: math.prod(self.shape))
+    ndim = property(lambda self: len(self.shape))
+    flags = property(lambda self: self)
+    whole = property(lambda self: self.size == self.root.size)  # all that its root has
 
     @property
-    def contiguous(self) -> bool:
+    def c_contiguous(self) -> bool:
         step = self.dtype.itemsize
         for n, s in zip(reversed(self.shape), reversed(self.strides), strict=True):
             if n != 1 and s != step:
@@ -58,6 +64,12 @@ class Value:
     def view(self) -> np.ndarray:
         """The array itself, where the plan has put it."""
         return array_at(self.address, self)
+
+    def view_of(self, shape: tuple[int, ...], strides: tuple[int, ...]) -> "Value":
+        """Another view of the same memory, from where this one begins."""
+        found = Value(np.empty(0, self.dtype), self.root, self.offset)
+        found.shape, found.strides = shape, strides
+        return found
 
     def __repr__(self) -> str:
         return f"{self.dtype}{list(self.shape)}"
@@ -85,8 +97,8 @@ class Call:
     """One call: of an op, or of what several have been put together to.
 
     Attributes:
-        name: the op's, or the handler's of a call that was made here.
-        op: the op; None for a call that was made here.
+        name: as it is shown.
+        op: what is called: an op, a kernel where calls have been put together, or what draws.
         inputs: values, and what else came: scalars, None, keys.
         params: static parameters.
         outputs: values.
@@ -99,23 +111,16 @@ class Call:
     params: dict[str, Any]
     outputs: list[Value]
     into: Value | None = None
-    line: str = ""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All static parameters, those that were not given too."""
+        return {**self.op.static, **self.params} if type(self.op) is Op else self.params
 
     @property
     def reads(self) -> list[Value]:
         found = (x.value if type(x) is Hidden else x for x in self.inputs)
         return [x for x in found if type(x) is Value]
-
-
-@dataclass(eq=False)
-class Storage:
-    """A place for roots that take over from each other; `first` to `last` are indices of calls."""
-
-    size: int
-    first: int
-    last: int
-    address: int = 0
-    offset: int = -1
 
 
 @dataclass
@@ -126,7 +131,7 @@ class Update:
     gradients: dict[str, Value | None]
 
 
-class Region:
+class Groups:
     """Groups of rows, each with parameters of its own, in one program (`nn.Grouped`).
 
     A step is captured as if all rows, sorted by group, belonged to the first group. Calls that read
@@ -141,8 +146,8 @@ class Region:
 
     def __init__(self, ids: Value, tensors: list[list[Any]]):
         self.ids, self.tensors = ids, tensors
-        self.groups = len(tensors[0])
-        self.offsets = np.zeros(self.groups + 1, np.int64)
+        self.count = len(tensors[0])
+        self.offsets = np.zeros(self.count + 1, np.int64)
         self.rows = ids.shape[0]
         self.tables: dict[Value, np.ndarray] = {}  # of a root: its address in each group
         self.alive: list[Any] = []
@@ -151,27 +156,28 @@ class Region:
         self.alive += arrays
         self.tables[root] = np.array([a.ctypes.data for a in arrays], np.int64)
 
-    def table(self, value: Any) -> int:
-        """The address of the addresses of a value in each group; 0 if it is common to all."""
-        table = self.tables.get(value.root) if type(value) is Value else None
-        return 0 if table is None or value.offset else table.ctypes.data
+    def table(self, value: Value) -> np.ndarray | None:
+        """The addresses of a value in each group; None if it is common to all, or a part."""
+        return None if value.offset else self.tables.get(value.root)
 
     def owns(self, *values: Any) -> bool:
         return any(type(v) is Value and v.root in self.tables for v in values)
 
-    def words(self, rows: int) -> list[int]:
-        """What a handler is told: groups, where offsets lie, how many of `rows` a sample has."""
-        return [self.groups, self.offsets.ctypes.data, rows // self.rows]
+    def fields(self, rows: int) -> dict[str, Any]:
+        """What a kernel is told: how many, where offsets lie, how many of `rows` a sample has.
+
+        Raises:
+            NotByGroup: the rows are not those of samples.
+        """
+        if rows % self.rows:
+            raise NotByGroup
+        return {"groups": self.count, "offsets": self.offsets, "each": rows // self.rows}
 
     def split(self, ids: np.ndarray) -> np.ndarray:
         """Find the rows of each group; which groups have some."""
-        counts = np.bincount(ids, minlength=self.groups)
+        counts = np.bincount(ids, minlength=self.count)
         np.cumsum(counts, out=self.offsets[1:])
         return np.flatnonzero(counts)
-
-
-class NotStacked(Exception):
-    """A call that cannot be done group by group."""
 
 
 class Hidden:
@@ -202,41 +208,63 @@ def uncovered(x: Any) -> tuple[Any, tuple[int, ...]]:
     return x, tuple(levels)
 
 
-class Drawn:
-    """The key that a run draws as its number `index`."""
+class Graph:
+    """The calls of a step while they are rewritten: who makes a root, and who reads it."""
 
-    __slots__ = ("index",)
+    def __init__(self, calls: list[Call], kept: set[Value]):
+        self.calls: list[Call | None] = list(calls)
+        self.kept = kept
+        self.maker: dict[Value, Call] = {}
+        self.readers: dict[Value, list[Call]] = {}
+        self.index: dict[Call, int] = {}
+        for i, call in enumerate(calls):
+            self._put(i, call)
 
-    def __init__(self, index: int):
-        self.index = index
+    def _put(self, i: int, call: Call) -> None:
+        self.calls[i], self.index[call] = call, i
+        for y in call.outputs:
+            self.maker[y.root] = call
+        for x in call.reads:
+            self.readers.setdefault(x.root, []).append(call)
 
+    def plain(self) -> list[Call]:
+        """The calls as they are now, without those of `vmap`, whose inputs hide an axis."""
+        return [
+            c for c in self.calls if c is not None and not any(type(x) is Hidden for x in c.inputs)
+        ]
 
-@dataclass
-class Instruction:
-    """One line of a program: a handler with its words, or a function of no arguments."""
+    def has(self, call: Call) -> bool:
+        """Whether a call is still there."""
+        return self.calls[self.index[call]] is call
 
-    name: str
-    handler: int = 0
-    words: list[int] = field(default_factory=list)
-    function: Callable[[], None] | None = None
-    work: int = 0  # floating-point operations, roughly
-    shapes: str = ""
+    def only_reader(self, value: Value) -> Call | None:
+        """The call that alone reads the memory of `value`; None if more is done with it."""
+        readers = self.readers.get(value.root, [])
+        return readers[0] if len(readers) == 1 and value.root not in self.kept else None
 
-
-def alike(*values: Value) -> bool:
-    """Whether all are contiguous, of one shape and one dtype that kernels know."""
-    first = values[0]
-    return (
-        all(type(v) is Value for v in values)
-        and first.dtype.kind == "f"
-        and first.dtype.itemsize >= 4
-        and all(v.contiguous and v.shape == first.shape and v.dtype == first.dtype for v in values)
-    )
+    def replace(self, old: Sequence[Call], new: Call, early: bool = False) -> None:
+        """`new` in the place of the last of `old`; `early` in that of the first."""
+        places = [self.index[c] for c in old]
+        for i, call in zip(places, old, strict=True):
+            self.calls[i] = None
+            for x in call.reads:
+                self.readers[x.root].remove(call)
+        self._put(min(places) if early else max(places), new)
 
 
 def kernels_know(call: Call) -> bool:
-    """Whether all its arrays of floats are of one dtype that handlers are compiled for."""
+    """Whether all its arrays of floats are of one dtype that kernels are compiled for."""
     if not kernels.enabled() or any(type(x) is Hidden for x in call.inputs):
         return False
     kinds = {v.dtype for v in (*call.reads, *call.outputs) if v.dtype.kind == "f"}
-    return len(kinds) == 1 and kinds <= {np.dtype("float32"), np.dtype("float64")}
+    return len(kinds) == 1 and kinds <= {FLOAT32, FLOAT64}
+
+
+def needed(calls: list[Call], kept: set[Value]) -> list[Call]:
+    """The calls that something kept depends on."""
+    wanted, found = set(kept), []
+    for call in reversed(calls):
+        if call.params.get("effect") or any(y.root in wanted for y in call.outputs):
+            found.append(call)
+            wanted.update(x.root for x in call.reads)
+    return found[::-1]

@@ -49,7 +49,7 @@ from minigrad.optim.flat import adopt_all
 
 OURS, LIBRARY, USERS = range(3)  # the engine; Python's own and NumPy's; everybody else's
 
-_PACKAGE = str(Path(__file__).parent) + os.sep
+_PACKAGE = str(Path(__file__).parents[1]) + os.sep
 _EXAMPLES = os.path.join(_PACKAGE, "examples", "")  # who runs one is its user
 _PYTHONS = tuple(sysconfig.get_path(kind) + os.sep for kind in ("stdlib", "platstdlib"))
 _SITE = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
@@ -840,7 +840,7 @@ def _parts(x: Any) -> tuple | None:
         return x.fget, x.fset
     if isinstance(x, types.BuiltinFunctionType):
         return () if isinstance(x.__self__, ModuleType) else (x.__self__,)
-    if _home(type(x)) == "minigrad.capture":
+    if _home(type(x)) == "minigrad.programs.jitted":
         return (x.function,) if hasattr(x, "function") else ()
     return None
 

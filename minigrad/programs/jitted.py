@@ -28,12 +28,13 @@ from minigrad.autodiff import REGISTRY, Tensor, caller, wrap
 from minigrad.backend import Observer, is_array, modes, watched, xp
 from minigrad.batched import Batched
 from minigrad.errors import CaptureError, ShapeError
-from minigrad.guards import OURS, Guard, Watch, owner_of
+from minigrad.kernels import Drawn, NotByGroup
 from minigrad.nn.module import Module
 from minigrad.optim.copying import copied
 from minigrad.optim.flat import adopt_all
-from minigrad.programs import Call, Drawn, NotStacked, Program, Region, Update, Value
-from minigrad.programs.values import Hidden, uncovered
+from minigrad.programs.guards import OURS, Guard, Watch, owner_of
+from minigrad.programs.program import Program
+from minigrad.programs.values import Call, Groups, Hidden, Update, Value, uncovered
 from minigrad.trees import filled, flatten, taken_apart, tree_map
 
 __all__ = ["Jitted", "disable_jit", "jit"]
@@ -363,7 +364,7 @@ class Step:
         after = [np.array(a) for a in (*tracer.state(), *tracer.assigned_arrays)]
         self.restore([*tracer.before, *tracer.assigned_before])
         with random.replayed(tracer.keys):
-            if tracer.region is not None:  # what was captured is not what the groups give
+            if tracer.groups is not None:  # what was captured is not what the groups give
                 theirs, after = self._function_gives(leaves, shape)[1:]
                 self.restore([*tracer.before, *tracer.assigned_before])
         with random.replayed(tracer.keys):
@@ -390,16 +391,16 @@ class Step:
         self.program = self._programmed(tracer, arguments, results)
 
     def _programmed(self, tracer: "Tracer", arguments: list, results: list) -> Program:
-        region = tracer.region
-        for tensors in region.tensors if region is not None else ():
+        groups = tracer.groups
+        for tensors in groups.tensors if groups is not None else ():
             root = tracer.value_of(tensors[0].data).root
-            region.add_table(root, [t.data for t in tensors])
+            groups.add_table(root, [t.data for t in tensors])
         try:
             return Program(
                 tracer.calls, arguments, results, tracer.updates, self.assignments,
-                len(tracer.keys), self.owner.threads, region,
+                len(tracer.keys), self.owner.threads, groups,
             )  # fmt: skip
-        except NotStacked as error:
+        except NotByGroup as error:
             raise CaptureError(
                 f"jit: {error} cannot be done for several groups at once; give the groups as a "
                 f"list of names, so that every split of a batch is a program of its own"
@@ -571,7 +572,7 @@ class Tracer(Observer):
         calls: so far.
         updates: steps of optimizers so far.
         keys: that were drawn from the random stream.
-        region: groups of rows with parameters of their own, if there are any.
+        groups: of rows with parameters of their own, if there are any.
     """
 
     captures = True
@@ -580,7 +581,7 @@ class Tracer(Observer):
         self.calls: list[Call] = []
         self.updates: list[Update] = []
         self.keys: list[Any] = []
-        self.region: Region | None = None
+        self.groups: Groups | None = None
         self.before: list[np.ndarray] = []  # the state of optimizers, before they were called
         self.absent: list[Tensor] = []  # a gradient was found absent that nobody here had cleared
         self._gradients: dict[int, tuple[Tensor, Any]] = {}  # which were changed: as they were
@@ -686,7 +687,7 @@ class Tracer(Observer):
         """Note that rows go to `models` by `ids`; whether one program can serve every split."""
         if type(ids) is not Tensor or not self.knows(ids.data):
             return False  # the groups are part of the program
-        if self.region is not None:
+        if self.groups is not None:
             raise CaptureError("jit: a step can call one Grouped model, once")
         value = self.value_of(ids.data)
         parameters = [[p for _, p in m.named_parameters()] for m in models]
@@ -697,7 +698,7 @@ class Tracer(Observer):
                 "jit: the sub-models of a Grouped differ or have buffers, so that every split of a "
                 "batch is another program: give the groups as a list of names, which is no array"
             )
-        self.region = Region(value, [list(ps) for ps in zip(*parameters, strict=True)])
+        self.groups = Groups(value, [list(ps) for ps in zip(*parameters, strict=True)])
         return True
 
     def knows(self, array: np.ndarray) -> bool:

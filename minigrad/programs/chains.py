@@ -5,27 +5,30 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.programs.fusion import Graph, flat
-from minigrad.programs.values import Call, Value, kernels_know
+from minigrad import ops
+from minigrad.kernels import elementwise as kernel
+from minigrad.kernels.layouts import flat
+from minigrad.ops.elementwise import where
+from minigrad.programs.values import Call, Graph, Value, kernels_know
 
-NAMES = {
-    "add": "add", "subtract": "subtract", "multiply": "multiply", "divide": "divide",
-    "true_divide": "divide", "maximum": "maximum", "minimum": "minimum", "greater": "greater",
-    "greater_equal": "greater_equal", "less": "less", "less_equal": "less_equal",
-    "equal": "equal", "not_equal": "not_equal", "where": "where", "choice": "where",
-    "negative": "negative", "abs": "absolute", "absolute": "absolute", "square": "square",
-    "sqrt": "sqrt", "reciprocal": "reciprocal", "exp": "exp", "sigmoid": "sigmoid",
-    "tanh": "tanh",
+CODES = {
+    ops.add: kernel.ADD, ops.subtract: kernel.SUBTRACT, ops.multiply: kernel.MULTIPLY,
+    ops.divide: kernel.DIVIDE, ops.maximum: kernel.MAXIMUM, ops.minimum: kernel.MINIMUM,
+    ops.greater: kernel.GREATER, ops.greater_equal: kernel.GREATER_EQUAL, ops.less: kernel.LESS,
+    ops.less_equal: kernel.LESS_EQUAL, ops.equal: kernel.EQUAL, ops.not_equal: kernel.NOT_EQUAL,
+    where: kernel.WHERE, ops.negative: kernel.NEGATIVE, ops.absolute: kernel.ABSOLUTE,
+    ops.square: kernel.SQUARE, ops.sqrt: kernel.SQRT, ops.reciprocal: kernel.RECIPROCAL,
+    ops.exp: kernel.EXP, ops.sigmoid: kernel.SIGMOID, ops.tanh: kernel.TANH,
 }  # fmt: skip
 MOST_LINES, MOST_VALUES = 40, 12
 
 
 @dataclass
 class Chain:
-    """Lines (name, numbers of earlier lines or inputs): input i is -1 - i, line i is i."""
+    """Steps (op, numbers of earlier steps or inputs): input i is -1 - i, step i is i."""
 
     inputs: list[Any]
-    lines: list[tuple[str, tuple[int, ...]]]
+    steps: list[tuple[Any, tuple[int, ...]]]
 
     def take(self, x: Any) -> int:
         """The number of an input, which is listed once."""
@@ -40,6 +43,26 @@ class Chain:
         self.inputs.append(x)
         return -len(self.inputs)
 
+    def lines(self, y: Value) -> np.ndarray:
+        """What the kernel runs to compute y: see `minigrad.kernels.elementwise`."""
+        found = []
+        for what, sources, register in _allocated(self):
+            if what is not None:
+                found.append((CODES[what], register, *(*sources, 0, 0, 0)[:3]))
+                continue
+            x = self.inputs[-1 - sources[0]]
+            if type(x) is not Value:
+                bits = int(np.float64(x).view(np.int64))
+                found.append((kernel.NUMBER, register, bits, 0, 0))
+            elif flat(x, y):
+                found.append((kernel.LOAD, register, x.address, 0, 0))
+            elif x.size == 1:
+                found.append((kernel.LOAD_ONE, register, x.address, 0, 0))
+            else:
+                found.append((kernel.LOAD_ROWS, register, x.address, x.size, 0))
+        found.append((kernel.STORE, found[-1][1], y.address, 0, 0))
+        return np.array(found, np.int64)
+
 
 def _operand(x: Any, y: Value) -> bool:
     """Whether `x` can be loaded beside `y`: a number, one element, the last axes, or all."""
@@ -50,22 +73,21 @@ def _operand(x: Any, y: Value) -> bool:
     if x.size == 1 or flat(x, y):
         return True
     n = len(x.shape)
-    return y.contiguous and x.contiguous and n > 0 and x.shape == y.shape[len(y.shape) - n :]
+    return y.c_contiguous and x.c_contiguous and n > 0 and x.shape == y.shape[len(y.shape) - n :]
 
 
 def chains(graph: Graph) -> None:
     """Put each elementwise call together with those that only it reads."""
     made: dict[Call, Chain] = {}
-    booleans: dict[Value, Call] = {}  # comparisons, of which only chains may read
     for call in graph.plain():
-        op, given = NAMES.get(call.name), call.inputs
-        if call.name == "power" and type(given[1]) in (int, float) and given[1] == 2:
-            op, given = "square", given[:1]
-        if call.op is None or op is None or call.params or len(call.outputs) != 1:
+        op, given = call.op, call.inputs
+        if op is ops.power and type(given[1]) in (int, float) and given[1] == 2:
+            op, given = ops.square, given[:1]
+        if op not in CODES or call.params or len(call.outputs) != 1:
             continue
         y = call.outputs[0]
         compares = y.dtype == bool
-        if op == "tanh" and y.dtype != np.float32:  # the kernel's is not good enough
+        if op is ops.tanh and y.dtype != np.float32:  # the kernel's is not good enough
             continue
         if y.root is not y or not y.size or not (compares or kernels_know(call)):
             continue
@@ -88,12 +110,12 @@ def chains(graph: Graph) -> None:
             ):
                 inner = made[maker]
                 moved = [chain.take(v) for v in inner.inputs]
-                shift = len(chain.lines)
-                for name, sources in inner.lines:
-                    chain.lines.append(
-                        (name, tuple(s + shift if s >= 0 else moved[-1 - s] for s in sources))
+                shift = len(chain.steps)
+                for step, sources in inner.steps:
+                    chain.steps.append(
+                        (step, tuple(s + shift if s >= 0 else moved[-1 - s] for s in sources))
                     )
-                numbers.append(len(chain.lines) - 1)
+                numbers.append(len(chain.steps) - 1)
                 absorbed.append(maker)
             elif type(x) is Value and x.dtype == bool:
                 fits = False
@@ -101,19 +123,18 @@ def chains(graph: Graph) -> None:
                 numbers.append(chain.take(x))
             else:
                 fits = False
-        if not fits or (op == "where") != (len(numbers) == 3):
+        if not fits or (op is where) != (len(numbers) == 3):
             continue
-        chain.lines.append((op, tuple(numbers)))
-        if len(chain.lines) + len(chain.inputs) > MOST_LINES or _registers(chain) > MOST_VALUES:
+        chain.steps.append((op, tuple(numbers)))
+        if len(chain.steps) + len(chain.inputs) > MOST_LINES or _registers(chain) > MOST_VALUES:
             continue
         made[call] = chain
         if compares:
-            booleans[y] = call
             continue
-        if call.name == "add" and not absorbed:
-            continue  # a handler of its own
+        if op is ops.add and not absorbed:
+            continue  # which has a kernel of its own
         values = [x for x in chain.inputs if type(x) is Value]
-        new = Call("elementwise", None, values, {"chain": chain}, call.outputs)
+        new = Call("elementwise", kernel.elementwise, values, {"chain": chain}, call.outputs)
         graph.replace([*absorbed, call], new)
         del made[call]
         made[new] = chain
@@ -128,13 +149,13 @@ def _registers(chain: Chain) -> int:
     return max(number for *_, number in _allocated(chain)) + 1
 
 
-def _allocated(chain: Chain) -> list[tuple[str, tuple[int, ...], int]]:
-    """Lines with registers in place of numbers: ('load', (input,), register), then the ops."""
+def _allocated(chain: Chain) -> list[tuple[Any, tuple[int, ...], int]]:
+    """Steps with registers in place of numbers; (None, (input,), register) is to load one."""
     last: dict[int, int] = {}
-    for i, (_, sources) in enumerate(chain.lines):
+    for i, (_, sources) in enumerate(chain.steps):
         for s in sources:
             last[s] = i
-    found, where, free, most = [], {}, [], 0
+    found, at, free, most = [], {}, [], 0
 
     def register() -> int:
         nonlocal most
@@ -146,42 +167,17 @@ def _allocated(chain: Chain) -> list[tuple[str, tuple[int, ...], int]]:
     # Numbers are written once, so they keep their registers.
     for i, x in enumerate(chain.inputs):
         if type(x) is not Value:
-            where[-1 - i] = register()
-            found.append(("load", (-1 - i,), where[-1 - i]))
-    for i, (name, sources) in enumerate(chain.lines):
+            at[-1 - i] = register()
+            found.append((None, (-1 - i,), at[-1 - i]))
+    for i, (op, sources) in enumerate(chain.steps):
         for s in sources:
-            if s not in where:
-                where[s] = register()
-                found.append(("load", (s,), where[s]))
-        registers = tuple(where[s] for s in sources)
+            if s not in at:
+                at[s] = register()
+                found.append((None, (s,), at[s]))
+        registers = tuple(at[s] for s in sources)
         for s in set(sources):
             if last[s] == i and (s >= 0 or type(chain.inputs[-1 - s]) is Value):
-                free.append(where[s])
-        where[i] = register()
-        found.append((name, registers, where[i]))
+                free.append(at[s])
+        at[i] = register()
+        found.append((op, registers, at[i]))
     return found
-
-
-def table(call: Call) -> np.ndarray:
-    """The lines of a call as the handler reads them."""
-    from minigrad.kernels import elementwise as kernel
-
-    chain, y = call.params["chain"], call.outputs[0]
-    lines = []
-    for name, sources, register in _allocated(chain):
-        if name != "load":
-            padded = (*sources, 0, 0, 0)[:3]
-            lines.append((kernel.CODES[name], register, *padded))
-            continue
-        x = chain.inputs[-1 - sources[0]]
-        if type(x) is not Value:
-            bits = int(np.float64(x).view(np.int64))
-            lines.append((kernel.NUMBER, register, bits, 0, 0))
-        elif flat(x, y):
-            lines.append((kernel.LOAD, register, x.address, 0, 0))
-        elif x.size == 1:
-            lines.append((kernel.LOAD_ONE, register, x.address, 0, 0))
-        else:
-            lines.append((kernel.LOAD_ROWS, register, x.address, x.size, 0))
-    lines.append((kernel.STORE, lines[-1][1], y.address, 0, 0))
-    return np.array(lines, np.int64)

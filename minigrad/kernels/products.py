@@ -1,0 +1,187 @@
+"""Matrix products with a bias and a relu on the way; of all rows, or of those of each group."""
+
+from typing import Any
+
+from numba import carray
+
+from minigrad.kernels import NotByGroup, blas
+from minigrad.kernels.blas import gemm
+from minigrad.kernels.compiling import compiled
+from minigrad.kernels.machine import (
+    GROUPS,
+    Declined,
+    array,
+    at,
+    fields,
+    integers,
+    kernel,
+    share,
+)
+from minigrad.kernels.vectors import fill, load, select, store
+
+
+@compiled
+def finish(y, bias, rows, n, activation):
+    """y (rows, n) += bias, then perhaps relu."""
+    zero = carray(y, (1,)).dtype.type(0)
+    zeros = fill(zero, 16)
+    whole = n // 16 * 16
+    for r in range(rows):
+        for j in range(0, whole, 16):
+            v = load(y, r * n + j, 16) + load(bias, j, 16)
+            if activation:
+                v = select(v, "<=", zeros, zeros, v)
+            store(y, r * n + j, v)
+    if whole < n:
+        numbers, shift = carray(y, (rows, n)), carray(bias, (n,))
+        for r in range(rows):
+            for j in range(whole, n):
+                x = numbers[r, j] + shift[j]
+                numbers[r, j] = zero if activation and x <= zero else x
+
+
+@compiled
+def finish_rows(kind, c, ldc, bias, rows, n, activation):
+    """Rows of n elements += the bias of each row, then perhaps relu."""
+    shift = carray(at(kind, bias), (rows,))
+    zero = shift.dtype.type(0)
+    zeros = fill(zero, 16)
+    whole = n // 16 * 16
+    for r in range(rows):
+        y = at(kind, c + r * ldc * shift.itemsize)
+        x = fill(shift[r], 16)
+        for j in range(0, whole, 16):
+            v = load(y, j, 16) + x
+            if activation:
+                v = select(v, "<=", zeros, zeros, v)
+            store(y, j, v)
+        rest = carray(y, (n,))
+        for j in range(whole, n):
+            s = rest[j] + shift[r]
+            rest[j] = zero if activation and s <= zero else s
+
+
+@compiled
+def product_block(
+    kind, c, ldc, a, lda, flip_a, b, ldb, flip_b, bias, m, n, k, add, activation, routine, by_row
+):
+    """c (m, n) = a @ b + bias, perhaps relu of it, perhaps added to what is in c."""
+    first = carray(at(kind, c), (1,))
+    size, one = first.itemsize, first.dtype.type(1)
+    beta = one if add else first.dtype.type(0)
+    if k == 0:
+        y = carray(at(kind, c), (m, ldc))
+        for i in range(m):
+            for j in range(n):
+                y[i, j] *= beta
+        return
+    # A block of rows at a time, so that what follows finds it in the cache.
+    block = m if not bias or by_row else max(64, (1 << 21) // (n * size))
+    for i in range(0, m, block):
+        rows = min(block, m - i)
+        gemm(
+            routine,
+            c + i * ldc * size, ldc,
+            a + (i if flip_a else i * lda) * size, lda, flip_a,
+            b, ldb, flip_b,
+            rows, n, k, one, beta,
+        )  # fmt: skip
+        if bias and by_row:
+            finish_rows(kind, c + i * ldc * size, ldc, bias + i * size, rows, n, activation)
+        elif bias:
+            finish(at(kind, c + i * ldc * size), at(kind, bias), rows, n, activation)
+
+
+@kernel("c a b bias m n k ldc lda ldb flip_a flip_b add relu routine by_row", GROUPS, work=2)
+def product(record, kind, part, parts):
+    """c = a @ b + bias, perhaps relu of it, perhaps added to what is in c.
+
+    With groups, b and bias are those of each row's group.
+    """
+    r = fields(record)
+    c, a, b, bias = r.c, r.a, r.b, r.bias
+    m, n, k, groups = r.m, r.n, r.k, r.groups
+    ldc, lda, ldb, flip_a, flip_b = r.ldc, r.lda, r.ldb, r.flip_a, r.flip_b
+    add, relu, routine = r.add, r.relu, r.routine
+    size = array(kind, c, (1,)).itemsize
+    if groups:
+        i0, i1 = share(m, 16, part, parts)
+        offsets, b_of = integers(r.offsets, groups + 1), integers(b, groups)
+        bias_of = integers(bias, groups if bias else 0)
+        for g in range(groups):
+            start, stop = max(i0, offsets[g] * r.each), min(i1, offsets[g + 1] * r.each)
+            if start < stop:
+                product_block(
+                    kind, c + start * ldc * size, ldc, a + start * lda * size, lda, flip_a,
+                    b_of[g], ldb, flip_b, bias_of[g] if bias else 0,
+                    stop - start, n, k, add, relu, routine, False,
+                )  # fmt: skip
+        return
+    by_row = r.by_row != 0
+    i0, i1, j0, j1 = 0, m, 0, n
+    if m >= n or (bias and not by_row):
+        i0, i1 = share(m, 16, part, parts)
+    else:
+        j0, j1 = share(n, 16, part, parts)
+    if i0 < i1 and j0 < j1:
+        product_block(
+            kind, c + (i0 * ldc + j0) * size, ldc, a + (i0 if flip_a else i0 * lda) * size, lda,
+            flip_a, b + (j0 * ldb if flip_b else j0) * size, ldb, flip_b,
+            bias + i0 * size if by_row else bias,
+            i1 - i0, j1 - j0, k, add, relu, routine, by_row,
+        )  # fmt: skip
+
+
+@product.fills
+def _(program, outputs, a, b, bias, total=None, *, m, n, k, layout, add, relu, by_row=False):
+    """`layout` has, for a and b, the elements between rows and whether it lies transposed."""
+    (c,), (_, flip_a, _, _) = outputs, layout
+    if program.owns(c):
+        raise Declined
+    found = _product(c, a, b, m, n, k, layout)
+    found |= {"bias": bias, "add": add, "relu": relu, "by_row": by_row, "work": 2 * m * n * k}
+    if program.owns(a, b, bias):
+        if by_row or flip_a or program.owns(a):
+            raise NotByGroup
+        found |= {"b": program.table(b), "bias": None if bias is None else program.table(bias)}
+        found |= program.groups(m, b)
+    return found
+
+
+def _product(c: Any, a: Any, b: Any, m: int, n: int, k: int, layout: Any) -> dict[str, Any]:
+    lda, flip_a, ldb, flip_b = layout
+    return {
+        "c": c, "a": a, "b": b, "m": m, "n": n, "k": k, "ldc": n, "lda": lda, "ldb": ldb,
+        "flip_a": flip_a, "flip_b": flip_b, "routine": blas.routine(c.dtype),
+    }  # fmt: skip
+
+
+@kernel("c a b m n k ldc lda ldb flip_a flip_b routine", GROUPS, work=2)
+def group_products(record, kind, part, parts):
+    """For each group that has rows, c_g (m, n) = the rows of a, transposed, @ those of b."""
+    r = fields(record)
+    a, b, m, n, lda, ldb, groups, each = r.a, r.b, r.m, r.n, r.lda, r.ldb, r.groups, r.each
+    offsets, c_of = integers(r.offsets, groups + 1), integers(r.c, groups)
+    i0, i1 = share(m, 16, part, parts)
+    if i0 == i1:
+        return
+    for g in range(groups):
+        start, stop = offsets[g] * each, offsets[g + 1] * each
+        if start < stop:
+            size = array(kind, c_of[g], (1,)).itemsize
+            product_block(
+                kind, c_of[g] + i0 * n * size, n, a + (start * lda + i0) * size, lda, True,
+                b + start * ldb * size, ldb, False, 0, i1 - i0, n, stop - start, 0, 0, r.routine,
+                False,
+            )  # fmt: skip
+
+
+@group_products.fills
+def _(program, outputs, a, b, bias, total=None, *, m, n, k, layout, add, relu, by_row=False):
+    (c,), (_, flip_a, _, flip_b) = outputs, layout
+    if not program.owns(c):
+        raise Declined
+    if not flip_a or flip_b or add or by_row or bias is not None or program.owns(a, b):
+        raise NotByGroup
+    found = _product(program.of_groups(c), a, b, m, n, k, layout)
+    return found | program.groups(k, c) | {"work": 2 * m * n * k}

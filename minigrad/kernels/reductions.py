@@ -1,0 +1,191 @@
+"""Sums: over rows, over all but the channels, of a few numbers, of squares."""
+
+from typing import Any
+
+import numpy as np
+from numba import carray
+
+from minigrad.kernels import NotByGroup
+from minigrad.kernels.compiling import compiled, summing
+from minigrad.kernels.layouts import Empty, covered, joined
+from minigrad.kernels.machine import (
+    GROUPS,
+    array,
+    at,
+    fields,
+    integers,
+    kernel,
+    share,
+)
+from minigrad.kernels.rows import row_total
+from minigrad.kernels.vectors import fill, load, store, total
+
+WIDE = 256  # columns that are summed together
+FEW = 4096  # numbers that one thread adds up
+
+
+def _reduced(x: Any, axes: tuple[int, ...], keepdims: bool, dtype: Any) -> Empty | None:
+    """What comes out of a sum over `axes`; None if it is of another dtype."""
+    if dtype is not None and np.dtype(dtype) != x.dtype:
+        return None
+    shape = [1 if i in axes else n for i, n in enumerate(x.shape) if keepdims or i not in axes]
+    return Empty(tuple(shape), x.dtype)
+
+
+def _axes(x: Any, axis: Any) -> tuple[int, ...]:
+    """The axes in order, counted from the front."""
+    axes = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    return tuple(sorted(a % x.ndim for a in axes)) if x.ndim else ()
+
+
+@compiled
+def sum_columns(y, x, m, n, step, j0, j1):
+    zero = fill(carray(y, (1,)).dtype.type(0), 16)
+    j = j0
+    if step >= WIDE:  # row after row, the four sums below in the first cache: rows are read ahead
+        sums = np.empty(4 * WIDE, carray(y, (1,)).dtype)
+        while j + 16 <= j1:
+            width = min((j1 - j) // 16 * 16, WIDE)
+            for k in range(0, 4 * width, 16):
+                store(sums, k, zero)
+            for i in range(m):
+                to = i % 4 * width if i < m // 4 * 4 else 0
+                for k in range(0, width, 16):
+                    store(sums, to + k, load(sums, to + k, 16) + load(x, i * step + j + k, 16))
+            for k in range(0, width, 16):
+                a = load(sums, k, 16) + load(sums, width + k, 16)
+                b = load(sums, 2 * width + k, 16) + load(sums, 3 * width + k, 16)
+                store(y, j + k, a + b)
+            j += width
+    while j + 16 <= j1:  # sixteen columns at a time, four sums of every fourth row
+        a0, a1, a2, a3 = zero, zero, zero, zero
+        for i in range(m // 4):
+            k = i * 4 * step + j
+            a0 += load(x, k, 16)
+            a1 += load(x, k + step, 16)
+            a2 += load(x, k + 2 * step, 16)
+            a3 += load(x, k + 3 * step, 16)
+        for i in range(m // 4 * 4, m):
+            a0 += load(x, i * step + j, 16)
+        store(y, j, (a0 + a1) + (a2 + a3))
+        j += 16
+    ends, rows = carray(y, (n,)), carray(x, (m, step))
+    for last in range(j, j1):
+        ends[last] = 0
+        for i in range(m):
+            ends[last] += rows[i, last]
+
+
+@kernel("y x m n step", GROUPS)
+def column_sums(record, kind, part, parts):
+    """y (n,) = the sums over the rows of x (m, n), which lie `step` elements apart."""
+    r = fields(record)
+    m, n, step, groups = r.m, r.n, r.step, r.groups
+    j0, j1 = share(n, 16, part, parts)
+    if not groups:
+        sum_columns(at(kind, r.y), at(kind, r.x), m, n, step, j0, j1)
+        return
+    offsets, y_of = integers(r.offsets, groups + 1), integers(r.y, groups)
+    for g in range(groups):
+        start, stop = offsets[g] * r.each, offsets[g + 1] * r.each
+        if start < stop:
+            x = at(kind, r.x + start * step * array(kind, r.x, (1,)).itemsize)
+            sum_columns(at(kind, y_of[g]), x, stop - start, n, step, j0, j1)
+
+
+@column_sums.accepts
+def _(x, *, axis=None, keepdims=False, dtype=None):
+    if x.ndim != 2 or not x.size or not covered(x) or axis is None or _axes(x, axis) != (0,):
+        return None
+    return _reduced(x, (0,), keepdims, dtype)
+
+
+@column_sums.fills
+def _(program, outputs, x, **_):
+    (y,), (m, n) = outputs, x.shape
+    return {"y": program.of_groups(y), "x": x, "m": m, "n": n, "step": n, **program.groups(m, y)}
+
+
+@kernel("y x n")
+def sum_all(record, kind, part, parts):
+    """y () = the sum of x (n,), n being small: one thread adds it up."""
+    r = fields(record)
+    n = r.n
+    if part == 0:
+        y, x = array(kind, r.y, (1,)), array(kind, r.x, (1, n))
+        y[0] = row_total(x, 0)
+
+
+@sum_all.accepts
+def _(x, *, axis=None, keepdims=False, dtype=None):
+    if axis is not None or not 0 < x.size <= FEW or not covered(x):
+        return None
+    return _reduced(x, tuple(range(x.ndim)), keepdims, dtype)
+
+
+@sum_all.fills
+def _(program, outputs, x, **_):
+    return {"y": outputs[0], "x": x, "n": x.size}
+
+
+@kernel("y x a c n x_a x_c")
+def channel_sums(record, kind, part, parts):
+    """y (c,) = the sums of x (a, c, n), whose rows of n are contiguous."""
+    r = fields(record)
+    a, c, n = r.a, r.c, r.n
+    y = carray(at(kind, r.y), (c,))
+    zero, itemsize = y.dtype.type(0), y.itemsize
+    start, stop = share(c, 1, part, parts)
+    for j in range(start, stop):
+        s = zero
+        sums = fill(zero, 16)
+        for i in range(a):
+            x = at(kind, r.x + (i * r.x_a + j * r.x_c) * itemsize)
+            for k in range(0, n // 16 * 16, 16):
+                sums += load(x, k, 16)
+            rest = carray(x, (n,))
+            for k in range(n // 16 * 16, n):
+                s += rest[k]
+        y[j] = total(sums) + s
+
+
+@channel_sums.accepts
+def _(x, *, axis=None, keepdims=False, dtype=None):
+    if x.ndim < 3 or not x.size or axis is None or _axes(x, axis) != (0, *range(2, x.ndim)):
+        return None
+    return _reduced(x, _axes(x, axis), keepdims, dtype) if _rows(x) is not None else None
+
+
+@channel_sums.fills
+def _(program, outputs, x, **_):
+    if program.owns(*outputs):
+        raise NotByGroup
+    return {"y": outputs[0], "x": x, **_rows(x)}
+
+
+def _rows(x: Any) -> dict[str, int] | None:
+    """Lengths of x (a, c, n), and the steps along a and c, if its rows of n are contiguous."""
+    item = x.dtype.itemsize
+    found = joined(x.shape[2:], x.strides[2:], item=item)
+    if found is None or len(found[0]) != 1 or found[1][0][0] != 1:
+        return None
+    x_a, x_c = x.strides[:2]
+    if x_a % item or x_c % item or x_a < 0 or x_c < 0 or x.dtype.kind != "f":
+        return None
+    a, c = x.shape[:2]
+    return {"a": a, "c": c, "n": found[0][0], "x_a": x_a // item, "x_c": x_c // item}
+
+
+@summing
+def square_sum_loop(x):
+    """The sum of squares, in float64: the square of no float32 overflows there."""
+    found = 0.0
+    for i in range(x.size):
+        v = np.float64(x[i])
+        found += v * v
+    return found
+
+
+def square_sum(x: np.ndarray) -> Any:
+    """The sum of the squares of all elements, added up in float64, or NotImplemented."""
+    return square_sum_loop(x.reshape(-1)) if covered(x) else NotImplemented

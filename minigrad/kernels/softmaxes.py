@@ -1,0 +1,173 @@
+"""Softmax and its logarithm along the last axis. A row that is all -inf gives zeros, or stays."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from minigrad.kernels.compiling import compiled
+from minigrad.kernels.layouts import covered, rows_of
+from minigrad.kernels.machine import array, fields, kernel, share
+from minigrad.kernels.rows import exp, exp_total, row_dot, row_max, row_total
+
+
+def _takes(axis: int, x: Any, *others: Any) -> bool:
+    """Whether `axis` is the last, and all are covered and of one shape."""
+    if not x.ndim or (axis != -1 and axis != x.ndim - 1) or not covered(x, *others):
+        return False
+    return not others or others[0].shape == x.shape
+
+
+def _rows(x: Any) -> dict[str, int]:
+    return {"n": math.prod(x.shape[:-1]), "d": x.shape[-1]}
+
+
+@compiled
+def softmax_row(y, x, i):
+    """Softmax of row i; zeros if all of it is -inf. `y` and `x` must not overlap."""
+    m = row_max(x, i)
+    if m == -np.inf:
+        # A NaN with its sign set, such as inf - inf gives, is ordered below -inf.
+        fill = x.dtype.type(0)
+        for j in range(x.shape[1]):
+            if x[i, j] != x[i, j]:
+                fill = x[i, j]
+        for j in range(x.shape[1]):
+            y[i, j] = fill
+        return
+    for j in range(x.shape[1]):
+        y[i, j] = exp(x[i, j] - m)
+    r = x.dtype.type(1) / row_total(y, i)
+    for j in range(x.shape[1]):
+        y[i, j] *= r
+
+
+@compiled
+def softmax_loop(y, x):
+    for i in range(x.shape[0]):
+        softmax_row(y, x, i)
+
+
+@kernel("y x n d", work=8)
+def softmax(record, kind, part, parts):
+    """y = the softmax of each row of x (n, d)."""
+    r = fields(record)
+    start, stop = share(r.n, 1, part, parts)
+    y, x = array(kind, r.y, (r.n, r.d)), array(kind, r.x, (r.n, r.d))
+    softmax_loop(y[start:stop], x[start:stop])
+
+
+@softmax.accepts
+def _(x, *, axis, dtype=None):
+    # With a dtype the formula converts `x` and comes back.
+    return x if dtype is None and _takes(axis, x) else None
+
+
+@softmax.fills
+def _(program, outputs, x, *, axis, dtype=None):
+    return {"y": outputs[0], "x": x, **_rows(x)}
+
+
+@softmax.direct
+def _(y, x, *, axis, dtype=None):
+    softmax_loop(rows_of(y), rows_of(x))
+
+
+softmax.example = lambda dtype: ((np.ones((1, 1), dtype),), {"axis": -1})
+
+
+@compiled
+def softmax_grad_loop(dx, g, y):
+    for i in range(y.shape[0]):
+        dot = row_dot(g, y, i)
+        for j in range(y.shape[1]):
+            dx[i, j] = y[i, j] * (g[i, j] - dot)
+
+
+@kernel("dx g y n d", work=4)
+def softmax_grad(record, kind, part, parts):
+    """dx = y * (g - sum(g * y)) of each row, for y (n, d) a softmax."""
+    r = fields(record)
+    start, stop = share(r.n, 1, part, parts)
+    dx, g = array(kind, r.dx, (r.n, r.d)), array(kind, r.g, (r.n, r.d))
+    softmax_grad_loop(dx[start:stop], g[start:stop], array(kind, r.y, (r.n, r.d))[start:stop])
+
+
+@softmax_grad.accepts
+def _(g, y, *, axis):
+    return y if _takes(axis, y, g) else None
+
+
+@softmax_grad.fills
+def _(program, outputs, g, y, *, axis):
+    return {"dx": outputs[0], "g": g, "y": y, **_rows(y)}
+
+
+@softmax_grad.direct
+def _(dx, g, y, *, axis):
+    softmax_grad_loop(rows_of(dx), rows_of(g), rows_of(y))
+
+
+softmax_grad.example = lambda dtype: (tuple(np.ones((2, 1, 1), dtype)), {"axis": -1})
+
+
+@compiled
+def log_softmax_loop(y, x):
+    for i in range(x.shape[0]):
+        m = row_max(x, i)
+        if m == -np.inf:
+            m = x.dtype.type(0)
+        total = exp_total(x, i, m)
+        log = x.dtype.type(0) if total == 0 else x.dtype.type(np.log(total))
+        for j in range(x.shape[1]):
+            y[i, j] = (x[i, j] - m) - log
+
+
+@kernel("y x n d", work=8)
+def log_softmax(record, kind, part, parts):
+    """y = the logarithm of the softmax of each row of x (n, d)."""
+    r = fields(record)
+    start, stop = share(r.n, 1, part, parts)
+    y, x = array(kind, r.y, (r.n, r.d)), array(kind, r.x, (r.n, r.d))
+    log_softmax_loop(y[start:stop], x[start:stop])
+
+
+log_softmax.accepts(softmax.outputs)
+log_softmax.fills(softmax.values)
+
+
+@log_softmax.direct
+def _(y, x, *, axis, dtype=None):
+    log_softmax_loop(rows_of(y), rows_of(x))
+
+
+log_softmax.example = softmax.example
+
+
+@compiled
+def log_softmax_grad_loop(dx, g, y):
+    for i in range(y.shape[0]):
+        total = row_total(g, i)
+        for j in range(y.shape[1]):
+            dx[i, j] = g[i, j] - exp(y[i, j]) * total
+
+
+@kernel("dx g y n d", work=8)
+def log_softmax_grad(record, kind, part, parts):
+    """dx = g - exp(y) * sum(g) of each row, for y (n, d) a log-softmax."""
+    r = fields(record)
+    start, stop = share(r.n, 1, part, parts)
+    dx, g = array(kind, r.dx, (r.n, r.d)), array(kind, r.g, (r.n, r.d))
+    log_softmax_grad_loop(dx[start:stop], g[start:stop], array(kind, r.y, (r.n, r.d))[start:stop])
+
+
+log_softmax_grad.accepts(softmax_grad.outputs)
+log_softmax_grad.fills(softmax_grad.values)
+
+
+@log_softmax_grad.direct
+def _(dx, g, y, *, axis):
+    log_softmax_grad_loop(rows_of(dx), rows_of(g), rows_of(y))
+
+
+log_softmax_grad.example = softmax_grad.example
