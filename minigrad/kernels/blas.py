@@ -57,6 +57,55 @@ def routine(dtype: np.dtype) -> int:
     return get(capsule, get_name(capsule))
 
 
+WHOLE = 1 << 40  # more rows than there are
+STEPS = (16, 12, 24, 48)
+
+
+@cache
+def grains(dtype: np.dtype) -> tuple[int, int]:
+    """At multiples of how many rows, and columns, a product may be cut without changing its bits.
+
+    A BLAS takes so many at once, and does the last few by other code, whose sums may be rounded
+    elsewhere: OpenBLAS takes 16 rows by AVX-512, and 12 by AVX2, where columns cannot be cut at
+    all. So it is tried out, on products of many shapes; `WHOLE` if none of the steps will do.
+    """
+    with one_thread():
+        rows = (step for step in STEPS if all(_cuts(dtype, step, by_row=True)))
+        columns = (step for step in STEPS if all(_cuts(dtype, step, by_row=False)))
+        return next(rows, WHOLE), next(columns, WHOLE)
+
+
+def _cuts(dtype: np.dtype, step: int, by_row: bool) -> Iterator[bool]:
+    """For products of many shapes, whether they are the same when they are cut at `step`."""
+    numbers = np.random.default_rng(0).standard_normal(1 << 15).astype(dtype)
+    most = 2 * step + 24
+    for m, n, k in ((most, most, 8), (step + 8, step + 19, 24), (most, most, 65), (most, 64, 200)):
+        for flip_a, flip_b in ((False, True), (False, False), (True, False)):
+            a = numbers[: m * k].reshape((k, m) if flip_a else (m, k))
+            b = numbers[m * k :][: k * n].reshape((n, k) if flip_b else (k, n))
+            found = []
+            for part in (slice(0, step), slice(step, None)):
+                one, other = (a, flip_a), (b, flip_b)
+                cut, flip = one if by_row else other
+                piece = np.ascontiguousarray(cut[part] if flip is not by_row else cut[:, part])
+                one, other = ((piece, flip), other) if by_row else (one, (piece, flip))
+                found.append(_product(*one, *other))
+            whole = _product(a, flip_a, b, flip_b)
+            yield np.concatenate(found, 0 if by_row else 1).tobytes() == whole.tobytes()
+
+
+def _product(a: np.ndarray, flip_a: bool, b: np.ndarray, flip_b: bool) -> np.ndarray:
+    """A @ B by `routine`, of C-contiguous memory that holds A, or with `flip_a` A transposed."""
+    (k, m), n = a.shape if flip_a else a.shape[::-1], b.shape[0 if flip_b else 1]
+    c = np.empty((m, n), a.dtype)
+    one, zero = np.ones(1, a.dtype), np.zeros(1, a.dtype)
+    sizes = [np.array([x], np.int64) for x in (n, m, k, b.shape[1], a.shape[1], n)]
+    cells = (*sizes[:3], one, b, sizes[3], a, sizes[4], zero, c, sizes[5])
+    call = ctypes.CFUNCTYPE(None, *(ctypes.c_void_p,) * 13)(routine(a.dtype))
+    call(b"NT"[flip_b:], b"NT"[flip_a:], *(x.ctypes.data for x in cells))
+    return c
+
+
 def source() -> str:
     """Where `routine` finds it."""
     library = _bundled()

@@ -63,7 +63,24 @@ def finish_rows(kind, c, ldc, bias, rows, n, activation):
 
 @compiled
 def product_block(
-    kind, c, ldc, a, lda, flip_a, b, ldb, flip_b, bias, m, n, k, add, activation, routine, by_row
+    kind,
+    c,
+    ldc,
+    a,
+    lda,
+    flip_a,
+    b,
+    ldb,
+    flip_b,
+    bias,
+    m,
+    n,
+    k,
+    add,
+    activation,
+    routine,
+    grain,
+    by_row,
 ):
     """c (m, n) = a @ b + bias, perhaps relu of it, perhaps added to what is in c."""
     first = carray(at(kind, c), (1,))
@@ -76,7 +93,7 @@ def product_block(
                 y[i, j] *= beta
         return
     # A block of rows at a time, so that what follows finds it in the cache.
-    block = m if not bias or by_row else max(64, (1 << 21) // (n * size))
+    block = m if not bias or by_row else max(64, (1 << 21) // (n * size)) // grain * grain + grain
     for i in range(0, m, block):
         rows = min(block, m - i)
         gemm(
@@ -92,7 +109,11 @@ def product_block(
             finish(at(kind, c + i * ldc * size), at(kind, bias), rows, n, activation)
 
 
-@kernel("c a b bias m n k ldc lda ldb flip_a flip_b add relu routine by_row", GROUPS, work=2)
+@kernel(
+    "c a b bias m n k ldc lda ldb flip_a flip_b add relu routine row_grain column_grain by_row",
+    GROUPS,
+    work=2,
+)
 def product(record, kind, part, parts):
     """c = a @ b + bias, perhaps relu of it, perhaps added to what is in c.
 
@@ -102,33 +123,34 @@ def product(record, kind, part, parts):
     c, a, b, bias = r.c, r.a, r.b, r.bias
     m, n, k, groups = r.m, r.n, r.k, r.groups
     ldc, lda, ldb, flip_a, flip_b = r.ldc, r.lda, r.ldb, r.flip_a, r.flip_b
-    add, relu, routine = r.add, r.relu, r.routine
+    add, relu, routine, grain = r.add, r.relu, r.routine, r.row_grain
     size = array(kind, c, (1,)).itemsize
     if groups:
-        i0, i1 = share(m, 16, part, parts)
         offsets, b_of = integers(r.offsets, groups + 1), integers(b, groups)
         bias_of = integers(bias, groups if bias else 0)
         for g in range(groups):
-            start, stop = max(i0, offsets[g] * r.each), min(i1, offsets[g + 1] * r.each)
+            first = offsets[g] * r.each
+            i0, i1 = share(offsets[g + 1] * r.each - first, grain, part, parts)
+            start, stop = first + i0, first + i1
             if start < stop:
                 product_block(
                     kind, c + start * ldc * size, ldc, a + start * lda * size, lda, flip_a,
                     b_of[g], ldb, flip_b, bias_of[g] if bias else 0,
-                    stop - start, n, k, add, relu, routine, False,
+                    stop - start, n, k, add, relu, routine, grain, False,
                 )  # fmt: skip
         return
     by_row = r.by_row != 0
     i0, i1, j0, j1 = 0, m, 0, n
-    if m >= n or (bias and not by_row):
-        i0, i1 = share(m, 16, part, parts)
+    if m >= n or (bias and not by_row) or r.column_grain >= n:
+        i0, i1 = share(m, grain, part, parts)
     else:
-        j0, j1 = share(n, 16, part, parts)
+        j0, j1 = share(n, r.column_grain, part, parts)
     if i0 < i1 and j0 < j1:
         product_block(
             kind, c + (i0 * ldc + j0) * size, ldc, a + (i0 if flip_a else i0 * lda) * size, lda,
             flip_a, b + (j0 * ldb if flip_b else j0) * size, ldb, flip_b,
             bias + i0 * size if by_row else bias,
-            i1 - i0, j1 - j0, k, add, relu, routine, by_row,
+            i1 - i0, j1 - j0, k, add, relu, routine, grain, by_row,
         )  # fmt: skip
 
 
@@ -153,16 +175,17 @@ def _product(c: Any, a: Any, b: Any, m: int, n: int, k: int, layout: Any) -> dic
     return {
         "c": c, "a": a, "b": b, "m": m, "n": n, "k": k, "ldc": n, "lda": lda, "ldb": ldb,
         "flip_a": flip_a, "flip_b": flip_b, "routine": blas.routine(c.dtype),
+        **dict(zip(("row_grain", "column_grain"), blas.grains(c.dtype), strict=True)),
     }  # fmt: skip
 
 
-@kernel("c a b m n k ldc lda ldb flip_a flip_b routine", GROUPS, work=2)
+@kernel("c a b m n k ldc lda ldb flip_a flip_b routine row_grain column_grain", GROUPS, work=2)
 def group_products(record, kind, part, parts):
     """For each group that has rows, c_g (m, n) = the rows of a, transposed, @ those of b."""
     r = fields(record)
     a, b, m, n, lda, ldb, groups, each = r.a, r.b, r.m, r.n, r.lda, r.ldb, r.groups, r.each
     offsets, c_of = integers(r.offsets, groups + 1), integers(r.c, groups)
-    i0, i1 = share(m, 16, part, parts)
+    i0, i1 = share(m, r.row_grain, part, parts)
     if i0 == i1:
         return
     for g in range(groups):
@@ -172,7 +195,7 @@ def group_products(record, kind, part, parts):
             product_block(
                 kind, c_of[g] + i0 * n * size, n, a + (start * lda + i0) * size, lda, True,
                 b + start * ldb * size, ldb, False, 0, i1 - i0, n, stop - start, 0, 0, r.routine,
-                False,
+                r.row_grain, False,
             )  # fmt: skip
 
 

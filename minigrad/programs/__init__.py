@@ -1,6 +1,7 @@
 """`mg.jit`: a step is watched once, and from then on repeated without Python's part in it.
 
-    jitted      jit, Jitted: a program for each signature of arguments; Step: how one comes about
+    jitted      jit, Jitted: a program for each signature of arguments
+    step        Step: how a program comes about, and is proved
     tracing     Tracer writes down the ops of a step while it runs
     watching    Watch: what code ran meanwhile, and which names it reads
     guards      Guard: what a step depends on beside its arguments, compared before each run
@@ -17,6 +18,8 @@ A step arrives as the list of its op calls. On the way to a program
 5. the program runs them (`program`).
 """
 
-from minigrad.programs.jitted import PLAIN, Jitted, disable_jit, jit
+from minigrad.programs.jitted import Jitted, jit
+from minigrad.programs.step import disable_jit
+from minigrad.programs.tracing import PLAIN
 
 __all__ = ["PLAIN", "Jitted", "disable_jit", "jit"]

@@ -15,17 +15,13 @@ guard says so in `unwatched`, and the function has to run as it is.
 import _abc
 import abc
 import builtins
-import dis
 import functools
 import gc
-import importlib.machinery
-import inspect
 import io
 import operator
 import os
 import random
 import sys
-import sysconfig
 import threading
 import types
 import weakref
@@ -33,8 +29,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, MappingView
 from contextvars import ContextVar
 from itertools import chain
-from pathlib import Path
-from types import CodeType, FrameType, ModuleType
+from types import CodeType, ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -44,276 +39,18 @@ from minigrad.autodiff import Op, Tensor
 from minigrad.nn.module import Module, changes
 from minigrad.optim import Optimizer
 from minigrad.optim.flat import adopt_all
-
-# ------------------------------------------------------------------------------- whose code it is
-
-OURS, LIBRARY, USERS = range(3)  # the engine; Python's own and NumPy's; everybody else's
-
-_PACKAGE = str(Path(__file__).parents[1]) + os.sep
-_EXAMPLES = os.path.join(_PACKAGE, "examples", "")  # who runs one is its user
-_PYTHONS = tuple(sysconfig.get_path(kind) + os.sep for kind in ("stdlib", "platstdlib"))
-_SITE = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
-_COMPILED = tuple(importlib.machinery.EXTENSION_SUFFIXES)
-_COMPILERS = tuple(f"{os.sep}{name}{os.sep}" for name in ("numba", "llvmlite"))
-_NUMERIC = (*_COMPILERS, *(f"{os.sep}{name}{os.sep}" for name in ("numpy", "scipy")))
-
-
-def _home(kind: type) -> str:
-    """The module of a class; of classes that Cython makes for functions it is no text."""
-    name = kind.__module__
-    return name if isinstance(name, str) else "cython"
-
-
-@functools.cache
-def owner_of(file: str) -> int:
-    """Whose code a file holds: OURS, LIBRARY or USERS."""
-    if file.startswith(_PACKAGE):
-        return USERS if file.startswith(_EXAMPLES) else OURS
-    if file.startswith(("<frozen", "<__array_function__")):
-        return LIBRARY
-    if any(part in file for part in _SITE):
-        return LIBRARY if any(part in file for part in _NUMERIC) else USERS
-    return LIBRARY if file.startswith(_PYTHONS) else USERS
-
-
-def _owner_of_module(name: str) -> int:
-    if name in sys.builtin_module_names:
-        return LIBRARY
-    file = getattr(sys.modules.get(name), "__file__", None)
-    if isinstance(file, str):  # a module's own __getattr__ may answer anything
-        return owner_of(file)
-    return LIBRARY if name.split(".")[0] in sys.stdlib_module_names else USERS
-
-
-# ------------------------------------------------------------------------------------- watching
-
-# What C functions read that no guard can compare, by module and name; None for all of a module.
-_READS_OUTSIDE: dict[str, set[str] | None] = {
-    "time": None, "posix": None, "nt": None, "_random": None, "_socket": None, "gc": None,
-    "_posixsubprocess": None, "_winapi": None, "_sqlite3": None,
-    "_thread": {"start_new_thread", "start_joinable_thread"},
-    "builtins": {"open", "input", "globals"}, "io": {"open"}, "_io": {"open"},
-    "sys": {"_getframe", "getrefcount", "_current_frames", "getrecursionlimit"},
-}  # fmt: skip
-_HARMLESS = {"sleep", "fspath", "getpid", "cpu_count", "register_at_fork"}
-# What is read without a call that is told, or of what no call is told at all, by its name.
-_READS_UNSEEN = {
-    "fromfile", "geterr", "get_printoptions", "get_num_threads", "__closure__", "cell_contents",
-    "__defaults__", "__kwdefaults__", "__annotations__", "__doc__", "__subclasses__",
-}  # fmt: skip
-_READS_FILES = {"read", "readline", "readlines", "readinto", "read1"}
-_NOW = {"now", "utcnow", "today"}
-# Code of ours that reads attributes of what users make of our classes.
-_READERS = tuple(os.path.join(_PACKAGE, folder, "") for folder in ("nn", "learner"))
-# Helpers of the interpreter that look into files for reasons of their own.
-_ASIDE = ("linecache.py", "warnings.py", "traceback.py", "tokenize.py")
-_READS_ALL = ("dataclasses.py", "copy.py", "pprint.py", "inspect.py", "pickle.py")
-
-
-class Watch:
-    """Notes, in a `with` block, which Python code runs on this thread.
-
-    Attributes:
-        codes: the code of users that ran, with its globals.
-        library, ours: the names in code of Python's libraries that users called, and in ours.
-        helpers: such code of Python's libraries.
-        spread: the names of our classes of which a method read attributes without naming them.
-        environment: whether `os.environ` was read.
-        all_attributes: whether attributes were read unnamed, as `dataclasses.asdict` does.
-        unwatched: what was read that cannot be compared.
-    """
-
-    def __init__(self) -> None:
-        self.codes: dict[tuple[int, int], tuple[CodeType, dict[str, Any]]] = {}
-        self.library: set[str] = set()
-        self.helpers: list[CodeType] = []
-        self.spread: set[str] = set()
-        self.ours: set[str] = set()
-        self.environment = self.all_attributes = False
-        self.unwatched: list[str] = []
-        self._kinds: dict[int, tuple[CodeType, int]] = {}  # keeps the code: its id stays its own
-
-    def __enter__(self) -> "Watch":
-        self._dice, self._collecting = _dice(), gc.isenabled()
-        gc.disable()  # what it calls back is not the function's
-        sys.setprofile(self._tell())
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        sys.setprofile(None)
-        if self._collecting:
-            gc.enable()
-        if _dice() != self._dice:
-            self.unwatched.append("random numbers of Python's or NumPy's")
-
-    def _tell(self) -> Callable[[FrameType, str, Any], None]:
-        kinds, codes = self._kinds, self.codes
-
-        def tell(frame: FrameType, event: str, x: Any) -> None:
-            code = frame.f_code
-            known = kinds.get(id(code))
-            owner = self._first(frame, code) if known is None else known[1]
-            if owner == OURS:
-                return
-            if event == "call":
-                if owner == USERS:
-                    codes.setdefault((id(code), id(frame.f_globals)), (code, frame.f_globals))
-                    local = not code.co_flags & inspect.CO_OPTIMIZED  # `eval` was given variables
-                    if local and isinstance(frame.f_locals, Mapping):
-                        codes.setdefault((id(code), id(frame.f_locals)), (code, frame.f_locals))
-                elif code.co_qualname.startswith("_Environ."):
-                    self.environment = self.environment or _for_users(frame)
-            elif event == "c_call":
-                self._called(frame, x)
-
-        return tell
-
-    def _first(self, frame: FrameType, code: CodeType) -> int:
-        """Note code that was not met before; whose it is."""
-        file, owner = code.co_filename, _owner(frame)
-        if owner == OURS:
-            if file.startswith(_READERS):
-                self.ours.update(code.co_names)
-            if (_ASKS | _SHOWS_ALL).intersection(code.co_names) and names_in(code).all:
-                self.spread.add(code.co_qualname.split(".")[0])
-        elif frame.f_globals.get("__name__", "").startswith("namedtuple_"):
-            owner = OURS  # a constructor that reads nothing
-        elif not _for_users(frame):
-            owner = OURS
-        elif owner == LIBRARY:
-            self.library.update(code.co_names)
-            self.helpers.append(code)
-            if file.endswith(_READS_ALL):
-                self.all_attributes = True
-            if code.co_name == "import_module":
-                self.unwatched.append("import_module()")
-        self._kinds[id(code)] = code, owner
-        return owner
-
-    def _called(self, frame: FrameType, function: Any) -> None:
-        """Note that a function of C is called, if it reads what nobody can compare."""
-        home, name = getattr(function, "__self__", None), getattr(function, "__name__", "")
-        if isinstance(home, ModuleType):
-            names = _READS_OUTSIDE.get(home.__name__, ())
-            told = f"{home.__name__}.{name}"
-            found = (names is None or name in names) and name not in _HARMLESS
-        elif isinstance(home, type):
-            told, found = f"{home.__name__}.{name}", name in _NOW
-        else:
-            kind = type(home)
-            told = f"{kind.__name__}.{name}"
-            found = _home(kind) == "_io" and name in _READS_FILES
-            found = found or _home(kind) == "sqlite3"
-            found = found or (_home(kind) == "_thread" and name == "locked")
-            if kind is str and name in ("format", "format_map") and _for_users(frame):
-                self.all_attributes = True  # "{0.value}"
-            found = found or isinstance(home, random.Random)
-        file = frame.f_code.co_filename
-        aside = file.startswith("<frozen importlib") or file.endswith(_ASIDE)
-        if found and not aside and _for_users(frame) and f"{told}()" not in self.unwatched:
-            self.unwatched.append(f"{told}()")
-
-
-def _dice() -> tuple:
-    """The states of the random numbers that all share."""
-    numpy_random = sys.modules.get("numpy.random")
-    state = numpy_random.get_state(legacy=False)["state"] if numpy_random is not None else {}
-    return hash(random.getstate()), state.get("pos"), bytes(state.get("key", b""))
-
-
-def _owner(frame: FrameType) -> int:
-    """Whose code runs; what `exec` was given, as by dataclasses, is that of its module."""
-    file, module = frame.f_code.co_filename, frame.f_globals.get("__name__")
-    return (
-        _owner_of_module(module) if file == "<string>" and module in sys.modules else owner_of(file)
-    )
-
-
-def _for_users(frame: FrameType | None) -> bool:
-    """Whether code runs for a user's: not for ours, and not because a module is imported."""
-    users = False
-    while frame is not None and (owner := _owner(frame)) != OURS:
-        file = frame.f_code.co_filename
-        if file.startswith("<frozen importlib") or any(part in file for part in _COMPILERS):
-            return False
-        if owner == USERS:
-            users = True
-            if not (file == "<string>" or any(part in file for part in _SITE)):
-                break
-        frame = frame.f_back
-    return users
-
-
-# -------------------------------------------------------------------------- the names in a code
-
-
-class Names(NamedTuple):
-    """What a code names: globals, attributes, modules that it imports.
-
-    dotted: pairs of a name and an attribute that is read of it, such as ("sys", "argv").
-    asked: those of the attributes that `getattr` and `hasattr` are given, which may be absent.
-    all: whether it reads attributes without naming them (`vars(x)`, `getattr(x, computed)`).
-    """
-
-    globals: frozenset[str]
-    attributes: frozenset[str]
-    imports: frozenset[str]
-    dotted: frozenset[tuple[str, str]]
-    asked: frozenset[str]
-    all: bool
-
-
-_ASKS = {"getattr", "hasattr", "attrgetter", "methodcaller"}
-_SHOWS_ALL = {"vars", "__dict__", "__getattribute__", "getmembers", "asdict", "astuple", "deepcopy"}
-
-
-def names_in(code: CodeType) -> Names:
-    instructions = list(dis.get_instructions(code))
-    globals_, attributes, imports, dotted, maybe = set(), set(), set(), set(), set()
-    called: dict[str, str] = {}  # modules that are imported here, by the names they get
-    everything, module, before = False, "", None
-    for i, instruction in enumerate(instructions):
-        op, name = instruction.opname, instruction.argval
-        if op in ("LOAD_ATTR", "LOAD_METHOD") and isinstance(before, str):
-            dotted |= {(before, name), (called.get(before, before), name)}
-        elif op == "IMPORT_FROM":
-            dotted.add((module, name))
-        elif op == "IMPORT_NAME":
-            module = name
-        elif op.startswith("STORE_") and before == module != "":
-            called[name] = module
-        before = name
-        if op in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"):
-            globals_.add(name)
-        elif op in ("LOAD_ATTR", "LOAD_METHOD", "IMPORT_FROM") or op.startswith("LOAD_SUPER"):
-            attributes.add(name)
-        elif op == "IMPORT_NAME":
-            imports.add(name)
-        elif op == "MATCH_CLASS" and isinstance(instructions[i - 1].argval, tuple):
-            attributes.update(("__match_args__", *instructions[i - 1].argval))
-        if name in _ASKS and op.startswith("LOAD"):
-            asked = _asked(instructions[i + 1 :])
-            maybe.update(asked)
-            everything = everything or not asked
-    everything = everything or bool(_SHOWS_ALL & (globals_ | attributes))
-    found = globals_, attributes | maybe, imports, dotted, maybe
-    return Names(*map(frozenset, found), everything)
-
-
-def _asked(instructions: list[dis.Instruction]) -> set[str]:
-    """The names that `getattr` is given; none if they are computed."""
-    found = set()
-    for instruction in instructions:
-        if instruction.opname.startswith(("PRECALL", "CALL")):
-            return found
-        if instruction.opname.startswith(("FORMAT", "BUILD", "BINARY")):
-            return set()
-        if instruction.opname.startswith("LOAD_CONST") and isinstance(instruction.argval, str):
-            found.add(instruction.argval)
-    return set()
-
-
-# ------------------------------------------------------------------------------------- guarding
+from minigrad.programs.watching import (
+    COMPILED,
+    LIBRARY,
+    OURS,
+    READS_UNSEEN,
+    USERS,
+    Watch,
+    home_of,
+    names_in,
+    owner_of,
+    owner_of_module,
+)  # fmt: skip
 
 # Of these only the place where they stand has to be compared: they never change themselves.
 _ATOMS = (
@@ -455,7 +192,7 @@ class Guard:
                 for name, attribute in names.dotted:
                     self._dotted.setdefault(name, set()).add(attribute)
             everything = self._users.union(*(names.globals for names, _ in named))
-            self.unwatched += sorted(_READS_UNSEEN & everything)
+            self.unwatched += sorted(READS_UNSEEN & everything)
             self._class(Tensor)
             self._meet("the function", function)
             for x in objects:
@@ -500,7 +237,7 @@ class Guard:
     def _look(self, path: str, x: Any) -> None:
         """Guard what is in `x`, and go on to what is there."""
         kind = type(x)
-        home = _home(kind)
+        home = home_of(kind)
         if kind is Tensor:
             self.tensors.append(x)
         elif isinstance(x, Module):
@@ -528,7 +265,7 @@ class Guard:
             for part in parts:
                 self._meet(path, part)
         elif isinstance(x, ModuleType):
-            if _owner_of_module(x.__name__) == USERS:
+            if owner_of_module(x.__name__) == USERS:
                 found = vars(x)
                 here = {n for n in self._users if n in found} | self._asked
                 self._names(f"{x.__name__}.", found, here)
@@ -564,7 +301,7 @@ class Guard:
 
     def _names_for(self, kind: type) -> frozenset[str]:
         """The attributes that code may have read of objects of a class."""
-        owners = {_owner_of_module(_home(c)) for c in kind.__mro__[:-1]}
+        owners = {owner_of_module(home_of(c)) for c in kind.__mro__[:-1]}
         names = self._users
         if "__match_args__" in names:
             names = names.union(getattr(kind, "__match_args__", ()))
@@ -583,10 +320,10 @@ class Guard:
         path = path if path.startswith("'") else kind.__name__
         if isinstance(x, threading.local):
             slots, found = slots | vars(x).keys(), {}
-        if _home(kind) not in _SAFE and _is_extension(kind) and not isinstance(x, np.ndarray):
+        if home_of(kind) not in _SAFE and _is_extension(kind) and not isinstance(x, np.ndarray):
             self.unwatched.append(f"{path} is a {kind.__name__}, of an extension")
             return
-        if _owner_of_module(_home(kind)) == USERS:
+        if owner_of_module(home_of(kind)) == USERS:
             self._note([x], type, lambda v: f"the class of {path}")
         if isinstance(found, dict):
             here = {n for n in names if n in found or n in inherited} | self._asked
@@ -619,7 +356,7 @@ class Guard:
     def _spread(self, kind: type) -> bool:
         """Whether a method of a class of ours reads attributes unnamed, such as all its options."""
         return any(
-            c.__name__ in self._watch.spread and _owner_of_module(_home(c)) == OURS
+            c.__name__ in self._watch.spread and owner_of_module(home_of(c)) == OURS
             for c in kind.__mro__
         )
 
@@ -632,7 +369,7 @@ class Guard:
         names = inherited if self._all else (self._users & inherited) | self._asked
         names = {n for n in names if n[:2] != "__"}
         for c in kind.__mro__[:-1]:
-            if _owner_of_module(_home(c)) != USERS:
+            if owner_of_module(home_of(c)) != USERS:
                 if (id(c), "ours") not in self._met:
                     self._met[id(c), "ours"] = c
                     read = (self._users | {"forward"}) & vars(c).keys()
@@ -675,7 +412,7 @@ class Guard:
         for n in names:
             if n in scope:
                 self._meet(label(n), scope[n])
-                if type(scope[n]) is ModuleType and _owner_of_module(scope[n].__name__) != USERS:
+                if type(scope[n]) is ModuleType and owner_of_module(scope[n].__name__) != USERS:
                     self._of_library(scope[n], self._dotted.get(n, ()))
 
     def _of_library(self, module: ModuleType, names: Iterable[str]) -> None:
@@ -688,7 +425,7 @@ class Guard:
         self._note(names, vars(module).get, lambda n: f"{module.__name__}.{n}")
         for n in names:
             x = vars(module)[n]
-            if type(x) is ModuleType and _owner_of_module(x.__name__) != USERS:
+            if type(x) is ModuleType and owner_of_module(x.__name__) != USERS:
                 self._of_library(x, self._dotted.get(n, ()))
             elif x is sys.modules:
                 self.unwatched.append("sys.modules")
@@ -840,7 +577,7 @@ def _parts(x: Any) -> tuple | None:
         return x.fget, x.fset
     if isinstance(x, types.BuiltinFunctionType):
         return () if isinstance(x.__self__, ModuleType) else (x.__self__,)
-    if _home(type(x)) == "minigrad.programs.jitted":
+    if home_of(type(x)) == "minigrad.programs.jitted":
         return (x.function,) if hasattr(x, "function") else ()
     return None
 
@@ -851,7 +588,7 @@ def _cannot_be_compared(x: Any) -> bool:
         streams = sys.stdin, sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__
         return x not in streams and not x.closed and x.readable()
     moves_on = isinstance(x, Iterator) and not hasattr(x, "__dict__")  # not in a user's class
-    return moves_on or isinstance(x, random.Random) or _home(type(x)).startswith("numpy.random")
+    return moves_on or isinstance(x, random.Random) or home_of(type(x)).startswith("numpy.random")
 
 
 def _registered(c: abc.ABCMeta) -> int:
@@ -862,7 +599,7 @@ def _is_users(x: Any) -> bool:
     """Whether what stands in a module of others may be a user's."""
     if isinstance(x, types.FunctionType):
         return owner_of(x.__code__.co_filename) == USERS
-    return isinstance(x, (*_CONTAINERS, np.ndarray)) or _owner_of_module(_home(type(x))) == USERS
+    return isinstance(x, (*_CONTAINERS, np.ndarray)) or owner_of_module(home_of(type(x))) == USERS
 
 
 def _may_run(function: Any) -> list[types.FunctionType]:
@@ -905,8 +642,8 @@ def _is_extension(kind: type) -> bool:
     """Whether objects of a class have more in them than Python sees."""
     if not any("__slots__" in vars(c) or "__dict__" in vars(c) for c in kind.__mro__[:-1]):
         return True
-    files = [getattr(sys.modules.get(_home(c)), "__file__", None) for c in kind.__mro__[:-1]]
-    return any(isinstance(file, str) and file.endswith(_COMPILED) for file in files)
+    files = [getattr(sys.modules.get(home_of(c)), "__file__", None) for c in kind.__mro__[:-1]]
+    return any(isinstance(file, str) and file.endswith(COMPILED) for file in files)
 
 
 @functools.cache

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 import minigrad as mg
 from minigrad import kernels, nn, optim, random
 from minigrad.errors import CaptureError, OutOfRangeError
-from minigrad.programs.program import arrange
-from minigrad.programs.values import Storage
+from minigrad.programs.memory import Storage, arrange
 
 CALLS = 5
 
@@ -119,6 +118,38 @@ def test_threads_do_not_change_the_bits():
         losses += [fast(*sentences(i)).item() for i in range(2, CALLS)]
         found.append((losses, [p.data.tobytes() for p in model.parameters()]))
     assert found[0] == found[1] == found[2]
+
+
+def test_each_kernel_gives_the_same_bits_however_it_is_shared():
+    """As above, one instruction after the other, and whether or not threads run at once."""
+    machine = pytest.importorskip("minigrad.kernels.machine")
+    _, step = transformer()
+    fast = mg.jit(step)
+    for i in range(2):
+        fast(*sentences(i))
+    program = fast._last.program
+    flats = [flat for update in program.updates for flat in update.optimizer.flats]
+    arrays = [a for a in program.memory.keep_alive if isinstance(a, np.ndarray)]
+    arrays += [a for f in flats for a in (f.weights, f.gradients, *f.moments.values())]
+    arrays = [a for a in arrays if a.flags.writeable]
+    compared = 0
+    for line in program.instructions:
+        if line.record is None:
+            line.function()
+            continue
+        run, record = machine.PROTOTYPE(line.address), line.record.ctypes.data
+        before = [a.copy() for a in arrays]
+        run(record, 0, 0, 1)
+        alone = [a.copy() for a in arrays]
+        for parts in (2, 3):
+            for a, old in zip(arrays, before, strict=True):
+                a[...] = old
+            for part in range(parts):
+                run(record, 0, part, parts)
+            for a, expected in zip(arrays, alone, strict=True):
+                assert a.tobytes() == expected.tobytes(), (line.name, line.shapes, parts)
+        compared += 1
+    assert compared > 100
 
 
 def test_a_loss_and_its_gradients_by_value_and_grad():

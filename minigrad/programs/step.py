@@ -1,0 +1,327 @@
+"""One captured run of a function: how its program comes about, and is proved."""
+
+import math
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import numpy as np
+
+from minigrad import random
+from minigrad.arguments import Captured
+from minigrad.autodiff import Tensor, wrap
+from minigrad.backend import Observer, watched
+from minigrad.errors import CaptureError
+from minigrad.kernels import NotByGroup
+from minigrad.optim.flat import adopt_all
+from minigrad.programs.guards import Guard
+from minigrad.programs.program import Program
+from minigrad.programs.tracing import Tracer, state_of
+from minigrad.programs.values import Value
+from minigrad.programs.watching import Watch
+from minigrad.trees import filled, flatten, taken_apart, tree_map
+
+jit_enabled = ContextVar("jit", default=True)
+
+
+@contextmanager
+def disable_jit() -> Iterator[None]:
+    """Inside the block, functions under `jit` run as they are."""
+    token = jit_enabled.set(False)
+    try:
+        yield
+    finally:
+        jit_enabled.reset(token)
+
+
+def keep_array(tensor: Tensor, array: np.ndarray) -> None:
+    """Put a tensor's new values into the array that it had before."""
+    if tensor._data is not array:
+        array[...] = tensor._data
+        tensor._data = array
+
+
+def _is_data(x: Any) -> bool:
+    """Whether an argument is new in every call."""
+    return type(x) is np.ndarray or (type(x) is Tensor and not x.requires_grad)
+
+
+class Step:
+    """One captured run of a function.
+
+    Attributes:
+        program: what repeats it; None if nothing can.
+        guard: what it depends on beside its arguments.
+        objects: the arguments that are no data.
+        result: what the first call gave.
+        trusted: whether program and function have been compared on other numbers, too.
+    """
+
+    def __init__(self, owner: Any, objects: list, leaves: list, shape: Any):
+        self.owner, self.objects, self.trusted = owner, objects, False
+        self.program: Program | None = None
+        adopt_all()  # parameters that were given other arrays: optimizers read them in their place
+        tracer, watch = Tracer(), Watch()
+        inputs, arguments, given = [], [], []
+        for x in leaves:
+            if _is_data(x):
+                given.append(x._data if type(x) is Tensor else x)
+                array = np.array(given[-1])
+                arguments.append(tracer.note(array, Value(array)))
+                x = wrap(array)
+            inputs.append(x)
+        args, kwargs = filled(shape, inputs)
+        try:
+            with (
+                _printing(owner.name),
+                random.recorded(tracer.keys),
+                watched(tracer),
+                watch,
+            ):
+                y = owner.function(*args, **kwargs)
+            y = tree_map(_shown, y)
+            self.assignments = tracer.finish_assignments()
+            self.guard = Guard(owner.function, objects, watch, tracer.is_whole, tracer.is_made)
+            if self.guard.unwatched:
+                tracer.assign()
+                self.result = untracked(y)
+                return
+            self._capture(tracer, arguments, y)
+        except BaseException:
+            tracer.undo()
+            raise
+        theirs = [np.array(a) for a in _numbers(y)]
+        theirs += [np.array(p._grad._data) for p in self._holders]
+        after = [np.array(a) for a in (*tracer.state(), *tracer.assigned_arrays)]
+        self.restore([*tracer.before, *tracer.assigned_before])
+        with random.replayed(tracer.keys):
+            if tracer.groups is not None:  # what was captured is not what the groups give
+                theirs, after = self._function_gives(leaves, shape)[1:]
+                self.restore([*tracer.before, *tracer.assigned_before])
+        with random.replayed(tracer.keys):
+            self.result = self._compared(given, theirs, after)
+
+    def _capture(self, tracer: Tracer, arguments: list, y: Any) -> None:
+        """Make the program of what `tracer` has seen."""
+        outs, self._shape = taken_apart(y)
+        self._kinds = [type(t) for t in outs]
+        self._constants = [None if self._is_result(t) else t for t in outs]
+        arrays = [t._data if type(t) is Tensor else t for t in outs if self._is_result(t)]
+        gradients = tracer.gradients_left(self.guard)
+        self._holders = [p for p, _ in gradients]
+        self._count = len(arrays)
+        results = [tracer.value_of(a) for a in arrays] + [v for _, v in gradients]
+        self._assigned = tracer.assigned_tensors
+        self.optimizers = [u.optimizer for u in tracer.updates]
+        self.constants = tracer.constants(self.guard)
+        known = {id(t) for t in self.guard.tensors}
+        self.guard.absent = [t for t in tracer.absent if id(t) in known]
+        if self.guard.reads_gradients:
+            self.guard.grads = tracer.gradients_unchanged(self.guard)
+        self.guard.seal()
+        self.program = self._programmed(tracer, arguments, results)
+
+    def _programmed(self, tracer: Tracer, arguments: list, results: list) -> Program:
+        groups = tracer.groups
+        for tensors in groups.tensors if groups is not None else ():
+            root = tracer.value_of(tensors[0].data).root
+            groups.add_table(root, [t.data for t in tensors])
+        try:
+            return Program(
+                tracer.calls, arguments, results, tracer.updates, self.assignments,
+                len(tracer.keys), self.owner.threads, groups,
+            )  # fmt: skip
+        except NotByGroup as error:
+            raise CaptureError(
+                f"jit: {error} cannot be done for several groups at once; give the groups as a "
+                f"list of names, so that every split of a batch is a program of its own"
+            ) from error
+
+    @staticmethod
+    def _is_result(x: Any) -> bool:
+        return type(x) in (Tensor, np.ndarray)
+
+    def finish(self, arrays: list[np.ndarray]) -> Any:
+        """The function's result from a run's; gradients that it leaves go to their tensors."""
+        for p, g in zip(self._holders, arrays[self._count :], strict=True):
+            p.grad = wrap(g)
+        found = iter(arrays)
+        return filled(
+            self._shape,
+            [
+                c if kind not in (Tensor, np.ndarray)
+                else wrap(next(found)) if kind is Tensor else next(found)
+                for kind, c in zip(self._kinds, self._constants, strict=True)
+            ],
+        )  # fmt: skip
+
+    # -- comparing
+
+    def snapshot(self) -> list[np.ndarray]:
+        """Copies of all that a run changes."""
+        return [np.array(a) for a in self._state()]
+
+    def restore(self, kept: list[np.ndarray]) -> None:
+        for a, old in zip(self._state(), kept, strict=True):
+            a[...] = old
+
+    def _state(self) -> Iterator[np.ndarray]:
+        for optimizer in self.optimizers:
+            yield from state_of(optimizer)
+        for target, _ in self.assignments:
+            yield target
+
+    def prove(self, variants: Any, arrays: list, leaves: list, shape: Any) -> Any:
+        """The second call: run function and program side by side; what the program gave.
+
+        Where the function has changed what it reads, it counts for itself, and there is no program.
+        """
+        before = self.snapshot()
+        keys = [random.next_key() for _ in range(self.program.keys_drawn)]
+        self.program.rest()  # the function needs memory of its own meanwhile
+        reader = Reader(self.guard.kept)
+        with random.replayed(keys), watched(reader):
+            y, theirs, after = self._function_gives(leaves, shape)
+        moved = reader.found or ("" if self.guard.holds(before=False) else self.guard.changed)
+        if reader.found and not variants.missed:  # perhaps it computes something once and keeps it
+            variants.missed = True
+            variants.steps.remove(self)
+            return untracked(y)
+        if moved:
+            self.owner.goes_on_as_it_is(
+                f"it changes what it reads: {moved}; give that as an argument, and return it"
+            )
+            return untracked(y)
+        self.restore(before)
+        with random.replayed(keys):
+            try:
+                mine = self._compared(arrays, theirs, after)
+            except CaptureError:
+                variants.steps.remove(self)
+                if variants.missed:
+                    raise
+                variants.missed = True  # a first call may be special: once more, then
+                return untracked(y)
+        self.trusted = True
+        return mine
+
+    def _function_gives(self, leaves: list, shape: Any) -> tuple[Any, list, list]:
+        """What the function itself gives, its numbers, and the state that it leaves."""
+        token = jit_enabled.set(False)
+        try:
+            y = self.owner._simply(leaves, shape)
+        finally:
+            jit_enabled.reset(token)
+        for tensor, array in self._assigned:
+            keep_array(tensor, array)
+        theirs = [np.array(a) for a in _numbers(y)]
+        return y, theirs + [np.array(p._grad._data) for p in self._holders], self.snapshot()
+
+    def _compared(self, arrays: list, theirs: list[np.ndarray], after: list[np.ndarray]) -> Any:
+        """What the program gives for `arrays`.
+
+        Raises:
+            CaptureError: that is not what the function gave and left behind, which then stays.
+        """
+        found = self.program.run(arrays)
+        mine = self.finish(found)
+        numbers = [*_numbers(mine), *found[self._count :]]
+        pairs = [("a result", *p) for p in zip(numbers, theirs, strict=True)]
+        pairs += [("the state afterwards", *p) for p in zip(self._state(), after, strict=True)]
+        for what, a, b in pairs:
+            worst = _difference(a, b)
+            if not worst <= 1e-3:  # a difference of sums, as of two means, has lost some digits
+                self.restore(after)
+                raise CaptureError(
+                    f"jit: the program of '{self.owner.name}' does not repeat the function: "
+                    f"{what}, {a.dtype} {a.shape}, is off by {worst:.1e} of its size. "
+                    f"Something that changes from call to call does not come in through the "
+                    f"arguments, or is computed by NumPy, not by ops. Taken as constant were: "
+                    f"{', '.join(self.constants) or 'no arrays'}"
+                )
+        return mine
+
+
+class Reader(Observer):
+    """An observer: whether an op reads what the call before has left behind."""
+
+    def __init__(self, kept: Mapping[str, Tensor]):
+        self.kept = {id(t._data): name for name, t in kept.items()}
+        self.found = ""
+
+    def called(self, op: Any, arrays: list, params: dict, y: Any, seconds: float) -> None:
+        for x in arrays:
+            if id(x) in self.kept:
+                self.found = f"{self.kept[id(x)]} is what the call before has left there"
+
+
+def _shown(x: Any) -> Any:
+    return x.array if type(x) is Captured else x
+
+
+def untracked(y: Any) -> Any:
+    """A tree of Tensors without their history."""
+    leaves, rebuild = flatten(y)
+    return rebuild([wrap(t.data) if type(t) is Tensor else t for t in leaves])
+
+
+def _numbers(y: Any) -> list[np.ndarray]:
+    return [
+        t.data if type(t) is Tensor else np.asarray(t)
+        for t in flatten(y)[0]
+        if type(t) in (Tensor, np.ndarray, int, float)
+    ]
+
+
+def _difference(a: np.ndarray, b: np.ndarray) -> float:
+    """The norm of the difference beside the norm; where both have gone astray nothing counts."""
+    if a.shape != b.shape:
+        return float("inf")
+    noise = float(np.finfo(b.dtype).eps) if b.dtype.kind == "f" else 1e-30
+    a, b, off, size = a.reshape(-1), b.reshape(-1), 0.0, 0.0
+    for start in range(0, a.size, 1 << 18):  # in pieces: large models are compared in float64 too
+        x, y = (v[start : start + (1 << 18)].astype(np.float64) for v in (a, b))
+        astray, lost = ~np.isfinite(x), ~np.isfinite(y)
+        same = (x == y) | (astray & lost)
+        if astray.any() and lost.any():
+            same |= astray | lost
+        off += float(np.sum((x - y)[~same] ** 2))
+        size += float(np.sum(y[~lost] ** 2))
+    # What is zero but for rounding, as the gradient of a bias before a softmax, has no size.
+    floor = (1e4 if noise > 1e-10 else 1e6) * noise
+    size = max(math.sqrt(size), floor * math.sqrt(a.size))
+    return math.sqrt(off) / size if off else 0.0
+
+
+@contextmanager
+def _printing(name: str) -> Iterator[None]:
+    """Warn if something is printed while a step is captured."""
+    printed = []
+
+    class Stream:
+        def __init__(self, stream: Any):
+            self.stream = stream
+
+        def write(self, text: str) -> int:
+            printed.append(text)
+            return self.stream.write(text)
+
+        def __getattr__(self, attribute: str) -> Any:
+            return getattr(self.stream, attribute)
+
+    old = sys.stdout
+    sys.stdout = stream = Stream(old)
+    try:
+        yield
+    finally:
+        if sys.stdout is stream:
+            sys.stdout = old
+    if printed:
+        warnings.warn(
+            f"jit: while '{name}' was captured, it printed {''.join(printed)[:40]!r}; that will "
+            f"not happen again when the program is repeated",
+            stacklevel=6,
+        )
