@@ -174,8 +174,8 @@ def _product(c: Any, a: Any, b: Any, m: int, n: int, k: int, layout: Any) -> dic
     lda, flip_a, ldb, flip_b = layout
     return {
         "c": c, "a": a, "b": b, "m": m, "n": n, "k": k, "ldc": n, "lda": lda, "ldb": ldb,
-        "flip_a": flip_a, "flip_b": flip_b, "routine": blas.routine(c.dtype),
-        **dict(zip(("row_grain", "column_grain"), blas.grains(c.dtype), strict=True)),
+        "flip_a": flip_a, "flip_b": flip_b, "routine": blas.routine(a.dtype),
+        **dict(zip(("row_grain", "column_grain"), blas.grains(a.dtype), strict=True)),
     }  # fmt: skip
 
 

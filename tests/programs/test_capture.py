@@ -832,11 +832,11 @@ def test_threads_that_do_not_pay_are_left_alone_for_a_while(monkeypatch):
     calls = []
     for _ in range(4):
         program.outputs[0][...] = 0
-        team.run(program.handlers, program.words, 0, len(program.instructions), times)
+        team.run(program.addresses, program.records, 0, len(program.instructions), times)
         np.testing.assert_array_equal(program.outputs[0], expected)
         calls.append(len(came))
     assert calls == [0, 1, 1, 1]  # alone at first; once together, which was slow; alone
     clock[0] += machine.SHORTEST
-    team.run(program.handlers, program.words, 0, len(program.instructions), times)
+    team.run(program.addresses, program.records, 0, len(program.instructions), times)
     assert len(came) == 2
     assert team.until - clock[0] == 2 * machine.SHORTEST
