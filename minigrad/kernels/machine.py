@@ -284,6 +284,8 @@ class Kernel:
             elif n:
                 numbers += value
                 numbers += (0,) * (n - len(value))
+            elif isinstance(value, np.generic):  # a setting, which NumPy has computed
+                numbers.append(value.item())
             elif hasattr(value, "strides"):
                 numbers.append(address_of(value))
             else:
