@@ -1,7 +1,5 @@
 """Matrix products with a bias and a relu on the way; of all rows, or of those of each group."""
 
-from typing import Any
-
 from numba import carray
 
 from minigrad.kernels import NotByGroup, blas
@@ -157,11 +155,15 @@ def product(record, kind, part, parts):
 @product.fills
 def _(program, outputs, a, b, bias, total=None, *, m, n, k, layout, add, relu, by_row=False):
     """`layout` has, for a and b, the elements between rows and whether it lies transposed."""
-    (c,), (_, flip_a, _, _) = outputs, layout
+    (c,), (lda, flip_a, ldb, flip_b) = outputs, layout
     if program.owns(c):
         raise Declined
-    found = _product(c, a, b, m, n, k, layout)
-    found |= {"bias": bias, "add": add, "relu": relu, "by_row": by_row, "work": 2 * m * n * k}
+    found = {
+        "c": c, "a": a, "b": b, "bias": bias, "m": m, "n": n, "k": k, "ldc": n, "lda": lda,
+        "ldb": ldb, "flip_a": flip_a, "flip_b": flip_b, "add": add, "relu": relu,
+        "by_row": by_row, "routine": blas.routine(a.dtype), "work": 2 * m * n * k,
+        **dict(zip(("row_grain", "column_grain"), blas.grains(a.dtype), strict=True)),
+    }  # fmt: skip
     if program.owns(a, b, bias):
         if by_row or flip_a or program.owns(a):
             raise NotByGroup
@@ -170,16 +172,7 @@ def _(program, outputs, a, b, bias, total=None, *, m, n, k, layout, add, relu, b
     return found
 
 
-def _product(c: Any, a: Any, b: Any, m: int, n: int, k: int, layout: Any) -> dict[str, Any]:
-    lda, flip_a, ldb, flip_b = layout
-    return {
-        "c": c, "a": a, "b": b, "m": m, "n": n, "k": k, "ldc": n, "lda": lda, "ldb": ldb,
-        "flip_a": flip_a, "flip_b": flip_b, "routine": blas.routine(a.dtype),
-        **dict(zip(("row_grain", "column_grain"), blas.grains(a.dtype), strict=True)),
-    }  # fmt: skip
-
-
-@kernel("c a b m n k ldc lda ldb flip_a flip_b routine row_grain column_grain", GROUPS, work=2)
+@kernel("c a b m n lda ldb routine row_grain", GROUPS, work=2)
 def group_products(record, kind, part, parts):
     """For each group that has rows, c_g (m, n) = the rows of a, transposed, @ those of b."""
     r = fields(record)
@@ -201,10 +194,13 @@ def group_products(record, kind, part, parts):
 
 @group_products.fills
 def _(program, outputs, a, b, bias, total=None, *, m, n, k, layout, add, relu, by_row=False):
-    (c,), (_, flip_a, _, flip_b) = outputs, layout
+    (c,), (lda, flip_a, ldb, flip_b) = outputs, layout
     if not program.owns(c):
         raise Declined
     if not flip_a or flip_b or add or by_row or bias is not None or program.owns(a, b):
         raise NotByGroup
-    found = _product(program.of_groups(c), a, b, m, n, k, layout)
-    return found | program.groups(k, c) | {"work": 2 * m * n * k}
+    return {
+        "c": program.of_groups(c), "a": a, "b": b, "m": m, "n": n, "lda": lda, "ldb": ldb,
+        "routine": blas.routine(a.dtype), "row_grain": blas.grains(a.dtype)[0],
+        "work": 2 * m * n * k, **program.groups(k, c),
+    }  # fmt: skip
