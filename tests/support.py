@@ -1,5 +1,8 @@
 """What tests of several files share."""
 
+import importlib
+import pkgutil
+
 import numpy as np
 
 from minigrad import nn, optim
@@ -39,6 +42,20 @@ def normal(*shape, seed=0, dtype="float64"):
 
 def parameter(*shape, seed=0, dtype="float64"):
     return nn.Parameter(host_normal(*shape, seed=seed, dtype=dtype))
+
+
+def every_kernel():
+    """Every kernel of the pages that there are, by 'page.name'."""
+    from minigrad import kernels
+    from minigrad.kernels.machine import Kernel
+
+    return {
+        f"{module.__name__.rpartition('.')[2]}.{name}": kernel
+        for inner in pkgutil.iter_modules(kernels.__path__, "minigrad.kernels.")
+        for module in [importlib.import_module(inner.name)]
+        for name, kernel in vars(module).items()
+        if type(kernel) is Kernel and kernel.__module__ == module.__name__
+    }
 
 
 def set_gradient(p, g):

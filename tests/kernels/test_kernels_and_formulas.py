@@ -170,9 +170,7 @@ def undecided(monkeypatch):
     """As in a process that has not computed anything yet, without a setting."""
     monkeypatch.setattr(kernels, "_decision", None)
     monkeypatch.delenv("MINIGRAD_KERNELS", raising=False)
-    kernels.find.cache_clear()
-    yield monkeypatch
-    kernels.find.cache_clear()
+    return monkeypatch
 
 
 @pytest.mark.parametrize(
@@ -194,7 +192,8 @@ def test_the_environment_decides_and_then_the_program(undecided, setting, asked,
     assert kernels.use(asked) is expected
     assert kernels.in_use() is expected
     assert kernels.use(asked) is expected
-    assert (kernels.find("softmax") is not None) == expected
+    assert kernels.enabled() is expected
+    assert kernels.prefer(not asked) is expected
     if setting:
         assert kernels.use(not asked) is expected  # overruled again, and no contradiction
     else:
@@ -219,5 +218,24 @@ def test_another_setting_is_refused(undecided):
         kernels.use(True)
 
 
-def test_what_has_no_kernel_is_not_found(undecided):
-    assert kernels.find("no_such_op") is None
+@pytest.mark.parametrize("wanted", [True, False])
+def test_an_op_asks_its_kernel_only_where_kernels_answer(undecided, wanted):
+    asked = []
+
+    @mg.op(kernel=lambda x: asked.append(x) or NotImplemented)
+    def asking(xp, x):
+        return xp.exp(x)
+
+    kernels.use(wanted)
+    np.testing.assert_array_equal(asking(np.ones(2)), np.exp(np.ones(2)))
+    assert len(asked) == wanted
+
+
+def test_a_kernel_is_found_by_its_page_and_name():
+    from minigrad.kernels import softmaxes
+
+    assert kernels.find("softmaxes.softmax") is softmaxes.softmax
+    with pytest.raises(AttributeError):
+        kernels.find("softmaxes.no_such_kernel")
+    with pytest.raises(ModuleNotFoundError):
+        kernels.find("no_such_page.softmax")

@@ -1,10 +1,12 @@
 """Compiling ahead: what is compiled, who is told, and what happens when a helper fails."""
 
+import numpy as np
 import pytest
+from support import every_kernel
 
 from minigrad import kernels
 from minigrad.errors import StateError
-from minigrad.kernels import cpu, machine, warming
+from minigrad.kernels import updates, warming
 
 
 def test_names_that_stand_for_nothing_are_refused():
@@ -15,8 +17,31 @@ def test_names_that_stand_for_nothing_are_refused():
 def test_all_means_every_kernel_once():
     names = warming.names_of("all")
     assert len(names) == len(set(names))
-    assert set(machine.HANDLERS) | set(cpu.__all__) - {"warm_up", "adam_step"} <= set(names)
-    assert set(warming.TRANSFORMER) <= {*machine.HANDLERS, "run"}
+    loops = {kernel.loop.__name__ for kernel in every_kernel().values()}
+    assert loops | {*updates.RULES, "run"} <= set(names)
+    assert set(warming.TRANSFORMER) <= loops
+    assert {name for name in names if not name.startswith("search.")} == loops | {
+        *updates.RULES, "run"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*warming.KERNELS, *updates.RULES, "run"])
+def test_what_is_compiled_is_then_there(name, monkeypatch):
+    """Both the loop for programs, and what is called on arrays."""
+    compiled, calls = [], []
+    if (kernel := warming.KERNELS.get(name)) is not None:
+        address = kernel.address
+        monkeypatch.setattr(kernel, "address", lambda t: compiled.append(t) or address(t))
+        if kernel._direct is not None:
+            direct = kernel._direct
+            monkeypatch.setattr(
+                kernel, "_direct", lambda *a, **o: calls.append(a[0].dtype) or direct(*a, **o)
+            )
+    warming.compile_one(name)
+    if kernel is not None:
+        assert compiled[0] == np.float32
+        given = [np.int64 if name == "top_ids" else np.float32]
+        assert calls == (given if kernel.example is not None else [])
 
 
 @pytest.fixture

@@ -26,10 +26,10 @@ import weakref
 
 import numpy as np
 import pytest
-from minigrad.guards import LIBRARY, OURS, USERS, names_in, owner_of
 
 import minigrad as mg
 from minigrad import nn, optim
+from minigrad.programs.guards import LIBRARY, OURS, USERS, names_in, owner_of
 
 GLOBAL = [2.0]
 NUMBER = 2.0
