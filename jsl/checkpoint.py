@@ -6,7 +6,7 @@ last, so files of two different saves are never taken for one run.
 
 import platform
 import subprocess
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -109,7 +109,7 @@ def save(
     vocabulary: Vocabulary,
     groups: Sequence[str],
     corpus: Corpus,
-    trained_before: Set[str],
+    trained_before: frozenset[str],
     weights: dict[str, np.ndarray],
     optimizer: dict[str, np.ndarray],
     metrics: dict[str, Any],
@@ -204,7 +204,7 @@ def load(directory: Path) -> Run:
     )
 
 
-def _lacking(value: Any, entries: dict[str, type]) -> list[str]:
+def _lacking(value: Any, entries: Mapping[str, type]) -> list[str]:
     """The names among `entries`, such as 'corpus.name', that `value` lacks or has otherwise."""
 
     def find(path: list[str]) -> Any:

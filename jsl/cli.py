@@ -164,14 +164,14 @@ def train(
     from minigrad import kernels
     from minigrad.backend import explain, get_backend
 
-    sizes = {
+    sizes: dict[str, Any] = {
         "d_model": d_model,
         "n_heads": heads,
         "d_ff": d_ff,
         "n_layers": layers,
         "max_seq_len": None if max_length == "auto" else max_length,
     }
-    schedule = {
+    schedule: dict[str, Any] = {
         "epochs": epochs,
         "batch_size": batch_size,
         "learning_rate": learning_rate,
@@ -387,13 +387,14 @@ def progress_lines(epochs: int) -> Iterator[Callable[["Progress"], None]]:
         )
 
     if sys.stdout and sys.stdout.isatty():  # it is None if it was closed
-        from rich.progress import BarColumn, Progress, TextColumn
+        from rich.progress import BarColumn, TextColumn
+        from rich.progress import Progress as Bar
         from rich.table import Column
 
         last = ""
         # The line comes first and wraps, so that a narrow terminal hides none of it.
         text = TextColumn("{task.description}", table_column=Column(overflow="fold"))
-        with Progress(text, BarColumn(bar_width=12), transient=True) as bar:
+        with Bar(text, BarColumn(bar_width=12), transient=True) as bar:
             task = bar.add_task("", total=epochs)
 
             def report(p: "Progress") -> None:
@@ -534,7 +535,7 @@ def translate(
     from jsl.translate import Translation
 
     translatable = [isinstance(x, str) and not (blank and not normalise(x)) for x in lines]
-    texts = [line for line, able in zip(lines, translatable, strict=True) if able]
+    texts = [str(line) for line, able in zip(lines, translatable, strict=True) if able]
     columns = [iter(translator.translate(texts, group)) for group in groups]
 
     def instead(line: str | TextError, group: str) -> Translation:
@@ -617,7 +618,7 @@ def main() -> None:
     sys.exit(code)
 
 
-def outcome() -> int:
+def outcome() -> int | str:
     """The exit code of what the command line asks for; OSError if messages cannot be written."""
     debug = "--debug" in sys.argv[1:]
     try:
@@ -658,8 +659,9 @@ def is_closed(error: BaseException) -> bool:
     if isinstance(error, BrokenPipeError):
         return True
     # On Windows it is "Invalid argument", without the name of a file.
-    windows = os.name == "nt" and isinstance(error, OSError)
-    return windows and error.errno == errno.EINVAL and error.filename is None
+    if os.name == "nt" and isinstance(error, OSError):
+        return error.errno == errno.EINVAL and error.filename is None
+    return False
 
 
 def hush() -> None:

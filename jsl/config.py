@@ -9,6 +9,7 @@ from jsl.messages import listed, say
 MAX_LENGTH = 10_000  # of a sequence, its end mark counted
 
 
+@dataclass(frozen=True)
 class _Config:
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -16,7 +17,7 @@ class _Config:
     @classmethod
     def from_json(cls, data: Any, place: str) -> Self:
         """From a section of config.json; RunDirError where it is not as `to_json` writes it."""
-        expected = {f.name: f.type for f in fields(cls)}
+        expected: dict[str, Any] = {f.name: f.type for f in fields(cls)}
         if not isinstance(data, dict) or set(data) != set(expected):
             found = listed(data) if isinstance(data, dict) else type(data).__name__
             raise RunDirError(

@@ -98,7 +98,7 @@ class _Problems:
 
     def __str__(self) -> str:
         count = sum(map(len, self.lines.values()))
-        report = [say("corpus.problems", path=self.path, count=count)]
+        report: list[str] = [say("corpus.problems", path=self.path, count=count)]
         for kind, cause in list(self.first.items())[:MAX_SHOWN]:
             line, *others = dict.fromkeys(self.lines[kind])
             text = say("corpus.problem", path=self.path, line=line, cause=cause)
@@ -167,8 +167,8 @@ def load_corpus(
             repeated.append(line)
             continue
         rows.append(row)
-        for kind, cause in _row_causes(row, seen):
-            problems.add(line, cause, kind)
+        for kind, reason in _row_causes(row, seen):
+            problems.add(line, reason, kind)
     if not body and not problems.first:
         problems.add(first, say("corpus.no_rows"), "corpus.no_rows")
     if max_length is not None and (long := [row for row in rows if row.length > max_length]):

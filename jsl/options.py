@@ -29,8 +29,8 @@ class Integer(click.IntRange):
 class IntegerOr(Integer):
     """An integer, or a word in place of it."""
 
-    def __init__(self, word: str, *bounds: int):
-        super().__init__(*bounds)
+    def __init__(self, word: str, low: int, high: int | None = None):
+        super().__init__(low, high)
         self.word = word
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -115,8 +115,7 @@ def explain(error: click.UsageError) -> str:
         case click.BadParameter(param=click.Parameter() as param):
             return say("usage.value", name=param.opts[0], reason=Said(error.message))
         case click.NoSuchOption(possibilities=near) if near:
-            near = listed(near)
-            return say("usage.option_near", name=error.option_name, near=near)
+            return say("usage.option_near", name=error.option_name, near=listed(near))
         case click.NoSuchOption():
             return say("usage.option", name=error.option_name)
         case click.BadOptionUsage():

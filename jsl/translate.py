@@ -83,7 +83,7 @@ class Translator:
         if group not in self.generators:
             self.model[group]  # raises
         search = self.generators[group].beam
-        found: list[Translation | None] = [None] * len(texts)
+        found: dict[int, Translation] = {}
         encoded: list[tuple[int, list[int]]] = []
         for i, text in enumerate(texts):
             try:
@@ -100,7 +100,7 @@ class Translator:
                 found[i] = Translation(
                     texts[i], group, self.vocabulary.decode_tags(ids), self.familiarity(texts[i])
                 )
-        return found
+        return [found[i] for i in range(len(texts))]
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text; TextError if it is empty, too long, or has unknown characters."""

@@ -273,7 +273,7 @@ def result_type(*args: Any) -> np.dtype:
 def _of_matrices(name: str) -> Callable:
     def function(a: Any, *others: Any, **options: Any) -> Any:
         """Computed for a single identity, in place of all the matrices."""
-        a, others = _plain(a), [_plain(x) for x in others]
+        a, others = _plain(a), tuple(_plain(x) for x in others)
         lead = np.broadcast_shapes(*(x.shape[:-2] for x in (a, *others)))
         few = [np.zeros(x.shape[-2:], x.dtype) for x in others]
         found = getattr(np.linalg, name)(np.eye(*a.shape[-2:], dtype=a.dtype), *few, **options)

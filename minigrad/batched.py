@@ -217,7 +217,7 @@ def _elementwise(name: str) -> Callable:
         ndim = builtins.max(getattr(x, "ndim", 0) for x in arguments)
         values = arguments
         if level is not None:
-            values = [_aligned(x, level, ndim) for x in arguments]
+            values = tuple(_aligned(x, level, ndim) for x in arguments)
         y = getattr(array_module(*values), name)(*values, **options)
         return y if level is None else Batched(y, level)
 
@@ -261,7 +261,7 @@ def _unchanged(name: str) -> Callable:
 
     def function(x: Any, *arguments: Any, **options: Any) -> Any:
         owner = name.split(".")
-        below = array_module(x.value if type(x) is Batched else x)
+        below: Any = array_module(x.value if type(x) is Batched else x)
         for part in owner:
             below = getattr(below, part)
         if type(x) is not Batched:
@@ -508,7 +508,8 @@ flip, roll = _over_axes("flip"), _over_axes("roll")
 
 def frexp(x: Batched) -> tuple[Batched, Batched]:
     """Mantissas and exponents."""
-    return tuple(Batched(v, x.level) for v in array_module(x.value).frexp(x.value))
+    mantissa, exponent = array_module(x.value).frexp(x.value)
+    return Batched(mantissa, x.level), Batched(exponent, x.level)
 
 
 def diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
@@ -623,7 +624,7 @@ class _Index:
 
     @staticmethod
     def _without_masks(parts: list) -> list:
-        found = []
+        found: list[Any] = []
         for p in parts:
             if is_array(p) and p.dtype.kind == "b":
                 if type(p) is Batched:
@@ -680,7 +681,7 @@ def _read(x: Any, index: Any) -> Any:
 def _write(y: Batched, index: Any, v: Any, write: Callable) -> None:
     """Write `v` into `y[index]` by `write(array, index, values)`."""
     parts = index if isinstance(index, tuple) else (index,)
-    level = _top(y, v, *parts)
+    level: Any = _top(y, v, *parts)  # `y` is one
     if y.level != level:
         y.value, y.level = _grown(_constant(y, level), level, (v, *parts)), level
     at = _Index(y, index)
@@ -739,7 +740,7 @@ for _name, _function in {
     "ge": "greater_equal",
 }.items():  # fmt: skip
     setattr(Batched, f"__{_name}__", _operator(_function))
-Batched.__hash__ = object.__hash__
+Batched.__hash__ = object.__hash__  # type: ignore[method-assign]
 for _name, _function in {"neg": "negative", "abs": "absolute", "invert": "invert"}.items():
     setattr(Batched, f"__{_name}__", globals()[_function])
 for _name in (
@@ -747,6 +748,6 @@ for _name in (
     "max", "mean", "min", "prod", "ravel", "round", "squeeze", "sum", "swapaxes", "take",
 ):  # fmt: skip
     setattr(Batched, _name, globals()[_name])
-Batched.flatten = ravel
+Batched.flatten = ravel  # type: ignore[attr-defined]
 
 backend.register(Batched, lambda x: _over(array_module(_base(x))))

@@ -140,7 +140,8 @@ def _listing(values: Any) -> str:
 def _checksums(node: Node) -> list[int]:
     """One number for each array that a node keeps."""
     kept = [*node.saved, *(node.output if isinstance(node.output, tuple) else (node.output,))]
-    return [zlib.crc32(np.ascontiguousarray(_numbers(x))) if is_array(x) else 0 for x in kept]
+    arrays: list[Any] = [np.ascontiguousarray(_numbers(x)) if is_array(x) else b"" for x in kept]
+    return [zlib.crc32(x) for x in arrays]
 
 
 # ------------------------------------------------------------------------------------ profile
@@ -302,7 +303,7 @@ def _why(arrays: list) -> str:
     for i, a in enumerate(arrays):
         if is_array(a) and a.dtype.kind in "fV" and a.dtype not in (np.float32, np.float64):
             reasons.append(f"input {i} is {a.dtype}")
-        elif is_array(a) and not getattr(a, "flags", None).c_contiguous:
+        elif is_array(a) and not a.flags.c_contiguous:
             reasons.append(f"input {i} is not contiguous")
     return f" ({', '.join(reasons)})" if reasons else " (this combination of arguments)"
 

@@ -161,7 +161,7 @@ def _unit(key: Key, n: int, xp: ModuleType) -> Any:
 
 def _shape(function: str, shape: Shape) -> tuple[int, ...]:
     """`shape` as a tuple of Python integers; raises ShapeError if it is none."""
-    given = tuple(shape) if hasattr(shape, "__len__") else (shape,)
+    given: Any = shape if hasattr(shape, "__len__") else (shape,)
     try:
         lengths = tuple(-1 if n is True or n is False else operator.index(n) for n in given)
     except TypeError:
@@ -309,7 +309,7 @@ class Stream:
 # last, are `_blocks`. A block removes itself by identity and not by resetting a token: blocks in
 # generators can end in any order, and in another context than they began in.
 _default: ContextVar[Stream | None] = ContextVar("minigrad.random.default", default=None)
-_blocks: ContextVar[tuple[Stream, ...]] = ContextVar("minigrad.random.blocks", default=())
+_blocks: ContextVar[tuple[Any, ...]] = ContextVar("minigrad.random.blocks", default=())
 
 
 def seed(number: int) -> None:

@@ -457,7 +457,7 @@ class _Check:
             if g is not None and g.requires_grad
         ]
         wanted = [tensors[i] for i in which]
-        found = [None] * len(wanted)
+        found: list[Any] = [None] * len(wanted)
         if pairs:
             found = gradients([g for g, _ in pairs], wanted, [d for _, d in pairs])
         found = [
@@ -520,12 +520,13 @@ def _is_float(x) -> bool:
 
 def _float_dtypes() -> list[np.dtype]:
     """The floating-point dtypes there are; bfloat16 where ml_dtypes is installed."""
-    found = [np.dtype("float16"), np.dtype("float32"), np.dtype("float64")]
+    found: list[np.dtype] = [np.dtype(name) for name in ("float16", "float32", "float64")]
     try:
         import ml_dtypes
     except ImportError:
         return found
-    return [np.dtype(ml_dtypes.bfloat16), *found]
+    bfloat16: np.dtype = np.dtype(ml_dtypes.bfloat16)
+    return [bfloat16, *found]
 
 
 def _array(x, like):

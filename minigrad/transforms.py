@@ -272,13 +272,15 @@ class _Inputs:
             raise TypeError(f"{name}: argnums must be an int or several, and is {argnums!r}")
         if not args:
             raise TypeError(f"{name}: there is no positional argument to differentiate by")
-        which = [argnums] if self.single else list(argnums)
+        which: list[Any] = _listed(argnums)
         if not which or not all(-len(args) <= i < len(args) for i in which):
             raise TypeError(f"{name}: argnums={argnums} for {len(args)} positional arguments")
         if len({i % len(args) for i in which}) < len(which):
             raise TypeError(f"{name}: argnums={argnums} names one of {len(args)} arguments twice")
-        self.args, self.variables = list(args), []
-        self.leaves, self.rebuilds = [], []
+        self.args = list(args)
+        self.variables: list[Tensor] = []
+        self.leaves: list[list] = []
+        self.rebuilds: list[Callable] = []
         for i in which:
             leaves, rebuild = trees.flatten(args[i])
             where = trees.paths(args[i], f"argument {i % len(args)}")
@@ -336,11 +338,12 @@ class _Inputs:
     def pull_back(self, ys: list[Tensor], gs: list, create_graph: bool) -> list[Tensor]:
         """Gradients by the variables; zeros where there is none, but for parameters."""
         pairs = [(y, g) for y, g in zip(ys, gs, strict=True) if y.requires_grad and g is not None]
-        found = [None] * len(self.variables)
+        found: list[Any] = [None] * len(self.variables)
         if pairs:
-            live, gs = zip(*pairs, strict=True)
-            options = {"create_graph": create_graph, "retain_graph": True}
-            found = gradients(live, self.variables, gs, **options)
+            live, weights = zip(*pairs, strict=True)
+            found = gradients(
+                live, self.variables, weights, create_graph=create_graph, retain_graph=True
+            )
         return [
             wrap(ops.zeros_like(x.data)) if g is None else g
             for g, x in zip(found, self.variables, strict=True)
@@ -533,7 +536,7 @@ def vmap(function: Callable, in_axes: Any = 0, out_axes: Any = 0, *, explain: bo
             print(report)
         return rebuild_out([y.data if plain and not y.requires_grad else y for y in shown])
 
-    batched_function.report = report
+    batched_function.report = report  # type: ignore[attr-defined]
     return batched_function
 
 
@@ -698,6 +701,8 @@ class custom_vjp:  # a decorator, with JAX's name
         GradientError: there is no derivative yet, `fwd` or `bwd` gives something else, a Module is
             an argument, or a tracked tensor comes in otherwise.
     """
+
+    __name__: str  # the function's
 
     def __init__(self, function: Callable):
         functools.update_wrapper(self, function)

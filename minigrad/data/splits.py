@@ -95,10 +95,11 @@ def _sizes(n: int, train: float | None, test: float | None) -> tuple[int, int]:
     """How many rows for training and for the test."""
     test = 0.25 if test is None and train is None else test
     # shares are rounded in favour of the test, as in scikit-learn
-    n_test, n_train = (
+    counts: list[Any] = [
         rounded(x * n) if isinstance(x, float) and math.isfinite(x) else x
         for rounded, x in ((math.ceil, test), (math.floor, train))
-    )
+    ]
+    n_test, n_train = counts
     if n_test is None:
         n_test = n - (n_train or 0)
     if n_train is None:

@@ -4,13 +4,14 @@ import argparse
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from minigrad import nn
 
 Figures = dict[str, float]
+M = TypeVar("M", bound=nn.Module)
 
 
 def main(
@@ -84,7 +85,7 @@ def spread(runs: Sequence[Figures]) -> str:
     return "\n".join(lines)
 
 
-def glorot_(model: nn.Module) -> nn.Module:
+def glorot_(model: M) -> M:
     """The model, with weights Glorot-uniform and biases zero, as the lecture's libraries have them.
 
     Weights are what has two axes or more.

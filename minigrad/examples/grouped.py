@@ -46,11 +46,9 @@ def run(
     with random.stream(seed):
         model = nn.Grouped({name: command.glorot_(sub_model()) for name in GROUPS})
     learner = GroupLearner(model, optim.Adam(model, lr=1e-2), artifact_dir=out and out / "run")
-    loaders = [
-        data.DataLoader(data.TensorDataset(*train), BATCH, shuffle=True, seed=seed),
-        data.DataLoader(data.TensorDataset(*valid), 2 * BATCH),
-    ]
-    history = learner.fit(*loaders, epochs=epochs)
+    train_loader = data.DataLoader(data.TensorDataset(*train), BATCH, shuffle=True, seed=seed)
+    valid_loader = data.DataLoader(data.TensorDataset(*valid), 2 * BATCH)
+    history = learner.fit(train_loader, valid_loader, epochs=epochs)
     figures = {"loss": history["loss"][-1], "validation loss": history["val_loss"][-1]}
     x, y, groups = valid
     with mg.no_grad():

@@ -38,7 +38,7 @@ class TrainingConfig:
     """All that a run depends on; kept in config.json."""
 
     model: ModelConfig = ModelConfig()
-    optimizer: optim.AdamConfig = field(default_factory=optim.AdamConfig)
+    optimizer: optim.OptimizerConfig = field(default_factory=optim.AdamConfig)
     num_epochs: int = 10
     batch_size: int = 64
     num_workers: int = 0

@@ -76,7 +76,7 @@ class MultiheadAttention(Module):
         self.k_proj = _projection(kdim, embed_dim, packed, bias, dtype)
         self.v_proj = _projection(vdim, embed_dim, packed, bias, dtype)
         self.out_proj = Linear(embed_dim, embed_dim, bias, dtype)
-        if bias:
+        if self.out_proj.bias is not None:
             self.out_proj.bias.data[...] = 0
 
     def forward(
@@ -157,7 +157,7 @@ class MultiheadAttention(Module):
     def unpack_state(self, state: dict[str, Any], prefix: str) -> None:
         n = len(self.q_proj.weight.data)
         for kind in ("weight", "bias"):
-            packed = state.get(f"{prefix}in_proj_{kind}")
+            packed: Any = state.get(f"{prefix}in_proj_{kind}")
             ours = [f"{prefix}{name}_proj.{kind}" for name in "qkv"]
             # What stands in both layouts stays as it is, to be reported.
             if getattr(packed, "shape", ())[:1] == (3 * n,) and state.keys().isdisjoint(ours):
@@ -165,9 +165,9 @@ class MultiheadAttention(Module):
                 for i, name in enumerate(ours):
                     state[name] = packed[i * n : (i + 1) * n]
         for name in "qkv":
-            ours, theirs = f"{prefix}{name}_proj.weight", f"{prefix}{name}_proj_weight"
-            if theirs in state and ours not in state:
-                state[ours] = state.pop(theirs)
+            own, theirs = f"{prefix}{name}_proj.weight", f"{prefix}{name}_proj_weight"
+            if theirs in state and own not in state:
+                state[own] = state.pop(theirs)
 
 
 def _projection(n_in: int, n_out: int, packed: bool, bias: bool, dtype: str) -> Linear:

@@ -139,7 +139,7 @@ def gumbel_softmax(logits, tau: float = 1.0, hard: bool = False, *, axis=-1, key
     if not hard:
         return y
     hit = ops.one_hot(ops.argmax(y, axis=axis), num_classes=y.shape[axis])
-    hit = ops.astype(ops.moveaxis(hit, -1, axis), dtype=y.dtype)
+    hit = ops.astype(ops.moveaxis(hit, source=-1, destination=axis), dtype=y.dtype)
     return hit - ops.stop_gradient(y) + y
 
 
@@ -584,7 +584,7 @@ def _options_by_name(loss, count: int):
             )
         return loss(*arguments, **options)
 
-    function.__signature__ = inspect.Signature(parameters)
+    function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return function
 
 
@@ -603,7 +603,7 @@ soft_margin_loss = _options_by_name(ops.soft_margin_loss, 2)
 triplet_margin_loss = _options_by_name(ops.triplet_margin_loss, 7)
 
 
-def cross_entropy(
+def cross_entropy(  # type: ignore[no-redef]
     x,
     target,
     weight=None,
@@ -637,7 +637,7 @@ def cross_entropy(
     )
 
 
-def nll_loss(
+def nll_loss(  # type: ignore[no-redef]
     x,
     target,
     weight=None,
@@ -658,7 +658,9 @@ def _of_classes(x, axis: int | None) -> int:
 multilabel_margin_loss = _options_by_name(ops.multilabel_margin_loss, 2)
 
 
-def multi_margin_loss(x, target, p: int = 1, margin: float = 1.0, weight=None, *, reduction="mean"):
+def multi_margin_loss(  # type: ignore[no-redef]
+    x, target, p: int = 1, margin: float = 1.0, weight=None, *, reduction="mean"
+):
     """`mg.multi_margin_loss` with its arguments in PyTorch's order."""
     return ops.multi_margin_loss(x, target, weight, p=p, margin=margin, reduction=reduction)
 
@@ -701,7 +703,7 @@ def pad(x, pad, mode: str = "constant", value: float | None = None):
         if min(before, after) < 0:
             x, widths[axis] = _window(x, axis, before, after, mode)
     options = {"constant_values": 0 if value is None else value} if mode == "constant" else {}
-    return ops.pad(x, tuple(widths), mode=_PAD_MODES[mode], **options)
+    return ops.pad(x, pad_width=tuple(widths), mode=_PAD_MODES[mode], **options)
 
 
 def _window(x, axis, before, after, mode):

@@ -129,8 +129,11 @@ class Generator:
         """Forget the copies of the weights."""
         self._parameters: list = []
         self._arrays: list = []
-        self._latest, self._weights, self._packed = -1, None, None
-        self._table, self._flat = np.zeros((0, 0)), None
+        self._latest = -1
+        self._weights: Any = None  # `Weights`, where they can be read
+        self._packed: Any = None  # and what the kernels make of them
+        self._table: Array = np.zeros((0, 0))
+        self._flat: Any = None
 
     def explain(self, src: Any) -> str:
         """Which of 'kernels', 'arrays' and 'model' would serve `src` now."""
@@ -312,10 +315,10 @@ class Layer(NamedTuple):
     norm2: tuple[Array, Array, float]
     up: Pair
     down: Pair
-    query: Pair | None = None
-    kv: Pair | None = None  # of the memory
-    cross_out: Pair | None = None
-    norm3: tuple[Array, Array, float] | None = None
+    query: Any = None  # a Pair
+    kv: Any = None  # one of the memory
+    cross_out: Any = None  # a Pair
+    norm3: Any = None
 
 
 class Weights(NamedTuple):
@@ -362,11 +365,11 @@ def read(model: Seq2Seq, ids: Array, int8: bool) -> Weights | None:
     ):
         return None
 
-    def pair(*linears: Linear) -> Pair:
+    def pair(*linears: Any) -> Pair:  # they all have a bias, see above
         w = np.concatenate([m.weight.data for m in linears]).T
         return (rounded(w) if int8 else w), np.concatenate([m.bias.data for m in linears])
 
-    def norm(m: LayerNorm) -> tuple[Array, Array, float]:
+    def norm(m: Any) -> tuple[Array, Array, float]:
         return m.weight.data, m.bias.data, m.eps
 
     def layer(m: Any) -> Layer:
@@ -512,7 +515,7 @@ class _Arrays:
         return x + branch(_norm(x, *norm)) if self.w.norm_first else _norm(x + branch(x), *norm)
 
     def _feed_forward(self, x: Array, layer: Layer) -> Array:
-        h = _affine(x, layer.up)
+        h: Any = _affine(x, layer.up)
         h = ops.gelu(h) if self.w.activation == "gelu" else np.maximum(h, 0)
         return _affine(h, layer.down)
 

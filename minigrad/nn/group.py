@@ -51,7 +51,7 @@ class Grouped(Module):
         """The names of the groups, in order."""
         return list(self.models)
 
-    def __getitem__(self, group: str) -> Module:
+    def __getitem__(self, group: str) -> Any:  # a Module of the class that was given
         if group not in self.models:
             raise GroupError(
                 f"Grouped: unknown group {group!r}; known groups: {', '.join(self.models)}"

@@ -53,7 +53,7 @@ class _Loss(FunctionLayer):
         for name, weight in weights.items():
             self.register_buffer(name, None if weight is None else as_array(weight))
 
-    def forward(self, x: Tensor, target: Tensor) -> Tensor:
+    def forward(self, x: Tensor, target: Tensor) -> Tensor:  # type: ignore[override]
         """The loss of `x`; see the function for shapes."""
         return type(self).function(x, target, **self._settings())
 
@@ -233,7 +233,7 @@ class _OfClasses(_Loss):
     def _settings(self) -> dict[str, Any]:
         return {**super()._settings(), "axis": self.axis}
 
-    def forward(self, x: Tensor, target: Tensor) -> Tensor:
+    def forward(self, x: Tensor, target: Tensor) -> Tensor:  # type: ignore[override]
         """x: (N, C, ...) or (C,), target: (N, ...) or (); or probabilities in the shape of x."""
         settings = self._settings()
         if self.axis is None:
@@ -595,7 +595,8 @@ class TripletMarginWithDistanceLoss(_Loss):
             far = ops.minimum(far, distance(positive, negative))
         over = ops.add(near - far, self.margin)
         loss = ops.where(over < 0, 0.0, over)  # with derivative 1 at 0, as PyTorch has it
-        return {"none": lambda y: y, "mean": ops.mean, "sum": ops.sum}[self.reduction](loss)
+        reduced: dict[str, Any] = {"none": lambda y: y, "mean": ops.mean, "sum": ops.sum}
+        return reduced[self.reduction](loss)
 
 
 # ------------------------------------------------------------------------------------- sequences

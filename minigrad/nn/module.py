@@ -74,16 +74,16 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} must define forward")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        args = [_as_input(x) for x in args]
+        args = tuple(_as_input(x) for x in args)
         kwargs = {k: _as_input(x) for k, x in kwargs.items()}
         if self._hooks is None:
             return self.forward(*args, **kwargs)
         for hook in self._hooks["before"]:
-            if (new := hook(self, tuple(args))) is not None:
-                args = list(new) if isinstance(new, tuple) else [new]
+            if (new := hook(self, args)) is not None:
+                args = new if isinstance(new, tuple) else (new,)
         out = self.forward(*args, **kwargs)
         for hook in self._hooks["after"]:
-            if (new := hook(self, tuple(args), out)) is not None:
+            if (new := hook(self, args, out)) is not None:
                 out = new
         return out
 

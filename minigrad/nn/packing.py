@@ -149,8 +149,8 @@ def pack_padded_sequence(
     name = "pack_padded_sequence"
     x = input if type(input) is Tensor else Tensor(input)
     if x.ndim < 2:
-        order = "(B, T, ...)" if batch_first else "(T, B, ...)"
-        raise ShapeError(f"{name}: input must be {order}, got {x.shape}")
+        axes = "(B, T, ...)" if batch_first else "(T, B, ...)"
+        raise ShapeError(f"{name}: input must be {axes}, got {x.shape}")
     if batch_first:
         x = ops.swapaxes(x, axis1=0, axis2=1)
     T, B = x.shape[:2]
@@ -267,7 +267,7 @@ def pad_sequence(
     for x in xs:
         gap = (T - len(x), 0) if padding_side == "left" else (0, T - len(x))
         widths = (gap, *[(0, 0)] * (x.ndim - 1))
-        rows.append(ops.pad(x, widths, constant_values=padding_value) if any(gap) else x)
+        rows.append(ops.pad(x, pad_width=widths, constant_values=padding_value) if any(gap) else x)
     return ops.stack(rows, axis=0 if batch_first else 1)
 
 

@@ -73,6 +73,11 @@ def _parametrized(kind: type, names: tuple[str, ...]) -> type:
     )
 
 
+def _lists(module: Module) -> Any:
+    """What computes each parameter of a module that has such: ParametrizationLists by name."""
+    return module.parametrizations  # type: ignore[attr-defined]
+
+
 def register_parametrization(
     module: Module, tensor_name: str, parametrization: Module, *, unsafe: bool = False
 ) -> Module:
@@ -114,15 +119,15 @@ def register_parametrization(
             f"allows that"
         )
     if steps is None:
-        module.parametrizations[name].append(parametrization)
+        _lists(module)[name].append(parametrization)
         return module
     for p in steps.originals():
         p.requires_grad_(value.requires_grad)
     delattr(module, name)
     if not known:
-        module.parametrizations = ModuleDict()
-    module.parametrizations[name] = steps
-    module.__class__ = _parametrized(getattr(kind, "plain", kind), (*known, name))  # type: ignore[assignment]
+        module.parametrizations = ModuleDict()  # type: ignore[attr-defined]
+    _lists(module)[name] = steps
+    module.__class__ = _parametrized(getattr(kind, "plain", kind), (*known, name))  # type: ignore
     return module
 
 
@@ -145,7 +150,7 @@ def remove_parametrizations(
     """
     if not is_parametrized(module, tensor_name):
         raise StateError(f"remove_parametrizations: '{tensor_name}' is not parametrized")
-    steps = module.parametrizations[tensor_name]
+    steps = _lists(module)[tensor_name]
     originals = steps.originals()
     if not leave_parametrized and len(originals) != 1:
         raise StateError(
@@ -157,9 +162,9 @@ def remove_parametrizations(
     array = array_module(value.data).array(value.data)
     kind = type(module)
     rest = tuple(name for name in kind.computed if name != tensor_name)  # type: ignore[attr-defined]
-    del module.parametrizations[tensor_name]
+    del _lists(module)[tensor_name]
     if not rest:
-        del module.parametrizations
+        del module.parametrizations  # type: ignore[attr-defined]
     plain = kind.plain  # type: ignore[attr-defined]
     module.__class__ = _parametrized(plain, rest) if rest else plain
     setattr(module, tensor_name, Parameter(array, originals[0].requires_grad))
@@ -210,6 +215,9 @@ def weight_norm(module: Module, name: str = "weight", dim: int | None = 0) -> Mo
 
 
 class _SpectralNorm(Module):
+    _u: Tensor
+    _v: Tensor
+
     """A weight over its largest singular value, which power iterations follow."""
 
     def __init__(self, weight: Tensor, n_power_iterations: int, dim: int, eps: float):
@@ -229,7 +237,7 @@ class _SpectralNorm(Module):
             self.follow(weight, 15)
 
     def _matrix(self, weight: Tensor) -> Tensor:
-        rows = ops.moveaxis(weight, self.dim, 0)
+        rows = ops.moveaxis(weight, source=self.dim, destination=0)
         return ops.reshape(rows, shape=(rows.shape[0], -1))
 
     def follow(self, weight: Tensor, count: int | None = None) -> None:
@@ -285,7 +293,7 @@ def spectral_norm(
 
     def move_on(module: Module, _: Any) -> None:
         if module.training and is_parametrized(module, name):
-            steps = module.parametrizations[name]
+            steps = _lists(module)[name]
             x = steps.originals()[0]
             for step in steps:
                 if type(step) is _SpectralNorm:

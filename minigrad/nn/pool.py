@@ -295,7 +295,9 @@ class _FractionalMaxPool(Module):
         if (output_size is None) == (output_ratio is None):
             raise ValueError(f"{name}: give either output_size or output_ratio")
         self.kernel_size = each(name, "kernel_size", kernel_size, n)
-        self.output_size = output_size and each(name, "output_size", output_size, n)
+        self.output_size: tuple[int, ...] | None = None
+        if output_size is not None:
+            self.output_size = each(name, "output_size", output_size, n)
         if isinstance(output_ratio, int | float):
             output_ratio = (output_ratio,) * n
         if output_ratio and (len(output_ratio) != n or not all(0 < r < 1 for r in output_ratio)):
@@ -310,13 +312,14 @@ class _FractionalMaxPool(Module):
             ShapeError: so many windows do not fit `x`.
         """
         n = type(self).axes
-        check_channels(type(self).__name__, x, x.shape[-n - 1] if x.ndim > n else "C", n)
+        channels: Any = x.shape[-n - 1] if x.ndim > n else "C"
+        check_channels(type(self).__name__, x, channels, n)
         if alone := x.ndim == n + 1:
             x = x[None]
         (N, C), lengths = x.shape[:2], x.shape[2:]
-        counts = self.output_size
-        if counts is None:
-            counts = tuple(int(m * r) for m, r in zip(lengths, self.output_ratio, strict=True))
+        counts = self.output_size or tuple(
+            int(m * r) for m, r in zip(lengths, self.output_ratio or (), strict=True)
+        )
         if any(
             not 1 <= count <= length - k + 1
             for count, k, length in zip(counts, self.kernel_size, lengths, strict=True)
@@ -335,9 +338,9 @@ class _FractionalMaxPool(Module):
         for a, (count, k, length) in enumerate(zip(counts, self.kernel_size, lengths, strict=True)):
             own = u[..., 1 - a if n == 2 else a, None]  # PyTorch has width first, but in 3-d last
             at = _starts(own, count, length - k)[..., None] + on_device_of([x], np.arange(k))
-            shape = [N, C, *[1] * (2 * n)]
-            shape[2 + a], shape[2 + n + a] = count, k
-            places = places * length + ops.reshape(at, shape=tuple(shape))
+            around = [N, C, *[1] * (2 * n)]
+            around[2 + a], around[2 + n + a] = count, k
+            places = places * length + ops.reshape(at, shape=tuple(around))
         shape = (N, C, math.prod(counts), math.prod(self.kernel_size))
         places = ops.reshape(places, shape=shape)
         flat = ops.reshape(x, shape=(N, C, math.prod(lengths)))
@@ -353,8 +356,8 @@ class _FractionalMaxPool(Module):
         return (y, ids) if self.return_indices else y
 
     def extra_repr(self) -> str:
-        size = self.output_size
-        size = f"output_ratio={self.output_ratio}" if size is None else f"output_size={size}"
+        name = "output_ratio" if self.output_size is None else "output_size"
+        size = f"{name}={getattr(self, name)}"
         return f"kernel_size={self.kernel_size}, {size}, return_indices={self.return_indices}"
 
 

@@ -68,7 +68,7 @@ def rollaxis(a, axis: int, start: int = 0):
     if not -a.ndim <= start <= a.ndim:
         raise OutOfRangeError(f"rollaxis: start {start} is out of range for shape {a.shape}")
     start = start + a.ndim if start < 0 else start
-    return moveaxis(a, axis, start - (axis < start))
+    return moveaxis(a, source=axis, destination=start - (axis < start))
 
 
 def vsplit(ary, indices_or_sections) -> list:
@@ -128,7 +128,7 @@ def insert(arr, obj, values, axis: int | None = None):
         raise ShapeError(f"insert: values of shape {values.shape} for an array of {arr.shape}")
     values = reshape(values, shape=(1,) * (arr.ndim - values.ndim) + values.shape)
     if np.ndim(places) == 0 and not isinstance(places, slice):
-        values = moveaxis(values, 0, axis)
+        values = moveaxis(values, source=0, destination=axis)
     count = len(np.arange(n)[places]) if isinstance(places, slice) else np.size(places)
     if not isinstance(places, slice) and places.dtype.kind == "b":
         count = int(np.count_nonzero(places))

@@ -182,7 +182,7 @@ def _conv(name: str, n: int, x, weight, bias, stride, padding, dilation, groups)
     columns = _all_windows(_grouped(x, groups), kernel, counts, stride, dilation)
     columns = reshape(columns, shape=(groups, seen, places))
     y = matmul(reshape(weight, shape=(groups, out // groups, seen)), columns)
-    y = swapaxes(reshape(y, shape=(out, x.shape[0], *counts)), 0, 1)
+    y = swapaxes(reshape(y, shape=(out, x.shape[0], *counts)), axis1=0, axis2=1)
     y = _add_bias(name, y, bias)
     return y[0] if alone else y
 
@@ -281,11 +281,11 @@ def _conv_transpose(
     # The matrices: (groups, seen, in / groups) times (groups, in / groups, places).
     batch, each = x.shape[0], x.shape[1] // groups
     seen, places = math.prod(weight.shape[1:]), batch * math.prod(counts)
-    rows = swapaxes(reshape(weight, shape=(groups, each, seen)), 1, 2)
+    rows = swapaxes(reshape(weight, shape=(groups, each, seen)), axis1=1, axis2=2)
     columns = matmul(rows, reshape(_grouped(x, groups), shape=(groups, each, places)))
     columns = reshape(columns, shape=(groups, out // groups, *kernel, batch, *counts))
     y = _sum_all_windows(columns, lengths, stride, dilation)
-    y = swapaxes(reshape(y, shape=(out, batch, *lengths)), 0, 1)
+    y = swapaxes(reshape(y, shape=(out, batch, *lengths)), axis1=0, axis2=1)
     y = _add_bias(name, _crop(y, padding), bias)
     return y[0] if alone else y
 

@@ -179,10 +179,10 @@ def linspace(
         start, stop = (_value("linspace", v) for v in (start, stop))
         made = xp().linspace(start, stop, num, endpoint, dtype=dtype or "float32")
         return Tensor(made, requires_grad)
-    ends = as_arrays(start, stop)
+    start, stop = as_arrays(start, stop)
     if dtype is not None and np.dtype(dtype).kind == "f":  # computed in it, not only given
-        ends = [astype(v, dtype=np.result_type(v.dtype, dtype)) for v in ends]
-    y = _spaced(*ends, num, endpoint, axis)
+        start, stop = (astype(v, dtype=np.result_type(v.dtype, dtype)) for v in (start, stop))
+    y = _spaced(start, stop, num, endpoint, axis)
     y = y if dtype is None or y.dtype == np.dtype(dtype) else astype(y, dtype=dtype)
     y = y if type(y) is Tensor else Tensor(to_device(y))
     return y.requires_grad_() if requires_grad else y
@@ -199,7 +199,7 @@ def _spaced(start, stop, num: int, endpoint: bool = True, axis: int = 0):
     y = i * step + start
     if endpoint and num > 1:
         y = where(i == steps, stop, y)  # met exactly
-    return y if axis == 0 else moveaxis(y, 0, axis)
+    return y if axis == 0 else moveaxis(y, source=0, destination=axis)
 
 
 def logspace(

@@ -43,10 +43,10 @@ __all__ = [
 
 def _in_floats(*xs) -> list:
     """`xs` as arrays of one floating-point dtype, float32 if all are integers; None stays None."""
-    xs = as_arrays(*xs)
-    floats = [x.dtype for x in xs if x is not None and x.dtype.kind not in "iub"]
+    arrays = as_arrays(*xs)
+    floats = [x.dtype for x in arrays if x is not None and x.dtype.kind not in "iub"]
     dtype = np.result_type(*floats) if floats else np.dtype(np.float32)
-    return [x if x is None or x.dtype == dtype else astype(x, dtype=dtype) for x in xs]
+    return [x if x is None or x.dtype == dtype else astype(x, dtype=dtype) for x in arrays]
 
 
 def diff(a, n: int = 1, axis: int = -1, prepend=None, append=None):
@@ -124,10 +124,10 @@ def _slopes(f, h, axis: int, edge_order: int):
             f"gradient: axis {axis} has {n} elements, and edge_order={edge_order} needs "
             f"{edge_order + 1}"
         )
-    x = moveaxis(f, axis, -1)
+    x = moveaxis(f, source=axis, destination=-1)
     d = (x[..., 1:] - x[..., :-1]) / _distances(f, h, axis)  # the slopes between neighbours
     if n == 2:
-        return moveaxis(concatenate([d, d], -1), -1, axis)
+        return moveaxis(concatenate([d, d], -1), source=-1, destination=axis)
     h = _distances(f, h, axis)
     left, right = (h[:-1], h[1:]) if getattr(h, "ndim", 0) else (h, h)
     # A parabola through three points has in the middle the mean of both slopes, the nearer one
@@ -137,7 +137,7 @@ def _slopes(f, h, axis: int, edge_order: int):
     if edge_order == 2:
         first = 2 * first - inner[..., :1]
         last = 2 * last - inner[..., -1:]
-    return moveaxis(concatenate([first, inner, last], -1), -1, axis)
+    return moveaxis(concatenate([first, inner, last], -1), source=-1, destination=axis)
 
 
 def _distances(f, h, axis: int):
@@ -160,9 +160,9 @@ def trapezoid(y, x=None, dx=1.0, axis: int = -1):
         x: where the samples are: (n,), or the shape of `y`; every `dx` by default.
     """
     y, x = as_arrays(y, x)
-    y = moveaxis(y, _axis_of("trapezoid", axis, y.shape), -1)
+    y = moveaxis(y, source=_axis_of("trapezoid", axis, y.shape), destination=-1)
     if x is not None:
-        dx = diff(x if x.ndim == 1 else moveaxis(x, axis, -1))
+        dx = diff(x if x.ndim == 1 else moveaxis(x, source=axis, destination=-1))
     return sum(multiply(y[..., 1:] + y[..., :-1], 0.5) * dx, axis=-1)
 
 
@@ -299,11 +299,11 @@ def correlate(a, v, mode: str = "valid"):
 
 
 def _sequences(name: str, *xs) -> list:
-    xs = as_arrays(*xs)
-    for x in xs:
+    arrays = as_arrays(*xs)
+    for x in arrays:
         if x.ndim > 1 or not x.size:
             raise ShapeError(f"{name}: expects two sequences of one axis, got shape {x.shape}")
-    return [reshape(x, shape=(-1,)) for x in xs]
+    return [reshape(x, shape=(-1,)) for x in arrays]
 
 
 def _moved_along(name: str, x, w, mode: str):

@@ -92,10 +92,13 @@ def _scale(name: str, norm: str | None, n: int, inverse: bool) -> float:
 
 
 def _along(name: str, a: Complex, n: int | None, axis: int, norm, inverse: bool) -> Complex:
-    real, imag = (moveaxis(_fitted(name, x, n, axis), axis, -1) for x in a)
+    real, imag = (moveaxis(_fitted(name, x, n, axis), source=axis, destination=-1) for x in a)
     scale = _scale(name, norm, real.shape[-1], inverse)
     y = _dft(stack([real, imag], -1), inverse=inverse) * scale
-    return Complex(moveaxis(y[..., 0], -1, axis), moveaxis(y[..., 1], -1, axis))
+    return Complex(
+        moveaxis(y[..., 0], source=-1, destination=axis),
+        moveaxis(y[..., 1], source=-1, destination=axis),
+    )
 
 
 # ------------------------------------------------------------------------------- along one axis

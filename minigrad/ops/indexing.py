@@ -9,7 +9,7 @@ pipeline, so they are to be checked where they are made.
 import functools
 import math
 import operator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
@@ -83,7 +83,8 @@ def getitem(x, index):
 
 def _taken_apart(name: str, x, index) -> tuple[tuple, list]:
     """What can be hashed of an index into `x`, with gaps, and the arrays for these."""
-    template, arrays = [], []
+    template: list[Any] = []
+    arrays: list[Any] = []
     for part in index if isinstance(index, tuple) else (index,):
         part = joined(part) if type(part) in (list, tuple) else part
         kind = type(part)
@@ -677,7 +678,7 @@ def put_along_axis(x, ids, values, axis: int | None):
     if ids.ndim != x.ndim:
         raise ShapeError(f"put_along_axis: ids have {ids.ndim} axes in place of {x.ndim}")
     ids = broadcast_to(ids, shape=(*x.shape[:axis], ids.shape[axis], *x.shape[axis + 1 :]))
-    if isinstance(values, list) or getattr(values, "ndim", 0):
+    if isinstance(values, list) or getattr(values, "ndim", 0) > 0:
         values = broadcast_to(values, shape=ids.shape)
     return scatter(x, ids, values, axis=axis)
 

@@ -112,14 +112,14 @@ def _call(name: str, function, *xs, **options):
 
 def _matrices(name: str, *xs, square: bool = False) -> list:
     """`xs` as arrays of at least two axes."""
-    xs = _arrays(*xs)
-    for x in xs:
+    arrays = _arrays(*xs)
+    for x in arrays:
         if x.ndim < 2 or (square and x.shape[-1] != x.shape[-2]):
             kind = "a square matrix" if square else "a matrix"
             raise ShapeError(f"{name}: expected {kind}, or a batch of them, got shape {x.shape}")
         if x.dtype.kind not in "fiubV":
             raise DtypeError(f"{name}: expected real numbers, got {x.dtype}")
-    return xs
+    return arrays
 
 
 def _single(function, *xs, **params):
@@ -391,7 +391,7 @@ def _best_cuts(lengths: list[int]) -> dict[tuple[int, int], int]:
                 k: cost[i, k] + cost[k, j] + lengths[i] * lengths[k] * lengths[j]
                 for k in range(i + 1, j)
             }
-            cut[i, j] = min(costs, key=costs.get)
+            cut[i, j] = min(costs, key=costs.__getitem__)
             cost[i, j] = costs[cut[i, j]]
     return cut
 
@@ -696,7 +696,7 @@ def _svd(xp, x):
 def _(g, y, _x):
     """Townsend, "Differentiating the singular value decomposition" (2016)."""
     (gu, gs, gvh), (u, s, vh) = g, y
-    m, n, k = *_x.shape[-2:], s.shape[-1]
+    (m, n), k = _x.shape[-2:], s.shape[-1]
     columns, rows = _columns(s), expand_dims(s, axis=-1)
     # (hu s[j] + hv s[i]) / (s[j]^2 - s[i]^2), in two parts: one of them is finite everywhere.
     d, apart = _differences(s), 0.5 * _over(columns + rows)
@@ -979,7 +979,7 @@ def vander(x, N: int | None = None):
 
 def matrix_norm(x, *, keepdims: bool = False, ord="fro"):
     """The norm of each matrix, of the order `ord`: see `norm`."""
-    return norm(x, ord, axis=(-2, -1), keepdims=keepdims)
+    return norm(x, ord=ord, axis=(-2, -1), keepdims=keepdims)
 
 
 def vector_norm(
@@ -993,11 +993,11 @@ def vector_norm(
     (x,) = _arrays(x)
     axes = reductions.axes_of(axis, x.ndim)
     if len(axes) == 1:
-        return norm(x, ord, axis=axes[0], keepdims=keepdims)
-    lines = shaping.moveaxis(x, axes, range(-len(axes), 0)) if axes else x
+        return norm(x, ord=ord, axis=axes[0], keepdims=keepdims)
+    lines = shaping.moveaxis(x, source=axes, destination=range(-len(axes), 0)) if axes else x
     rest = lines.shape[: x.ndim - len(axes)]
     lines = reshape(lines, shape=(*rest, math.prod(lines.shape[len(rest) :])))
-    y = norm(lines, ord, axis=-1)
+    y = norm(lines, ord=ord, axis=-1)
     kept = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
     return reshape(y, shape=kept) if keepdims else y
 
@@ -1005,13 +1005,13 @@ def vector_norm(
 def trace(x, offset: int = 0):
     """The sum of a diagonal of each matrix (`minigrad.trace` has the first two axes)."""
     (x,) = _matrices("trace", x)
-    return reductions.trace(x, offset, -2, -1)
+    return reductions.trace(x, offset=offset, axis1=-2, axis2=-1)
 
 
 def diagonal(x, offset: int = 0):
     """A diagonal of each matrix, as the last axis (`minigrad.diagonal` has the first two axes)."""
     (x,) = _matrices("diagonal", x)
-    return shaping.diagonal(x, offset, -2, -1)
+    return shaping.diagonal(x, offset=offset, axis1=-2, axis2=-1)
 
 
 def __getattr__(name: str) -> Any:

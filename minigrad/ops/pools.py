@@ -497,7 +497,7 @@ def _shares(x, axis: int, count: int):
     sizes = ends - starts
     ids = np.minimum(starts + np.arange(sizes.max())[:, None], ends - 1)
     windows = take(x, on_device_of([x], ids), axis=x.ndim + axis)
-    return moveaxis(windows, axis - 1, 2), sizes
+    return moveaxis(windows, source=axis - 1, destination=2), sizes
 
 
 def _adaptive_avg_pool(name, n, x, output_size):

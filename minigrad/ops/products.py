@@ -193,7 +193,7 @@ def vecdot(x1, x2, axis: int = -1):
     n, m = _length("vecdot", x1, axis), _length("vecdot", x2, axis)
     if n != m:
         raise ShapeError(f"vecdot: axis {axis} has two lengths, in {x1.shape} and {x2.shape}")
-    x1, x2 = moveaxis(x1, axis, -1), moveaxis(x2, axis, -1)
+    x1, x2 = moveaxis(x1, source=axis, destination=-1), moveaxis(x2, source=axis, destination=-1)
     return vecmat(x1, expand_dims(x2, axis=-1))[..., 0]
 
 
@@ -231,11 +231,13 @@ def cross(a, b, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | N
             f"cross: the vectors must have 3 elements (or 2), got {n} and {m}, of shapes "
             f"{a.shape} and {b.shape} along axes {axisa} and {axisb}"
         )
-    a, b = moveaxis(a, axisa, -1), moveaxis(b, axisb, -1)
+    a, b = moveaxis(a, source=axisa, destination=-1), moveaxis(b, source=axisb, destination=-1)
     if n == m == 2:
         return subtract(multiply(a[..., 0], b[..., 1]), multiply(a[..., 1], b[..., 0]))
     a, b = _in_space(a), _in_space(b)
-    return moveaxis(_turned(multiply(a, _turned(b)) - multiply(_turned(a), b)), -1, axisc)
+    return moveaxis(
+        _turned(multiply(a, _turned(b)) - multiply(_turned(a), b)), source=-1, destination=axisc
+    )
 
 
 def _in_space(x):

@@ -263,12 +263,12 @@ def logcumsumexp(x, axis: int):
     if not x.ndim and axis in (0, -1):
         return logcumsumexp(reshape(x, shape=(1,)), 0)[0]
     axis, shift = _axis_of("logcumsumexp", axis, x.shape), 1
-    y = moveaxis(_wide(x), axis, -1)
+    y = moveaxis(_wide(x), source=axis, destination=-1)
     while shift < y.shape[-1]:  # after each step y holds the sums of up to twice as many
         more = logaddexp(y[..., shift:], y[..., :-shift])
         y = concatenate([y[..., :shift], more], axis=-1)
         shift *= 2
-    y = moveaxis(y, -1, axis)
+    y = moveaxis(y, source=-1, destination=axis)
     return _narrow(y + 0 if shift == 1 else y, x)
 
 
@@ -295,14 +295,14 @@ def cumulative_trapezoid(y, x=None, dx=1.0, axis: int = -1):
         dx: their distance, if there is no `x`.
     """
     y, x = as_arrays(y, x)
-    y = moveaxis(y, axis, -1)
+    y = moveaxis(y, source=axis, destination=-1)
     if x is None:
         step = dx
     else:
-        x = x if x.ndim == 1 else moveaxis(x, axis, -1)
+        x = x if x.ndim == 1 else moveaxis(x, source=axis, destination=-1)
         step = x[..., 1:] - x[..., :-1]
     parts = multiply(step * 0.5, y[..., 1:] + y[..., :-1])  # not multiply: of a number it stays one
-    return moveaxis(cumsum(parts, axis=-1), -1, axis)
+    return moveaxis(cumsum(parts, axis=-1), source=-1, destination=axis)
 
 
 # ---------------------------------------------------------------------------- products
@@ -517,8 +517,8 @@ def index_reduce(x, ids, values, axis: int, reduce: str, include_self: bool = Tr
     """
     x, ids, values = _arrays(x, ids, values)
     if not x.ndim and axis in (0, -1):  # a number is a line of one
-        line = (reshape(v, shape=(-1,)) for v in (x, ids, values))
-        return reshape(index_reduce(*line, 0, reduce, include_self), shape=())
+        x, ids, values = (reshape(v, shape=(-1,)) for v in (x, ids, values))
+        return reshape(index_reduce(x, ids, values, 0, reduce, include_self), shape=())
     axis = _axis_of("index_reduce", axis, x.shape)
     shape = (*x.shape[:axis], *ids.shape, *x.shape[axis + 1 :])
     if ids.ndim != 1 or values.shape != shape:
@@ -534,8 +534,8 @@ def _reduced_at(name: str, x, ids, values, axis: int, reduce: str, include_self:
     if reduce not in REDUCES:
         raise ValueError(f"{name}: reduce must be one of {REDUCES}, got {reduce!r}")
     if not x.ndim and axis in (0, -1):  # a number is a line of one
-        line = (reshape(v, shape=(-1,)) for v in (x, ids, values))
-        return reshape(_reduced_at(name, *line, 0, reduce, include_self), shape=())
+        x, ids, values = (reshape(v, shape=(-1,)) for v in (x, ids, values))
+        return reshape(_reduced_at(name, x, ids, values, 0, reduce, include_self), shape=())
     axis = _axis_of(name, axis, x.shape)
     _refuse_longer(name, x, ids, axis)
     values = broadcast_to(_corner(name, ids, values), shape=ids.shape)
@@ -563,7 +563,7 @@ def _by_target(x, ids, values, axis: int, combine, neutral):
     """
     if not ids.size:
         return x
-    ids, values = (moveaxis(v, axis, -1) for v in (ids % x.shape[axis], values))
+    ids, values = (moveaxis(v, source=axis, destination=-1) for v in (ids % x.shape[axis], values))
     order, shift = _order(ids), 1
     ids, values = (take_along_axis(v, order, axis=-1) for v in (ids, values))
     while shift < ids.shape[-1]:
@@ -575,8 +575,10 @@ def _by_target(x, ids, values, axis: int, combine, neutral):
     counts = scatter_add(on_device_of([ids], np.zeros(lines, np.int64)), ids, 1, axis=-1)
     last = cumsum(counts, axis=-1) - 1
     y = take_along_axis(values, where(last < 0, 0, last), axis=-1)
-    widths = zip(y.shape, moveaxis(x, axis, -1).shape, strict=True)
-    return moveaxis(pad(y, pad_width=tuple((0, n - m) for m, n in widths)), -1, axis)
+    widths = zip(y.shape, moveaxis(x, source=axis, destination=-1).shape, strict=True)
+    return moveaxis(
+        pad(y, pad_width=tuple((0, n - m) for m, n in widths)), source=-1, destination=axis
+    )
 
 
 @primitive
@@ -756,7 +758,7 @@ def _matrix_norm(x, ord, rows: int, columns: int):
         )
     from minigrad.ops.linalg import svd  # not at the top: linalg is built on this file
 
-    s = svd(moveaxis(x, (rows, columns), (-2, -1)), compute_uv=False)
+    s = svd(moveaxis(x, source=(rows, columns), destination=(-2, -1)), compute_uv=False)
     s = where(s == 0, 0.0, s)  # which ends the gradient there
     y = (sum if ord == "nuc" else max if ord > 0 else min)(s, axis=-1)
     return _restore(y, x, (rows, columns), False)

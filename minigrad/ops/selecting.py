@@ -83,7 +83,7 @@ isin.no_gradient()
 
 
 def _ranks(name: str, kth, n: int) -> None:
-    for k in (kth,) if isinstance(kth, Integral) else kth:
+    for k in np.atleast_1d(kth):
         if not -n <= k < n:
             raise OutOfRangeError(f"{name}: kth {k} is out of range [{-n}, {n})")
 

@@ -165,13 +165,13 @@ def broadcast_arrays(*xs) -> tuple:
     Raises:
         ShapeError: the shapes do not fit each other.
     """
-    xs = as_arrays(*xs)
-    shapes = [x.shape for x in xs]
+    arrays = as_arrays(*xs)
+    shapes = [x.shape for x in arrays]
     try:
         shape = np.broadcast_shapes(*shapes)
     except ValueError:
         raise ShapeError(f"broadcast_arrays: the shapes do not fit each other: {shapes}") from None
-    return tuple(broadcast_to(x, shape=shape) for x in xs)
+    return tuple(broadcast_to(x, shape=shape) for x in arrays)
 
 
 def atleast_1d(*xs):
@@ -497,7 +497,7 @@ def windows(x, axis: int, size: int, step: int):
         raise ShapeError(f"unfold: no window of {size}, every {step}, in axis {axis} of {x.shape}")
     ids = np.arange(0, n - size + 1, step)[:, None] + np.arange(size)
     y = x[(*(slice(None),) * axis, on_device_of([x], ids))]
-    return moveaxis(y, axis + 1, -1)
+    return moveaxis(y, source=axis + 1, destination=-1)
 
 
 # --------------------------------------------------------------------------------- padding

@@ -138,14 +138,14 @@ def mode(x, axis: int = -1, keepdims: bool = False) -> Ranked:
     axis = _axis_of("mode", axis, x.shape)
     if not x.shape[axis]:
         raise ShapeError(f"mode: axis {axis} of shape {x.shape} is empty")
-    lines = moveaxis(stop_gradient(x), axis, -1)
+    lines = moveaxis(stop_gradient(x), source=axis, destination=-1)
     order = argsort(lines, axis=-1)
     lines = take_along_axis(lines, order, axis=-1)
     places = on_device_of([x], np.arange(lines.shape[-1]))
     changed = concatenate([lines[..., :1], lines[..., :-1]], -1) != lines
     first = cummax(where(changed, places, 0), -1).values  # where the run of each element begins
     last = argmax(places - first, axis=-1, keepdims=True)
-    ids = moveaxis(take_along_axis(order, last, axis=-1), -1, axis)
+    ids = moveaxis(take_along_axis(order, last, axis=-1), source=-1, destination=axis)
     found = Ranked(take_along_axis(x, ids, axis=axis), ids)
     return found if keepdims else Ranked(*(squeeze(v, axis=axis) for v in found))
 
@@ -169,8 +169,8 @@ def _best_so_far(name: str, x, axis: int, largest: bool) -> Ranked:
     if not x.ndim and axis in (0, -1):
         return Ranked(*(v[0] for v in _best_so_far(name, ravel(x), 0, largest)))
     axis = _axis_of(name, axis, x.shape)
-    ids = _running_ids(stop_gradient(moveaxis(x, axis, -1)), largest=largest)
-    ids = moveaxis(ids, -1, axis)
+    ids = _running_ids(stop_gradient(moveaxis(x, source=axis, destination=-1)), largest=largest)
+    ids = moveaxis(ids, source=-1, destination=axis)
     return Ranked(take_along_axis(x, ids, axis=axis), ids)
 
 

@@ -6,6 +6,7 @@ a NaN; of nothing else but NaNs a result is NaN (a sum is 0 and a product 1).
 
 import math
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 
@@ -335,6 +336,7 @@ def cov(
             raise ValueError(f"cov: {name} must not be negative")
         v = astype(v, dtype=wide.dtype)  # before they are multiplied and summed
         w = v if w is None else multiply(w, v)
+    count: Any
     if w is None:
         count = float(n - ddof) if n > ddof else math.nan
         deviation = right = _centred(wide, axis=1)
@@ -349,7 +351,7 @@ def cov(
             count = total - ddof
         rounding = 4 * float(np.finfo(wide.dtype).eps) * total
         count = where(count > rounding, count, math.nan)
-    c = matmul(deviation, right.swapaxes(0, 1)) / count
+    c = matmul(deviation, right.swapaxes(axis1=0, axis2=1)) / count
     return _narrow(squeeze(c), x)
 
 
@@ -372,14 +374,15 @@ def _rows(x, rowvar: bool, of_y: bool = False):
 
 def corrcoef(x, y=None, rowvar: bool = True, *, dtype=None):
     """The correlations of variables, (n, n), in [-1, 1]; see `cov` for the arguments."""
-    x = _variables("corrcoef", *as_arrays(x, y), rowvar, dtype)
+    x, y = as_arrays(x, y)
+    x = _variables("corrcoef", x, y, rowvar, dtype)
     wide = _wide(x)
     if not wide.shape[0]:
         return _narrow(wide[:, :0], x)
     deviation = _centred(wide, axis=1)
     # Not by the covariances, for which the dtype may have no room.
     unit = divide(deviation, _length(deviation, axis=1, keepdims=True))
-    return _narrow(squeeze(clip(matmul(unit, unit.swapaxes(0, 1)), -1, 1)), x)
+    return _narrow(squeeze(clip(matmul(unit, unit.swapaxes(axis1=0, axis2=1)), -1, 1)), x)
 
 
 # ------------------------------------------------------------------------------ histograms

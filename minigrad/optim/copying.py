@@ -71,7 +71,7 @@ def copied(function: Callable, memo: dict) -> Callable:
     cells = tuple(types.CellType() for _ in old)
     new = types.FunctionType(function.__code__, function.__globals__, closure=cells or None)
     memo[id(function)] = functools.update_wrapper(new, function)
-    del new.__wrapped__
+    del new.__wrapped__  # type: ignore[attr-defined]
     new.__defaults__, new.__kwdefaults__ = copy.deepcopy(
         (function.__defaults__, function.__kwdefaults__), memo
     )

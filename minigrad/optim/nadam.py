@@ -64,7 +64,8 @@ class NAdam(Optimizer):
         options = self.options(flat)
         for i in present:  # each has momenta of its own behind it
             w, g, step = flat.views[i], flat.view(flat.gradients, i), int(flat.steps[i])
-            self.formula(flat.xp, w, g, *(flat.moment(m, i) for m in self.slots), step, **options)
+            m, v, product = (flat.moment(name, i) for name in self.slots)
+            self.formula(flat.xp, w, g, m, v, product, step, **options)
 
     @staticmethod
     def formula(

@@ -4,7 +4,7 @@ import functools
 import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 
@@ -137,7 +137,8 @@ class Optimizer(Follower):
 
     def check(self, options: Mapping[str, Any]) -> None:
         """Raise ValueError if an option is out of its range."""
-        flags, may_be_none = _with_default(type(self), bool), _with_default(type(self), type(None))
+        kind, none = cast(Any, type(self)), cast(Any, type(None))  # mypy: no class is hashable
+        flags, may_be_none = _with_default(kind, bool), _with_default(kind, none)
         plain = {
             k: v
             for k, v in options.items()
