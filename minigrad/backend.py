@@ -155,6 +155,9 @@ def _requested() -> tuple[str, str]:
 def xp() -> ModuleType:
     """The array module for new arrays: numpy or cupy.
 
+    Its type is `ModuleType`, here as in every formula's `xp`: the two modules have the same names,
+    but no type in common that says so, and a checker takes what is in a module as it comes.
+
     Raises:
         BackendError: CuPy was asked for by name and cannot be used; the message says why.
     """
