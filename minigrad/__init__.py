@@ -1,17 +1,17 @@
 """minigrad: reverse-mode automatic differentiation on NumPy and CuPy, written to be read.
 
-Floors; a file imports only from the floors below its own.
+Floors; a file imports only from the floors below its own, and in no circle.
 
-    5  jsl           the application
-    4  learner       the training loop
-    3  nn  optim  data  transforms  capture  guards  observers  testing
-                                   layers, optimizers, data loaders, grad and vmap, jit, profiles,
-                                   the checker
-    2  ops                         one formula an op
-    1  graph  operations  autodiff
-                                   Tensor, Op, gradients: the heart, in three chapters
-    0  abstract  arguments  backend  batched  configuration  elsewhere  errors  kernels  programs
-       random  runs  sparse  trees  writes
+    7  jsl  examples: the application, and smaller ones
+    6  reference  testing: the page of all ops, and the checker; they read the names given here
+    5  learner: the training loop
+    4  nn  optim  data: layers, optimizers, data loaders
+       transforms  programs  observers: grad and vmap, jit, profiles
+    3  ops: one formula an op
+    2  graph  operations  autodiff: Tensor, Op, gradients: the heart, in three chapters
+    1  kernels  configuration: fast versions of formulas, and on how many threads
+    0  abstract  arguments  backend  batched  elsewhere  errors: the ground,
+       random  runs  sparse  trees  writes: which knows of no Tensor
 """
 
 __version__ = "0.1.0"
@@ -32,7 +32,7 @@ from minigrad.ops.creation import *
 from minigrad.ops.differences import *
 from minigrad.ops.elementwise import *
 from minigrad.ops.indexing import *
-from minigrad.ops.linalg import matrix_transpose
+from minigrad.ops.linalg import matrix_transpose, norm
 from minigrad.ops.losses import *
 from minigrad.ops.noise import *
 from minigrad.ops.norms import *
@@ -46,6 +46,7 @@ from minigrad.ops.sorting import *
 from minigrad.ops.special import *
 from minigrad.ops.statistics import *
 
+from minigrad.ops import methods as _methods  # isort: skip  (gives Tensor the ops above)
 from minigrad import nn, optim, transforms  # isort: skip  (they stand on the ops)
 from minigrad.transforms import (  # isort: skip
     checkpoint, custom_vjp, grad, hessian, hvp, jacfwd, jacrev, jvp, value_and_grad, vjp, vmap,

@@ -41,7 +41,7 @@ from minigrad.ops.creation import *
 from minigrad.ops.differences import *
 from minigrad.ops.elementwise import *
 from minigrad.ops.indexing import *
-from minigrad.ops.linalg import matrix_transpose
+from minigrad.ops.linalg import matrix_transpose, norm
 from minigrad.ops.losses import *
 from minigrad.ops.noise import *
 from minigrad.ops.norms import *
@@ -57,7 +57,7 @@ from minigrad.ops.statistics import *
 
 # Spelled out, so that editors and type checkers can follow it.
 MODULES = ("fft", "linalg")  # whose names stay in them, but for a few that NumPy has twice
-__all__ = [*MODULES, "matrix_transpose"]
+__all__ = [*MODULES, "matrix_transpose", "norm"]
 __all__ += activations.__all__
 __all__ += arithmetic.__all__
 __all__ += assembling.__all__
@@ -79,8 +79,6 @@ __all__ += softmaxes.__all__
 __all__ += sorting.__all__
 __all__ += special.__all__
 __all__ += statistics.__all__
-
-from minigrad.ops import methods as _methods  # noqa: E402  (gives Tensor the ops above)
 
 use_ops(sys.modules[__name__])
 

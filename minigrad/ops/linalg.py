@@ -49,7 +49,7 @@ from minigrad.ops.products import (
     vecdot,
     vecmat,
 )
-from minigrad.ops.reductions import all, any, max, norm, prod, sum
+from minigrad.ops.reductions import all, any, max, prod, sum
 from minigrad.ops.shaping import (
     broadcast_to,
     concatenate,
@@ -962,6 +962,56 @@ def cond(xp, x, *, p=None):
 
 
 # ------------------------------------------------------------------------- norms, diagonals
+
+
+@op
+def norm(xp, x, *, ord=None, axis=None, keepdims=False):
+    """The norm of vectors or matrices, as NumPy's `linalg.norm`.
+
+    Where a norm is 0, so is its gradient. Where the largest elements tie (`inf`, and 1 of a
+    matrix), they share it evenly.
+
+    Args:
+        ord: None for the square root of the sum of all squares. Of vectors: `inf`, `-inf`, 0 (how
+            many are not 0), or any number p, for the sum of |x|^p to the power 1/p. Of matrices:
+            'fro', 'nuc', 1, -1, 2, -2, inf, -inf.
+        axis: an int for vectors, a pair (rows, columns) for matrices; by default, what `x` is.
+
+    Raises:
+        ShapeError: `axis`, or `x` without one, names neither vectors nor matrices.
+        ValueError: there is no such norm.
+    """
+    axes, wide = reductions.axes_of(axis, x.ndim), reductions._wide(x)
+    if axis is None and ord is None:
+        y = reductions._length(wide, keepdims=True)
+    elif len(axes) == 1:
+        y = reductions._vector_norm(wide, ord, axes)
+    elif len(axes) == 2:
+        y = _matrix_norm(wide, ord, *axes)
+    else:
+        raise ShapeError(
+            f"norm: expects one axis for vectors or two for matrices, got axis={axis} for shape "
+            f"{x.shape}"
+        )
+    return reductions._narrow(reductions._drop(y, axes, keepdims), x)
+
+
+def _matrix_norm(x, ord, rows: int, columns: int):
+    """Norms of the matrices over two axes, which are kept."""
+    if ord is None or ord == "fro":
+        return reductions._length(x, axis=(rows, columns), keepdims=True)
+    if ord in (1, -1, math.inf, -math.inf):
+        along, across = (rows, columns) if ord in (1, -1) else (columns, rows)
+        sums = sum(absolute(x), axis=along, keepdims=True)
+        return (max if ord > 0 else reductions.min)(sums, axis=across, keepdims=True)
+    if ord not in ("nuc", 2, -2):
+        raise ValueError(
+            f"matrices have the norms 'fro', 'nuc', 1, -1, 2, -2, inf and -inf, got {ord!r}"
+        )
+    s = svd(shaping.moveaxis(x, (rows, columns), (-2, -1)), compute_uv=False)
+    s = where(s == 0, 0.0, s)  # which ends the gradient there
+    y = (sum if ord == "nuc" else max if ord > 0 else reductions.min)(s, axis=-1)
+    return reductions._restore(y, x, (rows, columns), False)
 
 
 def vander(x, N: int | None = None):

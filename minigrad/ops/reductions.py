@@ -58,7 +58,7 @@ from minigrad.ops.shaping import (
 __all__ = [
     "all", "amax", "amin", "aminmax", "any", "argmax", "argmin", "count_nonzero", "cumprod",
     "cumsum", "cumulative_trapezoid", "index_reduce", "logcumsumexp", "logsumexp", "max", "mean",
-    "median", "min", "nanmean", "nansum", "norm", "prod", "ptp", "quantile", "scatter_reduce",
+    "median", "min", "nanmean", "nansum", "prod", "ptp", "quantile", "scatter_reduce",
     "std", "sum", "trace", "var",
 ]  # fmt: skip
 
@@ -685,38 +685,6 @@ def median(xp, x, *, axis=None, keepdims=False):
 # ------------------------------------------------------------------------------- norms
 
 
-@op
-def norm(xp, x, *, ord=None, axis=None, keepdims=False):
-    """The norm of vectors or matrices, as NumPy's `linalg.norm`.
-
-    Where a norm is 0, so is its gradient. Where the largest elements tie (`inf`, and 1 of a
-    matrix), they share it evenly.
-
-    Args:
-        ord: None for the square root of the sum of all squares. Of vectors: `inf`, `-inf`, 0 (how
-            many are not 0), or any number p, for the sum of |x|^p to the power 1/p. Of matrices:
-            'fro', 'nuc', 1, -1, 2, -2, inf, -inf.
-        axis: an int for vectors, a pair (rows, columns) for matrices; by default, what `x` is.
-
-    Raises:
-        ShapeError: `axis`, or `x` without one, names neither vectors nor matrices.
-        ValueError: there is no such norm.
-    """
-    axes, wide = axes_of(axis, x.ndim), _wide(x)
-    if axis is None and ord is None:
-        y = _length(wide, keepdims=True)
-    elif len(axes) == 1:
-        y = _vector_norm(wide, ord, axes)
-    elif len(axes) == 2:
-        y = _matrix_norm(wide, ord, *axes)
-    else:
-        raise ShapeError(
-            f"norm: expects one axis for vectors or two for matrices, got axis={axis} for shape "
-            f"{x.shape}"
-        )
-    return _narrow(_drop(y, axes, keepdims), x)
-
-
 def _vector_norm(x, ord, axis: tuple[int, ...]):
     """Norms of the vectors along axes, which are kept; at 0 their derivatives are 0."""
     if isinstance(ord, str):
@@ -742,23 +710,3 @@ def _vector_norm(x, ord, axis: tuple[int, ...]):
     total = sum(where(zero, 0.0 if p > 0 else math.inf, powers), axis=axis, keepdims=True)
     zero = total == 0
     return where(zero, 0.0, power(where(zero, 1.0, total), 1 / p) * factor)
-
-
-def _matrix_norm(x, ord, rows: int, columns: int):
-    """Norms of the matrices over two axes, which are kept."""
-    if ord is None or ord == "fro":
-        return _length(x, axis=(rows, columns), keepdims=True)
-    if ord in (1, -1, math.inf, -math.inf):
-        along, across = (rows, columns) if ord in (1, -1) else (columns, rows)
-        sums = sum(absolute(x), axis=along, keepdims=True)
-        return (max if ord > 0 else min)(sums, axis=across, keepdims=True)
-    if ord not in ("nuc", 2, -2):
-        raise ValueError(
-            f"matrices have the norms 'fro', 'nuc', 1, -1, 2, -2, inf and -inf, got {ord!r}"
-        )
-    from minigrad.ops.linalg import svd  # not at the top: linalg is built on this file
-
-    s = svd(moveaxis(x, source=(rows, columns), destination=(-2, -1)), compute_uv=False)
-    s = where(s == 0, 0.0, s)  # which ends the gradient there
-    y = (sum if ord == "nuc" else max if ord > 0 else min)(s, axis=-1)
-    return _restore(y, x, (rows, columns), False)

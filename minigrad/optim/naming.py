@@ -5,7 +5,7 @@ from typing import Any
 
 from minigrad.autodiff import Tensor
 from minigrad.errors import StateError
-from minigrad.nn import Module
+from minigrad.nn.module import Module
 
 Parameters = Module | Mapping[str, Tensor] | Iterable[Any] | Tensor
 

@@ -1,12 +1,14 @@
 """The floors of the house: imports go down only, and `import minigrad` is light.
 
-Read from the import statements themselves, so that a picture in a docstring cannot go stale.
+Read from the import statements themselves, and compared with the picture that `minigrad` draws.
 """
 
 import ast
 import json
+import re
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -15,43 +17,26 @@ import minigrad as mg
 
 ROOT = Path(mg.__file__).parents[1]
 
-# A name stands for itself and everything in it; the longest name that fits counts.
+# A name stands for itself and everything in it; the longest name that fits counts. The docstring of
+# `minigrad` draws the same.
 FLOORS = {
-    "minigrad.abstract": 0,
-    "minigrad.configuration": 0,
-    "minigrad.elsewhere": 0,
-    "minigrad.errors": 0,
-    "minigrad.arguments": 0,
-    "minigrad.backend": 0,
-    "minigrad.batched": 0,
-    "minigrad.kernels": 0,
-    "minigrad.random": 0,
-    "minigrad.runs": 0,
-    "minigrad.sparse": 0,
-    "minigrad.trees": 0,
-    "minigrad.writes": 0,
-    "minigrad.graph": 1,
-    "minigrad.operations": 1,
-    "minigrad.autodiff": 1,
-    "minigrad.ops": 2,
-    "minigrad.nn": 3,
-    "minigrad.optim": 3,
-    "minigrad.transforms": 3,
-    "minigrad.programs": 3,
-    "minigrad.data": 3,
-    "minigrad.observers": 3,
-    "minigrad.reference": 5,
-    "minigrad.testing": 3,
-    "minigrad.learner": 4,
-    "minigrad.examples": 6,
-    "minigrad": 5,  # the public names of all the floors
-    "jsl": 6,
+    7: "jsl minigrad.examples",
+    6: "minigrad minigrad.reference minigrad.testing",  # `minigrad`: the public names of all
+    5: "minigrad.learner",
+    4: (
+        "minigrad.nn minigrad.optim minigrad.data minigrad.transforms minigrad.programs "
+        "minigrad.observers"
+    ),
+    3: "minigrad.ops",
+    2: "minigrad.graph minigrad.operations minigrad.autodiff",
+    1: "minigrad.kernels minigrad.configuration",
+    0: (
+        "minigrad.abstract minigrad.arguments minigrad.backend minigrad.batched "
+        "minigrad.elsewhere minigrad.errors minigrad.random minigrad.runs minigrad.sparse "
+        "minigrad.trees minigrad.writes"
+    ),
 }
-# Formulas are given `minigrad.ops` as their array module, at run time.
-LOOKS_UP = {
-    ("minigrad.graph", "minigrad.ops"),
-    ("minigrad.testing", "minigrad.reference"),  # when it is run as a command
-}
+FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names.split()}
 HEAVY = {"cupy", "numba", "scipy", "torch", "click", "rich", "hypothesis"}
 
 
@@ -66,51 +51,80 @@ MODULES = {
 
 
 def floor_of(module):
-    while module not in FLOORS:
+    while module not in FLOOR_OF:
         module = module.rpartition(".")[0]
-    return FLOORS[module]
+    return FLOOR_OF[module]
 
 
 def imports_of(module):
-    """(what is imported, whether inside a function) for every import of ours in `module`."""
+    """What of ours is imported in `module` at run time, inside functions too.
+
+    That a module's packages are run before it is not counted: they hold it.
+    """
     tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
-    inside = {
-        node
-        for function in ast.walk(tree)
-        if isinstance(function, ast.FunctionDef)
-        for node in ast.walk(function)
-    }
     for_checkers = {
         node
         for block in ast.walk(tree)
         if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
-        for node in ast.walk(block)
+        for statement in block.body
+        for node in ast.walk(statement)
     }
+    found = set()
     for node in ast.walk(tree):
-        names = []
         if node in for_checkers:
             continue
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert not node.level, f"{module}: relative imports hide the floor"
             # `from minigrad import ops` imports minigrad.ops if that is a module
-            names = [
+            found |= {
                 full if (full := f"{node.module}.{alias.name}") in MODULES else node.module
                 for alias in node.names
-            ]
-        for name in names:
-            if name.partition(".")[0] in ("minigrad", "jsl"):
-                yield name, node in inside
+            }
+    return {name for name in found if name.partition(".")[0] in ("minigrad", "jsl")}
 
 
-@pytest.mark.parametrize("module", [m for m in MODULES if m != "minigrad"])
+@pytest.mark.parametrize("module", MODULES)
 def test_imports_go_down(module):
-    for name, inside in imports_of(module):
-        if (module, name) in LOOKS_UP and inside:
-            continue
-        own = name == module or floor_of(name) == floor_of(module)
-        assert own or floor_of(name) < floor_of(module), f"{module} imports {name} from above"
+    for name in imports_of(module):
+        assert floor_of(name) <= floor_of(module), f"{module} imports {name} from above"
+
+
+def circle_in(imports):
+    """The first circle in {module: what it imports}, from a module back to itself; or None."""
+    try:
+        TopologicalSorter(imports).prepare()
+    except CycleError as error:
+        return error.args[1]
+
+
+def test_no_imports_run_in_a_circle():
+    imports = {
+        module: {
+            name
+            for name in imports_of(module)
+            if name != module
+        }
+        for module in MODULES
+    }
+    assert circle_in(imports) is None
+
+
+def test_a_circle_is_seen():
+    assert circle_in({"a": {"b"}, "b": {"c"}, "c": {"d"}}) is None
+    assert set(circle_in({"a": {"b"}, "b": {"c"}, "c": {"b"}})) == {"b", "c"}
+
+
+def test_the_picture_shows_the_floors():
+    drawn, floor = {}, None
+    for number, names in re.findall(r"^ {4}(\d| )  ([\w ]+):", mg.__doc__, re.M):
+        floor = int(number) if number.strip() else floor  # a line without one goes on
+        drawn.setdefault(floor, set()).update(names.split())
+    assert drawn == {
+        floor: {name.removeprefix("minigrad.") for name in listed.split()} - {"minigrad"}
+        for floor, listed in FLOORS.items()
+    }
 
 
 @pytest.mark.parametrize("module", [m for m in MODULES if m.split(".")[0] == "jsl"])
@@ -138,12 +152,9 @@ def test_no_test_is_imported(file):
         assert not [part for part in parts if part.startswith("test_")]
 
 
-def test_every_module_is_on_a_floor():
-    forgotten = {
-        m for m in MODULES if m.startswith("minigrad.") and floor_of(m) == FLOORS["minigrad"]
-    }
-    above = {"minigrad.reference", *(m for m in MODULES if m.startswith("minigrad.examples"))}
-    assert forgotten <= above
+def test_every_module_is_on_a_floor_of_its_own():
+    forgotten = {m for m in MODULES if m not in FLOOR_OF and m.rpartition(".")[0] == "minigrad"}
+    assert not forgotten, "as `minigrad` itself, on the floor of all public names"
 
 
 def fresh(code):
