@@ -386,8 +386,8 @@ def _over(below: ModuleType) -> ModuleType:
     return module
 
 
-def _base(x: Any) -> Any:
-    """The array at the bottom of `x`."""
+def base(x: Any) -> Any:
+    """The array at the bottom of `x`; an array itself."""
     while type(x) is Batched:
         x = x.value
     return x
@@ -564,7 +564,7 @@ def take_along_axis(x: Any, ids: Any, axis: int | None) -> Any:
     if axis is None:
         x, ids, axis = ravel(x), ravel(ids), 0
     axis = normalize_axis_index(axis, x.ndim)
-    arange = array_module(_base(ids)).arange
+    arange = array_module(base(ids)).arange
     places = [
         ids
         if a == axis
@@ -597,7 +597,7 @@ class _Index:
 
     def __init__(self, x: Any, index: Any):
         parts = list(index) if isinstance(index, tuple) else [index]
-        asarray = array_module(_base(x)).asarray
+        asarray = array_module(base(x)).asarray
         parts = [asarray(p) if isinstance(p, list | bool | np.bool_) else p for p in parts]
         parts = self._without_masks(parts)
         used = builtins.sum(p is not None and p is not Ellipsis for p in parts)
@@ -640,8 +640,8 @@ class _Index:
     def full(self, level: int, length: int) -> tuple:
         """The index into the value, whose arrays name the example too: their block comes first."""
         aligned = [_aligned(p, level, self.block) if is_array(p) else p for p in self.parts]
-        base = _base(next(p for p in aligned if is_array(p)))
-        rows = array_module(base).arange(length).reshape((-1, *(1,) * self.block))
+        bottom = base(next(p for p in aligned if is_array(p)))
+        rows = array_module(bottom).arange(length).reshape((-1, *(1,) * self.block))
         return (rows, *aligned)
 
 
@@ -709,9 +709,9 @@ def _write_below(y: Batched, at: tuple, v: Any, write: Callable) -> None:
 
 def _grown(x: Any, level: int, others: Sequence[Any]) -> Any:
     """A writable array of copies of `x`, of the kind and length that `others` have at `level`."""
-    base = next(o.value for o in others if type(o) is Batched and o.level == level)
-    copies = array_module(x).broadcast_to(x, (base.shape[0], *x.shape))
-    return (copies if type(copies) is Batched else array_module(_base(base)).asarray(copies)).copy()
+    given = next(o.value for o in others if type(o) is Batched and o.level == level)
+    copies = array_module(x).broadcast_to(x, (given.shape[0], *x.shape))
+    return (copies if type(copies) is Batched else array_module(base(given)).asarray(copies)).copy()
 
 
 # ---------------------------------------------------------------------- operators and methods
@@ -750,4 +750,4 @@ for _name in (
     setattr(Batched, _name, globals()[_name])
 Batched.flatten = ravel  # type: ignore[attr-defined]
 
-backend.register(Batched, lambda x: _over(array_module(_base(x))))
+backend.register(Batched, lambda x: _over(array_module(base(x))))

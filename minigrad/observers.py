@@ -19,6 +19,7 @@ from minigrad import kernels
 from minigrad.arguments import Like
 from minigrad.autodiff import Node, Op, Slot, Tensor, caller
 from minigrad.backend import Observer, array_module, describe, is_array, to_numpy, watched
+from minigrad.batched import base
 from minigrad.errors import AnomalyError
 from minigrad.runs import atomic_write
 from minigrad.sparse import SparseRows
@@ -112,9 +113,7 @@ def _bad(x: Any) -> str:
 
 
 def _numbers(x: Any) -> np.ndarray:
-    x = x.data if type(x) is Tensor else x
-    while getattr(x, "hides_a_batch_axis", False):
-        x = x.value
+    x = base(x.data if type(x) is Tensor else x)
     return to_numpy(x.values if type(x) is SparseRows else x)
 
 

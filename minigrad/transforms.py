@@ -30,6 +30,7 @@ from minigrad import ops, random, trees, writes
 from minigrad.arguments import Like
 from minigrad.autodiff import Node, Slot, Tensor, as_array, backward_pass, gradients, wrap
 from minigrad.backend import Observer, array_module, describe, is_array, modes, switched, watched
+from minigrad.batched import base
 from minigrad.errors import DtypeError, GradientError, ShapeError
 from minigrad.nn import Module
 from minigrad.ops.batching import _fresh as fresh
@@ -223,10 +224,7 @@ def _columns(push: Callable, variables: list[Tensor], i: int) -> list[Tensor]:
 
 def _units(x: Tensor) -> Tensor:
     """The unit vectors of the space of `x`: (x.size, *x.shape)."""
-    base = x.data
-    while getattr(base, "hides_a_batch_axis", False):
-        base = base.value
-    return wrap(array_module(base).eye(x.size, dtype=x.dtype).reshape(x.size, *x.shape))
+    return wrap(array_module(base(x.data)).eye(x.size, dtype=x.dtype).reshape(x.size, *x.shape))
 
 
 def _pushed(inputs: "_Inputs", ys: list[Tensor], outer: bool) -> Callable[[list], list[Tensor]]:

@@ -15,6 +15,8 @@ import itertools
 import math
 from typing import Any
 
+from minigrad.batched import base
+
 tick = itertools.count(1).__next__  # the clock: every call is later than the one before
 
 latest = 0  # the tick of the last write
@@ -65,8 +67,7 @@ def overlap(a: Any, b: Any) -> bool:
 
 def _extent(array: Any) -> tuple[int, int]:
     """The addresses of the first byte of `array` and of the one behind its last."""
-    while getattr(array, "hides_a_batch_axis", False):
-        array = array.value
+    array = base(array)
     if not math.prod(array.shape):
         return 0, 0
     if hasattr(array, "__array_interface__"):

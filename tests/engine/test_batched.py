@@ -403,8 +403,8 @@ def test_every_function_is_in_the_table():
     helpers = {
         "ALONG", "Any", "BLANK", "Batched", "Callable", "DECOMPOSITIONS", "ELEMENTWISE",
         "REDUCTIONS", "SAME", "SIZED_BY_VALUES", "Sequence", "ShapeError", "SimpleNamespace",
-        "UNCHANGED", "add_levels", "array_module", "as_output", "hide", "is_array", "levels_of",
-        "linalg", "ModuleType", "normalize_axis_index", "normalize_axis_tuple", "show",
+        "UNCHANGED", "add_levels", "array_module", "as_output", "base", "hide", "is_array",
+        "levels_of", "linalg", "ModuleType", "normalize_axis_index", "normalize_axis_tuple", "show",
         "sum_levels",
     }  # fmt: skip
     same = {*batched.SAME.split(), *batched.SIZED_BY_VALUES.split()}
