@@ -11,9 +11,10 @@ from minigrad import batched, random
 from minigrad.autodiff import Tensor, as_arrays, op
 from minigrad.backend import array_module
 from minigrad.errors import DtypeError, ShapeError
+from minigrad.ops.dtypes import is_half
 from minigrad.ops.elementwise import astype
 from minigrad.ops.noise import dropout as drop
-from minigrad.ops.norms import _as_came, _half
+from minigrad.ops.norms import _as_came
 from minigrad.ops.products import matmul
 from minigrad.ops.reductions import sum
 from minigrad.ops.shaping import broadcast_to, repeat, reshape, swapaxes, transpose
@@ -87,7 +88,7 @@ def attention(xp, q, k, v, mask=None, key=None, *, heads=1, causal=False, scale=
     p = _probabilities(xp, _split(q, heads), _split(k, heads), mask, causal, scale)
     p = p if key is None else drop(p, key, p=dropout)
     y = _join(matmul(p, _split(v, heads)))
-    return _as_came(y, v) if _half(v) else y
+    return _as_came(y, v) if is_half(v.dtype) else y
 
 
 @attention.vjp

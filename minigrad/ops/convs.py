@@ -16,8 +16,8 @@ import operator
 
 from minigrad.autodiff import op, primitive
 from minigrad.errors import ShapeError
+from minigrad.ops.dtypes import is_half
 from minigrad.ops.products import matmul
-from minigrad.ops.reductions import _half
 from minigrad.ops.shaping import pad, reshape, swapaxes, transpose
 
 __all__ = [
@@ -55,10 +55,10 @@ def _sum_windows(xp, g, *, axis, length, stride=1, dilation=1):
     count = g.shape[axis]
     shape = [*g.shape[:2], *g.shape[3:]]
     shape[axis] = length
-    y = xp.zeros(tuple(shape), "float32" if _half(g.dtype) else g.dtype)
+    y = xp.zeros(tuple(shape), "float32" if is_half(g.dtype) else g.dtype)
     for i in range(g.shape[2]):
         y[_seen(axis, i * dilation, count, stride)] += g[:, :, i]
-    return y.astype(g.dtype) if _half(g.dtype) else y
+    return y.astype(g.dtype) if is_half(g.dtype) else y
 
 
 @_windows.vjp

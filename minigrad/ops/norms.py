@@ -6,6 +6,7 @@ import numpy as np
 
 from minigrad.autodiff import as_arrays, op
 from minigrad.errors import ShapeError
+from minigrad.ops.dtypes import is_half
 from minigrad.ops.elementwise import astype, divide, hypot, maximum, multiply, sqrt, where
 from minigrad.ops.reductions import (
     _centred,
@@ -27,11 +28,7 @@ __all__ = [
 
 def _wide(x):
     """Half precision as float32: 16 bits are too few for a sum of squares."""
-    return astype(x, dtype="float32") if _half(x) else x
-
-
-def _half(x):
-    return x.dtype.itemsize == 2 and x.dtype.kind not in "iu"
+    return astype(x, dtype="float32") if is_half(x.dtype) else x
 
 
 def _as_came(y, x):

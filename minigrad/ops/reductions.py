@@ -13,6 +13,7 @@ from numpy.lib.array_utils import normalize_axis_tuple
 
 from minigrad.autodiff import as_arrays, on_device_of, op, primitive
 from minigrad.errors import ShapeError
+from minigrad.ops.dtypes import is_half
 from minigrad.ops.elementwise import (
     _array,
     _match,
@@ -95,19 +96,14 @@ def _drop(y, axis, keepdims):
     return reshape(y, shape=tuple(n for i, n in enumerate(y.shape) if i not in gone))
 
 
-def _half(dtype) -> bool:
-    """Whether it is float16 or bfloat16."""
-    return dtype.itemsize == 2 and dtype.kind not in "iu"
-
-
 def _wide(x):
     """`x` in a dtype to compute in: float32 for half precision, integers and booleans."""
-    return astype(x, dtype="float32") if _half(x.dtype) or x.dtype.kind in "iub" else x
+    return astype(x, dtype="float32") if is_half(x.dtype) or x.dtype.kind in "iub" else x
 
 
 def _narrow(y, x):
     """`y`, computed from `_wide(x)`, in half precision if `x` is."""
-    return astype(y, dtype=x.dtype) if _half(x.dtype) else y
+    return astype(y, dtype=x.dtype) if is_half(x.dtype) else y
 
 
 # -------------------------------------------------------------------------------- sums
@@ -118,7 +114,7 @@ def sum(xp, x, *, axis=None, keepdims=False, dtype=None):
     """The sum along `axis`, in `dtype` if given; of no elements it is 0. Booleans are counted."""
     axis = axes_of(axis, x.ndim)
     own = x.dtype if dtype is None else np.dtype(_real_dtype("sum", dtype))
-    if _half(own):
+    if is_half(own):
         return x.sum(axis=axis, keepdims=keepdims, dtype="float32").astype(own)
     return x.sum(axis=axis, keepdims=keepdims, dtype=dtype)
 
@@ -134,7 +130,7 @@ def mean(xp, x, *, axis=None, keepdims=False, dtype=None):
     n, integers = _count(x, axis), dtype is None and x.dtype.kind in "iub"
     own = np.dtype("float32" if integers else x.dtype if dtype is None else dtype)
     # The sum of halves may be too large for 16 bits, that of integers is to be exact.
-    total_dtype = "float64" if integers else "float32" if _half(own) else own
+    total_dtype = "float64" if integers else "float32" if is_half(own) else own
     y = sum(x, axis=axis, keepdims=keepdims, dtype=total_dtype) / (n or math.nan)
     return y if y.dtype == own else astype(y, dtype=own)
 
@@ -276,7 +272,7 @@ def logcumsumexp(x, axis: int):
 def cumsum(xp, x, *, axis=None, dtype=None):
     """The running sum along `axis` (None: of the flattened array), in `dtype` if given."""
     own = x.dtype if dtype is None else np.dtype(_real_dtype("cumsum", dtype))
-    if _half(own):
+    if is_half(own):
         return xp.cumsum(x, axis=axis, dtype="float32").astype(own)
     return xp.cumsum(x, axis=axis, dtype=dtype)
 
@@ -316,7 +312,7 @@ def prod(xp, x, *, axis=None, keepdims=False, dtype=None):
     """
     axis = axes_of(axis, x.ndim)
     own = x.dtype if dtype is None else np.dtype(_real_dtype("prod", dtype))
-    if _half(own):
+    if is_half(own):
         return xp.prod(x, axis=axis, keepdims=keepdims, dtype="float32").astype(own)
     return xp.prod(x, axis=axis, keepdims=keepdims, dtype=dtype)
 
@@ -346,7 +342,7 @@ def cumprod(xp, x, *, axis=None, dtype=None):
     Its derivatives divide by nothing, so they are exact where elements are 0.
     """
     own = x.dtype if dtype is None else np.dtype(_real_dtype("cumprod", dtype))
-    if _half(own):
+    if is_half(own):
         return xp.cumprod(x, axis=axis, dtype="float32").astype(own)
     return xp.cumprod(x, axis=axis, dtype=dtype)
 
@@ -366,7 +362,7 @@ def _(g, _y, x, *, axis=None, dtype=None):
 @primitive
 def _recurrence(xp, a, b):
     """`y[k] = a[k] * y[k - 1] + b[k]` along the first axis, from `y[0] = b[0]`."""
-    y = xp.zeros(b.shape, "float32" if _half(b.dtype) else b.dtype)
+    y = xp.zeros(b.shape, "float32" if is_half(b.dtype) else b.dtype)
     y[:1] = b[:1]
     for k in range(1, b.shape[0]):
         y[k] = a[k] * y[k - 1] + b[k]

@@ -6,6 +6,7 @@ import numpy as np
 
 from minigrad.autodiff import op
 from minigrad.errors import DtypeError
+from minigrad.ops.dtypes import is_half
 from minigrad.ops.elementwise import astype, stop_gradient
 from minigrad.ops.reductions import sum
 
@@ -18,10 +19,6 @@ def _in_float32(function, *xs, axis):
     """`function` of half precision, computed in float32: 16 bits are too few for its sums."""
     wide = (astype(x, dtype="float32") for x in xs)
     return astype(function(*wide, axis=axis), dtype=xs[0].dtype)
-
-
-def _half(x):
-    return x.dtype.itemsize == 2 and x.dtype.kind not in "iu"
 
 
 def _converted(name, x, dtype):
@@ -49,7 +46,7 @@ def softmax(xp, x, *, axis=-1, dtype=None):
     """
     if dtype is not None:
         return softmax(_converted("softmax", x, dtype), axis=axis)
-    if _half(x):
+    if is_half(x.dtype):
         return _in_float32(softmax, x, axis=axis)
     if x.size == 0:
         return x * 1.0
@@ -66,7 +63,7 @@ def _(g, y, _x, *, axis=-1, dtype=None):
 @op(kernel="softmaxes.softmax_grad")
 def softmax_grad(xp, g, y, *, axis=-1):
     """The gradient of the input of a softmax from that of its output `y`."""
-    if _half(y):
+    if is_half(y.dtype):
         return _in_float32(softmax_grad, g, y, axis=axis)
     return y * (g - sum(g * y, axis=axis, keepdims=True))
 
@@ -85,7 +82,7 @@ def log_softmax(xp, x, *, axis=-1, dtype=None):
     """
     if dtype is not None:
         return log_softmax(_converted("log_softmax", x, dtype), axis=axis)
-    if _half(x):
+    if is_half(x.dtype):
         return _in_float32(log_softmax, x, axis=axis)
     if x.size == 0:
         return x * 1.0
@@ -103,6 +100,6 @@ def _(g, y, _x, *, axis=-1, dtype=None):
 @op(kernel="softmaxes.log_softmax_grad")
 def log_softmax_grad(xp, g, y, *, axis=-1):
     """The gradient of the input of a log-softmax from that of its output `y`."""
-    if _half(y):
+    if is_half(y.dtype):
         return _in_float32(log_softmax_grad, g, y, axis=axis)
     return g - xp.exp(y) * sum(g, axis=axis, keepdims=True)
