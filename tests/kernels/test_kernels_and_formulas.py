@@ -193,7 +193,6 @@ def test_the_environment_decides_and_then_the_program(undecided, setting, asked,
     assert kernels.in_use() is expected
     assert kernels.use(asked) is expected
     assert kernels.enabled() is expected
-    assert kernels.prefer(not asked) is expected
     if setting:
         assert kernels.use(not asked) is expected  # overruled again, and no contradiction
     else:
