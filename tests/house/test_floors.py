@@ -101,12 +101,7 @@ def circle_in(imports):
 
 def test_no_imports_run_in_a_circle():
     imports = {
-        module: {
-            name
-            for name in imports_of(module)
-            if name != module
-        }
-        for module in MODULES
+        module: {name for name in imports_of(module) if name != module} for module in MODULES
     }
     assert circle_in(imports) is None
 
