@@ -5,6 +5,8 @@ autodiff; what it does not cover (a dtype, an axis, a layout) it declines, and t
 
     layouts     what kernels ask of arrays, and of the values of a program
     machine     Kernel, its record of named fields, and the threads that run programs
+    instructions
+                what programs and kernels both know
     softmaxes norms losses attention embeddings products reductions windows updates noise
     elementwise sorting
                 the pages. A kernel is told on one: its record, its loop, `accepts` (what comes out,
@@ -41,11 +43,8 @@ record it.
 import importlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
-
-import numpy as np
 
 from minigrad.arguments import count
 from minigrad.errors import BackendError
@@ -108,7 +107,7 @@ def warm_up(what: str = "all", report: Callable[[Any], None] | None = None) -> N
     """
     from minigrad.kernels import warming
 
-    warming.warm_up(what, report)
+    warming.warm_up(what, report, len(_cores()))
 
 
 _threads = 0
@@ -145,31 +144,3 @@ def find(place: str) -> Callable:
     """
     page, _, name = place.partition(".")
     return getattr(importlib.import_module(f"minigrad.kernels.{page}"), name)
-
-
-# ------------------------------------------------------------ what programs and kernels both know
-
-
-@dataclass
-class Instruction:
-    """One line of a program: a kernel's address and its record, or a function of no arguments."""
-
-    name: str
-    address: int = 0
-    record: np.ndarray | None = None
-    function: Callable[[], None] | None = None
-    work: int = 0  # floating-point operations, roughly
-    shapes: str = ""
-
-
-class Drawn:
-    """The key that a run of a program draws as its number `index`."""
-
-    __slots__ = ("index",)
-
-    def __init__(self, index: int):
-        self.index = index
-
-
-class NotByGroup(Exception):
-    """A call that cannot be done group by group."""

@@ -30,8 +30,9 @@ from numba import carray, cfunc, types
 from numba.extending import intrinsic
 from numba.np.numpy_support import from_dtype
 
-from minigrad.kernels import Instruction, blas
+from minigrad.kernels import blas
 from minigrad.kernels.compiling import AS_WRITTEN, compiled
+from minigrad.kernels.instructions import Instruction
 from minigrad.kernels.layouts import INT64
 
 PATIENCE = 20_000  # looks at the counter before a waiting thread gives up its core

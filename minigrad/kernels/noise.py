@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from minigrad.kernels import Drawn
 from minigrad.kernels.compiling import compiled
+from minigrad.kernels.instructions import Drawn
 from minigrad.kernels.layouts import FLOAT32, FLOAT64, flat
 from minigrad.kernels.machine import Declined, array, fields, integers, kernel, share
 from minigrad.random import Key

@@ -2,9 +2,10 @@
 
 from numba import carray
 
-from minigrad.kernels import NotByGroup, blas
+from minigrad.kernels import blas
 from minigrad.kernels.blas import gemm
 from minigrad.kernels.compiling import compiled
+from minigrad.kernels.instructions import NotByGroup
 from minigrad.kernels.machine import (
     GROUPS,
     Declined,

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from numba import carray
 
-from minigrad.kernels import NotByGroup
 from minigrad.kernels.compiling import compiled, summing
+from minigrad.kernels.instructions import NotByGroup
 from minigrad.kernels.layouts import Empty, covered, joined
 from minigrad.kernels.machine import (
     GROUPS,

@@ -19,7 +19,6 @@ from typing import NamedTuple
 import numpy as np
 from numba.core import event
 
-from minigrad import kernels
 from minigrad.kernels import (
     attention,
     decoding,
@@ -243,9 +242,9 @@ def serve() -> None:
         print(line.strip(), flush=True)
 
 
-def warm_up(what: str, report: Report | None = None) -> None:
-    """See `minigrad.kernels.warm_up`."""
+def warm_up(what: str, report: Report | None, cores: int) -> None:
+    """See `minigrad.kernels.warm_up`; on so many cores."""
     # What helpers compile comes by way of the disk, if there is one that may be written.
     kept = norms.layer_norm_loop.stats.cache_path is not None and sys.executable
-    helpers = min(len(kernels._cores()) - 1, HELPERS) if kept else 0
+    helpers = min(cores - 1, HELPERS) if kept else 0
     _Warming(names_of(what), report, helpers).work()

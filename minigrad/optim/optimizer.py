@@ -12,6 +12,7 @@ from minigrad import kernels
 from minigrad.autodiff import Tensor
 from minigrad.backend import array_module, describe, modes, refuse_while_capturing, to_numpy
 from minigrad.errors import StateError
+from minigrad.kernels.instructions import Instruction
 from minigrad.optim.copying import Follower
 from minigrad.optim.flat import Flat, Shape, rows_in, runs
 from minigrad.optim.naming import Parameters, groups_of, named
@@ -391,7 +392,7 @@ class Optimizer(Follower):
                 flat.steps[here] += 1
                 self.change(flat, here)
 
-            return kernels.Instruction(type(self).__name__, function=update), count
+            return Instruction(type(self).__name__, function=update), count
 
         segments, numbers = Segments(flat), np.zeros(16)
         moments = [flat.moments.get(name) for name in self.slots]

@@ -7,7 +7,7 @@ import numpy as np
 
 from minigrad.autodiff import REGISTRY, Op
 from minigrad.backend import is_array
-from minigrad.kernels import Drawn
+from minigrad.kernels.instructions import Drawn
 from minigrad.programs.values import Call, Hidden, Value, uncovered
 
 # Primitives that are the ufunc of their name. (A composite may mean something else.)

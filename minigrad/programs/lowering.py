@@ -6,9 +6,10 @@ import numpy as np
 
 from minigrad import ops
 from minigrad.autodiff import Op
-from minigrad.kernels import Drawn, Instruction, NotByGroup, find
+from minigrad.kernels import find
 from minigrad.kernels.elementwise import add, relu, relu_grad, relu_grad_strided
 from minigrad.kernels.embeddings import embedding, reorder_rows
+from minigrad.kernels.instructions import Drawn, Instruction, NotByGroup
 from minigrad.kernels.losses import count_of
 from minigrad.kernels.machine import Declined, Kernel, address_of, float_of
 from minigrad.kernels.products import group_products, product

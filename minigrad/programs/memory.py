@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from minigrad import ops
-from minigrad.kernels import NotByGroup
+from minigrad.kernels.instructions import NotByGroup
 from minigrad.ops.activations import _relu_grad
 from minigrad.programs.values import Call, Groups, Update, Value
 

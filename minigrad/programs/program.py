@@ -11,7 +11,7 @@ import numpy as np
 from minigrad import kernels, random
 from minigrad.autodiff import Op
 from minigrad.errors import OutOfRangeError
-from minigrad.kernels import Instruction, NotByGroup
+from minigrad.kernels.instructions import Instruction, NotByGroup
 from minigrad.programs.in_python import in_python
 from minigrad.programs.memory import Memory, names_by_group
 from minigrad.programs.values import Call, Graph, Groups, Update, Value, needed

@@ -15,7 +15,7 @@ from minigrad.arguments import Captured
 from minigrad.autodiff import Tensor, wrap
 from minigrad.backend import Observer, watched
 from minigrad.errors import CaptureError
-from minigrad.kernels import NotByGroup
+from minigrad.kernels.instructions import NotByGroup
 from minigrad.optim.flat import adopt_all
 from minigrad.programs.guards import Guard
 from minigrad.programs.program import Program

@@ -13,7 +13,7 @@ from minigrad.autodiff import REGISTRY, Tensor, caller
 from minigrad.backend import Observer
 from minigrad.batched import Batched
 from minigrad.errors import CaptureError, ShapeError
-from minigrad.kernels import Drawn
+from minigrad.kernels.instructions import Drawn
 from minigrad.nn.module import Module
 from minigrad.programs.guards import Guard
 from minigrad.programs.values import Call, Groups, Hidden, Update, Value, uncovered

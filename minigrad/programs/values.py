@@ -10,7 +10,7 @@ import numpy as np
 from minigrad import kernels
 from minigrad.autodiff import Op
 from minigrad.batched import Batched
-from minigrad.kernels import NotByGroup
+from minigrad.kernels.instructions import NotByGroup
 from minigrad.kernels.layouts import FLOAT32, FLOAT64
 
 
