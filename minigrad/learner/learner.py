@@ -447,14 +447,8 @@ class Learner(Stepping):
 
         Whoever wants it in another mode, on another thread, waits.
         """
-        with _turns.setdefault(self.model, threading.RLock()):
-            before = [(m, m.training) for _, m in self.model.named_modules()]
-            self.model.train(training)
-            try:
-                yield
-            finally:
-                for module, mode in before:
-                    module.training = mode
+        with _turns.setdefault(self.model, threading.RLock()), self.model.in_mode(training):
+            yield
 
     @contextmanager
     def _other_metrics(self) -> Iterator[None]:

@@ -428,31 +428,14 @@ class _Model:
         self.model, self.ids = model, ids
         self.xp = array_module(model.decoder.output_projection.weight.data)
         self.tgt = np.zeros((len(src), 0), np.int64)
-        modes = self._eval()
-        try:
-            with no_grad():
-                self.memory, self.padding = model.encode(self.xp.asarray(src))
-        finally:
-            self._restore(modes)
-
-    def _eval(self) -> list:
-        modes = [(m, m.training) for _, m in self.model.named_modules()]
-        self.model.eval()
-        return modes
-
-    def _restore(self, modes: list) -> None:
-        for m, training in modes:
-            m.training = training
+        with model.in_mode(training=False), no_grad():
+            self.memory, self.padding = model.encode(self.xp.asarray(src))
 
     def step(self, last: Array) -> Array:
         """(R,) ids -> scores (R, A) of the next."""
         self.tgt = np.concatenate([self.tgt, last[:, None]], axis=1)
-        modes = self._eval()
-        try:
-            with no_grad():
-                scores = self.model.decode(self.xp.asarray(self.tgt), self.memory, self.padding)
-        finally:
-            self._restore(modes)
+        with self.model.in_mode(training=False), no_grad():
+            scores = self.model.decode(self.xp.asarray(self.tgt), self.memory, self.padding)
         return to_numpy(scores.data[:, -1])[:, self.ids]
 
     def take(self, rows: Array) -> None:

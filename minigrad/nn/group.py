@@ -65,22 +65,16 @@ class Grouped(Module):
             GroupError: a sub-model fails on them, or gives another shape or dtype than the others.
         """
         kinds: dict[str, Any] = {}
-        modes = [(m, m.training) for _, m in self.named_modules()]
         # A stream of its own: the caller's is not used up, but for first values of lazy layers.
-        own = nullcontext() if any(m.unmade for m, _ in modes) else random.stream(0)
-        self.eval()
-        try:
-            with no_grad(), own:
-                for name, model in self.models.items():
-                    try:
-                        kinds[name] = _kind(model(*inputs), inputs)
-                    except Exception as error:
-                        raise GroupError(
-                            f"Grouped: the model of group {name!r} fails on the example: {error}"
-                        ) from error
-        finally:
-            for module, training in modes:
-                module.training = training
+        own = nullcontext() if any(m.unmade for m in self.modules()) else random.stream(0)
+        with self.in_mode(training=False), no_grad(), own:
+            for name, model in self.models.items():
+                try:
+                    kinds[name] = _kind(model(*inputs), inputs)
+                except Exception as error:
+                    raise GroupError(
+                        f"Grouped: the model of group {name!r} fails on the example: {error}"
+                    ) from error
         if len(set(kinds.values())) > 1:
             common = max(kinds.values(), key=list(kinds.values()).count)
             odd = ", ".join(f"{n!r} gives {k}" for n, k in kinds.items() if k != common)

@@ -1,6 +1,7 @@
 """Modules: parameters and buffers in named attributes, and what one does with all of them."""
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -231,6 +232,21 @@ class Module:
     def eval(self) -> Self:
         """Behave as in use (dropout passes), here and below; returns itself."""
         return self.train(False)
+
+    @contextmanager
+    def in_mode(self, training: bool) -> Iterator[Self]:
+        """In the block as after `train(training)`; afterwards each module is as it was.
+
+        with model.in_mode(training=False):
+            y = model(x)
+        """
+        before = [(module, module.training) for module in self.modules()]
+        try:
+            self.train(training)
+            yield self
+        finally:
+            for module, mode in before:
+                module.training = mode
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Unfreeze, or with False freeze, all parameters; returns itself."""

@@ -59,14 +59,11 @@ def shapes(
             found[name] = _shapes_of(y)
 
         removers.append(module.register_forward_hook(note))
-    modes = [(m, m.training) for m in model.modules()]
-    model.eval()
     try:
-        with no_grad(), random.stream(0):  # a stream of its own: the caller's is not used up
+        # A stream of its own: the caller's is not used up.
+        with model.in_mode(training=False), no_grad(), random.stream(0):
             model(*given)
     finally:
-        for module, training in modes:
-            module.training = training
         for remove in removers:
             remove()
     return found

@@ -158,6 +158,22 @@ def test_modes_reach_everything_below():
     assert all(m.training for _, m in model.named_modules())
 
 
+def test_a_mode_for_a_while_leaves_each_module_as_it_was():
+    model = nn.Sequential(nn.Dropout(0.5), nn.Sequential(nn.Linear(2, 2), nn.EmbeddingBag(3, 2)))
+    model[1].eval()
+    before = [m.training for m in model.modules()]
+    assert set(before) == {True, False}
+    for training in (False, True):
+        with model.in_mode(training) as same:
+            assert same is model
+            assert {m.training for m in model.modules()} == {training}
+            model.train(not training)
+        assert [m.training for m in model.modules()] == before
+        with pytest.raises(ZeroDivisionError), model.in_mode(training):
+            raise ZeroDivisionError
+        assert [m.training for m in model.modules()] == before
+
+
 def test_frozen_parameters_get_no_gradient():
     model = nn.Seq2Seq(5, 4, 2, 6, 1, 1)
     assert model.encoder.requires_grad_(False) is model.encoder
