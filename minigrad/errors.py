@@ -7,6 +7,7 @@
     ├── GradientError         what cannot be differentiated, or no longer    (a RuntimeError)
     │   └── AnomalyError      a bad number, under `detect_anomaly`           (an ArithmeticError)
     ├── LinAlgError           a matrix without an inverse or a root          (NumPy's as well)
+    ├── DivergenceError       a training whose loss is not finite           (FloatingPointError)
     ├── CaptureError          a step that jit cannot repeat                  (a RuntimeError)
     ├── BackendError          an array module that is absent or mixed        (a RuntimeError)
     ├── StateError            a state dictionary that does not fit a model   (a ValueError)
@@ -59,6 +60,19 @@ class CaptureError(MinigradError, RuntimeError):
 
 class AnomalyError(GradientError, ArithmeticError):
     """An op made a number that is not finite, or an array changed that a rule needs."""
+
+
+class DivergenceError(MinigradError, FloatingPointError):
+    """A figure of a training, as its loss, is not finite.
+
+    Attributes:
+        figure, value: its name, and what it is.
+        step: how many steps there were.
+    """
+
+    figure: str = ""
+    value: float = float("nan")
+    step: int = 0
 
 
 class LinAlgError(MinigradError, np.linalg.LinAlgError):

@@ -19,10 +19,11 @@ from minigrad.learner.artifacts import Artifacts
 from minigrad.learner.builder import LearnerBuilder
 from minigrad.learner.callbacks import *
 from minigrad.learner.history import History
+from minigrad.learner.interrupts import Interrupts
 from minigrad.learner.learner import Learner
 from minigrad.learner.metrics import *
 from minigrad.learner.progress import Progress, loop
 
-__all__ = ["Artifacts", "History", "Learner", "LearnerBuilder", "Progress", "loop"]
+__all__ = ["Artifacts", "History", "Interrupts", "Learner", "LearnerBuilder", "Progress", "loop"]
 __all__ += callbacks.__all__
 __all__ += metrics.__all__

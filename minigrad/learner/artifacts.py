@@ -115,14 +115,7 @@ class Artifacts:
         new, old = folder / f".{final.name}.new", folder / f".{final.name}.old"
         self._repair()
         new.mkdir(parents=True)
-        runs.save_arrays(new / MODEL, learner.model.state_dict())
-        names = [MODEL, STATE]
-        for name, part in _parts(learner):
-            if arrays := part.state_dict() if hasattr(part, "step_count") else part.arrays():
-                runs.save_arrays(new / name, arrays)
-                names.append(name)
-        runs.save_json(new / STATE, packed(learner.state_dict()))
-        runs.write_manifest(new, names)
+        self.write(learner, new)
         if final.exists():  # the same step once more
             os.replace(final, old)
         os.replace(new, final)
@@ -131,6 +124,22 @@ class Artifacts:
             for earlier in self.checkpoints()[:-keep]:
                 shutil.rmtree(earlier)
         return final
+
+    def write(
+        self, learner: "Learner", folder: Path, documents: Mapping[str, Any] | None = None
+    ) -> None:
+        """Write the files of a checkpoint into `folder`, the manifest last; JSON files with it."""
+        runs.save_arrays(folder / MODEL, learner.model.state_dict())
+        names = [MODEL, STATE]
+        for name, part in _parts(learner):
+            if arrays := part.state_dict() if hasattr(part, "step_count") else part.arrays():
+                runs.save_arrays(folder / name, arrays)
+                names.append(name)
+        runs.save_json(folder / STATE, packed(learner.state_dict()))
+        for name, value in (documents or {}).items():
+            runs.save_json(folder / name, value)
+            names.append(name)
+        runs.write_manifest(folder, names)
 
     def save_weights(self, learner: "Learner") -> None:
         """The model's weights and buffers as the best ones, in one file."""

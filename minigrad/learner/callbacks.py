@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CSVLog", "Callback", "Checkpoint", "EarlyStopping", "EventFiles", "GradientNorms", "JSONLog",
-    "LearningRate", "Plateau",
+    "LearningRate", "Plateau", "Throughput",
 ]  # fmt: skip
 
 Logs = dict[str, float]
@@ -297,6 +297,32 @@ class GradientNorms(Callback):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._largest = dict(state["largest"])
+
+
+class Throughput(Callback):
+    """Notes how long the steps of an epoch took, and how much went through them in a second.
+
+    The figures are `seconds`, without the validation's, and `samples_per_second`.
+
+    Args:
+        unit: what `Learner.weigh` counts, for the name of the figure: 'tokens'.
+    """
+
+    def __init__(self, unit: str = "samples"):
+        self.unit = unit
+
+    def on_epoch_start(self, learner: "Learner") -> None:
+        self._began = self._ended = time.perf_counter()
+        self._count = 0.0
+
+    def on_batch_end(self, learner: "Learner", logs: Logs) -> None:
+        self._count += learner.batch_weight
+        self._ended = time.perf_counter()
+
+    def on_epoch_end(self, learner: "Learner", logs: Logs) -> None:
+        seconds = self._ended - self._began
+        logs["seconds"] = seconds
+        logs[f"{self.unit}_per_second"] = self._count / seconds if seconds else math.inf
 
 
 class JSONLog(Callback):

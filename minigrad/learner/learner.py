@@ -10,16 +10,17 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 
-from minigrad import nn, random
+from minigrad import nn, random, runs
 from minigrad.autodiff import Tensor, no_grad
 from minigrad.backend import is_array, to_numpy
-from minigrad.errors import StateError
+from minigrad.errors import DivergenceError, StateError
 from minigrad.learner.artifacts import Artifacts, described
-from minigrad.learner.batches import as_batches, length_of, samples_of, state_of
+from minigrad.learner.batches import as_batches, length_of, state_of
 from minigrad.learner.callbacks import Callback
 from minigrad.learner.compiled import Compiled
 from minigrad.learner.history import History, as_number
@@ -61,6 +62,9 @@ class Learner(Stepping):
     targets, or else the batch's last part. A step may also update metrics itself, if it gives no
     `y_pred`.
 
+    Two methods say what a batch is: `prepare(batch)` makes of it what steps get, where the data are
+    no arrays yet, and `weigh(batch)` says how much it counts in the means, its samples by default.
+
     Steps are compiled with `mg.jit`; one that cannot be captured runs as it is, and a line says so.
     In validation and prediction the model is in eval mode and nothing is recorded.
 
@@ -80,12 +84,17 @@ class Learner(Stepping):
         accumulate: batches for each step of the optimizers, which then follows the mean over all
             their samples; at the end of an epoch they may be fewer.
         on_nan: what a loss that is not finite leads to: 'warn' once, 'raise', or 'ignore'.
+        on_interrupt: what Ctrl-C and SIGTERM lead to: 'raise' saves a checkpoint after the step in
+            progress and raises; 'stop' ends the training after the epoch in progress, as `stop()`
+            does, and `fit` returns. The second one raises at once.
         config: plain data or a dataclass, kept in the artifact directory's config.json.
         verbose: 0 shows nothing, 1 bars on a terminal and lines elsewhere, 2 lines.
 
     Attributes:
         optimizers: by name; '' for the only one, which is also `optimizer`.
         history: figures of all epochs so far.
+        interrupts: notes Ctrl-C and SIGTERM during `fit`; `with learner.interrupts:` around it and
+            what follows makes them be noted there, too. See `minigrad.learner.Interrupts`.
 
     Raises:
         StateError: two optimizers have the same parameter, or none has one that wants gradients.
@@ -105,19 +114,25 @@ class Learner(Stepping):
         clip_norm: float | None = None,
         accumulate: int = 1,
         on_nan: str = "warn",
+        on_interrupt: str = "raise",
         config: Any = None,
         verbose: int = 1,
     ):
         if on_nan not in ("warn", "raise", "ignore"):
             raise ValueError(f"Learner: on_nan must be 'warn', 'raise' or 'ignore', got {on_nan!r}")
+        if on_interrupt not in ("raise", "stop"):
+            raise ValueError(
+                f"Learner: on_interrupt must be 'raise' or 'stop', got {on_interrupt!r}"
+            )
         super().__init__(model, optimizer, loss, clip_norm, accumulate)
         self._metrics, self.callbacks = metrics_of(metrics), list(callbacks)
         self.artifacts = Artifacts(artifact_dir)
-        self.jit, self.on_nan, self.config = jit, on_nan, config
+        self.jit, self.config = jit, config
+        self.on_nan, self.on_interrupt = on_nan, on_interrupt
         self.progress = Progress(verbose)
         self.history = History()
         self._means: dict[str, Mean] = {}  # of the epoch in progress
-        self._compiled, self._interrupts = Compiled(), Interrupts()
+        self._compiled, self.interrupts = Compiled(), Interrupts()
 
     @property
     def metrics(self) -> list[Metric]:
@@ -136,7 +151,7 @@ class Learner(Stepping):
         shuffle: bool = True,
         seed: int = 0,
         valid_batch_size: int | None = None,
-        resume: bool = False,
+        resume: bool | str = False,
     ) -> History:
         """Train for `epochs` epochs.
 
@@ -149,7 +164,7 @@ class Learner(Stepping):
             batch_size: 32 by default, for arrays and data sets.
             shuffle: whether arrays and data sets come in another order in every epoch.
             resume: go on from the last checkpoint of the artifact directory, up to `epochs` epochs
-                in all.
+                in all; with 'here', from where this learner is, after an earlier `fit` or `load`.
 
         Returns:
             The history: means of each epoch, weighted by samples.
@@ -158,34 +173,46 @@ class Learner(Stepping):
             KeyboardInterrupt: Ctrl-C, after the step in progress, at the second time at once; after
                 SIGTERM it is SystemExit. A checkpoint was saved, if there is an artifact directory,
                 and what to call to go on was said. The history so far is in `history`, after any
-                other exception too; a note on it says so.
-            ValueError: `epochs` is no integer from 0 on.
+                other exception too; a note on it says so. (With on_interrupt='stop' it is the
+                second signal that raises.)
+            DivergenceError: a figure is not finite, with on_nan='raise'.
+            ValueError: `epochs` is no integer from 0 on, or `resume` none of these.
+            StateError: the last step did not end, so that nothing goes on from 'here'.
         """
         if isinstance(epochs, bool) or not isinstance(epochs, int | np.integer) or epochs < 0:
             raise ValueError(f"Learner.fit: epochs must be an integer from 0 on, got {epochs!r}")
+        if resume not in (False, True, "here"):
+            raise ValueError(f"Learner.fit: resume must be True, False or 'here', got {resume!r}")
         call = {"epochs": epochs, "batch_size": batch_size, "shuffle": shuffle, "seed": seed}
         call |= {"valid_batch_size": valid_batch_size} if valid_batch_size is not None else {}
         loader, held_out = as_batches("fit", train, batch_size, shuffle, seed), None
         if valid is not None:
             size = batch_size if valid_batch_size is None else valid_batch_size
             held_out = as_batches("fit", valid, size)
-        self._place, self.history, self._means = Place(seed=seed), History(), {}
+        here, saved = resume == "here" and self.step > 0, bool(resume) and resume != "here"
+        if here:
+            self._whole("go on from here")
+            self._same_seed(self._place.seed, seed)
+        else:
+            self._place, self.history, self._means = Place(seed=seed), History(), {}
         self._without_gradients()
-        if resume:
+        if saved:
             where = self.artifacts.load(self)
             self.say(f"resumed from {where.as_posix()}: {self.epoch} epochs, {self.step} steps")
-            if self._place.loader is not None and hasattr(loader, "load_state_dict"):
-                loader.load_state_dict(self._place.loader)
-        self.artifacts.prepare(described(self, call), resume)
+        if self._place.loader is not None and hasattr(loader, "load_state_dict"):
+            loader.load_state_dict(self._place.loader)
+        self.artifacts.prepare(described(self, call), here or saved)
         self._call("on_fit_start")
         try:
-            with self._interrupts:
+            with self.interrupts:
                 while self.epoch < epochs and not self._place.stopped:
                     self._one_epoch(loader, held_out, epochs)
+                    if self.on_interrupt == "stop" and self.interrupts.received is not None:
+                        break
         except KeyboardInterrupt as error:
             error.add_note(self._so_far())
             self._interrupted({"valid": valid, **call})
-            if self._interrupts.received == signal.SIGTERM:
+            if self.interrupts.received == signal.SIGTERM:
                 raise SystemExit(128 + signal.SIGTERM) from None
             raise
         except Exception as error:
@@ -217,13 +244,16 @@ class Learner(Stepping):
             contextlib.closing(batches) if hasattr(batches, "close") else contextlib.nullcontext(),
         ):
             for batch in batches:
+                place.batch_weight = self.weigh(batch)
                 self._call("on_batch_start", batch)
                 place.whole = False
-                logs = self._run("train_step", batch, key, place.step, self._means)
+                logs = self._run(
+                    "train_step", batch, place.batch_weight, key, place.step, self._means
+                )
                 place.step, place.batches = place.step + 1, place.batches + 1
                 place.loader = state_of(loader)
                 if self.accumulate > 1:
-                    for name, value in self._accumulated(samples_of(batch)).items():
+                    for name, value in self._accumulated(place.batch_weight).items():
                         logs[name] = value
                         self._means.setdefault(name, Mean(name)).add(value)
                 place.whole = not place.waiting
@@ -231,14 +261,14 @@ class Learner(Stepping):
                 self._call("on_batch_end", logs)
                 self.progress.step({k: m.result() for k, m in self._means.items()})
                 if place.whole:
-                    self._interrupts.check()
+                    self._check_interrupts()
         if not place.batches:
             raise StateError(
                 "Learner: there was no batch to train on; the data are empty, or an iterator that "
                 "is used up: give a list, a data set or a loader"
             )
         if place.waiting:
-            self._accumulated(0)
+            self._accumulated(None)
         logs = self._results(self._means)
         if held_out is not None:
             logs |= {f"val_{k}": v for k, v in self._measured(held_out).items()}
@@ -249,12 +279,19 @@ class Learner(Stepping):
         place.whole = True
         self.progress.end(title, self.history.epochs[-1])
         self._call("on_epoch_settled")
-        self._interrupts.check()
+        self._check_interrupts()
 
     def _run(
-        self, kind: str, batch: Any, key: random.Key, number: int, means: dict[str, Mean]
+        self,
+        kind: str,
+        batch: Any,
+        weight: float,
+        key: random.Key,
+        number: int,
+        means: dict[str, Mean],
     ) -> dict[str, float]:
         """Run a step, and take its figures in."""
+        batch = self.prepare(batch)
         own = type(self).valid_step is not Stepping.valid_step
         fast = self.jit and (kind == "train_step" or own or not self._only_trains())
         found = self._compiled.run(self, kind, batch, random.fold(key, number), fast)
@@ -262,12 +299,12 @@ class Learner(Stepping):
             raise TypeError(
                 f"Learner: {kind} must give a dictionary of figures, got {type(found).__name__}"
             )
-        count, logs, measured = samples_of(batch), {}, "y_pred" in found
+        logs, measured = {}, "y_pred" in found
         for name, value in found.items():
             if measured and name in ("y_pred", "y"):
                 continue
             logs[name] = as_number(value)
-            means.setdefault(name, Mean(name)).add(logs[name], count)
+            means.setdefault(name, Mean(name)).add(logs[name], weight)
         metrics = [m for m in self.metrics if measured and not isinstance(m, Mean)]
         if metrics and "y" not in found and not isinstance(batch, list | tuple):
             raise StateError(
@@ -287,7 +324,9 @@ class Learner(Stepping):
             f"clip_norm=1.0 may help, and `with mg.detect_anomaly():` around fit names the op"
         )
         if self.on_nan == "raise":
-            raise FloatingPointError(text)
+            error = DivergenceError(text)
+            error.figure, error.value, error.step = lost[0], logs[lost[0]], self.step
+            raise error
         if not self._place.warned:
             self._place.warned = True
             self.say(text)
@@ -338,8 +377,8 @@ class Learner(Stepping):
         self._call("on_evaluate_start")
         with self._mode(False), no_grad(), self._still(), self._other_metrics():
             for number, batch in enumerate(batches):
-                self._run("valid_step", batch, key, number, means)
-                self._interrupts.check()
+                self._run("valid_step", batch, self.weigh(batch), key, number, means)
+                self._check_interrupts()
             logs = self._results(means)
         if not means:
             raise StateError("Learner.evaluate: there was no batch; the data are empty or used up")
@@ -359,7 +398,7 @@ class Learner(Stepping):
             given = (given,)
         found = []
         with self._mode(False), no_grad():
-            for batch in as_batches("predict", given, batch_size):
+            for batch in map(self.prepare, as_batches("predict", given, batch_size)):
                 parts = list(batch) if isinstance(batch, list | tuple) else [batch]
                 if not isinstance(given, tuple) and len(parts) > 1:
                     parts = parts[:-1]
@@ -374,6 +413,53 @@ class Learner(Stepping):
         return figures | {m.name: m.result() for m in self.metrics}
 
     # -- where it is
+
+    def save(
+        self, directory: str | os.PathLike, documents: Mapping[str, Any] | None = None
+    ) -> None:
+        """Write a checkpoint of all there is into a directory of your choice, for `load`.
+
+        Files in its way are replaced one by one, others stay; a manifest comes last, so that files
+        of two saves are never taken for one.
+
+        Args:
+            documents: plain data, written as JSON files of these names that belong to it.
+
+        Raises:
+            RunError: a file cannot be written.
+            StateError: in the midst of a step.
+        """
+        self._whole("be saved")
+        folder = runs.prepare_directory(directory, overwrite=True)
+        self.artifacts.write(self, folder, documents or {})
+
+    def load(self, directory: str | os.PathLike) -> None:
+        """Be where the learner was that was saved there; `fit(..., resume="here")` goes on.
+
+        Raises:
+            RunError: it is no checkpoint, or it is damaged.
+            StateError: it does not fit the model, the optimizers, the metrics or the callbacks.
+        """
+        before, self._place = self._place, Place()  # of any seed
+        try:
+            self.artifacts.load(self, Path(directory))
+        except BaseException:
+            self._place = before
+            raise
+
+    def _whole(self, purpose: str) -> None:
+        if not self._place.whole:
+            raise StateError(
+                f"Learner: it cannot {purpose}, as step {self.step} or its epoch did not end; "
+                f"load a checkpoint, or fit anew"
+            )
+
+    def _same_seed(self, theirs: int | None, mine: int | None) -> None:
+        if mine is not None and theirs != mine:
+            raise StateError(
+                f"Learner: the state is of a training with seed={theirs}, not {mine}; give the "
+                f"same as before"
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps beside model, optimizers and callbacks' arrays: plain data."""
@@ -405,11 +491,7 @@ class Learner(Stepping):
                     f"Learner: the state has the {name} {theirs}, this learner has "
                     f"{[type(x).__name__ for x in mine]}; give the same as before"
                 )
-        if state["seed"] != self._place.seed:
-            raise StateError(
-                f"Learner: the state is of a training with seed={state['seed']}, not "
-                f"{self._place.seed}; give the same as before"
-            )
+        self._same_seed(state["seed"], self._place.seed)
         for part, (_, saved) in zip(
             [*self.metrics, *self.callbacks], [*state["metrics"], *state["callbacks"]], strict=True
         ):
@@ -428,6 +510,10 @@ class Learner(Stepping):
         self.progress.say(text)
 
     # -- helpers
+
+    def _check_interrupts(self) -> None:
+        if self.on_interrupt == "raise":
+            self.interrupts.check()
 
     def __copy__(self) -> NoReturn:
         raise StateError(

@@ -11,6 +11,7 @@ from minigrad.arguments import count
 from minigrad.autodiff import Tensor, enable_grad, gradients
 from minigrad.backend import modes, refuse_while_capturing
 from minigrad.errors import StateError
+from minigrad.learner.batches import samples_of
 from minigrad.learner.lookup import loss_of, optimizers_of
 from minigrad.programs import disable_jit
 
@@ -25,8 +26,9 @@ class Place:
         waiting: how many of those have gradients that wait for a step of the optimizers.
         stopped: whether the training is to end.
         warned: whether it was said that a figure is not finite.
+        batch_weight: how much the last batch counts.
         loader: where the loader is.
-        seed: of the training.
+        seed: of the training; None before there is one.
         whole: whether this is a place to go on from later, not the midst of a step.
     """
 
@@ -36,8 +38,9 @@ class Place:
     waiting: int = 0
     stopped: bool = False
     warned: bool = False
+    batch_weight: float = 0
     loader: Any = None
-    seed: int = 0
+    seed: int | None = None
     whole: bool = True
 
 
@@ -77,9 +80,30 @@ class Stepping:
         """How many batches have been trained on."""
         return self._read("step")
 
-    def _read(self, name: str) -> int:
+    @property
+    def batch_weight(self) -> float:
+        """What `weigh` gave for the last batch that was trained on; for callbacks."""
+        return self._read("batch_weight")
+
+    def _read(self, name: str) -> Any:
         refuse_while_capturing(f"Learner.{name}")  # a program would take it for a constant
         return getattr(self._place, name)
+
+    def prepare(self, batch: Any) -> Any:
+        """What steps get of a batch, by default the batch; subclasses may override.
+
+        For data that are not arrays on the device yet, or that are filled up to few shapes.
+        """
+        return batch
+
+    def weigh(self, batch: Any) -> float:
+        """How much a batch counts in the means, by default its samples; subclasses may override.
+
+        For a loss that is a mean over other things, as tokens that are not padding, their number:
+        then the loss of an epoch, and the step after accumulated batches, are means over them. It
+        gets the batch as the data gave it, before `prepare`.
+        """
+        return samples_of(batch)
 
     def loss_step(self, batch: Any) -> Any:
         """The loss of a batch (x, ..., y), or a pair of it and figures; subclasses may override.
@@ -200,14 +224,14 @@ class Stepping:
         for optimizer in self.optimizers.values():
             optimizer.zero_grad()
 
-    def _accumulated(self, samples: int) -> dict[str, float]:
+    def _accumulated(self, weight: float | None) -> dict[str, float]:
         """Note the gradients of a batch; a step of the optimizers when there are enough of them."""
         place, figures = self._place, dict[str, float]()
         for total in self._sums.values():
             if any(p.grad is not None for _, p in total.parameters):
-                total.add(samples)
+                total.add(weight)
         place.waiting += 1
-        if samples and place.waiting < self.accumulate:
+        if weight is not None and place.waiting < self.accumulate:
             return figures
         place.waiting = 0
         for name, total in self._sums.items():

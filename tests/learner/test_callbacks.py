@@ -22,6 +22,7 @@ from minigrad.learner import (
     LearningRate,
     Plateau,
     Progress,
+    Throughput,
     loop,
 )
 
@@ -180,6 +181,24 @@ def test_gradient_norms(jit):
     )
     history = accumulating.fit((X, Y), epochs=2, batch_size=12)
     assert history["grad_norm"] == pytest.approx([norm, norm], rel=1e-5)
+
+
+def test_throughput_is_that_of_the_steps(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("minigrad.learner.callbacks.time.perf_counter", lambda: now[0])
+
+    class Slow(Callback):
+        """A step takes half a second, a validation three."""
+
+        def on_batch_start(self, learner, batch):
+            now[0] += 0.5
+
+        def on_evaluate_start(self, learner):
+            now[0] += 3
+
+    history = learner_of([Slow(), Throughput("rows")]).fit((X, Y), (X, Y), epochs=2, batch_size=9)
+    assert history["seconds"] == [1.5, 1.5]
+    assert history["rows_per_second"] == [16.0, 16.0]
 
 
 # -- logs

@@ -10,7 +10,7 @@ from support import same_state
 import minigrad as mg
 from minigrad import data, nn, optim, random
 from minigrad.backend import to_device
-from minigrad.errors import CaptureError, ShapeError, StateError
+from minigrad.errors import CaptureError, DivergenceError, ShapeError, StateError
 from minigrad.learner import (
     Accuracy,
     Callback,
@@ -642,6 +642,74 @@ def test_accumulated_batches_are_as_one(jit):
     assert small.optimizer.state_dict()["step.0.weight"] == 9
 
 
+class Sentences(Learner):
+    """Batches are lists of (words, label), of which a word of 0 is none."""
+
+    def prepare(self, batch):
+        words = np.array([words for words, _ in batch])
+        return mg.tensor(words), mg.tensor(np.array([label for _, label in batch]))
+
+    def weigh(self, batch):
+        return sum(word > 0 for words, _ in batch for word in words)
+
+    def loss_step(self, batch):
+        words, labels = batch
+        y = self.model(words)
+        targets = mg.where(words == 0, -1, labels[:, None])
+        return mg.cross_entropy(y, targets, ignore_index=-1), {"y_pred": y[:, 0]}
+
+
+def sentences(jit=True, **options):
+    with random.stream(0):
+        model = nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 2))
+    return learner_of(model, loss=None, cls=Sentences, jit=jit, **options)
+
+
+SENTENCES = [([1, 0, 0], 0), ([2, 3, 0], 1), ([4, 4, 2], 0), ([3, 1, 2], 1), ([1, 0, 0], 1)]
+
+
+@pytest.mark.parametrize("jit", [True, False])
+def test_batches_that_are_no_arrays_and_a_loss_that_is_a_mean_over_words(jit):
+    batches = [SENTENCES[:2], SENTENCES[2:4], SENTENCES[4:]]
+    seen = []
+
+    class Watch(Callback):
+        def on_batch_end(self, learner, logs):
+            seen.append((logs["loss"], learner.batch_weight))
+
+    learner = sentences(jit, optimizer=lambda m: optim.SGD(m, lr=0.0), callbacks=[Watch()])
+    learner._metrics = [Accuracy()]
+    history = learner.fit(batches, [SENTENCES])
+    assert [n for _, n in seen] == [3, 6, 1]
+    mean = sum(loss * n for loss, n in seen) / 10
+    [whole] = [learner.evaluate([SENTENCES])]
+    assert whole["loss"] == pytest.approx(mean, rel=1e-6)
+    for name in ("loss", "val_loss"):
+        assert history[name] == [pytest.approx(mean, rel=1e-6)]
+    assert history["accuracy"] == [whole["accuracy"]]
+    found = learner.predict(batches)
+    assert found.shape == (5, 3, 2)
+    assert found[:, 0].argmax(-1).tolist() == learner.predict([SENTENCES])[:, 0].argmax(-1).tolist()
+
+
+def test_accumulated_batches_are_weighed_alike():
+    small, large = sentences(accumulate=2), sentences()
+    small.fit([SENTENCES[:2], SENTENCES[2:]], epochs=3)
+    large.fit([SENTENCES], epochs=3)
+    for name, values in large.model.state_dict().items():
+        assert small.model.state_dict()[name] == pytest.approx(values, abs=1e-5)
+
+
+def test_a_step_cannot_read_how_much_its_batch_counts():
+    class Reads(Sentences):
+        def loss_step(self, batch):
+            return super().loss_step(batch)[0] * self.batch_weight
+
+    learner = learner_of(sentences().model, loss=None, cls=Reads)
+    learner.fit([SENTENCES, SENTENCES[:3]], epochs=2)
+    assert learner._compiled.plain == {"train_step"}
+
+
 def test_accumulating_two_losses_of_one_optimizer_is_refused():
     class Twice(Learner):
         def train_step(self, batch):
@@ -668,9 +736,14 @@ def test_a_loss_that_is_not_finite_is_reported(on_nan, capsys):
     if on_nan == "raise":
         with (
             np.errstate(all="ignore"),
-            pytest.raises(FloatingPointError, match=r"loss is inf at step 1; .*detect_anomaly"),
+            pytest.raises(
+                FloatingPointError, match=r"loss is inf at step 1; .*detect_anomaly"
+            ) as caught,
         ):
             learner.fit((X, target), batch_size=10)
+        assert type(caught.value) is DivergenceError
+        assert (caught.value.figure, caught.value.value) == ("loss", math.inf)
+        assert caught.value.step == learner.step == 1
         return
     with np.errstate(all="ignore"):
         learner.fit((X, target), batch_size=10)
@@ -735,12 +808,15 @@ def test_what_cannot_be_data_is_named():
 def test_what_cannot_be_an_option_is_named():
     for options, text in (
         ({"on_nan": "stop"}, "on_nan must be"),
+        ({"on_interrupt": "ignore"}, "on_interrupt must be 'raise' or 'stop', got 'ignore'"),
         ({"accumulate": 0}, "accumulate to be an integer >= 1, got 0"),
     ):
         with pytest.raises(ValueError, match=text):
             learner_of(**options)
     with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
         learner_of().fit((X, Y), batch_size=0)
+    with pytest.raises(ValueError, match="resume must be True, False or 'here', got 'there'"):
+        learner_of().fit((X, Y), resume="there")
     for epochs in (-1, 1.5):
         with pytest.raises(ValueError, match="epochs must be an integer from 0 on"):
             learner_of().fit((X, Y), epochs=epochs)

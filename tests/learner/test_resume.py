@@ -261,6 +261,77 @@ def test_schedules_and_several_optimizers_go_on(tmp_path):
     same_learner(whole, resumed)
 
 
+@pytest.mark.parametrize("jit", [True, False])
+def test_a_learner_is_saved_where_one_likes_and_goes_on_from_there(jit, tmp_path):
+    whole = learner_of(tmp_path / "whole", watchers(), jit=jit)
+    fit(whole)
+    first = learner_of(tmp_path / "first", watchers(), jit=jit)
+    fit(first, epochs=2)
+    place = tmp_path / "a" / "b"
+    place.mkdir(parents=True)
+    (place / "mine.txt").write_text("mine")
+    for _ in range(2):  # a second save replaces the first
+        first.save(place, {"config.json": {"depth": 2}})
+    names = sorted(p.name for p in place.iterdir())
+    assert {"config.json", "manifest.json", "mine.txt", "training.json"} < set(names)
+    assert set(runs.verify_manifest(place)) == set(names) - {"manifest.json", "mine.txt"}
+    second = learner_of(tmp_path / "second", watchers(), jit=jit)
+    second.load(place)
+    assert (second.epoch, second.step) == (2, 14)
+    assert_same(first, second)
+    fit(second, resume="here")
+    fit(first, resume="here")
+    for learner in (first, second):
+        assert_same(whole, learner)
+        fit(learner, resume="here")  # nothing is left to do
+        assert_same(whole, learner)
+
+
+@pytest.mark.parametrize("step", [3, 9, 14])
+def test_here_is_also_in_the_midst_of_an_epoch(step):
+    whole = learner_of(None, watchers()[:3])
+    fit(whole, resume="here")  # there is nothing to go on from: it begins
+    cut = learner_of(None, [*watchers()[:3], StopAt(step)])
+    with pytest.raises(KeyboardInterrupt):
+        fit(cut)
+    mg.randn(5)
+    fit(cut, resume="here")
+    assert_same(whole, cut)
+
+
+def test_within_a_step_a_learner_is_neither_saved_nor_goes_on(tmp_path):
+    def fail(_):
+        raise ZeroDivisionError
+
+    learner = learner_of(None)
+    learner.prepare = lambda batch: batch if learner.step < 9 else fail(batch)
+    with pytest.raises(ZeroDivisionError):
+        fit(learner)
+    with pytest.raises(StateError, match="it cannot be saved, as step 9 or its epoch did not end"):
+        learner.save(tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+    with pytest.raises(StateError, match="it cannot go on from here"):
+        fit(learner, resume="here")
+    del learner.prepare
+    fit(learner)
+    with pytest.raises(StateError, match="of a training with seed=5, not 6"):
+        learner.fit((X, Y), epochs=9, seed=6, resume="here")
+
+
+def test_what_cannot_be_loaded_leaves_the_place(tmp_path):
+    learner = learner_of(None)
+    fit(learner, epochs=1)
+    learner.save(tmp_path)
+    other = learner_of(None, [EarlyStopping()])
+    fit(other, epochs=2)
+    with pytest.raises(StateError, match="this learner has"):
+        other.load(tmp_path)
+    assert other.epoch == 2
+    with pytest.raises(RunError):
+        other.load(tmp_path / "none")
+    assert other.epoch == 2
+
+
 # -- what is in the directory
 
 
@@ -483,6 +554,59 @@ def test_a_signal_in_the_last_epoch_is_not_lost(tmp_path):
         fit(learner, epochs=1)
     resumed = learner_of(tmp_path, [StopAt(None)])
     assert len(fit(resumed, epochs=1, resume=True)["loss"]) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("step", [3, 14])
+def test_an_interrupt_may_only_stop_after_the_epoch(number, step):
+    whole, noted = learner_of(None), []
+    fit(whole)
+    press = StopAt(step, how=lambda: signal.raise_signal(number))
+    learner = learner_of(None, [press, StopAt(14, "on_evaluate_start")], on_interrupt="stop")
+    learner.interrupts.noted = noted.append
+    if step == 14:
+        learner.callbacks.pop()
+    history = fit(learner, epochs=20)
+    assert len(history["val_loss"]) == learner.epoch == (1 if step == 3 else 2)
+    assert noted == [learner.interrupts.received] == [number]
+    learner.callbacks.clear()
+    fit(learner, resume="here")
+    assert_same(whole, learner)
+
+
+def test_the_second_interrupt_raises_also_where_the_first_one_stops():
+    learner = learner_of(None, [StopAt(3), StopAt(5)], on_interrupt="stop")
+    with pytest.raises(KeyboardInterrupt):
+        fit(learner)
+    assert learner.step == 5
+
+
+def test_interrupts_are_noted_around_a_training_and_ignored_for_an_instant():
+    def press():
+        signal.raise_signal(signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    learner = learner_of(None, on_interrupt="stop")
+    with learner.interrupts as interrupts:
+        fit(learner, epochs=1)
+        with interrupts.ignored():
+            press()
+            press()
+        assert interrupts.received is None
+        press()
+        assert interrupts.received == signal.SIGINT
+        fit(learner, epochs=9, resume="here")
+        assert learner.epoch == 2
+        with pytest.raises(KeyboardInterrupt):
+            interrupts.check()
+        with interrupts.ignored():
+            press()
+        with pytest.raises(KeyboardInterrupt):
+            press()
+    assert signal.getsignal(signal.SIGINT) is before
+    assert interrupts.received == signal.SIGINT
+    fit(learner, epochs=4, resume="here")  # a block of its own
+    assert (learner.epoch, interrupts.received) == (4, None)
 
 
 SCRIPT = """
