@@ -9,6 +9,7 @@ step to see whether anything that the step has read is another now; the limit is
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -104,12 +105,11 @@ def main() -> None:
 
 def guard_note(rounds: int) -> str:
     """What comparing all that the translator's step reads costs a call of its program."""
-    trainer = Trainer(
-        load_corpus(starter_corpus_path(), PRESETS["tiny"][0].max_seq_len), *PRESETS["tiny"]
-    )
-    for _ in range(3):
-        trainer.run_epoch()
-    guard = trainer._step.steps[0].guard
+    model, training = PRESETS["tiny"]
+    corpus = load_corpus(starter_corpus_path(), model.max_seq_len)
+    trainer = Trainer(corpus, model, replace(training, epochs=3))
+    trainer.run()
+    guard = trainer._compiled._programs["train_step"].steps[0].guard
     if not guard.holds():
         raise AssertionError(f"nothing was changed, and yet: {guard.changed}")
 

@@ -30,10 +30,9 @@ def prepare(directory: Path) -> dict[str, list[str]]:
     config, _ = PRESETS["tiny"]
     corpus = load_corpus(starter_corpus_path(), config.max_seq_len)
     trainer = Trainer(corpus, config, TrainingConfig(epochs=30), jit=False)
-    trainer.run(lambda progress: None)
+    trainer.run()
     run = directory / "run"
-    run.mkdir()
-    trainer.save(run, {})
+    trainer.save_run(run, {})
     commands = {
         "Python and import minigrad": [sys.executable, "-c", "import minigrad"],
         "jsl predict": [sys.executable, "-m", "jsl", "predict", "--load", str(run), SENTENCE],

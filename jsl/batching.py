@@ -70,7 +70,25 @@ def make_batch(rows: Sequence[Row], vocabulary: Vocabulary) -> Batch:
 def epoch_batches(
     rows: Sequence[Row], vocabulary: Vocabulary, batch_size: int, seed: int, epoch: int
 ) -> Iterator[Batch]:
-    """The batches of one epoch; their order is a pure function of `seed` and `epoch`."""
+    """The batches of one epoch; the order of rows is a pure function of `seed` and `epoch`."""
     order = random.permutation(random.fold(random.key(seed), "order", epoch), len(rows))
     for start in range(0, len(rows), batch_size):
         yield make_batch([rows[i] for i in order[start : start + batch_size]], vocabulary)
+
+
+class Batches:
+    """A corpus to be gone through once an epoch, batch by batch; see `epoch_batches`."""
+
+    def __init__(self, rows: Sequence[Row], vocabulary: Vocabulary, batch_size: int, seed: int):
+        self.rows, self.vocabulary = rows, vocabulary
+        self.batch_size, self.seed, self.epoch = batch_size, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Which epoch the next pass is, from 0 on."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-len(self.rows) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return epoch_batches(self.rows, self.vocabulary, self.batch_size, self.seed, self.epoch)

@@ -1,7 +1,13 @@
-"""Runs on disk: model.safetensors, optimizer.safetensors, config.json, metrics.json.
+"""Runs on disk: what a `Learner` saves, with config.json and metrics.json for people and programs.
+
+    model.safetensors, optimizer.safetensors     weights, and the optimizer's state
+    training.json                                where the training is
+    config.json                                  sizes, schedule, vocabulary, corpus, versions
+    metrics.json                                 figures of all epochs, and what was learned
 
 Each file is written beside its place and renamed into it, and a manifest of their hashes comes
-last, so files of two different saves are never taken for one run.
+last, so files of two different saves are never taken for one run. Runs of earlier versions have no
+training.json; what it says is made of config.json and metrics.json.
 """
 
 import platform
@@ -11,7 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,13 +30,19 @@ from jsl.vocabulary import Vocabulary
 from minigrad import backend, kernels, nn, runs
 from minigrad.errors import RunError, StateError
 
+if TYPE_CHECKING:
+    from jsl.train import Trainer
+
 MODEL, OPTIMIZER, CONFIG, METRICS = FILES = (
     "model.safetensors",
     "optimizer.safetensors",
     "config.json",
     "metrics.json",
 )
+TRAINING = "training.json"
 FORMAT = 1
+# How a Learner calls the figures of an epoch, where it is not as metrics.json does.
+FIGURES = {"loss": "loss_per_token"}
 # What the JSON files must hold, and of which type.
 CONFIG_ENTRIES = {
     "model": dict,
@@ -101,8 +113,7 @@ def trigrams(text: str) -> set[str]:
     return {marked[i : i + 3] for i in range(len(marked) - 2)}
 
 
-def save(
-    directory: Path,
+def config_of(
     *,
     model: ModelConfig,
     training: TrainingConfig,
@@ -110,21 +121,15 @@ def save(
     groups: Sequence[str],
     corpus: Corpus,
     trained_before: frozenset[str],
-    weights: dict[str, np.ndarray],
-    optimizer: dict[str, np.ndarray],
-    metrics: dict[str, Any],
-) -> None:
-    """Write a whole run into `directory`, which must exist.
+) -> dict[str, Any]:
+    """What config.json says.
 
     Args:
         groups: those of the model; a corpus that a run is continued with may have fewer.
         trained_before: trigrams of earlier corpora of the run.
-
-    Raises:
-        RunDirError: a file cannot be written.
     """
     seen = trained_before.union(*(trigrams(row.japanese) for row in corpus.rows))
-    config = {
+    return {
         "format": FORMAT,
         "model": {**model.to_json(), "vocab_size": vocabulary.size},
         "training": training.to_json(),
@@ -148,12 +153,34 @@ def save(
             "git_commit": git_commit(),
         },
     }
-    with saving(directory):
-        runs.save_arrays(directory / MODEL, weights)
-        runs.save_arrays(directory / OPTIMIZER, optimizer)
-        runs.save_json(directory / CONFIG, config)
-        runs.save_json(directory / METRICS, metrics)
-        runs.write_manifest(directory, FILES)
+
+
+def metrics_of(
+    epochs: Sequence[Mapping[str, float]],
+    first_loss: float | None,
+    matches: Mapping[str, tuple[int, int]],
+) -> dict[str, Any]:
+    """What metrics.json says.
+
+    Args:
+        epochs: figures of each, as in a Learner's history.
+        first_loss: before the first step of all.
+        matches: for each group, how many rows are translated exactly, and of how many.
+    """
+    history = [
+        {"epoch": number, **{FIGURES.get(name, name): value for name, value in figures.items()}}
+        for number, figures in enumerate(epochs, start=1)
+    ]
+    last = history[-1] if history else {}
+    return {
+        "first_step_loss_per_token": first_loss,
+        "loss_per_token": last.get("loss_per_token"),
+        "loss_per_sentence": last.get("loss_per_sentence"),
+        "exact_match": {
+            group: {"right": right, "rows": rows} for group, (right, rows) in matches.items()
+        },
+        "history": history,
+    }
 
 
 def load(directory: Path) -> Run:
@@ -243,10 +270,28 @@ def remove_if_empty(directory: Path) -> None:
         directory.rmdir()
 
 
-def load_optimizer(run: Run) -> dict[str, np.ndarray]:
-    """The optimizer's state of a run, which only continued training needs."""
+def resume(trainer: "Trainer", run: Run) -> None:
+    """Put a trainer where `run` ended; RunDirError if it is of another model or damaged."""
     with loading(run.directory):
-        return runs.load_arrays(run.directory / OPTIMIZER)
+        if (run.directory / TRAINING).is_file():
+            trainer.load(run.directory)
+            return
+        optimizer = runs.load_arrays(run.directory / OPTIMIZER)
+        trainer.model.load_state_dict(run.weights)
+        trainer.optimizer.load_state_dict(optimizer)
+        epochs = run.training.epochs
+        ours = {written: name for name, written in FIGURES.items()}
+        state = trainer.state_dict() | {
+            "epoch": epochs,
+            "step": epochs * len(trainer.batches),
+            "seed": run.training.seed,
+            "history": [
+                {ours.get(name, name): value for name, value in entry.items() if name != "epoch"}
+                for entry in run.metrics["history"]
+            ],
+        }
+        trainer.load_state_dict(state)
+        trainer.losses.first = run.metrics["first_step_loss_per_token"]
 
 
 def git_commit() -> str:

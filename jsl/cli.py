@@ -1,8 +1,8 @@
 """The command line: `jsl train`, `jsl predict` and `jsl warmup`.
 
 Exit codes: 0 it worked, 2 the command line itself is wrong, 141 nobody reads the output any more,
-1 everything else. There is no traceback without `--debug`. What a command needs is imported when it
-runs, so that help is quick.
+143 a training was ended by SIGTERM, 1 everything else. There is no traceback without `--debug`.
+What a command needs is imported when it runs, so that help is quick.
 """
 
 import errno
@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -42,9 +42,11 @@ CHUNK = 256
 # Of standard output that was closed, as by `| head -1`: what a shell says of a program that the
 # signal SIGPIPE, number 13, has ended.
 CLOSED = 128 + 13
+# Of a training that SIGTERM, number 15, has stopped, as by `kill`.
+ENDED = 128 + 15
 
 EXIT_CODES = """Exit codes: 0 all went well, 2 the command line is wrong, 141 standard output was
-closed by its reader, 1 everything else."""
+closed by its reader, 143 the signal SIGTERM ended a training, 1 everything else."""
 
 
 def _choose_language(context: click.Context, option: click.Option, value: str | None) -> None:
@@ -153,9 +155,10 @@ def train(
     With --load, training goes on from a saved run for --epochs more passes; save it elsewhere with
     --save.
 
-    After Ctrl-C, training stops at the end of the epoch and is saved. So it does when standard
-    output is closed, which is noticed at the next line that is written, after about every twentieth
-    part of the epochs. Before the first epoch has begun, both end it, and nothing is saved.
+    After Ctrl-C, or the signal SIGTERM, training stops at the end of the epoch and is saved. So it
+    does when standard output is closed, which is noticed at the next line that is written, after
+    about every twentieth part of the epochs. Before the first epoch has begun, they end it, and
+    nothing is saved.
     """
     from jsl import checkpoint, memory
     from jsl.config import PRESETS
@@ -227,11 +230,12 @@ def train(
                 parameters=parameter_count(trainer.model),
             )
         )
-        with stop_request() as stopped:
-            unheard = run_to_end(trainer, stopped)
+        trainer.interrupts.noted = lambda _: click.echo(say("train.stopping"), err=True)
+        with trainer.interrupts as interrupts:
+            unheard = run_to_end(trainer)
             matches = trainer.exact_matches()
-            with uninterrupted():
-                trainer.save(directory, matches)
+            with interrupts.ignored():
+                trainer.save_run(directory, matches)
         if unheard is not None:
             raise unheard
         for group, (right, total) in matches.items():
@@ -244,15 +248,15 @@ def train(
             command += ["--backend", backend] if backend else []
             command += ["--no-jit"] if no_jit else []
             click.echo(say("train.resume", command=Said(shlex.join(command))))
-            sys.exit(1)
+            sys.exit(ENDED if interrupts.received == signal.SIGTERM else 1)
 
 
-def run_to_end(trainer: "Trainer", stopped: Callable[[], bool]) -> OSError | None:
+def run_to_end(trainer: "Trainer") -> OSError | None:
     """Train; if what is said of an epoch cannot be written, stop there and return the error."""
     begun = trainer.epoch
     try:
         with progress_lines(trainer.last_epoch - begun) as report:
-            trainer.run(report, stopped)
+            trainer.run(report)
     except OSError as error:
         if trainer.epoch == begun:
             raise
@@ -332,35 +336,6 @@ def prepare_kernels() -> None:
 
         kernels.warm_up("transformer", report)
     click.echo(say("train.compiled", seconds=time.perf_counter() - began))
-
-
-@contextmanager
-def stop_request() -> Iterator[Callable[[], bool]]:
-    """Inside the block, the first Ctrl-C asks to stop at a good point; the second interrupts."""
-    asked = False
-
-    def ask(number: int, frame: Any) -> None:
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
-        click.echo(say("train.stopping"), err=True)
-
-    before = signal.signal(signal.SIGINT, ask)
-    try:
-        yield lambda: asked
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-@contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Inside the block, Ctrl-C does nothing: for what is over in an instant."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

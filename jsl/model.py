@@ -35,11 +35,6 @@ def build_model(
     return nn.Grouped(models, example=(example, example))
 
 
-def batch_loss(model: nn.Grouped, batch: Batch) -> Tensor:
-    """The cross entropy per target token of the whole batch, all groups in one mean."""
-    return loss_of(model, *arrays_of(model, batch))
-
-
 def arrays_of(model: nn.Grouped, batch: Batch) -> tuple[np.ndarray, ...]:
     """A batch as `loss_of` takes it: the groups by number, src, tgt_in, tgt_out."""
     ids = model.group_ids(batch.groups)
@@ -47,6 +42,6 @@ def arrays_of(model: nn.Grouped, batch: Batch) -> tuple[np.ndarray, ...]:
 
 
 def loss_of(model: nn.Grouped, groups: Any, src: Any, tgt_in: Any, tgt_out: Any) -> Tensor:
-    """The same from arrays or Tensors."""
+    """The cross entropy per target token of a batch, all groups in one mean."""
     logits = model(groups, src, tgt_in)
     return cross_entropy(logits, tgt_out, ignore_index=PAD)

@@ -1,17 +1,14 @@
 """Training: from a corpus to a run on disk."""
 
-import math
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-import minigrad
 from jsl import checkpoint
-from jsl.batching import Batch, epoch_batches, make_batch
+from jsl.batching import Batch, Batches, make_batch
 from jsl.config import ModelConfig, TrainingConfig
 from jsl.corpus import Corpus
 from jsl.decode import generator
@@ -20,6 +17,8 @@ from jsl.messages import listed, say
 from jsl.model import arrays_of, build_model, loss_of
 from jsl.vocabulary import Vocabulary
 from minigrad import Tensor, nn, optim
+from minigrad.errors import DivergenceError
+from minigrad.learner import Callback, Learner, Throughput
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,45 @@ class Progress:
     seconds: float
 
 
-class Trainer:
+class Losses(Callback):
+    """Notes the loss before the first step of all, and that of an epoch per sentence."""
+
+    def __init__(self, sentences: int):
+        self.sentences = sentences
+        self.first: float | None = None
+
+    def on_epoch_start(self, learner: Learner) -> None:
+        self._total = 0.0
+
+    def on_batch_end(self, learner: Learner, logs: dict[str, float]) -> None:
+        if self.first is None:
+            self.first = logs["loss"]
+        self._total += logs["loss"] * learner.batch_weight
+
+    def on_epoch_end(self, learner: Learner, logs: dict[str, float]) -> None:
+        logs["loss_per_sentence"] = self._total / self.sentences
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"first": self.first}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.first = state["first"]
+
+
+class Report(Callback):
+    """Passes the figures of each epoch on."""
+
+    to: Callable[[Progress], None] | None = None
+
+    def on_epoch_settled(self, learner: Learner) -> None:
+        if self.to is not None:
+            assert isinstance(learner, Trainer)
+            figures = dict(learner.history.epochs[-1])
+            loss = figures.pop("loss")
+            self.to(Progress(learner.epoch, learner.last_epoch, loss, **figures))
+
+
+class Trainer(Learner):
     """A model in training, and all that a run's files need.
 
     Args:
@@ -56,6 +93,7 @@ class Trainer:
 
     Raises:
         UsageError: the corpus has groups or tags that the run to continue does not know.
+        RunDirError: the files of the run to continue do not belong together.
     """
 
     def __init__(
@@ -68,101 +106,58 @@ class Trainer:
     ):
         self.corpus, self.model_config, self.training = corpus, model, training
         self.vocabulary = Vocabulary.from_tags(corpus.tags)
-        groups = corpus.groups
-        self.epoch = 0
+        groups, begun = corpus.groups, 0
         self.trained_before: frozenset[str] = frozenset()
-        self.history: list[dict[str, Any]] = []
-        self.first_loss: float | None = None
         if resume is not None:
             _check_continuation(corpus, resume)
             self.vocabulary, groups = resume.vocabulary, resume.groups
-            self.epoch = resume.training.epochs
-            self.trained_before = resume.trigrams
-            self.history = list(resume.metrics["history"])
-            self.first_loss = resume.metrics["first_step_loss_per_token"]
-        self.last_epoch = self.epoch + training.epochs
-        self.model = build_model(model, self.vocabulary, groups, training.seed)
+            begun, self.trained_before = resume.training.epochs, resume.trigrams
+        self.last_epoch = begun + training.epochs
+        self.losses, self.report = Losses(len(corpus.rows)), Report()
+        translator = build_model(model, self.vocabulary, groups, training.seed)
+        super().__init__(
+            translator,
+            optim.Adam(translator, lr=training.learning_rate),
+            callbacks=[Throughput("tokens"), self.losses, self.report],
+            jit=jit,
+            on_nan="raise",
+            on_interrupt="stop",
+            verbose=0,
+        )
+        self.batches = Batches(corpus.rows, self.vocabulary, training.batch_size, training.seed)
         if resume is not None:
-            checkpoint.restore(self.model, resume)
-        self.optimizer = optim.Adam(self.model, lr=training.learning_rate)
-        if resume is not None:
-            self.optimizer.load_state_dict(checkpoint.load_optimizer(resume))
-        self._step = minigrad.jit(self._one_step) if jit else None
+            checkpoint.resume(self, resume)
 
-    def _one_step(self, groups: Any, src: Any, tgt_in: Any, tgt_out: Any) -> Tensor:
-        loss = loss_of(self.model, groups, src, tgt_in, tgt_out)
-        loss.backward()
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        return loss
+    def prepare(self, batch: Batch) -> tuple[Any, ...]:
+        """The arrays of a batch; for `jit`, of few different shapes."""
+        if self.jit:
+            batch = batch.filled(min(self.training.batch_size, len(self.corpus.rows)))
+        return arrays_of(self.model, batch)
 
-    def step(self, batch: Batch) -> float:
-        """One step; the loss per token before it."""
-        if self._step is None:
-            return self._one_step(*arrays_of(self.model, batch)).item()
-        filled = batch.filled(min(self.training.batch_size, len(self.corpus.rows)))
-        return self._step(*arrays_of(self.model, filled)).item()
+    def weigh(self, batch: Batch) -> int:
+        """Target tokens, for a loss that is a mean over them."""
+        return batch.tokens
 
-    def run_epoch(self) -> Progress:
-        """One pass over the corpus.
+    def loss_step(self, batch: tuple[Any, ...]) -> Tensor:
+        """The loss per token."""
+        return loss_of(self.model, *batch)
+
+    def run(self, report: Callable[[Progress], None] | None = None) -> None:
+        """Train to the last epoch, or to the end of the one in which there is an interrupt.
 
         Raises:
             TrainingError: the loss of a step is not finite, so that the weights are lost.
         """
-        began = time.perf_counter()
-        self.model.train()
-        total, tokens = 0.0, 0
-        for batch in epoch_batches(
-            self.corpus.rows,
-            self.vocabulary,
-            self.training.batch_size,
-            self.training.seed,
-            self.epoch,
-        ):
-            value = self.step(batch)
-            if not math.isfinite(value):
-                rate = self.training.learning_rate
-                raise TrainingError(
-                    say("train.diverged", epoch=self.epoch + 1, loss=value, rate=rate)
-                )
-            if self.first_loss is None:
-                self.first_loss = value
-            total += value * batch.tokens
-            tokens += batch.tokens
-        self.epoch += 1
-        seconds = time.perf_counter() - began
-        progress = Progress(
-            epoch=self.epoch,
-            epochs=self.last_epoch,
-            loss_per_token=total / tokens,
-            loss_per_sentence=total / len(self.corpus.rows),
-            tokens_per_second=tokens / seconds,
-            seconds=seconds,
-        )
-        self.history.append(
-            {
-                "epoch": progress.epoch,
-                "loss_per_token": progress.loss_per_token,
-                "loss_per_sentence": progress.loss_per_sentence,
-                "tokens_per_second": progress.tokens_per_second,
-                "seconds": progress.seconds,
-            }
-        )
-        return progress
-
-    def run(
-        self, report: Callable[[Progress], None], stop: Callable[[], bool] = lambda: False
-    ) -> None:
-        """Train to the last epoch, or to the end of the one in which `stop()` becomes true.
-
-        Raises:
-            TrainingError: see `run_epoch`.
-        """
-        with np.errstate(all="ignore"):  # a loss that is not finite says it better than a warning
-            while self.epoch < self.last_epoch:
-                report(self.run_epoch())
-                if stop():
-                    break
+        self.report.to = report
+        seed = self.training.seed
+        try:
+            with np.errstate(all="ignore"):  # a loss that is not finite says it better
+                self.fit(self.batches, epochs=self.last_epoch, seed=seed, resume="here")
+        except DivergenceError as error:
+            rate = self.training.learning_rate
+            raise TrainingError(
+                say("train.diverged", epoch=self.epoch + 1, loss=error.value, rate=rate)
+            ) from error
 
     def exact_matches(self, batch_size: int = 64) -> dict[str, tuple[int, int]]:
         """For each group: how many training rows greedy decoding gives back, and of how many."""
@@ -183,30 +178,23 @@ class Trainer:
             found[group] = (right, len(rows))
         return found
 
-    def save(self, directory: Path, matches: dict[str, tuple[int, int]]) -> None:
-        """Write the run into `directory`."""
-        last = self.history[-1] if self.history else {}
-        checkpoint.save(
-            directory,
+    def save_run(self, directory: Path, matches: dict[str, tuple[int, int]]) -> None:
+        """Write the run into `directory`.
+
+        Raises:
+            RunDirError: a file cannot be written.
+        """
+        config = checkpoint.config_of(
             model=self.model_config,
             training=replace(self.training, epochs=self.epoch),
             vocabulary=self.vocabulary,
             groups=self.model.groups,
             corpus=self.corpus,
             trained_before=self.trained_before,
-            weights=self.model.state_dict(),
-            optimizer=self.optimizer.state_dict(),
-            metrics={
-                "first_step_loss_per_token": self.first_loss,
-                "loss_per_token": last.get("loss_per_token"),
-                "loss_per_sentence": last.get("loss_per_sentence"),
-                "exact_match": {
-                    group: {"right": right, "rows": rows}
-                    for group, (right, rows) in matches.items()
-                },
-                "history": self.history,
-            },
         )
+        metrics = checkpoint.metrics_of(self.history.epochs, self.losses.first, matches)
+        with checkpoint.saving(directory):
+            self.save(directory, {checkpoint.CONFIG: config, checkpoint.METRICS: metrics})
 
 
 def _check_continuation(corpus: Corpus, run: checkpoint.Run) -> None:

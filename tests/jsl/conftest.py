@@ -58,9 +58,9 @@ def corpus(corpus_path):
 def learned(corpus, tmp_path_factory):
     """The directory of a run that translates every row of the corpus; not to be changed."""
     trainer = Trainer(corpus, SIZES, SCHEDULE)
-    trainer.run(lambda progress: None)
+    trainer.run()
     matches = trainer.exact_matches()
     assert matches == {"甲": (3, 3), "乙": (4, 4)}
     directory = tmp_path_factory.mktemp("learned")
-    trainer.save(directory, matches)
+    trainer.save_run(directory, matches)
     return directory

@@ -15,7 +15,7 @@ import safetensors.numpy
 import jsl
 import minigrad
 from jsl import checkpoint
-from jsl.checkpoint import CONFIG, FILES, METRICS, MODEL, OPTIMIZER
+from jsl.checkpoint import CONFIG, FILES, METRICS, MODEL, OPTIMIZER, TRAINING
 from jsl.config import ModelConfig, TrainingConfig
 from jsl.errors import RunDirError
 from jsl.train import Trainer
@@ -23,7 +23,7 @@ from jsl.translate import Translator
 from minigrad import runs
 from minigrad.errors import RunError
 
-ALL = (*FILES, runs.MANIFEST)
+ALL = (*FILES, TRAINING, runs.MANIFEST)
 SMALL = ModelConfig(d_model=8, n_heads=2, d_ff=8, n_layers=1, max_seq_len=10)
 
 pytestmark = pytest.mark.usefixtures("english")
@@ -39,7 +39,7 @@ def run(learned, tmp_path):
 def trainer(corpus):
     """Another training than that of `learned`."""
     trainer = Trainer(corpus, SMALL, TrainingConfig(epochs=1, seed=7))
-    trainer.run(lambda progress: None)
+    trainer.run()
     return trainer
 
 
@@ -75,6 +75,7 @@ def test_a_run_has_these_files_and_no_others(learned):
         "metrics.json",
         "model.safetensors",
         "optimizer.safetensors",
+        "training.json",
     ]
 
 
@@ -147,7 +148,7 @@ def test_arrays_are_plain_safetensors(learned):
 
 
 def test_what_was_saved_is_loaded(trainer, tmp_path):
-    trainer.save(tmp_path, {"甲": (1, 3), "乙": (0, 4)})
+    trainer.save_run(tmp_path, {"甲": (1, 3), "乙": (0, 4)})
     run = checkpoint.load(tmp_path)
     assert (run.model, run.groups, run.vocabulary) == (SMALL, ("甲", "乙"), trainer.vocabulary)
     assert run.training == trainer.training
@@ -157,7 +158,7 @@ def test_what_was_saved_is_loaded(trainer, tmp_path):
     }
     for loaded, state in [
         (run.weights, trainer.model.state_dict()),
-        (checkpoint.load_optimizer(run), trainer.optimizer.state_dict()),
+        (runs.load_arrays(tmp_path / OPTIMIZER), trainer.optimizer.state_dict()),
     ]:
         assert {k: v.tobytes() for k, v in loaded.items()} == {
             k: v.tobytes() for k, v in state.items()
@@ -177,7 +178,8 @@ def refused(directory, match):
 @pytest.mark.parametrize("name", ALL)
 def test_a_missing_file_is_named(run, name):
     (run / name).unlink()
-    refused(run, f"lacks {re.escape(name)}")
+    missing = re.escape(name)  # of earlier versions there are whole runs without training.json
+    refused(run, f"{missing} is missing" if name == TRAINING else f"lacks {missing}")
 
 
 def test_what_is_no_directory_is_no_run(tmp_path):
@@ -193,7 +195,7 @@ def test_a_flipped_byte_is_noticed(run, name, place):
     data = bytearray((run / name).read_bytes())
     data[round(place * (len(data) - 1))] ^= 0x04
     (run / name).write_bytes(data)
-    refused(run, name if name in FILES else "damaged")
+    refused(run, "damaged" if name == runs.MANIFEST else name)
 
 
 @pytest.mark.parametrize("size", [0, 1, 200, -2])
@@ -207,16 +209,22 @@ def test_a_truncated_file_is_noticed(run, name, size):
 def test_files_of_two_runs_are_never_mixed(run, trainer, tmp_path, name):
     other = tmp_path / "other"
     checkpoint.prepare(other, overwrite=False)
-    trainer.save(other, {})
+    trainer.save_run(other, {})
     shutil.copy(other / name, run / name)
     refused(run, "not saved together")
 
 
-def test_a_damaged_optimizer_stops_a_continuation(run):
+@pytest.mark.parametrize("name", [OPTIMIZER, TRAINING])
+@pytest.mark.parametrize("earlier", [False, True])
+def test_a_damaged_optimizer_stops_a_continuation(run, corpus, name, earlier):
     loaded = checkpoint.load(run)
-    (run / OPTIMIZER).write_bytes(b"")  # after the hashes were compared
-    with pytest.raises(RunDirError, match=r"optimizer\.safetensors"):
-        checkpoint.load_optimizer(loaded)
+    (run / name).write_bytes(b"")  # after the hashes were compared
+    if earlier:
+        (run / TRAINING).unlink()
+        name = OPTIMIZER
+        (run / name).write_bytes(b"")
+    with pytest.raises(RunDirError, match=re.escape(name)):
+        Trainer(corpus, loaded.model, loaded.training, loaded)
 
 
 def section(name, **changes):
@@ -323,7 +331,7 @@ def interrupted(request, monkeypatch):
 def test_an_interrupted_first_save_is_no_run(interrupted, error, trainer, tmp_path):
     interrupted(error)
     with pytest.raises((RunDirError, KeyboardInterrupt)):
-        trainer.save(tmp_path, {})
+        trainer.save_run(tmp_path, {})
     refused(tmp_path, "lacks .*manifest.json")
 
 
@@ -331,7 +339,7 @@ def test_an_interrupted_overwriting_leaves_the_old_run_or_an_error(interrupted, 
     before = checkpoint.load(run)
     count = interrupted(KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
-        trainer.save(run, {})
+        trainer.save_run(run, {})
     if count == 0:
         after = checkpoint.load(run)
         assert (after.training, after.metrics) == (before.training, before.metrics)
@@ -342,7 +350,7 @@ def test_an_interrupted_overwriting_leaves_the_old_run_or_an_error(interrupted, 
 def test_a_full_disk_is_named(interrupted, trainer, tmp_path):
     interrupted(RunError("No space left on device"))
     with pytest.raises(RunDirError, match=r"cannot be written to.*No space left"):
-        trainer.save(tmp_path, {})
+        trainer.save_run(tmp_path, {})
 
 
 # --------------------------------------------------------------------------- directories

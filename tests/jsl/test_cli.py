@@ -21,7 +21,7 @@ import jsl.train
 import jsl.translate
 import minigrad
 from jsl import checkpoint
-from jsl.cli import main, stop_request, uninterrupted
+from jsl.cli import main
 
 # Quick to train, on the small corpus.
 QUICK = ["--d-model", "8", "--d-ff", "8", "--layers", "1"]
@@ -317,29 +317,40 @@ def test_a_training_that_diverges_says_so(train):
 # -------------------------------------------------------------------------- interruptions
 
 
-def test_the_first_interrupt_asks_and_the_second_interrupts(run, capsys):
+@pytest.mark.parametrize("method", ["exact_matches", "weigh"])
+def test_the_first_interrupt_asks_and_the_second_interrupts(train, monkeypatch, method):
+    """While it trains, and when it looks afterwards what was learned."""
     before = signal.getsignal(signal.SIGINT)
-    with stop_request() as stopped:
-        assert not stopped()
-        signal.raise_signal(signal.SIGINT)
-        assert stopped()
-        assert "Press Ctrl-C again" in capsys.readouterr().err
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-        with uninterrupted():
-            signal.raise_signal(signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is before
+    real = getattr(jsl.train.Trainer, method)
+    for times, number, code in ((1, signal.SIGINT, 1), (1, signal.SIGTERM, 143), (2, 2, 1)):
+        left = [None] * times
+
+        def press(self, *arguments, left=left, number=number):
+            while left:
+                left.pop()
+                signal.raise_signal(number)
+            return real(self, *arguments)
+
+        monkeypatch.setattr(jsl.train.Trainer, method, press)
+        found = train("--epochs", 3, "--save", f"{times} {number}")
+        assert signal.getsignal(signal.SIGINT) is before
+        assert found.err.startswith("Stopping at the end of this epoch, then saving. Press Ctrl-C")
+        whole = method == "exact_matches"  # all the epochs were done
+        assert found.code == (code if times == 2 or not whole else 0)
+        assert os.path.exists(f"{times} {number}") == (times == 1)
+        assert (found.err.splitlines()[-1] == "Interrupted.") == (times == 2)
+        assert epochs_of(found) == ([(1, 3), (2, 3), (3, 3)] if whole else [(1, 3)] * (times == 1))
 
 
 def test_saving_is_not_interrupted(train, monkeypatch):
-    save = jsl.train.Trainer.save
+    save = jsl.train.Trainer.save_run
 
     def interrupted(self, directory, matches):
         signal.raise_signal(signal.SIGINT)
         save(self, directory, matches)
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(jsl.train.Trainer, "save", interrupted)
+    monkeypatch.setattr(jsl.train.Trainer, "save_run", interrupted)
     assert train("--epochs", 1, "--save", "a").code == 0
     checkpoint.load(Path("a"))
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import signal
 from collections import Counter
 from dataclasses import replace
 
@@ -18,7 +19,8 @@ from jsl.model import build_model
 from jsl.train import Trainer, parameter_count
 from jsl.translate import Translator
 from jsl.vocabulary import PAD, Vocabulary
-from minigrad import no_grad
+from minigrad import no_grad, runs
+from minigrad.learner import Callback
 
 SMALL = ModelConfig(d_model=8, n_heads=2, d_ff=8, n_layers=1, max_seq_len=10)
 
@@ -30,21 +32,17 @@ def starter():
     return load_corpus(starter_corpus_path(), PRESETS["tiny"][0].max_seq_len)
 
 
-def silent(progress):
-    pass
-
-
 def trained(corpus, epochs=2, resume=None, **schedule):
     """A trainer that has trained."""
     trainer = Trainer(corpus, SMALL, TrainingConfig(epochs=epochs, **schedule), resume)
-    trainer.run(silent)
+    trainer.run()
     return trainer
 
 
 def saved(trainer, directory):
     """The run of a trainer, by way of the disk."""
     checkpoint.prepare(directory, overwrite=False)
-    trainer.save(directory, trainer.exact_matches())
+    trainer.save_run(directory, trainer.exact_matches())
     return checkpoint.load(directory)
 
 
@@ -123,9 +121,9 @@ def test_batches_mix_groups(starter):
 def test_at_first_every_token_is_about_equally_probable(starter, seed):
     model, training = PRESETS["tiny"]
     trainer = Trainer(starter, model, replace(training, seed=seed, epochs=1))
-    trainer.run_epoch()
+    trainer.run()
     assert trainer.vocabulary.size == 168
-    assert trainer.first_loss == pytest.approx(math.log(168), rel=0.1)
+    assert trainer.losses.first == pytest.approx(math.log(168), rel=0.1)
 
 
 def test_losses_per_token_and_per_sentence(corpus):
@@ -141,25 +139,29 @@ def test_losses_per_token_and_per_sentence(corpus):
                 tokens += 1
     assert tokens == sum(len(row.tags) + 1 for row in corpus.rows)
 
-    progress = trainer.run_epoch()
+    reports = []
+    trainer.run(reports.append)
+    [progress] = reports
     assert progress.loss_per_token == pytest.approx(total / tokens, rel=1e-5)
     assert progress.loss_per_sentence == pytest.approx(total / len(corpus.rows), rel=1e-5)
-    assert trainer.first_loss == pytest.approx(total / tokens, rel=1e-5)
+    assert trainer.losses.first == pytest.approx(total / tokens, rel=1e-5)
     assert progress.tokens_per_second == pytest.approx(tokens / progress.seconds)
 
 
-def test_an_epoch_weighs_its_batches_by_their_tokens(corpus, monkeypatch):
-    seen = []
+def test_an_epoch_weighs_its_batches_by_their_tokens(corpus):
+    seen, reports = [], []
 
-    def watched(self, batch):
-        loss = step(self, batch)
-        seen.append((loss * batch.tokens, batch.tokens))
-        return loss
+    class Watch(Callback):
+        def on_batch_start(self, learner, batch):
+            self.tokens = batch.tokens
 
-    step = Trainer.step
-    monkeypatch.setattr(Trainer, "step", watched)
+        def on_batch_end(self, learner, logs):
+            seen.append((logs["loss"] * self.tokens, self.tokens))
+
     trainer = Trainer(corpus, SMALL, TrainingConfig(epochs=1, batch_size=2))
-    progress = trainer.run_epoch()
+    trainer.callbacks.append(Watch())
+    trainer.run(reports.append)
+    [progress] = reports
     losses, tokens = map(sum, zip(*seen, strict=True))
     assert len(seen) == 4
     assert progress.loss_per_token == pytest.approx(losses / tokens)
@@ -171,12 +173,14 @@ def test_progress_counts_epochs(corpus):
     trainer = Trainer(corpus, SMALL, TrainingConfig(epochs=3))
     trainer.run(reports.append)
     assert [(p.epoch, p.epochs) for p in reports] == [(1, 3), (2, 3), (3, 3)]
-    assert [entry["epoch"] for entry in trainer.history] == [1, 2, 3]
+    assert trainer.history["loss"] == [p.loss_per_token for p in reports]
 
 
 def test_a_stop_is_heeded_at_the_end_of_an_epoch(corpus, tmp_path):
     trainer = Trainer(corpus, SMALL, TrainingConfig(epochs=5))
-    trainer.run(silent, stop=lambda: True)  # asked for before the first step
+    with trainer.interrupts:
+        signal.raise_signal(signal.SIGINT)  # before the first step
+        trainer.run()
     assert trainer.epoch == 1
     assert saved(trainer, tmp_path / "a").training.epochs == 1
 
@@ -184,7 +188,7 @@ def test_a_stop_is_heeded_at_the_end_of_an_epoch(corpus, tmp_path):
 def test_a_loss_that_is_not_finite_ends_training(corpus):
     trainer = Trainer(corpus, SMALL, TrainingConfig(learning_rate=1e30))
     with pytest.raises(TrainingError, match=r"nan|inf") as caught:
-        trainer.run(silent)
+        trainer.run()
     assert "1e+30" in str(caught.value)
     assert "--learning-rate" in str(caught.value)
 
@@ -225,17 +229,43 @@ def test_continuing_is_the_same_as_never_stopping(corpus, tmp_path):
 
     assert_equal_bits(continued.model.state_dict(), through.model.state_dict())
     assert_equal_bits(continued.optimizer.state_dict(), through.optimizer.state_dict())
-    assert without_times(continued.history) == without_times(through.history)
-    assert continued.first_loss == through.first_loss
+    assert without_times(continued.history.epochs) == without_times(through.history.epochs)
+    assert continued.losses.first == through.losses.first
     assert saved(continued, tmp_path / "whole").training == through.training
 
 
-def test_continuing_needs_the_optimizers_state(corpus, tmp_path, monkeypatch):
+def older(run):
+    """The same run as earlier versions wrote it, without the Learner's own file."""
+    (run.directory / checkpoint.TRAINING).unlink()
+    runs.write_manifest(run.directory, checkpoint.FILES)
+    return checkpoint.load(run.directory)
+
+
+@pytest.mark.parametrize("jit", [True, False])
+def test_a_run_of_an_earlier_version_goes_on(corpus, tmp_path, jit):
+    def trainer(epochs, resume=None):
+        made = Trainer(corpus, SMALL, TrainingConfig(epochs=epochs, seed=3), resume, jit=jit)
+        made.run()
+        return made
+
+    run = older(saved(trainer(2), tmp_path / "half"))
+    through, continued = trainer(4), trainer(2, run)
+    assert_equal_bits(continued.model.state_dict(), through.model.state_dict())
+    assert_equal_bits(continued.optimizer.state_dict(), through.optimizer.state_dict())
+    assert without_times(continued.history.epochs) == without_times(through.history.epochs)
+    assert (continued.step, continued.epoch) == (through.step, through.epoch)
+    [whole, both] = (saved(t, tmp_path / str(n)) for n, t in enumerate((through, continued)))
+    assert without_times(whole.metrics.pop("history")) == without_times(both.metrics.pop("history"))
+    assert whole.metrics == both.metrics
+
+
+def test_continuing_needs_the_optimizers_state(corpus, tmp_path):
     """The test above would notice if the state were not taken over."""
     run = saved(trained(corpus, epochs=2), tmp_path / "half")
     fresh = Trainer(corpus, SMALL, TrainingConfig()).optimizer.state_dict()
-    monkeypatch.setattr(checkpoint, "load_optimizer", lambda run: fresh)
-    forgetful = trained(corpus, epochs=2, resume=run)
+    forgetful = Trainer(corpus, SMALL, TrainingConfig(epochs=2), run)
+    forgetful.optimizer.load_state_dict(fresh)
+    forgetful.run()
     weights = trained(corpus, epochs=4).model.state_dict()
     assert any(not np.array_equal(forgetful.model.state_dict()[k], weights[k]) for k in weights)
 
@@ -334,9 +364,9 @@ def test_the_main_job(starter, tmp_path):
     model, training = PRESETS["tiny"]
     trainer = Trainer(starter, model, training)
     assert parameter_count(trainer.model) == 61_136
-    trainer.run(silent)
+    trainer.run()
     matches = trainer.exact_matches()
-    assert trainer.history[-1]["loss_per_token"] < 0.05
+    assert trainer.history["loss"][-1] < 0.05
     assert matches == {"日本手話": (47, 47), "日本語対応手話": (47, 47)}
 
     saved(trainer, tmp_path / "run")

@@ -30,7 +30,7 @@ import numpy as np
 from jsl.batching import epoch_batches
 from jsl.config import ModelConfig
 from jsl.corpus import load_corpus, starter_corpus_path
-from jsl.model import batch_loss, build_model
+from jsl.model import arrays_of, build_model, loss_of
 from jsl.vocabulary import Vocabulary
 from minigrad import kernels, optim
 
@@ -42,7 +42,7 @@ optimizer = optim.Adam(model, lr=0.001)
 losses = []
 for epoch in range(2):
     for batch in epoch_batches(corpus.rows[:14], vocabulary, batch_size=5, seed=3, epoch=epoch):
-        loss = batch_loss(model, batch)
+        loss = loss_of(model, *arrays_of(model, batch))
         loss.backward()
         optim.clip_grad_norm_(model, 1.0)
         optimizer.step()
