@@ -20,19 +20,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from jsl import options
-from jsl.config import MAX_LENGTH
+from jsl.config import MAX_SEQ_LEN
 from jsl.errors import JslError, TextError, UsageError
 from jsl.messages import LANGUAGES, Said, listed, say, use_language
 
 if TYPE_CHECKING:
     from jsl.train import Progress, Trainer
     from jsl.translate import Translation, Translator
-    from minigrad.kernels.warming import Warm
 
 KNOWN = 5  # epochs after which it is known how long one takes
 
@@ -110,14 +109,20 @@ def cli() -> None:
 @click.option(
     "--d-model", type=options.Integer(1, 2**14), help="Features of a position (tiny: 16)."
 )
-@click.option("--heads", type=options.Integer(1, 2**14), help="Attention heads (tiny: 2).")
+@click.option(
+    "--n-heads", "--heads", type=options.Integer(1, 2**14), help="Attention heads (tiny: 2)."
+)
 @click.option("--d-ff", type=options.Integer(1, 2**16), help="Inner features (tiny: 32).")
 @click.option(
-    "--layers", type=options.Integer(1, 1000), help="Encoder, and decoder, layers (tiny: 4)."
+    "--n-layers",
+    "--layers",
+    type=options.Integer(1, 1000),
+    help="Encoder, and decoder, layers (tiny: 4).",
 )
 @click.option(
+    "--max-seq-len",
     "--max-length",
-    type=options.IntegerOr("auto", 2, MAX_LENGTH),
+    type=options.IntegerOr("auto", 2, MAX_SEQ_LEN),
     help="Longest sequence, its end counted (tiny: 10). auto, which a corpus of your own gets by "
     "default, makes it as long as the corpus needs, at least 10.",
 )
@@ -140,10 +145,10 @@ def train(
     learning_rate: float | None,
     seed: int | None,
     d_model: int | None,
-    heads: int | None,
+    n_heads: int | None,
     d_ff: int | None,
-    layers: int | None,
-    max_length: int | str | None,
+    n_layers: int | None,
+    max_seq_len: int | str | None,
     save: Path | None,
     load: Path | None,
     overwrite: bool,
@@ -169,10 +174,10 @@ def train(
 
     sizes: dict[str, Any] = {
         "d_model": d_model,
-        "n_heads": heads,
+        "n_heads": n_heads,
         "d_ff": d_ff,
-        "n_layers": layers,
-        "max_seq_len": None if max_length == "auto" else max_length,
+        "n_layers": n_layers,
+        "max_seq_len": None if max_seq_len == "auto" else max_seq_len,
     }
     schedule: dict[str, Any] = {
         "epochs": epochs,
@@ -187,7 +192,7 @@ def train(
         check_encoding(encoding)
         if corpus is None:
             raise UsageError(say("train.encoding"))
-    fitting = max_length == "auto" or (max_length is None and load is None and corpus is not None)
+    fitting = max_seq_len == "auto" or (max_seq_len is None and load is None and corpus is not None)
     with using_backend(backend, "auto"), ExitStack() as at_end:
         resume = None
         model, training = PRESETS[preset or "tiny"]
@@ -200,7 +205,7 @@ def train(
                 raise UsageError(say("train.which_corpus", path=load, name=name))
             model, training = resume.model, replace(resume.training, epochs=training.epochs)
         model, training = replace(model, **sizes), replace(training, **schedule)
-        path, limit = corpus or starter_corpus_path(), MAX_LENGTH if fitting else model.max_seq_len
+        path, limit = corpus or starter_corpus_path(), MAX_SEQ_LEN if fitting else model.max_seq_len
         rows = load_corpus(path, limit, encoding)
         for note in rows.notes:
             click.echo(note, err=True)
@@ -209,7 +214,7 @@ def train(
         batch = min(training.batch_size, len(rows.rows))
         memory.require(
             memory.for_training(model, 88 + len(rows.tags), len(rows.groups), batch),
-            "--d-model, --d-ff, --layers, --max-length, --batch-size",
+            "--d-model, --d-ff, --n-layers, --max-seq-len, --batch-size",
         )
         if resume is not None and rows.sha256 != resume.corpus["sha256"]:
             click.echo(say("train.other_corpus"), err=True)
@@ -267,7 +272,7 @@ def run_to_end(trainer: "Trainer") -> OSError | None:
 def refuse_fixed() -> None:
     """UsageError if an option is given that a continued run does not let one change."""
     context = click.get_current_context()
-    fixed = ("preset", "seed", "d_model", "heads", "d_ff", "layers", "max_length")
+    fixed = ("preset", "seed", "d_model", "n_heads", "d_ff", "n_layers", "max_seq_len")
     given = [
         option.opts[0]
         for option in context.command.params
@@ -311,7 +316,7 @@ def prepare_kernels() -> None:
         names: list[str] = []
         with Console(stderr=True).status("") as status:
 
-            def show(kernel: "Warm") -> None:
+            def show(kernel: Any) -> None:
                 if kernel.seconds is None:
                     names.append(kernel.name)
                 elif kernel.name in names:
@@ -325,7 +330,7 @@ def prepare_kernels() -> None:
     else:
         said = False
 
-        def report(kernel: "Warm") -> None:
+        def report(kernel: Any) -> None:
             nonlocal said
             if kernel.seconds is not None:
                 return
@@ -567,7 +572,7 @@ def warmup() -> None:
 
     began = time.perf_counter()
 
-    def report(kernel: "Warm") -> None:
+    def report(kernel: Any) -> None:
         if kernel.seconds is not None:
             click.echo(say("warmup.kernel", name=kernel.name, seconds=kernel.seconds))
 

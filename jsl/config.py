@@ -6,7 +6,7 @@ from typing import Any, Self
 from jsl.errors import RunDirError, UsageError
 from jsl.messages import listed, say
 
-MAX_LENGTH = 10_000  # of a sequence, its end mark counted
+MAX_SEQ_LEN = 10_000  # of a sequence, its end mark counted
 
 
 @dataclass(frozen=True)

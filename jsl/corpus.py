@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jsl.config import MAX_LENGTH
+from jsl.config import MAX_SEQ_LEN
 from jsl.errors import CorpusError, TextError, UsageError
 from jsl.messages import listed, ranges, say
 from jsl.text import check, normalise, visible
@@ -114,14 +114,14 @@ class _Problems:
 
 
 def load_corpus(
-    path: str | Path, max_length: int | None = None, encoding: str | None = None
+    path: str | Path, max_seq_len: int | None = None, encoding: str | None = None
 ) -> Corpus:
-    """The corpus in the file `path`, none of whose sequences is longer than `max_length`.
+    """The corpus in the file `path`, none of whose sequences is longer than `max_seq_len`.
 
     A sentence takes one place for each symbol and one for its end, and so do its tags.
 
     Args:
-        max_length: None for as long as they are.
+        max_seq_len: None for as long as they are.
         encoding: Python's name of that of the file; None for UTF-8.
 
     Raises:
@@ -171,10 +171,10 @@ def load_corpus(
             problems.add(line, reason, kind)
     if not body and not problems.first:
         problems.add(first, say("corpus.no_rows"), "corpus.no_rows")
-    if max_length is not None and (long := [row for row in rows if row.length > max_length]):
+    if max_seq_len is not None and (long := [row for row in rows if row.length > max_seq_len]):
         most = max(long, key=lambda row: row.length)
-        key = "corpus.too_long" if most.length <= MAX_LENGTH else "corpus.much_too_long"
-        fields = {"limit": max_length, "rows": len(long), "line": most.line, "fit": most.length}
+        key = "corpus.too_long" if most.length <= MAX_SEQ_LEN else "corpus.much_too_long"
+        fields = {"limit": max_seq_len, "rows": len(long), "line": most.line, "fit": most.length}
         cause = say(key, **fields)
         for row in long:
             problems.add(row.line, cause, "corpus.too_long")

@@ -199,9 +199,9 @@ TEXTS: dict[str, tuple[str, str]] = {
     ),
     "corpus.too_long": (
         "{rows}行が長すぎます。終端を含めた上限は{limit}です。いちばん長いのは{line}行目で、"
-        "新しく学習するなら --max-length {fit}（または auto）で入ります。",
+        "新しく学習するなら --max-seq-len {fit}（または auto）で入ります。",
         "Rows that are too long: {rows}; with its end mark, a sequence may have {limit}. "
-        "The longest is in line {line}; for a new run, --max-length {fit} (or auto) would do.",
+        "The longest is in line {line}; for a new run, --max-seq-len {fit} (or auto) would do.",
     ),
     "corpus.much_too_long": (
         "{rows}行が長すぎます。終端を含めた上限は{limit}です。"

@@ -25,6 +25,11 @@ import numpy as np
 
 from minigrad.errors import BackendError
 
+__all__ = [
+    "array_module", "explain", "get_backend", "is_array", "register", "set_backend", "to_device",
+    "to_numpy", "using", "xp",
+]  # fmt: skip
+
 NAMES = ("auto", "numpy", "cupy")
 
 

@@ -22,6 +22,12 @@ inherits from the built-in error that a NumPy user would expect, so `except Valu
 
 import numpy as np
 
+__all__ = [
+    "AnomalyError", "BackendError", "CaptureError", "DataError", "DivergenceError", "DtypeError",
+    "GradientError", "GroupError", "LinAlgError", "MinigradError", "OutOfRangeError", "RunError",
+    "ShapeError", "StateError", "WorkerError",
+]  # fmt: skip
+
 LONGEST = 4000  # characters of a message; lists of names can have a line for each of thousands
 
 

@@ -4,10 +4,12 @@ Read from the import statements themselves, and compared with the picture that `
 """
 
 import ast
+import importlib
 import json
 import re
 import subprocess
 import sys
+import types
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -125,10 +127,68 @@ def test_the_picture_shows_the_floors():
 @pytest.mark.parametrize("module", [m for m in MODULES if m.split(".")[0] == "jsl"])
 def test_the_application_uses_public_names_only(module):
     tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    assert hidden_uses(tree) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "hidden"),
+    [
+        ("from minigrad import nn, no_grad; nn.Linear, nn.functional.relu", []),
+        ("import minigrad; minigrad.__version__, minigrad.kernels.use(True)", []),
+        ("from minigrad.learner import Learner, Callback", []),
+        ("import minigrad.runs as files; files.save_json", []),
+        ("from minigrad.kernels import cpu", ["minigrad.kernels.cpu"]),
+        ("from minigrad import kernels; kernels.find('exp')", ["minigrad.kernels.find"]),
+        ("import minigrad; minigrad.backend.modes.get()", ["minigrad.backend.modes"]),
+        ("from minigrad.learner.compiled import Compiled", ["minigrad.learner.compiled.Compiled"]),
+        ("from minigrad import trees", ["minigrad.trees"]),
+        ("import minigrad.kernels.cpu", ["minigrad.kernels.cpu"]),
+        ("from minigrad import nn; nn.module.x", ["minigrad.nn.module", "minigrad.nn.module.x"]),
+    ],
+)
+def test_names_that_are_not_public_are_found(code, hidden):
+    assert hidden_uses(ast.parse(code)) == hidden
+
+
+def hidden_uses(tree):
+    """What a file takes from minigrad's modules that is in no `__all__`; full names."""
+
+    def public(module, name):
+        return name in getattr(importlib.import_module(module), "__all__", ()) or name[:2] == "__"
+
+    return sorted({f"{module}.{name}" for module, name in uses(tree) if not public(module, name)})
+
+
+def uses(tree):
+    """(module, name) of what a file imports from minigrad, and of attributes of its modules."""
+    modules = {}  # what names in the file stand for, wherever they are bound
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == "minigrad":
-            names = [alias.name for alias in node.names]
-            assert not [n for n in (*names, *node.module.split(".")) if n.startswith("_")]
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.split(".")[0] == "minigrad":
+                    name = alias.name if alias.asname else "minigrad"
+                    modules[alias.asname or "minigrad"] = importlib.import_module(name)
+                    if "." in alias.name:
+                        yield alias.name.rsplit(".", 1)
+        elif isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == "minigrad":
+            for alias in node.names:
+                yield node.module, alias.name
+                found = getattr(importlib.import_module(node.module), alias.name, None)
+                if isinstance(found, types.ModuleType):
+                    modules[alias.asname or alias.name] = found
+
+    def module_of(node):
+        if isinstance(node, ast.Name):
+            return modules.get(node.id)
+        if isinstance(node, ast.Attribute) and (above := module_of(node.value)) is not None:
+            found = getattr(above, node.attr, None)
+            ours = getattr(found, "__name__", "").split(".")[0] == "minigrad"
+            return found if isinstance(found, types.ModuleType) and ours else None
+        return None
+
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and (module := module_of(node.value)) is not None:
+            yield module.__name__, node.attr
 
 
 TESTS = sorted((ROOT / "tests").rglob("*.py"))

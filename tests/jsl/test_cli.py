@@ -24,7 +24,7 @@ from jsl import checkpoint
 from jsl.cli import main
 
 # Quick to train, on the small corpus.
-QUICK = ["--d-model", "8", "--d-ff", "8", "--layers", "1"]
+QUICK = ["--d-model", "8", "--d-ff", "8", "--n-layers", "1"]
 
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and shells of POSIX")
 
@@ -138,10 +138,10 @@ def test_every_option_reaches_the_config(run, corpus_path):
         "--learning-rate": 0.25,
         "--seed": 2**64 - 1,
         "--d-model": 12,
-        "--heads": 3,
+        "--n-heads": 3,
         "--d-ff": 5,
-        "--layers": 2,
-        "--max-length": 11,
+        "--n-layers": 2,
+        "--max-seq-len": 11,
         "--backend": "numpy",
     }
     pairs = [word for pair in options.items() for word in pair]
@@ -163,6 +163,14 @@ def test_every_option_reaches_the_config(run, corpus_path):
         "optimizer": "Adam",
     }
     assert config["metadata"]["backend"] == "numpy"
+
+
+def test_options_have_the_names_that_they_had(run, corpus_path):
+    sizes = ["--heads", 4, "--layers", 1, "--max-length", 12]
+    found = run("train", "--corpus", corpus_path, *sizes, "--epochs", 1, "--save", "a")
+    assert found.code == 0
+    model = checkpoint.load(Path("a")).model
+    assert (model.n_heads, model.n_layers, model.max_seq_len) == (4, 1, 12)
 
 
 def test_the_defaults_are_the_preset_and_the_bundled_corpus(run):
@@ -207,10 +215,10 @@ def test_a_run_goes_on_with_another_schedule(train, run, corpus_path):
         ("--preset", "tiny"),
         ("--seed", 0),
         ("--d-model", 8),
-        ("--heads", 2),
+        ("--n-heads", 2),
         ("--d-ff", 8),
-        ("--layers", 1),
-        ("--max-length", 10),
+        ("--n-layers", 1),
+        ("--max-seq-len", 10),
     ],
 )
 def test_what_a_continued_run_keeps_cannot_be_given(run, learned, option, value):
@@ -270,13 +278,13 @@ def test_a_directory_with_something_in_it_is_refused_before_training(train, monk
         ("--seed", "-1", "--seed: expected an integer from 0 to 18446744073709551615, got -1."),
         ("--seed", str(2**64), "got 18446744073709551616."),
         ("--d-model", "0", "--d-model: expected an integer from 1 to 16384"),
-        ("--heads", "3", "d_model (16) must be a multiple of the number of heads (3)"),
+        ("--n-heads", "3", "d_model (16) must be a multiple of the number of heads (3)"),
         ("--d-ff", "0", "--d-ff: expected an integer from 1 to 65536"),
-        ("--layers", "0", "--layers: expected an integer from 1 to 1000"),
+        ("--n-layers", "0", "--layers: expected an integer from 1 to 1000"),
         (
-            "--max-length",
+            "--max-seq-len",
             "1",
-            "--max-length: expected an integer from 2 to 10000, got 1. auto will do as well.",
+            "--max-seq-len: expected an integer from 2 to 10000, got 1. auto will do as well.",
         ),
         ("--preset", "big", "--preset: expected one of tiny, got big."),
         ("--backend", "tpu", "--backend: expected one of auto, cupy, numpy, got tpu."),
@@ -301,9 +309,9 @@ def test_problems_with_a_corpus_are_all_shown(run, tmp_path):
     assert f"{bad}:2:" in found.err
     assert f"{bad}:3:" in found.err
 
-    found = run("train", "--max-length", 3)
+    found = run("train", "--max-seq-len", 3)
     assert found.code == 1
-    assert "--max-length 10 (or auto) would do" in found.err
+    assert "--max-seq-len 10 (or auto) would do" in found.err
     assert not os.listdir()
 
 
@@ -803,7 +811,7 @@ def test_the_length_of_a_corpus_of_ones_own_is_found(run, tmp_path):
     rows = f"group,japanese,tags\n甲,{'あ' * 20},<あ>\n甲,は\u200bい,<はい>\n"
     corpus.write_bytes(rows.encode("utf-16"))
     options = ["--corpus", corpus, *QUICK, "--epochs", 1]
-    for length, name in (([], "a"), (["--max-length", "auto"], "b"), (["--max-length", 30], "c")):
+    for length, name in (([], "a"), (["--max-seq-len", "auto"], "b"), (["--max-seq-len", 30], "c")):
         found = run("train", *options, "--encoding", "utf-16", *length, "--save", name)
         assert found.code == 0
         assert "was read as CSV" in found.err
@@ -832,7 +840,7 @@ def test_wrong_values_of_every_option_get_a_short_message(run, learned, value):
 
 
 def test_what_this_machine_has_no_memory_for_is_refused(run):
-    found = run("train", "--d-model", 16384, "--d-ff", 65536, "--layers", 1000)
+    found = run("train", "--d-model", 16384, "--d-ff", 65536, "--n-layers", 1000)
     assert (found.code, found.out) == (2, "")
     assert re.search(r"takes at least [\d,.]+ GiB of memory, and this machine has", found.err)
     assert not os.listdir()

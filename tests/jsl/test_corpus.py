@@ -25,13 +25,13 @@ pytestmark = pytest.mark.usefixtures("english")
 def load(tmp_path):
     """Writes lines, a text or bytes to a file, and loads it."""
 
-    def load(content, max_length=10, encoding=None):
+    def load(content, max_seq_len=10, encoding=None):
         path = tmp_path / "corpus.tsv"
         if isinstance(content, list):
             encoded = (x if isinstance(x, bytes) else x.encode() for x in content)
             content = b"\n".join(encoded) + b"\n"
         path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
-        return load_corpus(path, max_length, encoding)
+        return load_corpus(path, max_seq_len, encoding)
 
     return load
 
@@ -40,9 +40,9 @@ def load(tmp_path):
 def problems(load):
     """The (line, cause) pairs of the error that a content gives."""
 
-    def problems(content, max_length=10):
+    def problems(content, max_seq_len=10):
         with pytest.raises(CorpusError) as caught:
-            load(content, max_length)
+            load(content, max_seq_len)
         return re.findall(r"^.*corpus\.tsv:(\d+): (.*)$", str(caught.value), re.MULTILINE)
 
     return problems
@@ -100,7 +100,7 @@ def test_quotes_that_do_not_close_are_one_problem(problems, row):
 
 
 def test_a_long_field_is_no_wrong_quote(problems):
-    [(_, cause)] = problems([HEADER, "手話\t" + "x" * 200_000 + "\t<はい>"], max_length=300_000)
+    [(_, cause)] = problems([HEADER, "手話\t" + "x" * 200_000 + "\t<はい>"], max_seq_len=300_000)
     assert cause.startswith("There are unknown characters")
 
 
@@ -126,7 +126,7 @@ def test_a_long_field_is_no_wrong_quote(problems):
             "手話\t" + "あ" * 10 + "\t<はい>",
             "Rows that are too long: 1; with its end mark, a sequence may have 10.",
         ),
-        ("手話\tはい\t" + "<はい> " * 10, "--max-length 11 (or auto) would do"),
+        ("手話\tはい\t" + "<はい> " * 10, "--max-seq-len 11 (or auto) would do"),
     ],
 )
 def test_each_problem_of_a_row_names_its_line(problems, row, cause):
@@ -166,7 +166,7 @@ def test_all_problems_come_together(problems):
 
 
 def test_a_row_can_be_malformed_and_too_long_at_once(problems):
-    found = problems([HEADER, "手話\t" + "犬" * 4 + "\tはい"], max_length=4)
+    found = problems([HEADER, "手話\t" + "犬" * 4 + "\tはい"], max_seq_len=4)
     assert [line for line, _ in found] == ["2", "2", "2"]
 
 
@@ -316,10 +316,10 @@ def test_too_long_rows_are_one_problem_with_the_length_that_would_do(problems, l
     assert line == "9"
     assert cause == (
         "Rows that are too long: 20; with its end mark, a sequence may have 10. The longest is in "
-        "line 28; for a new run, --max-length 30 (or auto) would do. "
+        "line 28; for a new run, --max-seq-len 30 (or auto) would do. "
         "Lines with the same problem: 10-28."
     )
-    assert load(rows, max_length=30).longest == load(rows, max_length=None).longest == 30
+    assert load(rows, max_seq_len=30).longest == load(rows, max_seq_len=None).longest == 30
 
 
 @pytest.mark.parametrize(
@@ -338,7 +338,7 @@ def test_a_report_fits_a_screen(monkeypatch, load, row, times, language):
 class TestStarterCorpus:
     @pytest.fixture
     def corpus(self):
-        return load_corpus(starter_corpus_path(), max_length=10)
+        return load_corpus(starter_corpus_path(), max_seq_len=10)
 
     @pytest.fixture
     def by_sentence(self, corpus):

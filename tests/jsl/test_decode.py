@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from naive.decoding import greedy
 
 from jsl.batching import padded
 from jsl.config import ModelConfig
-from jsl.decode import generator, greedy
+from jsl.decode import generator
 from jsl.errors import TextError
 from jsl.model import build_model
 from jsl.translate import Translator
@@ -16,7 +17,7 @@ from minigrad.errors import GroupError
 
 VOCABULARY = Vocabulary(tuple(f"<{c}>" for c in "いろはにほへとちりぬるを"))
 SIZES = ModelConfig(d_model=8, n_heads=2, d_ff=8, n_layers=2, max_seq_len=10)
-MAX_LENGTH = 10
+LIMIT = 10
 SEEDS = (2, 3, 4, 7, 9)  # their models give short, long and different answers
 
 pytestmark = pytest.mark.usefixtures("english")
@@ -39,10 +40,10 @@ def random_sources(seed, count=12):
     return [[*map(int, rng.integers(2, 88, length)), BOUNDARY] for length in lengths]
 
 
-def slowly(model, source, max_length=MAX_LENGTH):
+def slowly(model, source, max_seq_len=LIMIT):
     """One sentence, the whole model anew for each tag, one score after the other."""
     tags = []
-    while len(tags) < max_length - 1:  # a place is kept for the end
+    while len(tags) < max_seq_len - 1:  # a place is kept for the end
         with no_grad():
             ids = map(to_device, (np.array([source]), np.array([[BOUNDARY, *tags]])))
             logits = to_numpy(model(*ids).data)[0, -1]
@@ -60,7 +61,7 @@ def slowly(model, source, max_length=MAX_LENGTH):
 def test_greedy_is_the_obvious_loop(seed):
     model, sources = random_model(seed), random_sources(seed)
     expected = [slowly(model, source) for source in sources]
-    assert greedy(model, padded(sources), VOCABULARY, MAX_LENGTH) == expected
+    assert greedy(model, padded(sources), VOCABULARY, LIMIT) == expected
 
 
 def test_the_loop_above_is_a_test():
@@ -68,48 +69,48 @@ def test_the_loop_above_is_a_test():
     answers = [slowly(random_model(s), source) for s in SEEDS for source in random_sources(s)]
     lengths = [len(tags) for tags in answers]
     assert min(lengths) < 3
-    assert max(lengths) == MAX_LENGTH - 1
+    assert max(lengths) == LIMIT - 1
     assert len(set(lengths)) > 4
     assert len(set(map(tuple, answers))) > 20
 
 
 def test_a_sentence_does_not_depend_on_its_batch():
     model, sources = random_model(7), random_sources(7)
-    together = greedy(model, padded(sources), VOCABULARY, MAX_LENGTH)
-    alone = [greedy(model, padded([s]), VOCABULARY, MAX_LENGTH)[0] for s in sources]
+    together = greedy(model, padded(sources), VOCABULARY, LIMIT)
+    alone = [greedy(model, padded([s]), VOCABULARY, LIMIT)[0] for s in sources]
     assert together == alone
 
 
 def test_only_tags_and_the_end_compete():
     model, source = random_model(3), padded(random_sources(3))
-    before = greedy(model, source, VOCABULARY, MAX_LENGTH)
+    before = greedy(model, source, VOCABULARY, LIMIT)
     bias = model.decoder.output_projection.bias.data
     for i in set(range(VOCABULARY.size)) - set(VOCABULARY.output_ids):
         bias[i] = 1e6
-    assert greedy(model, source, VOCABULARY, MAX_LENGTH) == before
+    assert greedy(model, source, VOCABULARY, LIMIT) == before
     assert {i for tags in before for i in tags} <= set(VOCABULARY.tag_ids)
 
 
-@pytest.mark.parametrize("max_length", [1, 2, 5])
-def test_a_sentence_without_end_is_cut(max_length):
+@pytest.mark.parametrize("max_seq_len", [1, 2, 5])
+def test_a_sentence_without_end_is_cut(max_seq_len):
     model, source = random_model(2), padded(random_sources(2))
     model.decoder.output_projection.bias.data[BOUNDARY] = -1e6
-    found = greedy(model, source, VOCABULARY, max_length)
-    assert [len(tags) for tags in found] == [max_length - 1] * len(source)
+    found = greedy(model, source, VOCABULARY, max_seq_len)
+    assert [len(tags) for tags in found] == [max_seq_len - 1] * len(source)
 
 
 def test_a_sentence_may_be_empty():
     model, source = random_model(2), padded(random_sources(2))
     model.decoder.output_projection.bias.data[BOUNDARY] = 1e6
-    assert greedy(model, source, VOCABULARY, MAX_LENGTH) == [[]] * len(source)
+    assert greedy(model, source, VOCABULARY, LIMIT) == [[]] * len(source)
 
 
 def test_decoding_ends_with_its_longest_sentence(monkeypatch):
     model = random_model(2)
-    short = [s for s in random_sources(2) if len(slowly(model, s)) < MAX_LENGTH - 1]
+    short = [s for s in random_sources(2) if len(slowly(model, s)) < LIMIT - 1]
     calls, decode = [], model.decode
     monkeypatch.setattr(model, "decode", lambda *inputs: calls.append(inputs) or decode(*inputs))
-    found = greedy(model, padded(short), VOCABULARY, MAX_LENGTH)
+    found = greedy(model, padded(short), VOCABULARY, LIMIT)
     assert len(calls) == max(map(len, found)) + 1
 
 
@@ -126,19 +127,19 @@ def test_of_equal_scores_the_smaller_id_wins():
 
 
 def test_no_sentences_give_no_tags():
-    assert greedy(random_model(0), np.full((0, 3), PAD), VOCABULARY, MAX_LENGTH) == []
+    assert greedy(random_model(0), np.full((0, 3), PAD), VOCABULARY, LIMIT) == []
 
 
 # ----------------------------------------------------------------------------- generators
 
 
-def by_kernels(model, vocabulary, max_length, **options):
+def by_kernels(model, vocabulary, max_seq_len, **options):
     return nn.Generator(
         model,
         start_id=BOUNDARY,
         end_id=BOUNDARY,
         allowed=vocabulary.output_ids,
-        max_length=max_length - 1,
+        max_length=max_seq_len - 1,
         use_kernels=True,
         **options,
     )
@@ -148,15 +149,15 @@ def by_kernels(model, vocabulary, max_length, **options):
 @pytest.mark.parametrize("seed", SEEDS)
 def test_generators_find_what_the_reference_finds(make, seed):
     model, sources = random_model(seed), padded(random_sources(seed))
-    for max_length in (1, 2, MAX_LENGTH):
-        expected = greedy(model, sources, VOCABULARY, max_length)
-        assert make(model, VOCABULARY, max_length).greedy(sources) == expected
+    for max_seq_len in (1, 2, LIMIT):
+        expected = greedy(model, sources, VOCABULARY, max_seq_len)
+        assert make(model, VOCABULARY, max_seq_len).greedy(sources) == expected
 
 
 def test_generators_find_what_the_reference_finds_after_training(learned, corpus):
     """On all rows, and on what is far from them, where scores are nearer to each other."""
     translator = Translator(learned)
-    vocabulary, limit = translator.vocabulary, MAX_LENGTH
+    vocabulary, limit = translator.vocabulary, LIMIT
     texts = [*(row.japanese for row in corpus.rows), *TEXTS]
     sources = [vocabulary.encode_text(text) for text in texts]
     sources = padded([*sources, *random_sources(0, 200)])
@@ -239,7 +240,7 @@ def test_only_the_text_with_an_error_is_marked(translator):
 
 
 def test_length_counts_once_normalised(translator):
-    assert len(translator.encode(" ｶﾞｶﾞｶﾞｶﾞｶﾞｶﾞｶﾞｶﾞｶﾞ ")) == MAX_LENGTH
+    assert len(translator.encode(" ｶﾞｶﾞｶﾞｶﾞｶﾞｶﾞｶﾞｶﾞｶﾞ ")) == LIMIT
     with pytest.raises(TextError, match="10 characters"):
         translator.encode("㌔" * 5)
 
