@@ -226,7 +226,8 @@ class Module:
     def train(self, mode: bool = True) -> Self:
         """Behave as in training (dropout drops), here and below; returns itself."""
         for _, module in self.named_modules():
-            module.training = mode
+            if module.training is not mode:  # what jit has looked at need not be looked at again
+                module.training = mode
         return self
 
     def eval(self) -> Self:
@@ -246,7 +247,8 @@ class Module:
             yield self
         finally:
             for module, mode in before:
-                module.training = mode
+                if module.training is not mode:
+                    module.training = mode
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Unfreeze, or with False freeze, all parameters; returns itself."""

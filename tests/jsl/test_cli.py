@@ -280,7 +280,7 @@ def test_a_directory_with_something_in_it_is_refused_before_training(train, monk
         ("--d-model", "0", "--d-model: expected an integer from 1 to 16384"),
         ("--n-heads", "3", "d_model (16) must be a multiple of the number of heads (3)"),
         ("--d-ff", "0", "--d-ff: expected an integer from 1 to 65536"),
-        ("--n-layers", "0", "--layers: expected an integer from 1 to 1000"),
+        ("--n-layers", "0", "--n-layers: expected an integer from 1 to 1000"),
         (
             "--max-seq-len",
             "1",
