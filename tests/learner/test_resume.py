@@ -278,13 +278,13 @@ def test_a_learner_is_saved_where_one_likes_and_goes_on_from_there(jit, tmp_path
     second = learner_of(tmp_path / "second", watchers(), jit=jit)
     second.load(place)
     assert (second.epoch, second.step) == (2, 14)
-    assert_same(first, second)
+    same_learner(first, second)
     fit(second, resume="here")
     fit(first, resume="here")
     for learner in (first, second):
-        assert_same(whole, learner)
+        same_learner(whole, learner)
         fit(learner, resume="here")  # nothing is left to do
-        assert_same(whole, learner)
+        same_learner(whole, learner)
 
 
 @pytest.mark.parametrize("step", [3, 9, 14])
@@ -296,7 +296,7 @@ def test_here_is_also_in_the_midst_of_an_epoch(step):
         fit(cut)
     mg.randn(5)
     fit(cut, resume="here")
-    assert_same(whole, cut)
+    same_learner(whole, cut)
 
 
 def test_within_a_step_a_learner_is_neither_saved_nor_goes_on(tmp_path):
@@ -571,7 +571,7 @@ def test_an_interrupt_may_only_stop_after_the_epoch(number, step):
     assert noted == [learner.interrupts.received] == [number]
     learner.callbacks.clear()
     fit(learner, resume="here")
-    assert_same(whole, learner)
+    same_learner(whole, learner)
 
 
 def test_the_second_interrupt_raises_also_where_the_first_one_stops():
