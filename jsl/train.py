@@ -96,6 +96,8 @@ class Trainer(Learner):
         RunDirError: the files of the run to continue do not belong together.
     """
 
+    model: nn.Grouped
+
     def __init__(
         self,
         corpus: Corpus,

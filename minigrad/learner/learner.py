@@ -236,7 +236,7 @@ class Learner(Stepping):
         batches = iter(loader)
         if not hasattr(loader, "load_state_dict"):
             batches = itertools.islice(batches, place.batches, None)
-        key = random.fold(random.key(place.seed), "fit", "train_step")
+        key = random.fold(random.key(place.seed or 0), "fit", "train_step")
         self._call("on_epoch_start")
         with (
             self._mode(True),
