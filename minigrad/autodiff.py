@@ -87,7 +87,7 @@ def gradients(
         ShapeError: there are more or fewer `grad_outputs` than outputs, or of other shapes.
         GradientError: an input is not tracked; and as for `Tensor.backward`.
     """
-    options = {"create_graph": create_graph, "retain_graph": retain_graph}
+    options: dict[str, Any] = {"create_graph": create_graph, "retain_graph": retain_graph}
     if isinstance(inputs, Mapping):
         found = gradients(outputs, list(inputs.values()), grad_outputs, **options)
         return dict(zip(inputs, found, strict=True))
@@ -101,7 +101,7 @@ def gradients(
         )
     inputs = list(inputs)
     if type(outputs) is Tensor or not isinstance(outputs, list | tuple):
-        outputs, grad_outputs = [outputs], [grad_outputs]
+        outputs, grad_outputs = [outputs], [grad_outputs]  # type: ignore[list-item]
     elif grad_outputs is None:
         grad_outputs = [None] * len(outputs)
     if len(outputs) != len(grad_outputs):

@@ -86,7 +86,9 @@ class Op(Generic[P]):
 
     def __call__(self, *inputs: P.args, **params: P.kwargs) -> Tensor:
         if len(inputs) != self.arity or (params and not params.keys() <= self.static.keys()):
-            inputs, params = self.bind(inputs, params)
+            inputs, params = self.bind(inputs, params)  # type: ignore[assignment]
+        module: Any
+        y: Any
         arrays, parents, tracked, tensors, module, bit = [], [], 0, False, np, 1
         for x in inputs:
             parent = None
@@ -308,10 +310,10 @@ class Op(Generic[P]):
 
     def keeps(self, tracked: int, count: int) -> tuple[bool, tuple[int, ...]]:
         """Whether the rules for the tracked inputs read the output; which inputs they do not."""
-        rules = (self.joint_rule,)
+        rules: Sequence[Any] = (self.joint_rule,)
         if self.joint_rule is None:
-            last = len(self.rules) - 1
-            rules = [self.rules[min(i, last)] for i in range(count) if tracked >> i & 1]
+            own = self.rules or ()
+            rules = [own[min(i, len(own) - 1)] for i in range(count) if tracked >> i & 1]
         needs = [reads(rule, count) for rule in rules]
         unread = (i for i in range(count) if not any(inputs[i] for _, inputs in needs))
         return any(output for output, _ in needs), tuple(unread)

@@ -5,7 +5,7 @@ import operator
 import weakref
 from collections.abc import Callable
 from numbers import Integral
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -142,7 +142,7 @@ class TensorMethods:
     def __neg__(self) -> Tensor:
         return ops.negative(self)
 
-    def __pos__(self) -> Tensor:
+    def __pos__(self) -> Self:
         return self
 
     def __abs__(self) -> Tensor:
@@ -191,7 +191,7 @@ class TensorMethods:
         self.data[index] = value.data if type(value) is Tensor else value
         writes.wrote(self.data)
 
-    def copy_(self, source: Any) -> "Tensor":
+    def copy_(self, source: Any) -> Self:
         """Overwrite with the values of `source`, which broadcast; returns itself. As `x[...] =`."""
         self[...] = source
         return self
@@ -367,9 +367,10 @@ class TensorMethods:
         if not self.requires_grad:
             raise GradientError("register_hook: the tensor is not tracked, so it has no gradient")
         if self.edge is None:
-            hooks = getattr(self, "_hooks", None)
+            hooks: list[Any] | None = getattr(self, "_hooks", None)
             if hooks is None:
-                hooks = self._hooks = []
+                hooks = []
+                self._hooks = hooks
         else:
             node = self.edge.node
             node.hooks = node.hooks or {}
@@ -381,7 +382,9 @@ class TensorMethods:
         """Keep the gradient in `.grad` after a backward pass, although this is no leaf."""
         if self.edge is None:
             return
-        ref = weakref.ref(self)  # the node must not hold the tensor: that would be a cycle
+        ref: weakref.ref[Any] = weakref.ref(
+            self
+        )  # the node must not hold the tensor: that would be a cycle
 
         def keep(g: Tensor) -> None:
             if (x := ref()) is not None:
@@ -499,7 +502,7 @@ def _plain_index(index: Any) -> Any:
     return index.data if type(index) is Tensor else index
 
 
-def _refuse_write(x: Tensor, value: Any) -> None:
+def _refuse_write(x: Any, value: Any) -> None:
     """Raise unless writing `value` into `x` leaves every history true."""
     if value is None:
         raise TypeError("x[...] = None: expected numbers, an array or a Tensor")
@@ -515,7 +518,7 @@ def _refuse_write(x: Tensor, value: Any) -> None:
 def _op_named(function) -> Op:
     """Our op for a function of NumPy."""
     name = _RENAMED.get(function.__name__, function.__name__)
-    module = getattr(function, "__module__", None)  # SciPy's ufuncs have none
+    module: Any = getattr(function, "__module__", None)  # SciPy's ufuncs have none
     homes = {"numpy.linalg": ops.linalg, "numpy.fft": ops.fft}
     home = homes.get(module, ops)
     if name not in home.__all__:
@@ -539,4 +542,4 @@ def _cupy() -> Any:
 for _name, _method in vars(TensorMethods).items():
     if _name not in ("__module__", "__doc__", "__dict__", "__weakref__", "_"):
         setattr(Tensor, _name, _method)
-Tensor.abs = Tensor.__abs__
+Tensor.abs = Tensor.__abs__  # type: ignore[attr-defined]
