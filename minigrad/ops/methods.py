@@ -382,9 +382,8 @@ class TensorMethods:
         """Keep the gradient in `.grad` after a backward pass, although this is no leaf."""
         if self.edge is None:
             return
-        ref: weakref.ref[Any] = weakref.ref(
-            self
-        )  # the node must not hold the tensor: that would be a cycle
+        # The node must not hold the tensor: that would be a cycle.
+        ref: weakref.ref[Any] = weakref.ref(self)
 
         def keep(g: Tensor) -> None:
             if (x := ref()) is not None:
