@@ -136,7 +136,7 @@ def _cores() -> range:
 
 
 @cache
-def find(place: str) -> Callable:
+def find(place: str) -> Any:
     """The kernel `page.name`; its page imports Numba: not before one is wanted.
 
     Raises:

@@ -1008,7 +1008,7 @@ def _matrix_norm(x, ord, rows: int, columns: int):
         raise ValueError(
             f"matrices have the norms 'fro', 'nuc', 1, -1, 2, -2, inf and -inf, got {ord!r}"
         )
-    s = svd(shaping.moveaxis(x, (rows, columns), (-2, -1)), compute_uv=False)
+    s = svd(shaping.moveaxis(x, source=(rows, columns), destination=(-2, -1)), compute_uv=False)
     s = where(s == 0, 0.0, s)  # which ends the gradient there
     y = (sum if ord == "nuc" else max if ord > 0 else reductions.min)(s, axis=-1)
     return reductions._restore(y, x, (rows, columns), False)

@@ -406,14 +406,14 @@ class Optimizer(Follower):
             options = [float(x) for x in self.options(flat).values()]
             numbers[: 1 + len(options)] = segments.find(here), *options
 
-        update, w = kernels.find("updates.update"), flat.weights
+        record, w = kernels.find("updates.update"), flat.weights
         fields = {"rule": kernels.find("updates.RULES").index(self.kernel), "n": w.size, "w": w}
         fields |= {
             "g": flat.gradients,
             **dict(zip("abc", buffers, strict=False)),
             **segments.fields,
         }
-        instruction = update.instruction(w.dtype, update.work * w.size, numbers=numbers, **fields)
+        instruction = record.instruction(w.dtype, record.work * w.size, numbers=numbers, **fields)
         instruction.name = self.kernel
         return instruction, prepare
 
