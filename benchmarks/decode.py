@@ -16,8 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.harness import Timing, machine, measure, table, write
-from minigrad import nn, random
-from minigrad.kernels import decoding
+from minigrad import kernels, nn, random
 
 # vocabulary, d_model, heads, d_ff, layers, length, sentences of a batch
 CASES = {
@@ -134,7 +133,7 @@ def main() -> None:
     parser.add_argument("--save", action="store_true", help="write results/decode.json")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     options = parser.parse_args()
-    decoding.warm_up()
+    kernels.warm_up("search")
     rows = []
     for case in options.cases:
         rows += run(case, 1, 1, options.rounds)

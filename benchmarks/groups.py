@@ -18,7 +18,7 @@ import minigrad as mg
 from benchmarks.harness import finish, measure, parser
 from benchmarks.train_step import SIZES, loss_of_one, trainer
 from minigrad import nn, random
-from minigrad.kernels import blas, cpu, machine
+from minigrad.kernels import blas
 
 GROUPS, BATCH = 32, 256
 
@@ -58,8 +58,7 @@ def verify(programs: Any, loop: Any, splits: list[np.ndarray], batch: tuple) -> 
 def main() -> None:
     options = parser(__doc__, rounds=15, threads=2).parse_args()
     mg.set_num_threads(options.threads)
-    cpu.warm_up()
-    machine.warm_up()
+    mg.kernels.warm_up()
     vocabulary, *_, length, _ = SIZES["tiny"]
     generator = np.random.default_rng(0)
     batch = tuple(generator.integers(1, vocabulary, (3, BATCH, length)))

@@ -19,7 +19,6 @@ import minigrad.nn.functional as F
 from benchmarks.harness import finish, measure, parser
 from benchmarks.train_step import LR, trainer, verify
 from minigrad import nn
-from minigrad.kernels import cpu, machine
 
 # Channels of the convolutions, how many of them a pooling follows, linear layers, pixels, batch.
 NETWORKS = {
@@ -108,8 +107,7 @@ def main() -> None:
         peers["torch"] = torch.__version__
     except ImportError:
         pass
-    cpu.warm_up()
-    machine.warm_up()
+    mg.kernels.warm_up()
     rows = []
     for name in NETWORKS:
         steps = prepare(name)

@@ -10,7 +10,7 @@ the kernel's. It is more than 100 % where a kernel mostly reads, which is cheape
 
 Shapes are those of the models long and large of `benchmarks.train_step`, and of images as a small
 convolutional network has them; all float32. A kernel that programs have is timed in a program, on
-arrays that are there; "as a call" is the function of `minigrad.kernels.cpu`, which makes an array
+arrays that are there; "as a call" is the kernel called on arrays, which makes an array
 for its result. The formula has one thread as well.
 """
 
@@ -25,7 +25,20 @@ import minigrad as mg
 from benchmarks.harness import finish, measure, parser
 from benchmarks.train_step import SIZES
 from minigrad import nn, ops, optim
-from minigrad.kernels import blas, cpu, machine
+from minigrad.kernels import (
+    attention,
+    blas,
+    embeddings,
+    losses,
+    machine,
+    noise,
+    norms,
+    reductions,
+    softmaxes,
+    sorting,
+    updates,
+    windows,
+)
 from minigrad.optim.adam import adam_step
 from minigrad.trees import flatten
 
@@ -69,7 +82,7 @@ class Case:
         shape: in words.
         bytes, products, exps: bytes to move, multiplications and additions, exponentials.
         formula: the same in NumPy, without arguments.
-        call: the function of `cpu`, without arguments; None if there is none.
+        call: the kernel on arrays, without arguments; None if there is none.
         step: what `jit` makes a program with the kernel of; None if programs have no such kernel.
         arrays: the arguments of `step`.
         handler: its name in programs, if that is another.
@@ -119,31 +132,31 @@ def of_classes(n: int, classes: int) -> Iterator[Case]:
     shape, size = f"({n}, {classes})", x.nbytes
     yield Case(
         "softmax", shape, partial(ops.softmax.formula, np, x), 2 * size, exps=x.size,
-        call=partial(cpu.softmax, x, axis=-1),
+        call=partial(softmaxes.softmax, x, axis=-1),
     )  # fmt: skip
     yield Case(
         "softmax_grad", shape, partial(ops.softmax_grad.formula, np, g, y), 3 * size,
-        call=partial(cpu.softmax_grad, g, y, axis=-1),
+        call=partial(softmaxes.softmax_grad, g, y, axis=-1),
     )  # fmt: skip
     logs = ops.log_softmax(x)
     yield Case(
         "log_softmax", shape, partial(ops.log_softmax.formula, np, x), 2 * size, exps=x.size,
-        call=partial(cpu.log_softmax, x, axis=-1),
+        call=partial(softmaxes.log_softmax, x, axis=-1),
     )  # fmt: skip
     yield Case(
         "log_softmax_grad", shape, partial(ops.log_softmax_grad.formula, np, g, logs), 3 * size,
-        exps=x.size, call=partial(cpu.log_softmax_grad, g, logs, axis=-1),
+        exps=x.size, call=partial(softmaxes.log_softmax_grad, g, logs, axis=-1),
     )  # fmt: skip
     yield Case(
         "top_ids", f"{shape}, 4 of each",
         partial(ops.sorting._top_ids.formula, np, x, k=4, descending=True), size + 8 * 4 * n,
-        call=partial(cpu.top_ids, x, k=4, descending=True),
+        call=partial(sorting.top_ids, x, k=4, descending=True),
     )  # fmt: skip
     options = {"ignore_index": -100, "label_smoothing": 0.0}
     yield Case(
         "cross_entropy_rows", shape, partial(ops.cross_entropy_rows.formula, np, x, target), size,
         exps=x.size,
-        call=partial(cpu.cross_entropy_rows, x, target, **options),
+        call=partial(losses.cross_entropy_rows, x, target, **options),
         step=ops.cross_entropy_rows, arrays=(x, target),
     )  # fmt: skip
 
@@ -154,7 +167,7 @@ def of_classes(n: int, classes: int) -> Iterator[Case]:
 
     yield Case(
         "cross_entropy_rows_grad", shape, gradient, 2 * size, exps=x.size,
-        call=partial(cpu.cross_entropy_rows_grad, rows, x, target, **options),
+        call=partial(losses.cross_entropy_rows_grad, rows, x, target, **options),
         step=ops.cross_entropy_rows_grad, arrays=(rows, x, target),
     )  # fmt: skip
 
@@ -164,7 +177,7 @@ def of_norms(n: int, d: int) -> Iterator[Case]:
     shape = f"({n}, {d})"
     yield Case(
         "layer_norm", shape, partial(ops.layer_norm.formula, np, x, weight, bias), 2 * x.nbytes,
-        call=partial(cpu.layer_norm, x, weight, bias, eps=1e-5),
+        call=partial(norms.layer_norm, x, weight, bias, eps=1e-5),
         step=ops.layer_norm, arrays=(x, weight, bias),
     )  # fmt: skip
 
@@ -183,7 +196,7 @@ def of_norms(n: int, d: int) -> Iterator[Case]:
     yield Case(
         "layer_norm_grad", shape, partial(ops.layer_norm_grad.formula, np, g, x, weight),
         3 * x.nbytes,
-        call=partial(cpu.layer_norm_grad, g, x, weight, eps=1e-5),
+        call=partial(norms.layer_norm_grad, g, x, weight, eps=1e-5),
         step=ops.layer_norm_grad, arrays=(g, x, weight),
     )  # fmt: skip
 
@@ -196,21 +209,21 @@ def of_attention(batch: int, length: int, d: int, heads: int) -> Iterator[Case]:
     yield Case(
         "attention", shape, partial(ops.attention.formula, np, q, k, v, heads=heads),
         4 * q.nbytes, 4 * pairs * (d // heads), pairs,
-        call=partial(cpu.attention, q, k, v, None, None, **plain),
+        call=partial(attention.attention, q, k, v, None, None, **plain),
         step=partial(ops.attention, heads=heads), arrays=(q, k, v),
     )  # fmt: skip
     yield Case(
         "attention, causal", shape,
         partial(ops.attention.formula, np, q, k, v, heads=heads, causal=True),
         4 * q.nbytes, 2 * pairs * (d // heads), pairs / 2,
-        call=partial(cpu.attention, q, k, v, None, None, **plain | {"causal": True}),
+        call=partial(attention.attention, q, k, v, None, None, **plain | {"causal": True}),
         step=partial(ops.attention, heads=heads, causal=True), arrays=(q, k, v),
         handler="attention",
     )  # fmt: skip
     yield Case(
         "attention_grad", shape, partial(ops.attention_grad.formula, np, g, q, k, v, heads=heads),
         7 * q.nbytes, 10 * pairs * (d // heads), pairs,
-        call=partial(cpu.attention_grad, g, q, k, v, None, None, **plain),
+        call=partial(attention.attention_grad, g, q, k, v, None, None, **plain),
         step=partial(ops.attention_grad, heads=heads), arrays=(g, q, k, v),
     )  # fmt: skip
 
@@ -226,7 +239,7 @@ def of_embeddings(n: int, d: int, rows: int) -> Iterator[Case]:
     yield Case(
         "embedding_grad", shape, partial(ops.embedding_grad.formula, np, g, ids, rows=rows),
         table.nbytes + g.nbytes,
-        call=partial(cpu.embedding_grad, g, ids, rows=rows),
+        call=partial(embeddings.embedding_grad, g, ids, rows=rows),
         step=partial(ops.embedding_grad, rows=rows), arrays=(g, ids),
     )  # fmt: skip
 
@@ -276,7 +289,7 @@ def of_noise(n: int, d: int) -> Case:
     options = {"p": 0.1, "shared": (), "levels": None}
     return Case(
         "dropout", f"({n}, {d})", partial(ops.dropout.formula, np, x, key, **options), 2 * x.nbytes,
-        call=partial(cpu.dropout, x, key, **options),
+        call=partial(noise.dropout, x, key, **options),
         step=lambda x: nn.functional.dropout(x, 0.1, key=key), arrays=(x,),
     )  # fmt: skip
 
@@ -285,7 +298,7 @@ def of_norm(size: int) -> Case:
     g = normal(size)
     return Case(
         "square_sum", f"{size}", lambda: np.square(g, dtype=np.float64).sum(), g.nbytes,
-        call=lambda: np.array(cpu.square_sum(g)),
+        call=lambda: np.array(reductions.square_sum(g)),
     )  # fmt: skip
 
 
@@ -311,7 +324,7 @@ def of_adam(size: int) -> Case:
         return theirs[0]
 
     def call() -> np.ndarray:
-        assert cpu.adam_step(*ours, *segment, **options, decoupled=False) is None
+        assert updates.adam_step(*ours, *segment, **options, decoupled=False) is None
         return ours[0]
 
     def step(g):
@@ -335,49 +348,49 @@ def of_images() -> Iterator[Case]:
         return (np.where(seen == y, g[:, :, :, None, :, None], np.float32(0))).reshape(x.shape)
 
     along = {"axis": -1, "size": 3, "count": 24}
-    windows = ops.convs._windows(x, **along)
+    slid = ops.convs._windows(x, **along)
     pool = partial(mg.max_pool2d, kernel_size=2)
     four = {"kernel": (2, 2), "stride": (2, 2), "dilation": (1, 1), "counts": (13, 13)}
     yield Case(
         "max_windows", shape, lambda: seen.max(axis=(3, 5)), x.nbytes + g.nbytes,
-        call=partial(cpu.max_windows, x, **four),
+        call=partial(windows.max_windows, x, **four),
         step=pool, arrays=(x,),
     )  # fmt: skip
     yield Case(
         "max_windows_grad", shape, first_largest, 2 * x.nbytes + g.nbytes,
-        call=partial(cpu.max_windows_grad, g, x, **four),
+        call=partial(windows.max_windows_grad, g, x, **four),
         step=gradient_of(pool), arrays=(x, g),
     )  # fmt: skip
     yield Case(
         "windows", shape, partial(ops.convs._windows.formula, np, x, **along),
-        x.nbytes + windows.nbytes,
-        call=partial(cpu.windows, x, **along),
-        step=partial(ops.convs._windows, **along), arrays=(x,), handler="strided",
+        x.nbytes + slid.nbytes,
+        call=partial(windows.windows, x, **along),
+        step=partial(ops.convs._windows, **along), arrays=(x,),
     )  # fmt: skip
     yield Case(
         "sum_windows", shape,
-        partial(ops.convs._sum_windows.formula, np, windows, axis=-1, length=26),
-        x.nbytes + windows.nbytes,
-        call=partial(cpu.sum_windows, windows, axis=-1, length=26),
-        step=partial(ops.convs._sum_windows, axis=-1, length=26), arrays=(windows,),
+        partial(ops.convs._sum_windows.formula, np, slid, axis=-1, length=26),
+        x.nbytes + slid.nbytes,
+        call=partial(windows.sum_windows, slid, axis=-1, length=26),
+        step=partial(ops.convs._sum_windows, axis=-1, length=26), arrays=(slid,),
     )  # fmt: skip
     weight, bias, mean, variance = normal(32), normal(32), normal(32), normal(32) ** 2
     like = np.ascontiguousarray(x[::-1])
     norm, norm_grad = ops.norms._batch_norm_train, ops.norms._batch_norm_grad
     yield Case(
         "batch_norm_train", shape, partial(norm.formula, np, x, weight, bias), 3 * x.nbytes,
-        call=partial(cpu.batch_norm_train, x, weight, bias, eps=1e-5),
+        call=partial(norms.batch_norm_train, x, weight, bias, eps=1e-5),
         step=norm, arrays=(x, weight, bias),
     )  # fmt: skip
     yield Case(
         "batch_norm_grad", shape, partial(norm_grad.formula, np, like, x, weight), 5 * x.nbytes,
-        call=partial(cpu.batch_norm_grad, like, x, weight, eps=1e-5),
+        call=partial(norms.batch_norm_grad, like, x, weight, eps=1e-5),
         step=norm_grad, arrays=(like, x, weight),
     )  # fmt: skip
     yield Case(
         "batch_norm_stats", shape,
         partial(ops.batch_norm_stats.formula, np, x, mean, variance), 2 * x.nbytes,
-        call=partial(cpu.batch_norm_stats, x, mean, variance, momentum=0.1),
+        call=partial(norms.batch_norm_stats, x, mean, variance, momentum=0.1),
         step=ops.batch_norm_stats, arrays=(x, mean, variance),
     )  # fmt: skip
     yield Case(
@@ -432,7 +445,7 @@ class Prepared:
         with machine.team(threads) as run:
             for _ in range(self.REPEATS):
                 for i in self.places:
-                    run(self.program.handlers, self.program.words, i, i + 1)
+                    run(self.program.addresses, self.program.records, i, i + 1)
 
     def candidates(self, threads: int) -> dict[str, Callable]:
         case = self.case
@@ -520,8 +533,7 @@ def main() -> None:
     arguments = parser(__doc__, rounds=7, threads=2)
     arguments.add_argument("--only", nargs="+", metavar="NAME", help="kernels to measure")
     options = arguments.parse_args()
-    cpu.warm_up()
-    machine.warm_up()
+    mg.kernels.warm_up()
     limits, rows = Limits(), []
     for case in (*cases("long"), *cases("large"), *of_images()):
         if options.only is None or case.name in options.only:

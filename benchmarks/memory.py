@@ -51,12 +51,10 @@ def forget_peak() -> bool:
 def ours(jit: bool, threads: int) -> Callable:
     """Imports, and a function that builds a model and gives its step."""
     import minigrad as mg
-    from minigrad import nn, random
-    from minigrad.kernels import cpu, machine
+    from minigrad import kernels, nn, random
 
     mg.set_num_threads(threads)
-    cpu.warm_up()
-    machine.warm_up()
+    kernels.warm_up("transformer")
 
     def build():
         vocabulary, d_model, heads, d_ff, layers, *_ = SIZES[SIZE]

@@ -21,7 +21,6 @@ from jsl.corpus import load_corpus, starter_corpus_path
 from jsl.model import arrays_of, build_model, loss_of
 from jsl.vocabulary import Vocabulary
 from minigrad import nn, optim, random
-from minigrad.kernels import cpu, machine
 from minigrad.nn import sinusoids
 
 AGREEMENT = 1e-4
@@ -169,8 +168,7 @@ def main() -> None:
         peers["jax"] = jax.__version__
     except ImportError:
         pass
-    cpu.warm_up()
-    machine.warm_up()
+    mg.kernels.warm_up()
     rows = []
     for size in options.sizes.split(","):
         steps, count = prepare_as_trained() if size == "as trained" else prepare(size)
