@@ -61,6 +61,7 @@ from minigrad.ops.shaping import (
     reshape,
     squeeze,
     stack,
+    swapaxes,
     transpose,
 )
 from minigrad.ops.sorting import searchsorted
@@ -351,7 +352,7 @@ def cov(
             count = total - ddof
         rounding = 4 * float(np.finfo(wide.dtype).eps) * total
         count = where(count > rounding, count, math.nan)
-    c = matmul(deviation, right.swapaxes(axis1=0, axis2=1)) / count
+    c = matmul(deviation, swapaxes(right, axis1=0, axis2=1)) / count
     return _narrow(squeeze(c), x)
 
 
@@ -382,7 +383,7 @@ def corrcoef(x, y=None, rowvar: bool = True, *, dtype=None):
     deviation = _centred(wide, axis=1)
     # Not by the covariances, for which the dtype may have no room.
     unit = divide(deviation, _length(deviation, axis=1, keepdims=True))
-    return _narrow(squeeze(clip(matmul(unit, unit.swapaxes(axis1=0, axis2=1)), -1, 1)), x)
+    return _narrow(squeeze(clip(matmul(unit, swapaxes(unit, axis1=0, axis2=1)), -1, 1)), x)
 
 
 # ------------------------------------------------------------------------------ histograms

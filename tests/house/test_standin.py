@@ -65,6 +65,7 @@ HOST_ONLY = {
     "nn/test_packed.py": ["test_packing_within_a_captured_step"],
     "learner/test_learner.py": [
         "test_a_setting_that_changes_in_every_step_ends_compiling",
+        "test_a_step_cannot_read_how_much_its_batch_counts",
         "test_a_step_that_cannot_be_captured_runs_as_it_is",
         "test_metrics_in_the_way_of_keras",
         "test_named_optimizers_train_their_own_parts",
