@@ -348,7 +348,7 @@ def of_images() -> Iterator[Case]:
         return (np.where(seen == y, g[:, :, :, None, :, None], np.float32(0))).reshape(x.shape)
 
     along = {"axis": -1, "size": 3, "count": 24}
-    slid = ops.convs._windows(x, **along)
+    slid = ops.windows._windows(x, **along)
     pool = partial(mg.max_pool2d, kernel_size=2)
     four = {"kernel": (2, 2), "stride": (2, 2), "dilation": (1, 1), "counts": (13, 13)}
     yield Case(
@@ -362,17 +362,17 @@ def of_images() -> Iterator[Case]:
         step=gradient_of(pool), arrays=(x, g),
     )  # fmt: skip
     yield Case(
-        "windows", shape, partial(ops.convs._windows.formula, np, x, **along),
+        "windows", shape, partial(ops.windows._windows.formula, np, x, **along),
         x.nbytes + slid.nbytes,
         call=partial(windows.windows, x, **along),
-        step=partial(ops.convs._windows, **along), arrays=(x,),
+        step=partial(ops.windows._windows, **along), arrays=(x,),
     )  # fmt: skip
     yield Case(
         "sum_windows", shape,
-        partial(ops.convs._sum_windows.formula, np, slid, axis=-1, length=26),
+        partial(ops.windows._sum_windows.formula, np, slid, axis=-1, length=26),
         x.nbytes + slid.nbytes,
         call=partial(windows.sum_windows, slid, axis=-1, length=26),
-        step=partial(ops.convs._sum_windows, axis=-1, length=26), arrays=(slid,),
+        step=partial(ops.windows._sum_windows, axis=-1, length=26), arrays=(slid,),
     )  # fmt: skip
     weight, bias, mean, variance = normal(32), normal(32), normal(32), normal(32) ** 2
     like = np.ascontiguousarray(x[::-1])

@@ -30,6 +30,7 @@ from minigrad.ops.attentions import *
 from minigrad.ops.convs import *
 from minigrad.ops.creation import *
 from minigrad.ops.differences import *
+from minigrad.ops.dtypes import *
 from minigrad.ops.elementwise import *
 from minigrad.ops.indexing import *
 from minigrad.ops.linalg import matrix_transpose, norm

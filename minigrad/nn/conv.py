@@ -13,7 +13,7 @@ from minigrad.errors import ShapeError
 from minigrad.nn import functional as F
 from minigrad.nn import init
 from minigrad.nn.module import Module
-from minigrad.ops.convs import _each as each
+from minigrad.ops.windows import per_axis
 
 __all__ = [
     "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d",
@@ -77,9 +77,9 @@ class _Convolution(Module):
                 f"{name}: in_channels and out_channels must be multiples of groups, got "
                 f"{in_channels}, {out_channels} and {groups}"
             )
-        self.kernel_size = each(name, "kernel_size", kernel_size, type(self).n)
-        self.stride = each(name, "stride", stride, type(self).n)
-        self.dilation = each(name, "dilation", dilation, type(self).n)
+        self.kernel_size = per_axis(name, "kernel_size", kernel_size, type(self).n)
+        self.stride = per_axis(name, "stride", stride, type(self).n)
+        self.dilation = per_axis(name, "dilation", dilation, type(self).n)
         if isinstance(padding, str):
             if padding not in ("same", "valid"):
                 raise ValueError(
@@ -90,7 +90,7 @@ class _Convolution(Module):
                 raise ShapeError(f"{name}: padding='same' needs stride 1, got {stride}")
             self.padding = padding
         else:
-            self.padding = each(name, "padding", padding, type(self).n, least=0)
+            self.padding = per_axis(name, "padding", padding, type(self).n, least=0)
         self.padding_mode = padding_mode
         channels = (self.in_channels, self.out_channels)
         first, second = channels if transposed else channels[::-1]
@@ -239,7 +239,9 @@ class _ConvTranspose(_Convolution):
             padding_mode, True, dtype,
         )  # fmt: skip
         name = type(self).__name__
-        self.output_padding = each(name, "output_padding", output_padding, type(self).n, least=0)
+        self.output_padding = per_axis(
+            name, "output_padding", output_padding, type(self).n, least=0
+        )
 
     def forward(self, x: Tensor, output_size: Lengths | None = None) -> Tensor:
         """x: (N, in_channels, ...) or (in_channels, ...) -> the same with out_channels.
@@ -269,7 +271,7 @@ class _ConvTranspose(_Convolution):
             output_size = output_size.data.tolist()
         wanted = tuple(output_size) if isinstance(output_size, tuple | list) else (output_size,)
         n = type(self).n
-        wanted = each(name, "output_size", wanted[-n:], n)
+        wanted = per_axis(name, "output_size", wanted[-n:], n)
         least = [
             (length - 1) * s - 2 * p + d * (k - 1) + 1
             for length, s, p, d, k in zip(

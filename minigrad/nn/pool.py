@@ -9,8 +9,9 @@ from minigrad import ops, random
 from minigrad.autodiff import Tensor, on_device_of
 from minigrad.errors import ShapeError
 from minigrad.nn import functional as F
-from minigrad.nn.conv import check_channels, each
+from minigrad.nn.conv import check_channels
 from minigrad.nn.module import FunctionLayer, Module
+from minigrad.ops.windows import per_axis
 
 __all__ = [
     "AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveAvgPool3d", "AdaptiveMaxPool1d",
@@ -294,10 +295,10 @@ class _FractionalMaxPool(Module):
         name, n = type(self).__name__, type(self).axes
         if (output_size is None) == (output_ratio is None):
             raise ValueError(f"{name}: give either output_size or output_ratio")
-        self.kernel_size = each(name, "kernel_size", kernel_size, n)
+        self.kernel_size = per_axis(name, "kernel_size", kernel_size, n)
         self.output_size: tuple[int, ...] | None = None
         if output_size is not None:
-            self.output_size = each(name, "output_size", output_size, n)
+            self.output_size = per_axis(name, "output_size", output_size, n)
         if isinstance(output_ratio, int | float):
             output_ratio = (output_ratio,) * n
         if output_ratio and (len(output_ratio) != n or not all(0 < r < 1 for r in output_ratio)):

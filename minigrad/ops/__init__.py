@@ -15,6 +15,7 @@ from minigrad.ops import (
     convs,
     creation,
     differences,
+    dtypes,
     elementwise,
     fft,
     indexing,
@@ -31,6 +32,7 @@ from minigrad.ops import (
     sorting,
     special,
     statistics,
+    windows,
 )
 from minigrad.ops.activations import *
 from minigrad.ops.arithmetic import *
@@ -39,6 +41,7 @@ from minigrad.ops.attentions import *
 from minigrad.ops.convs import *
 from minigrad.ops.creation import *
 from minigrad.ops.differences import *
+from minigrad.ops.dtypes import *
 from minigrad.ops.elementwise import *
 from minigrad.ops.indexing import *
 from minigrad.ops.linalg import matrix_transpose, norm
@@ -65,6 +68,7 @@ __all__ += attentions.__all__
 __all__ += convs.__all__
 __all__ += creation.__all__
 __all__ += differences.__all__
+__all__ += dtypes.__all__
 __all__ += elementwise.__all__
 __all__ += indexing.__all__
 __all__ += losses.__all__

@@ -8,9 +8,8 @@ import math
 
 from minigrad.autodiff import op, primitive
 from minigrad.errors import ShapeError
+from minigrad.ops.dtypes import floating, real_array
 from minigrad.ops.elementwise import (
-    _array,
-    _floating,
     absolute,
     add,
     divide,
@@ -42,7 +41,7 @@ __all__ = [
 @primitive
 def relu(xp, x):
     """`max(x, 0)`; the derivative at 0 is 0. NaN stays NaN, and so is its derivative."""
-    return xp.maximum(_array(xp, x), 0)
+    return xp.maximum(real_array(xp, x), 0)
 
 
 relu.vjps(lambda g, y, _x: _relu_grad(g, y))
@@ -112,7 +111,7 @@ def relu6(x):
 @op
 def hardsigmoid(xp, x):
     """A sigmoid of straight lines, 0 up to -3 and 1 from 3 on; there its derivative is 0."""
-    return relu6(_floating(xp, x) + 3) / 6
+    return relu6(floating(xp, x) + 3) / 6
 
 
 @op
@@ -158,7 +157,7 @@ def gelu(xp, x, *, approximate="none"):
     Raises:
         ValueError: `approximate` is neither.
     """
-    x = _floating(xp, x)
+    x = floating(xp, x)
     if x.dtype.itemsize == 2:  # NumPy would lift bfloat16 beside a number
         return gelu(x.astype("float32"), approximate=approximate).astype(x.dtype)
     # As 1 + erf and 1 + tanh, both would lose their digits towards minus infinity.
@@ -197,7 +196,7 @@ def _(g, _y, x, *, beta=1.0, threshold=20.0):
 @op
 def logsigmoid(xp, x):
     """`log(sigmoid(x))` without overflow."""
-    x = _floating(xp, x)
+    x = floating(xp, x)
     return minimum(x, 0.0) - log1p(exp(-absolute(x)))
 
 

@@ -3,12 +3,9 @@
 import math
 
 from minigrad.autodiff import op, primitive
+from minigrad.ops.dtypes import floating, floating_pair
 from minigrad.ops.elementwise import (
     LN2,
-    _floating,
-    _floats,
-    _softmax_of_two,
-    _untracked,
     absolute,
     arccos,
     arccosh,
@@ -28,6 +25,8 @@ from minigrad.ops.elementwise import (
     rad2deg,
     right_shift,
     round,
+    softmax_of_two,
+    untracked,
     where,
     zeros_like,
 )
@@ -48,7 +47,7 @@ around, pow, degrees, radians = round, power, rad2deg, deg2rad
 @op
 def fabs(xp, x):
     """`|x|` in floats, also of integers; the derivative at 0 is 0."""
-    return absolute(_floating(xp, x))
+    return absolute(floating(xp, x))
 
 
 def divmod(a, b) -> tuple:
@@ -72,7 +71,7 @@ def heaviside(xp, x1, x2):
 
     To `x1` flows no gradient, to `x2` that of the places where it was taken.
     """
-    x1, x2 = _floats(xp, x1, x2)
+    x1, x2 = floating_pair(xp, x1, x2)
     like = x1 if hasattr(x1, "dtype") else x2
     step = where(x1 > 0, ones_like(like), zeros_like(like))  # operators: numbers stay numbers
     return where(x1 != x1, x1, where(x1 == 0, x2, step))
@@ -87,15 +86,15 @@ heaviside.vjps(
 @primitive
 def logaddexp2(xp, a, b):
     """`log2(2**a + 2**b)` without overflow; equal infinities each get half of the gradient."""
-    return xp.logaddexp2(*_floats(xp, a, b))
+    return xp.logaddexp2(*floating_pair(xp, a, b))
 
 
 logaddexp2.vjps(
-    lambda g, _y, a, b: _softmax_of_two(g, a * LN2, b * LN2),
-    lambda g, _y, a, b: _softmax_of_two(g, b * LN2, a * LN2),
+    lambda g, _y, a, b: softmax_of_two(g, a * LN2, b * LN2),
+    lambda g, _y, a, b: softmax_of_two(g, b * LN2, a * LN2),
 )
 
-signbit = _untracked("signbit", "Where the sign is minus, of -0.0 too.", operands=1)
+signbit = untracked("signbit", "Where the sign is minus, of -0.0 too.", operands=1)
 
 
 @op

@@ -8,12 +8,12 @@ from minigrad.autodiff import Tensor, as_array, as_arrays, on_device_of
 from minigrad.backend import is_array, to_numpy
 from minigrad.errors import DtypeError, OutOfRangeError, ShapeError
 from minigrad.ops.creation import arange, linspace
-from minigrad.ops.elementwise import astype
+from minigrad.ops.dtypes import astype
 from minigrad.ops.indexing import refuse_if_batched, take
 from minigrad.ops.shaping import (
-    _arrayed,
-    _axis_of,
+    arrayed,
     atleast_1d,
+    axis_of,
     broadcast_to,
     concatenate,
     flip,
@@ -39,7 +39,7 @@ def fliplr(m):
     Raises:
         ShapeError: `m` has fewer than two axes.
     """
-    m = _arrayed(m)
+    m = arrayed(m)
     if m.ndim < 2:
         raise ShapeError(f"fliplr: expects two axes or more, got shape {m.shape}; use flip")
     return flip(m, axis=1)
@@ -51,7 +51,7 @@ def flipud(m):
     Raises:
         ShapeError: `m` has no axis.
     """
-    m = _arrayed(m)
+    m = arrayed(m)
     if not m.ndim:
         raise ShapeError("flipud: expects an axis or more, got shape ()")
     return flip(m, axis=0)
@@ -63,8 +63,8 @@ def rollaxis(a, axis: int, start: int = 0):
     Raises:
         OutOfRangeError: there is no such `axis` or `start`.
     """
-    a = _arrayed(a)
-    axis = _axis_of("rollaxis", axis, a.shape)
+    a = arrayed(a)
+    axis = axis_of("rollaxis", axis, a.shape)
     if not -a.ndim <= start <= a.ndim:
         raise OutOfRangeError(f"rollaxis: start {start} is out of range for shape {a.shape}")
     start = start + a.ndim if start < 0 else start
@@ -87,7 +87,7 @@ def dsplit(ary, indices_or_sections) -> list:
 
 
 def _cut_along(name: str, ary, indices_or_sections, axis: int, least: int) -> list:
-    ary = _arrayed(ary)
+    ary = arrayed(ary)
     if ary.ndim < least:
         raise ShapeError(f"{name}: expects {least} axes or more, got shape {ary.shape}")
     return split(ary, indices_or_sections, min(axis, ary.ndim - 1))
@@ -122,7 +122,7 @@ def insert(arr, obj, values, axis: int | None = None):
         )
     if axis is None:
         arr, axis = ravel(arr), 0
-    axis = _axis_of("insert", axis, arr.shape)
+    axis = axis_of("insert", axis, arr.shape)
     n, places = arr.shape[axis], _places("insert", obj)
     if values.ndim > arr.ndim:
         raise ShapeError(f"insert: values of shape {values.shape} for an array of {arr.shape}")
@@ -148,10 +148,10 @@ def delete(arr, obj, axis: int | None = None):
     Raises:
         OutOfRangeError: an index is out of range.
     """
-    arr = _arrayed(arr)
+    arr = arrayed(arr)
     if axis is None:
         arr, axis = ravel(arr), 0
-    axis = _axis_of("delete", axis, arr.shape)
+    axis = axis_of("delete", axis, arr.shape)
     kept = _explained("delete", np.delete, np.arange(arr.shape[axis]), _places("delete", obj))
     return take(arr, on_device_of([arr], kept), axis=axis)
 

@@ -11,10 +11,8 @@ from minigrad import batched, random
 from minigrad.autodiff import Tensor, as_arrays, op
 from minigrad.backend import array_module
 from minigrad.errors import DtypeError, ShapeError
-from minigrad.ops.dtypes import is_half
-from minigrad.ops.elementwise import astype
+from minigrad.ops.dtypes import as_came, astype, is_half
 from minigrad.ops.noise import dropout as drop
-from minigrad.ops.norms import _as_came
 from minigrad.ops.products import matmul
 from minigrad.ops.reductions import sum
 from minigrad.ops.shaping import broadcast_to, repeat, reshape, swapaxes, transpose
@@ -88,7 +86,7 @@ def attention(xp, q, k, v, mask=None, key=None, *, heads=1, causal=False, scale=
     p = _probabilities(xp, _split(q, heads), _split(k, heads), mask, causal, scale)
     p = p if key is None else drop(p, key, p=dropout)
     y = _join(matmul(p, _split(v, heads)))
-    return _as_came(y, v) if is_half(v.dtype) else y
+    return as_came(y, v) if is_half(v.dtype) else y
 
 
 @attention.vjp

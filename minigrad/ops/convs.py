@@ -1,8 +1,7 @@
 """Convolution: what the kernel sees, in the columns of a matrix, times the kernel.
 
-Two ops carry it. `_windows` puts what a kernel sees along one axis into an axis of its own;
-`_sum_windows` puts such windows back where they came from, and adds them up where they overlap.
-Each is the gradient of the other. Axis after axis, the last one first, they make the columns:
+Two ops of `minigrad.ops.windows` carry it, each the gradient of the other. Axis after axis, the
+last one first, they make the columns:
 
     convolution              pad,              _windows,       product with the weight
     transposed convolution   product with the weight,          _sum_windows,    crop
@@ -14,125 +13,23 @@ precision is multiplied and summed in float32 (see `matmul`).
 import math
 import operator
 
-from minigrad.autodiff import op, primitive
+from minigrad.autodiff import op
 from minigrad.errors import ShapeError
-from minigrad.ops.dtypes import is_half
 from minigrad.ops.products import matmul
 from minigrad.ops.shaping import pad, reshape, swapaxes, transpose
+from minigrad.ops.windows import (
+    all_windows,
+    per_axis,
+    reach_of,
+    sum_all_windows,
+    window_counts,
+    with_batch,
+)
 
 __all__ = [
     "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
     "fold", "unfold",
 ]  # fmt: skip
-
-# -------------------------------------------------------------------------------- windows
-
-
-def _seen(axis: int, start: int, count: int, stride: int) -> tuple:
-    """The index of what `count` windows have at one place: `start`, and then every `stride`."""
-    stop = start + (count - 1) * stride + 1
-    return (..., slice(start, stop, stride), *(slice(None),) * (-axis - 1))
-
-
-@primitive(kernel="windows.windows")
-def _windows(xp, x, *, axis, size, count, stride=1, dilation=1):
-    """`count` windows of `size` elements along `axis`, which is counted from the end.
-
-    Of x (A, B, ..., L, ...) it gives (A, B, size, ..., count, ...): element i of window j is
-    `x[j * stride + i * dilation]`.
-    """
-    shape = list(x.shape)
-    shape[axis] = count
-    y = xp.zeros((*shape[:2], size, *shape[2:]), x.dtype)  # in C order, so that it can be a matrix
-    for i in range(size):
-        y[:, :, i] = x[_seen(axis, i * dilation, count, stride)]
-    return y
-
-
-@primitive(kernel="windows.sum_windows")
-def _sum_windows(xp, g, *, axis, length, stride=1, dilation=1):
-    """Zeros of `length` along `axis` with all windows added in: the adjoint of `_windows`."""
-    count = g.shape[axis]
-    shape = [*g.shape[:2], *g.shape[3:]]
-    shape[axis] = length
-    y = xp.zeros(tuple(shape), "float32" if is_half(g.dtype) else g.dtype)
-    for i in range(g.shape[2]):
-        y[_seen(axis, i * dilation, count, stride)] += g[:, :, i]
-    return y.astype(g.dtype) if is_half(g.dtype) else y
-
-
-@_windows.vjp
-def _(g, _y, _x, *, axis, size, count, stride=1, dilation=1):
-    return _sum_windows(g, axis=axis, length=_x.shape[axis], stride=stride, dilation=dilation)
-
-
-@_sum_windows.vjp
-def _(gg, _y, _g, *, axis, length, stride=1, dilation=1):
-    return _windows(
-        gg, axis=axis, size=_g.shape[2], count=_g.shape[axis], stride=stride, dilation=dilation
-    )
-
-
-def _all_windows(x, kernel, counts, stride, dilation):
-    """`_windows` along the last axes: (A, B, ..., *L) becomes (A, B, *kernel, ..., *counts)."""
-    for a in range(-1, -len(kernel) - 1, -1):
-        x = _windows(
-            x, axis=a, size=kernel[a], count=counts[a], stride=stride[a], dilation=dilation[a]
-        )
-    return x
-
-
-def _sum_all_windows(g, lengths, stride, dilation):
-    """The adjoint: (A, B, *kernel, ..., *counts) becomes (A, B, ..., *lengths)."""
-    for a in range(-len(lengths), 0):
-        g = _sum_windows(g, axis=a, length=lengths[a], stride=stride[a], dilation=dilation[a])
-    return g
-
-
-# ------------------------------------------------------------------------------- arguments
-
-
-def _each(name: str, what: str, value, n: int, least: int = 1) -> tuple[int, ...]:
-    """One int for each of `n` axes, from an int or a sequence of `n` or of one."""
-    values = tuple(value) if isinstance(value, tuple | list) else (value,)
-    try:
-        if bool in map(type, values):  # who passes one has mistaken an argument for another
-            raise TypeError
-        values = tuple(operator.index(v) for v in values)
-    except TypeError:
-        raise TypeError(
-            f"{name}: {what} must be an int or a tuple of them, got {value!r}"
-        ) from None
-    values = values * n if len(values) == 1 else values
-    if len(values) != n or any(v < least for v in values):
-        raise ShapeError(
-            f"{name}: {what} must be an int of at least {least}, or {n} of them, got {value}"
-        )
-    return values
-
-
-def _batch(name: str, x, n: int) -> tuple:
-    """`x` as (N, C, *lengths) with `n` lengths, and whether the batch axis had to be added."""
-    if x.ndim not in (n + 1, n + 2):
-        lengths = ", ".join("DHW"[-n:]) if n > 1 else "L"
-        raise ShapeError(f"{name}: x must be (N, C, {lengths}) or (C, {lengths}), got {x.shape}")
-    return (x, False) if x.ndim == n + 2 else (reshape(x, shape=(1, *x.shape)), True)
-
-
-def _reach(kernel, dilation) -> tuple[int, ...]:
-    """How many elements a kernel spans along each axis."""
-    return tuple((k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True))
-
-
-def _counts(name: str, lengths, kernel, stride, dilation) -> tuple[int, ...]:
-    """How many windows there are along each axis of a padded input."""
-    reach = _reach(kernel, dilation)
-    if any(r > n for r, n in zip(reach, lengths, strict=True)):
-        raise ShapeError(
-            f"{name}: the kernel spans {reach} elements, which is more than the padded input of "
-            f"{tuple(lengths)}; give a larger input, more padding or a smaller kernel"
-        )
-    return tuple((n - r) // s + 1 for n, r, s in zip(lengths, reach, stride, strict=True))
 
 
 def _check_channels(name: str, x, weight, groups: int, n: int, out_first: bool):
@@ -167,19 +64,19 @@ def _grouped(x, groups: int):
 
 
 def _conv(name: str, n: int, x, weight, bias, stride, padding, dilation, groups):
-    x, alone = _batch(name, x, n)
+    x, alone = with_batch(name, x, n)
     _check_channels(name, x, weight, groups, n, out_first=True)
     kernel, out = weight.shape[2:], weight.shape[0]
-    stride = _each(name, "stride", stride, n)
-    dilation = _each(name, "dilation", dilation, n)
+    stride = per_axis(name, "stride", stride, n)
+    dilation = per_axis(name, "dilation", dilation, n)
     widths = _padding(name, padding, kernel, stride, dilation)
     if any(map(any, widths)):
         x = pad(x, pad_width=((0, 0), (0, 0), *widths))
-    counts = _counts(name, x.shape[2:], kernel, stride, dilation)
+    counts = window_counts(name, x.shape[2:], kernel, stride, dilation)
 
     # The matrices: (groups, out / groups, seen) times (groups, seen, places).
     seen, places = math.prod(weight.shape[1:]), x.shape[0] * math.prod(counts)
-    columns = _all_windows(_grouped(x, groups), kernel, counts, stride, dilation)
+    columns = all_windows(_grouped(x, groups), kernel, counts, stride, dilation)
     columns = reshape(columns, shape=(groups, seen, places))
     y = matmul(reshape(weight, shape=(groups, out // groups, seen)), columns)
     y = swapaxes(reshape(y, shape=(out, x.shape[0], *counts)), axis1=0, axis2=1)
@@ -190,7 +87,7 @@ def _conv(name: str, n: int, x, weight, bias, stride, padding, dilation, groups)
 def _padding(name: str, padding, kernel, stride, dilation) -> tuple[tuple[int, int], ...]:
     """How many zeros come before and after along each axis."""
     if not isinstance(padding, str):
-        return tuple((p, p) for p in _each(name, "padding", padding, len(kernel), least=0))
+        return tuple((p, p) for p in per_axis(name, "padding", padding, len(kernel), least=0))
     if padding == "valid":
         return ((0, 0),) * len(kernel)
     if padding != "same":
@@ -199,7 +96,7 @@ def _padding(name: str, padding, kernel, stride, dilation) -> tuple[tuple[int, i
         )
     if any(s != 1 for s in stride):
         raise ShapeError(f"{name}: padding='same' needs stride 1, got {stride}; give the padding")
-    return tuple(((r - 1) // 2, r // 2) for r in _reach(kernel, dilation))
+    return tuple(((r - 1) // 2, r // 2) for r in reach_of(kernel, dilation))
 
 
 @op
@@ -258,19 +155,19 @@ def conv3d(xp, x, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=
 def _conv_transpose(
     name: str, n: int, x, weight, bias, stride, padding, output_padding, groups, dilation
 ):
-    x, alone = _batch(name, x, n)
+    x, alone = with_batch(name, x, n)
     _check_channels(name, x, weight, groups, n, out_first=False)
     kernel, out = weight.shape[2:], weight.shape[1] * groups
-    stride = _each(name, "stride", stride, n)
-    dilation = _each(name, "dilation", dilation, n)
-    padding = _each(name, "padding", padding, n, least=0)
-    extra = _each(name, "output_padding", output_padding, n, least=0)
+    stride = per_axis(name, "stride", stride, n)
+    dilation = per_axis(name, "dilation", dilation, n)
+    padding = per_axis(name, "padding", padding, n, least=0)
+    extra = per_axis(name, "output_padding", output_padding, n, least=0)
     if any(e >= max(s, d) for e, s, d in zip(extra, stride, dilation, strict=True)):
         raise ShapeError(
             f"{name}: output_padding must be smaller than stride or dilation, got {extra} with "
             f"stride {stride} and dilation {dilation}"
         )
-    counts, reach = x.shape[2:], _reach(kernel, dilation)
+    counts, reach = x.shape[2:], reach_of(kernel, dilation)
     lengths = [(c - 1) * s + r + e for c, s, r, e in zip(counts, stride, reach, extra, strict=True)]
     if 0 in counts or any(l <= 2 * p for l, p in zip(lengths, padding, strict=True)):
         raise ShapeError(
@@ -284,7 +181,7 @@ def _conv_transpose(
     rows = swapaxes(reshape(weight, shape=(groups, each, seen)), axis1=1, axis2=2)
     columns = matmul(rows, reshape(_grouped(x, groups), shape=(groups, each, places)))
     columns = reshape(columns, shape=(groups, out // groups, *kernel, batch, *counts))
-    y = _sum_all_windows(columns, lengths, stride, dilation)
+    y = sum_all_windows(columns, lengths, stride, dilation)
     y = swapaxes(reshape(y, shape=(out, batch, *lengths)), axis1=0, axis2=1)
     y = _add_bias(name, _crop(y, padding), bias)
     return y[0] if alone else y
@@ -372,14 +269,14 @@ def unfold(xp, x, *, kernel_size, dilation=1, padding=0, stride=1):
     Raises:
         ShapeError: the kernel is larger than the padded input.
     """
-    x, alone = _batch("unfold", x, 2)
-    kernel = _each("unfold", "kernel_size", kernel_size, 2)
-    stride = _each("unfold", "stride", stride, 2)
-    dilation = _each("unfold", "dilation", dilation, 2)
-    p, q = _each("unfold", "padding", padding, 2, least=0)
+    x, alone = with_batch("unfold", x, 2)
+    kernel = per_axis("unfold", "kernel_size", kernel_size, 2)
+    stride = per_axis("unfold", "stride", stride, 2)
+    dilation = per_axis("unfold", "dilation", dilation, 2)
+    p, q = per_axis("unfold", "padding", padding, 2, least=0)
     x = pad(x, pad_width=((0, 0), (0, 0), (p, p), (q, q))) if p or q else x
-    counts = _counts("unfold", x.shape[2:], kernel, stride, dilation)
-    y = _all_windows(x, kernel, counts, stride, dilation)
+    counts = window_counts("unfold", x.shape[2:], kernel, stride, dilation)
+    y = all_windows(x, kernel, counts, stride, dilation)
     y = reshape(y, shape=(x.shape[0], x.shape[1] * math.prod(kernel), math.prod(counts)))
     return y[0] if alone else y
 
@@ -401,13 +298,13 @@ def fold(xp, x, *, output_size, kernel_size, dilation=1, padding=0, stride=1):
             f"fold: x must be (N, C * kernel, places) or (C * kernel, places), got {x.shape}"
         )
     x, alone = (x, False) if x.ndim == 3 else (reshape(x, shape=(1, *x.shape)), True)
-    kernel = _each("fold", "kernel_size", kernel_size, 2)
-    stride = _each("fold", "stride", stride, 2)
-    dilation = _each("fold", "dilation", dilation, 2)
-    padding = _each("fold", "padding", padding, 2, least=0)
-    size = _each("fold", "output_size", output_size, 2)
+    kernel = per_axis("fold", "kernel_size", kernel_size, 2)
+    stride = per_axis("fold", "stride", stride, 2)
+    dilation = per_axis("fold", "dilation", dilation, 2)
+    padding = per_axis("fold", "padding", padding, 2, least=0)
+    size = per_axis("fold", "output_size", output_size, 2)
     lengths = [n + 2 * p for n, p in zip(size, padding, strict=True)]
-    counts = _counts("fold", lengths, kernel, stride, dilation)
+    counts = window_counts("fold", lengths, kernel, stride, dilation)
     channels, rest = divmod(x.shape[1], math.prod(kernel))
     if rest or x.shape[2] != math.prod(counts):
         raise ShapeError(
@@ -415,5 +312,5 @@ def fold(xp, x, *, output_size, kernel_size, dilation=1, padding=0, stride=1):
             f"{math.prod(kernel)} * C, {math.prod(counts)}), got {x.shape}"
         )
     x = reshape(x, shape=(x.shape[0], channels, *kernel, *counts))
-    y = _crop(_sum_all_windows(x, lengths, stride, dilation), padding)
+    y = _crop(sum_all_windows(x, lengths, stride, dilation), padding)
     return y[0] if alone else y

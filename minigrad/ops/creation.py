@@ -21,7 +21,8 @@ from minigrad import random
 from minigrad.autodiff import Tensor, as_array, as_arrays, joined, on_device_of, primitive
 from minigrad.backend import array_module, modes, to_device, using, xp
 from minigrad.errors import DtypeError, GradientError
-from minigrad.ops.elementwise import _real_dtype, astype, where
+from minigrad.ops.dtypes import astype, real_dtype
+from minigrad.ops.elementwise import where
 from minigrad.ops.shaping import moveaxis
 
 __all__ = [
@@ -105,7 +106,7 @@ def empty(shape, dtype="float32", requires_grad: bool = False) -> Tensor:
 def full_like(xp, x, *, fill_value, dtype=None):
     """One value in the shape of `x`, and in its dtype unless another is given."""
     fill_value = _value("full_like", fill_value)
-    return xp.full_like(x, fill_value, dtype=_real_dtype("full_like", dtype))
+    return xp.full_like(x, fill_value, dtype=real_dtype("full_like", dtype))
 
 
 full_like.no_gradient()
@@ -182,13 +183,13 @@ def linspace(
     start, stop = as_arrays(start, stop)
     if dtype is not None and np.dtype(dtype).kind == "f":  # computed in it, not only given
         start, stop = (astype(v, dtype=np.result_type(v.dtype, dtype)) for v in (start, stop))
-    y = _spaced(start, stop, num, endpoint, axis)
+    y = spaced(start, stop, num, endpoint, axis)
     y = y if dtype is None or y.dtype == np.dtype(dtype) else astype(y, dtype=dtype)
     y = y if type(y) is Tensor else Tensor(to_device(y))
     return y.requires_grad_() if requires_grad else y
 
 
-def _spaced(start, stop, num: int, endpoint: bool = True, axis: int = 0):
+def spaced(start, stop, num: int, endpoint: bool = True, axis: int = 0):
     """`linspace` between two arrays."""
     dtypes = [v.dtype for v in (start, stop) if v.dtype.kind not in "iub"]
     dtype = np.result_type(*dtypes) if dtypes else np.dtype(np.float32)

@@ -7,8 +7,8 @@ import numpy as np
 from minigrad.autodiff import as_arrays, on_device_of
 from minigrad.errors import DtypeError, ShapeError
 from minigrad.ops.convs import conv1d
+from minigrad.ops.dtypes import astype, in_floats
 from minigrad.ops.elementwise import (
-    astype,
     clip,
     minimum,
     mod,
@@ -23,8 +23,8 @@ from minigrad.ops.indexing import take
 from minigrad.ops.products import matmul
 from minigrad.ops.reductions import cumprod, cumsum, sum
 from minigrad.ops.shaping import (
-    _arrayed,
-    _axis_of,
+    arrayed,
+    axis_of,
     broadcast_to,
     concatenate,
     flip,
@@ -39,14 +39,6 @@ __all__ = [
     "convolve", "correlate", "cumulative_prod", "cumulative_sum", "diff", "gradient", "interp",
     "trapezoid", "vander",
 ]  # fmt: skip
-
-
-def _in_floats(*xs) -> list:
-    """`xs` as arrays of one floating-point dtype, float32 if all are integers; None stays None."""
-    arrays = as_arrays(*xs)
-    floats = [x.dtype for x in arrays if x is not None and x.dtype.kind not in "iub"]
-    dtype = np.result_type(*floats) if floats else np.dtype(np.float32)
-    return [x if x is None or x.dtype == dtype else astype(x, dtype=dtype) for x in arrays]
 
 
 def diff(a, n: int = 1, axis: int = -1, prepend=None, append=None):
@@ -64,7 +56,7 @@ def diff(a, n: int = 1, axis: int = -1, prepend=None, append=None):
     a, prepend, append = as_arrays(a, prepend, append)
     if n == 0:
         return a
-    axis = _axis_of("diff", axis, a.shape)
+    axis = axis_of("diff", axis, a.shape)
     one = (*a.shape[:axis], 1, *a.shape[axis + 1 :])
     parts = [x if x is None or x.ndim else broadcast_to(x, shape=one) for x in (prepend, a, append)]
     parts = [x for x in parts if x is not None]
@@ -98,14 +90,14 @@ def gradient(f, *varargs, axis=None, edge_order: int = 1):
     """
     if callable(f) and not hasattr(f, "shape"):
         raise TypeError("gradient: takes samples, not a function; use grad(function)")
-    (f,) = _in_floats(f)
+    (f,) = in_floats(f)
     if not f.ndim:
         raise ShapeError(
             "gradient: expects samples along an axis, got one number; for derivatives of it use "
             "gradients(y, x) or y.backward()"
         )
     several = range(f.ndim) if axis is None else axis if isinstance(axis, tuple | list) else (axis,)
-    axes = [_axis_of("gradient", a, f.shape) for a in several]
+    axes = [axis_of("gradient", a, f.shape) for a in several]
     _, *steps = as_arrays(f, *(varargs or [1.0]))  # in the dtype of f, not in float32
     if len(steps) == 1 and not steps[0].ndim:
         steps = [varargs[0] if varargs else 1.0] * len(axes)
@@ -142,7 +134,7 @@ def _slopes(f, h, axis: int, edge_order: int):
 
 def _distances(f, h, axis: int):
     """What is between neighbours along `axis`: a number, or (n - 1,)."""
-    h = h if isinstance(h, int | float) else _in_floats(h)[0]
+    h = h if isinstance(h, int | float) else in_floats(h)[0]
     if not getattr(h, "ndim", 0):
         return h
     if h.shape != (f.shape[axis],):
@@ -160,7 +152,7 @@ def trapezoid(y, x=None, dx=1.0, axis: int = -1):
         x: where the samples are: (n,), or the shape of `y`; every `dx` by default.
     """
     y, x = as_arrays(y, x)
-    y = moveaxis(y, source=_axis_of("trapezoid", axis, y.shape), destination=-1)
+    y = moveaxis(y, source=axis_of("trapezoid", axis, y.shape), destination=-1)
     if x is not None:
         dx = diff(x if x.ndim == 1 else moveaxis(x, source=axis, destination=-1))
     return sum(multiply(y[..., 1:] + y[..., :-1], 0.5) * dx, axis=-1)
@@ -185,11 +177,11 @@ def cumulative_prod(x, *, axis: int | None = None, dtype=None, include_initial: 
 
 
 def _running(name, function, start, x, axis, dtype, include_initial):
-    x = _arrayed(x)
+    x = arrayed(x)
     x = x if x.ndim else reshape(x, shape=(1,))
     if x.ndim != 1 and axis is None:
         raise ShapeError(f"{name}: state an axis, of an array of shape {x.shape}")
-    axis = _axis_of(name, 0 if axis is None else axis, x.shape)
+    axis = axis_of(name, 0 if axis is None else axis, x.shape)
     y = function(x, axis=axis, dtype=dtype)
     if not include_initial:
         return y
@@ -205,7 +197,7 @@ def vander(x, N: int | None = None, increasing: bool = False):
     Raises:
         ShapeError: `x` has not one axis, or `N` is negative.
     """
-    x = _arrayed(x)
+    x = arrayed(x)
     if x.ndim != 1:
         raise ShapeError(f"vander: x must have one axis, got shape {x.shape}")
     N = x.shape[0] if N is None else N
@@ -239,7 +231,7 @@ def interp(x, xp, fp, left=None, right=None, period=None):
         ShapeError: `xp` and `fp` have not one axis of the same length, or are empty.
         ValueError: `period` is 0.
     """
-    x, points, values, left, right = _in_floats(x, xp, fp, left, right)
+    x, points, values, left, right = in_floats(x, xp, fp, left, right)
     if points.ndim != 1 or points.shape != values.shape or not points.shape[0]:
         raise ShapeError(
             f"interp: xp and fp must have one axis of one length, got {points.shape} and "
@@ -318,5 +310,5 @@ def _moved_along(name: str, x, w, mode: str):
             raise DtypeError(f"{name}: expects numbers, got booleans; cast them first")
         places = np.arange(x.shape[0] - m + 1)[:, None] + np.arange(m)
         return matmul(take(x, on_device_of([x], places)), w)
-    x, w = _in_floats(x, w)
+    x, w = in_floats(x, w)
     return conv1d(x[None, None], w[None, None])[0, 0]

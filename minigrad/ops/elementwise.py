@@ -14,14 +14,22 @@ import numpy as np
 
 from minigrad.abstract import Abstract
 from minigrad.autodiff import Tensor, as_arrays, op, primitive
-from minigrad.backend import array_module, describe, is_array
+from minigrad.backend import array_module
 from minigrad.batched import Batched
-from minigrad.errors import DtypeError
+from minigrad.ops.dtypes import (
+    astype,
+    floating,
+    floating_pair,
+    matched,
+    real,
+    real_array,
+    real_dtype,
+)
 from minigrad.trees import tree_map
 
 __all__ = [
     "abs", "absolute", "add", "addcdiv", "addcmul", "allclose", "arccos", "arccosh", "arcsin",
-    "arcsinh", "arctan", "arctan2", "arctanh", "array_equal", "astype", "bitwise_and",
+    "arcsinh", "arctan", "arctan2", "arctanh", "array_equal", "bitwise_and",
     "bitwise_not", "bitwise_or", "bitwise_xor", "cbrt", "ceil", "clip", "clone", "copysign", "cos",
     "cosh", "deg2rad", "divide", "equal", "erf", "erfc", "exp", "exp2", "expm1", "floor",
     "floor_divide", "fmax", "fmin", "fmod", "frac", "frexp", "gcd", "greater", "greater_equal",
@@ -35,90 +43,11 @@ __all__ = [
 ]  # fmt: skip
 
 
-def _match(*operands):
-    """Operands with integer and boolean arrays in the dtype of the floating-point ones."""
-    if len(operands) == 2:  # the common cases, quickly: one dtype for both, or a scalar
-        a, b = operands
-        if (
-            type(a) is np.ndarray
-            and (dtype := a.dtype).kind == "f"
-            and (type(b) is float or (type(b) is np.ndarray and b.dtype is dtype))
-        ):
-            return operands
-    dtype = None
-    for x in operands:  # one dtype for all, and perhaps scalars
-        if type(x) is float or type(x) is int:
-            continue
-        own = getattr(x, "dtype", None)
-        if dtype is None and own is not None:
-            dtype = own
-        elif own is not dtype or own is None:
-            break
-    else:
-        if dtype is not None and dtype.kind == "f":
-            return operands
-        if dtype is not None and dtype.kind == "V":  # bfloat16, which NumPy lifts beside a float
-            return [dtype.type(x) if type(x) is float else x for x in operands]
-    dtypes = {x.dtype for x in map(_real, operands) if is_array(x)}
-    floats = [d for d in dtypes if d.kind not in "iub"]
-    if floats and len(floats) == len(dtypes):
-        return operands
-    if floats:
-        target = np.result_type(*floats) if len(floats) > 1 else floats[0]
-    elif any(isinstance(x, float) for x in operands):
-        target = np.dtype(np.float32)
-    else:
-        return operands
-    if not dtypes:
-        return [target.type(x) if isinstance(x, float) else x for x in operands]
-    return [x.astype(target) if is_array(x) and x.dtype.kind in "iub" else x for x in operands]
-
-
-def _array(xp, x):
-    """`x` as an array, a Python float as float32."""
-    if hasattr(_real(x), "dtype"):
-        return x
-    return xp.asarray(x, dtype="float32" if isinstance(x, float) else None)
-
-
-def _real(x):
-    """`x`, which must be a number or hold real numbers."""
-    if x.dtype.kind in "fiubV" if hasattr(x, "dtype") else isinstance(x, int | float):
-        return x
-    raise DtypeError(
-        f"expected an array, a Tensor or a number, got {describe(x)}; real numbers only, complex "
-        f"is not supported"
-    )
-
-
-def _real_dtype(name: str, dtype):
-    """`dtype`, which must be one of real numbers, or None."""
-    if dtype is not None and np.dtype(dtype).kind not in "fiubV":
-        raise DtypeError(f"{name}: {dtype} is not supported; real numbers only")
-    return dtype
-
-
-def _floating(xp, x):
-    """`x` as an array of floats: integers, booleans and Python's numbers as float32."""
-    if not hasattr(x, "dtype"):
-        return xp.asarray(_real(x), dtype="float32")
-    return x if x.dtype.kind in "fV" else _real(x).astype("float32")
-
-
-def _floats(xp, a, b):
-    """Two operands matched, at least one of them in floating point."""
-    a, b = _match(a, b)
-    for x in (a, b):
-        if hasattr(x, "dtype") and x.dtype.kind in "fV":
-            return a, b
-    return _floating(xp, a), _floating(xp, b)
-
-
 def _smooth(name: str, doc: str, rule):
     """An op from the array module's function of that name, for floats, with a rule."""
 
     def formula(xp, x):
-        return getattr(xp, name)(_floating(xp, x))
+        return getattr(xp, name)(floating(xp, x))
 
     formula.__name__ = formula.__qualname__ = name
     formula.__doc__ = doc
@@ -129,7 +58,7 @@ def _step(name: str, doc: str):
     """An op from the array module's function of that name, which is flat between its jumps."""
 
     def formula(xp, x):
-        x = _array(xp, x)
+        x = real_array(xp, x)
         return x.copy() if x.dtype.kind in "iub" else getattr(xp, name)(x)
 
     formula.__name__ = formula.__qualname__ = name
@@ -143,7 +72,7 @@ def _step(name: str, doc: str):
 @primitive
 def add(xp, a, b):
     """`a + b`, element by element."""
-    return xp.add(*_match(a, b))
+    return xp.add(*matched(a, b))
 
 
 add.vjps(lambda g, _y, _a, _b: g, lambda g, _y, _a, _b: g)
@@ -152,7 +81,7 @@ add.vjps(lambda g, _y, _a, _b: g, lambda g, _y, _a, _b: g)
 @primitive
 def subtract(xp, a, b):
     """`a - b`, element by element."""
-    return xp.subtract(*_match(a, b))
+    return xp.subtract(*matched(a, b))
 
 
 subtract.vjps(lambda g, _y, _a, _b: g, lambda g, _y, _a, _b: -g)
@@ -161,7 +90,7 @@ subtract.vjps(lambda g, _y, _a, _b: g, lambda g, _y, _a, _b: -g)
 @primitive
 def multiply(xp, a, b):
     """`a * b`, element by element."""
-    return xp.multiply(*_match(a, b))
+    return xp.multiply(*matched(a, b))
 
 
 multiply.vjps(lambda g, _y, _a, b: g * b, lambda g, _y, a, _b: g * a)
@@ -170,7 +99,7 @@ multiply.vjps(lambda g, _y, _a, b: g * b, lambda g, _y, a, _b: g * a)
 @primitive
 def divide(xp, a, b):
     """`a / b`, element by element."""
-    return xp.divide(*_floats(xp, a, b))
+    return xp.divide(*floating_pair(xp, a, b))
 
 
 divide.vjps(lambda g, _y, _a, b: g / b, lambda g, y, _a, b: -g * y / b)
@@ -180,7 +109,7 @@ true_divide = divide
 @primitive
 def floor_divide(xp, a, b):
     """The largest whole number up to `a / b`; its derivatives are 0."""
-    return xp.floor_divide(*_match(a, b))
+    return xp.floor_divide(*matched(a, b))
 
 
 floor_divide.vjps(lambda g, _y, _a, _b: zeros_like(g))
@@ -192,7 +121,7 @@ def mod(xp, a, b):
 
     At its jumps the derivatives are those of the side that the value belongs to.
     """
-    return xp.remainder(*_match(a, b))
+    return xp.remainder(*matched(a, b))
 
 
 mod.vjps(lambda g, _y, _a, _b: g, lambda g, _y, a, b: -g * floor_divide(a, b))
@@ -202,7 +131,7 @@ remainder = mod
 @primitive
 def fmod(xp, a, b):
     """What is left of `a` when whole `b`s are taken away, with the sign of `a`, as in C."""
-    return xp.fmod(*_match(a, b))
+    return xp.fmod(*matched(a, b))
 
 
 fmod.vjps(lambda g, _y, _a, _b: g, lambda g, y, a, b: -g * rint((a - y) / b))
@@ -215,7 +144,7 @@ def power(xp, a, b):
     At `a = 0` the derivative by `b` is 0 (minus infinity for a negative `b`), at `b = 0` that by
     `a` is 0. For a negative `a` the derivative by `b` is NaN.
     """
-    a, b = _match(a, b)
+    a, b = matched(a, b)
     return a**b
 
 
@@ -236,7 +165,7 @@ power.vjps(_power_a, _power_b)
 @primitive
 def positive(xp, x):
     """`+x`: a copy."""
-    return xp.positive(_array(xp, x))
+    return xp.positive(real_array(xp, x))
 
 
 positive.vjps(lambda g, _y, _x: g)
@@ -245,7 +174,7 @@ positive.vjps(lambda g, _y, _x: g)
 @primitive
 def negative(xp, x):
     """`-x`."""
-    return xp.negative(_array(xp, x))
+    return xp.negative(real_array(xp, x))
 
 
 negative.vjps(lambda g, _y, _x: -g)
@@ -293,23 +222,6 @@ def _times(factor, x):
     return x if factor == 1 else multiply(x, factor)
 
 
-@primitive
-def astype(xp, x, *, dtype):
-    """`x` in another dtype; the gradient returns in the dtype of `x`.
-
-    Integers and booleans have no gradient: there the history ends.
-
-    Raises:
-        DtypeError: no dtype is stated.
-    """
-    if dtype is None:  # which would mean float64
-        raise DtypeError("astype: state a dtype, got None")
-    return _array(xp, x).astype(_real_dtype("astype", dtype))
-
-
-astype.vjps(lambda g, _y, _x, *, dtype: g)  # the engine casts it back
-
-
 def clone(x):
     """`x` in an array of its own, with its history (PyTorch's `clone`).
 
@@ -322,7 +234,7 @@ def clone(x):
 @primitive
 def zeros_like(xp, x, *, dtype=None):
     """Zeros in the shape of `x`, and in its dtype unless another is given."""
-    return xp.zeros_like(_array(xp, x), dtype=_real_dtype("zeros_like", dtype))
+    return xp.zeros_like(real_array(xp, x), dtype=real_dtype("zeros_like", dtype))
 
 
 zeros_like.no_gradient()
@@ -331,7 +243,7 @@ zeros_like.no_gradient()
 @primitive
 def ones_like(xp, x, *, dtype=None):
     """Ones in the shape of `x`, and in its dtype unless another is given."""
-    return xp.ones_like(_array(xp, x), dtype=_real_dtype("ones_like", dtype))
+    return xp.ones_like(real_array(xp, x), dtype=real_dtype("ones_like", dtype))
 
 
 ones_like.no_gradient()
@@ -342,7 +254,7 @@ ones_like.no_gradient()
 @primitive
 def absolute(xp, x):
     """`|x|`; the derivative at 0 is 0."""
-    return xp.absolute(_array(xp, x))
+    return xp.absolute(real_array(xp, x))
 
 
 absolute.vjps(lambda g, _y, x: g * sign(x))
@@ -352,7 +264,7 @@ abs = absolute
 @primitive
 def sign(xp, x):
     """-1, 0 or 1; its derivative is 0 everywhere."""
-    return xp.sign(_array(xp, x))
+    return xp.sign(real_array(xp, x))
 
 
 sign.vjps(lambda g, _y, _x: zeros_like(g))
@@ -361,7 +273,7 @@ sign.vjps(lambda g, _y, _x: zeros_like(g))
 @primitive
 def copysign(xp, a, b):
     """The size of `a` with the sign of `b`; the derivative by `a` is 0 at 0, that by `b` is 0."""
-    return xp.copysign(*_floats(xp, a, b))
+    return xp.copysign(*floating_pair(xp, a, b))
 
 
 copysign.vjps(
@@ -384,7 +296,7 @@ def frac(xp, x):
 @primitive
 def nextafter(xp, a, b):
     """The number next to `a` on the way to `b`; its derivative by `a` is 1, that by `b` is 0."""
-    return xp.nextafter(*_floats(xp, a, b))
+    return xp.nextafter(*floating_pair(xp, a, b))
 
 
 nextafter.vjps(lambda g, _y, _a, _b: g, lambda g, _y, _a, _b: zeros_like(g))
@@ -393,7 +305,7 @@ nextafter.vjps(lambda g, _y, _a, _b: g, lambda g, _y, _a, _b: zeros_like(g))
 @primitive
 def round(xp, x, *, decimals=0):
     """`x` to that many decimals, a tie to the even digit; its derivative is 0."""
-    x = _array(xp, x)
+    x = real_array(xp, x)
     return x.copy() if x.dtype.kind == "b" else xp.round(x, decimals)  # NumPy gives float16
 
 
@@ -406,25 +318,25 @@ def maximum(xp, a, b):
 
     NaN wins, and then both get the gradient.
     """
-    return xp.maximum(*_match(a, b))
+    return xp.maximum(*matched(a, b))
 
 
 @primitive
 def minimum(xp, a, b):
     """The smaller of `a` and `b`; ties and NaN are as for `maximum`."""
-    return xp.minimum(*_match(a, b))
+    return xp.minimum(*matched(a, b))
 
 
 @primitive
 def fmax(xp, a, b):
     """The larger of `a` and `b`, or the one that is not NaN; ties are as for `maximum`."""
-    return xp.fmax(*_match(a, b))
+    return xp.fmax(*matched(a, b))
 
 
 @primitive
 def fmin(xp, a, b):
     """The smaller of `a` and `b`, or the one that is not NaN; ties are as for `maximum`."""
-    return xp.fmin(*_match(a, b))
+    return xp.fmin(*matched(a, b))
 
 
 def _share(g, ahead, behind):
@@ -452,8 +364,8 @@ fmin.vjps(
 @primitive
 def where(xp, condition, a, b):
     """`a` where `condition` holds, `b` elsewhere; nothing flows to the element not taken."""
-    a, b = _match(a, b)
-    return xp.where(_real(condition), a, b)
+    a, b = matched(a, b)
+    return xp.where(real(condition), a, b)
 
 
 where.vjps(
@@ -488,7 +400,7 @@ def nan_to_num(xp, x, *, nan=0.0, posinf=None, neginf=None):
         posinf, neginf: in place of the infinities; None for the largest and the smallest number
             of the dtype.
     """
-    x = _array(xp, x)
+    x = real_array(xp, x)
     if x.dtype.kind in "iub":
         return x.copy()
     info = np.finfo if x.dtype.kind == "f" else _bfloat16_info
@@ -531,7 +443,7 @@ cbrt = _smooth(
 @op
 def ldexp(xp, a, b):
     """`a * 2**b`; unlike NumPy's, `b` may be of floats, and gets a gradient."""
-    a, b = _floats(xp, a, b)
+    a, b = floating_pair(xp, a, b)
     return multiply(a, exp2(b) if hasattr(b, "dtype") else 2.0**b)
 
 
@@ -548,7 +460,7 @@ def frexp(x):
 @primitive
 def _exponent(xp, x):
     """The exponents that `frexp` gives."""
-    return xp.frexp(_floating(xp, x))[1]
+    return xp.frexp(floating(xp, x))[1]
 
 
 _exponent.no_gradient()
@@ -568,10 +480,10 @@ def _(g, y, _x):
 @primitive
 def logaddexp(xp, a, b):
     """`log(exp(a) + exp(b))` without overflow; equal infinities each get half of the gradient."""
-    return xp.logaddexp(*_floats(xp, a, b))
+    return xp.logaddexp(*floating_pair(xp, a, b))
 
 
-def _softmax_of_two(g, a, b):
+def softmax_of_two(g, a, b):
     """The part of `g` that `a` gets: exp(a) / (exp(a) + exp(b))."""
     tie = logical_and(isinf(a), equal(a, b))  # inf - inf would be NaN
     zero = zeros_like(g)
@@ -579,8 +491,8 @@ def _softmax_of_two(g, a, b):
 
 
 logaddexp.vjps(
-    lambda g, _y, a, b: _softmax_of_two(g, a, b),
-    lambda g, _y, a, b: _softmax_of_two(g, b, a),
+    lambda g, _y, a, b: softmax_of_two(g, a, b),
+    lambda g, _y, a, b: softmax_of_two(g, b, a),
 )
 
 
@@ -590,7 +502,7 @@ def xlogy(xp, a, b):
 
     Where `a` is 0 and `log(b)` is not finite, the derivatives are 0.
     """
-    a, b = _floats(xp, a, b)
+    a, b = floating_pair(xp, a, b)
     return multiply(a, log(_where_it_counts(b if hasattr(b, "dtype") else a, a, b)))
 
 
@@ -609,7 +521,7 @@ xlogy.vjps(
 @op
 def sigmoid(xp, x):
     """`1 / (1 + exp(-x))`; it cannot overflow, and small values are as precise as large ones."""
-    x = _floating(xp, x)
+    x = floating(xp, x)
     return xp.exp(xp.minimum(x, 0)) / (1 + xp.exp(-xp.absolute(x)))
 
 
@@ -625,7 +537,7 @@ def logit(xp, x, *, eps=None):
     Raises:
         ValueError: `eps` is not in [0, 1/2].
     """
-    x = _floating(xp, x)
+    x = floating(xp, x)
     if eps is not None:
         if not 0 <= eps <= 0.5:
             raise ValueError(f"logit: eps must be from 0 to 1/2, got {eps}")
@@ -633,12 +545,12 @@ def logit(xp, x, *, eps=None):
     return log(x) - log1p(negative(x))
 
 
-def _special(xp, name, x, *orders):
+def special_function(xp, name, x, *orders):
     """SciPy's special function of that name, of numbers `orders` first; in the dtype of `x`."""
     if type(x) is Abstract:
         return x
     if type(x) is Batched:
-        return Batched(_special(array_module(x.value), name, x.value, *orders), x.level)
+        return Batched(special_function(array_module(x.value), name, x.value, *orders), x.level)
     if xp is np:
         from scipy import special  # not at import: SciPy is slow to start
     else:
@@ -649,15 +561,15 @@ def _special(xp, name, x, *orders):
 @primitive
 def erf(xp, x):
     """The error function, 2/sqrt(pi) times the integral of exp(-t^2) from 0 to `x`."""
-    x = _floating(xp, x)
-    return _special(xp, "erf", x)
+    x = floating(xp, x)
+    return special_function(xp, "erf", x)
 
 
 @primitive
 def erfc(xp, x):
     """`1 - erf(x)`, precise where `erf(x)` is close to 1."""
-    x = _floating(xp, x)
-    return _special(xp, "erfc", x)
+    x = floating(xp, x)
+    return special_function(xp, "erfc", x)
 
 
 erf.vjps(lambda g, _y, x: g * exp(-x * x) * (2 / math.sqrt(math.pi)))
@@ -698,7 +610,7 @@ arctanh = _smooth("arctanh", "The inverse of `tanh`.", lambda g, _y, x: g / ((1 
 @primitive
 def hypot(xp, a, b):
     """`sqrt(a^2 + b^2)` without overflow on the way; at (0, 0) the derivatives are 0."""
-    return xp.hypot(*_floats(xp, a, b))
+    return xp.hypot(*floating_pair(xp, a, b))
 
 
 hypot.vjps(
@@ -710,7 +622,7 @@ hypot.vjps(
 @primitive
 def arctan2(xp, a, b):
     """The angle of the point (b, a) in [-pi, pi]; at (0, 0) the derivatives are 0."""
-    return xp.arctan2(*_floats(xp, a, b))
+    return xp.arctan2(*floating_pair(xp, a, b))
 
 
 def _over_square(g, x, a, b):
@@ -729,7 +641,7 @@ arctan2.vjps(
 @op
 def sinc(xp, x):
     """`sin(pi x) / (pi x)`, and 1 at 0 (NumPy's `sinc`)."""
-    x = _floating(xp, x)
+    x = floating(xp, x)
     if x.dtype.itemsize == 2:  # 16 bits are too few for the series
         return sinc(x.astype("float32")).astype(x.dtype)
     x = multiply(x, math.pi)
@@ -757,14 +669,14 @@ def rad2deg(xp, x):
 # -------------------------------------------------------------- comparisons and logic
 
 
-def _untracked(name: str, doc: str, operands: int = 2):
+def untracked(name: str, doc: str, operands: int = 2):
     """An op from NumPy's function of that name, whose result has no history."""
 
     def of_two(xp, a, b):
-        return getattr(xp, name)(*_match(a, b))
+        return getattr(xp, name)(*matched(a, b))
 
     def of_one(xp, x):
-        return getattr(xp, name)(_array(xp, x))
+        return getattr(xp, name)(real_array(xp, x))
 
     formula = of_two if operands == 2 else of_one
     formula.__name__ = formula.__qualname__ = name
@@ -772,28 +684,28 @@ def _untracked(name: str, doc: str, operands: int = 2):
     return primitive(formula).no_gradient()
 
 
-equal = _untracked("equal", "Where `a == b`, as booleans without history.")
-not_equal = _untracked("not_equal", "Where `a != b`, as booleans without history.")
-less = _untracked("less", "Where `a < b`, as booleans without history.")
-less_equal = _untracked("less_equal", "Where `a <= b`, as booleans without history.")
-greater = _untracked("greater", "Where `a > b`, as booleans without history.")
-greater_equal = _untracked("greater_equal", "Where `a >= b`, as booleans without history.")
-logical_and = _untracked("logical_and", "Where both are true.")
-logical_or = _untracked("logical_or", "Where at least one is true.")
-bitwise_and = _untracked("bitwise_and", "The bits that both integers have; of booleans: both.")
-bitwise_or = _untracked("bitwise_or", "The bits that either integer has; of booleans: either.")
-bitwise_xor = _untracked("bitwise_xor", "The bits that one of two integers has, not both.")
-invert = _untracked("invert", "All bits of an integer changed; of a boolean: not.", operands=1)
-logical_xor = _untracked("logical_xor", "Where one of the two is true, not both.")
-logical_not = _untracked("logical_not", "Where `x` is false.", operands=1)
-left_shift = _untracked("left_shift", "`a * 2**b`, of integers.")
-right_shift = _untracked("right_shift", "The largest whole number up to `a / 2**b`, of integers.")
-gcd = _untracked("gcd", "The greatest common divisor of integers; of 0 and 0 it is 0.")
-lcm = _untracked("lcm", "The least common multiple of integers; with 0 it is 0.")
+equal = untracked("equal", "Where `a == b`, as booleans without history.")
+not_equal = untracked("not_equal", "Where `a != b`, as booleans without history.")
+less = untracked("less", "Where `a < b`, as booleans without history.")
+less_equal = untracked("less_equal", "Where `a <= b`, as booleans without history.")
+greater = untracked("greater", "Where `a > b`, as booleans without history.")
+greater_equal = untracked("greater_equal", "Where `a >= b`, as booleans without history.")
+logical_and = untracked("logical_and", "Where both are true.")
+logical_or = untracked("logical_or", "Where at least one is true.")
+bitwise_and = untracked("bitwise_and", "The bits that both integers have; of booleans: both.")
+bitwise_or = untracked("bitwise_or", "The bits that either integer has; of booleans: either.")
+bitwise_xor = untracked("bitwise_xor", "The bits that one of two integers has, not both.")
+invert = untracked("invert", "All bits of an integer changed; of a boolean: not.", operands=1)
+logical_xor = untracked("logical_xor", "Where one of the two is true, not both.")
+logical_not = untracked("logical_not", "Where `x` is false.", operands=1)
+left_shift = untracked("left_shift", "`a * 2**b`, of integers.")
+right_shift = untracked("right_shift", "The largest whole number up to `a / 2**b`, of integers.")
+gcd = untracked("gcd", "The greatest common divisor of integers; of 0 and 0 it is 0.")
+lcm = untracked("lcm", "The least common multiple of integers; with 0 it is 0.")
 bitwise_not = invert
-isnan = _untracked("isnan", "Where `x` is not a number.", operands=1)
-isinf = _untracked("isinf", "Where `x` is infinite.", operands=1)
-isfinite = _untracked("isfinite", "Where `x` is neither infinite nor NaN.", operands=1)
+isnan = untracked("isnan", "Where `x` is not a number.", operands=1)
+isinf = untracked("isinf", "Where `x` is infinite.", operands=1)
+isfinite = untracked("isfinite", "Where `x` is neither infinite nor NaN.", operands=1)
 
 
 @primitive

@@ -20,9 +20,9 @@ from minigrad.autodiff import Tensor, as_arrays, primitive
 from minigrad.backend import array_module, xp
 from minigrad.batched import Batched
 from minigrad.errors import ShapeError
-from minigrad.ops.elementwise import astype, negative, zeros_like
-from minigrad.ops.reductions import _wide
-from minigrad.ops.shaping import _axis_of, broadcast_arrays, concatenate, flip, moveaxis, pad, stack
+from minigrad.ops.dtypes import astype, widened
+from minigrad.ops.elementwise import negative, zeros_like
+from minigrad.ops.shaping import axis_of, broadcast_arrays, concatenate, flip, moveaxis, pad, stack
 from minigrad.ops.shaping import roll as rolled
 
 __all__ = [
@@ -64,16 +64,16 @@ def _pair(name: str, a) -> Complex:
         raise TypeError(f"{name}: got a tuple; give fft.Complex(real, imag), or a list of numbers")
     real, imag = as_arrays(*a) if type(a) is Complex else (*as_arrays(a), None)
     if imag is None:
-        real = _wide(real)
+        real = widened(real)
         return Complex(real, zeros_like(real))
-    real, imag = broadcast_arrays(_wide(real), _wide(imag))
+    real, imag = broadcast_arrays(widened(real), widened(imag))
     dtype = np.result_type(real.dtype, imag.dtype)
     return Complex(*(x if x.dtype == dtype else astype(x, dtype=dtype) for x in (real, imag)))
 
 
 def _fitted(name: str, x, n: int | None, axis: int):
     """`x` with `n` elements along `axis`: cut off, or with zeros at the end."""
-    m = x.shape[_axis_of(name, axis, x.shape)]
+    m = x.shape[axis_of(name, axis, x.shape)]
     n = m if n is None else n
     if n < 1:
         raise ShapeError(f"{name}: there must be an element along axis {axis}, got {n}")
@@ -141,7 +141,7 @@ def irfft(a, n: int | None = None, axis: int = -1, norm: str | None = None):
         ShapeError: `n` is less than 1.
     """
     real, imag = _pair("irfft", a)
-    axis = _axis_of("irfft", axis, real.shape)
+    axis = axis_of("irfft", axis, real.shape)
     n = 2 * (real.shape[axis] - 1) if n is None else n
     if n < 1:
         raise ShapeError(f"irfft: there must be an element along axis {axis}, got {n}")

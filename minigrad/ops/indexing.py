@@ -26,9 +26,9 @@ from minigrad.autodiff import (
 )
 from minigrad.backend import array_module, is_array, modes, xp
 from minigrad.errors import DtypeError, OutOfRangeError, ShapeError
-from minigrad.ops.elementwise import _match, astype
+from minigrad.ops.dtypes import astype, matched
 from minigrad.ops.elementwise import where as choice
-from minigrad.ops.shaping import _axis_of, broadcast_to, moveaxis, ravel, reshape
+from minigrad.ops.shaping import axis_of, broadcast_to, moveaxis, ravel, reshape
 
 __all__ = [
     "argwhere", "bincount", "diagonal_scatter", "embedding", "embedding_grad", "flatnonzero",
@@ -60,7 +60,6 @@ class _Slice(NamedTuple):
     step: int | None
 
 
-_arrays = as_arrays
 _ARRAY = "an array"  # in a template: the next array input goes here
 
 
@@ -323,7 +322,7 @@ def _(g, _y, ids, _weight, *, padding_idx=None):
 
 def index_select(x, ids, axis: int = 0):
     """`x` at `ids` (one axis of integers) along `axis` (PyTorch's `index_select`)."""
-    x, ids = _arrays(x, ids)
+    x, ids = as_arrays(x, ids)
     _one_axis("index_select", ids)
     y = take(x, ids, axis=axis)
     return y if x.ndim else reshape(y, shape=())
@@ -336,7 +335,7 @@ def _one_axis(name: str, ids) -> None:
 
 def _writable(xp, x, values):
     """A copy of `x` that may be written, and `values`, both in the dtype that they share."""
-    x, values = _match(x, values)
+    x, values = matched(x, values)
     # NumPy would make float64 of bfloat16 and a Python number.
     alone = not hasattr(values, "dtype") and x.dtype.kind != "b"
     y = xp.empty(x.shape, x.dtype if alone else xp.result_type(x, values))
@@ -419,10 +418,10 @@ def index_fill(x, ids, value, axis: int):
         value: one number, which gets its gradient; the result has the dtype of `x`.
         axis: an int.
     """
-    x, ids = _arrays(x, ids)
+    x, ids = as_arrays(x, ids)
     if not x.ndim and axis in (0, -1):  # a number is a line of one
         return reshape(index_fill(ravel(x), ids, value, 0), shape=())
-    axis = _axis_of("index_fill", axis, x.shape)
+    axis = axis_of("index_fill", axis, x.shape)
     _one_axis("index_fill", ids)
     return _filled("index_fill", x, _marked(ids, x.shape[axis]), value, axis)
 
@@ -553,7 +552,7 @@ def _(gg, _y, _g, ids, *, axis, shape):
     return take_along_axis(gg, ids, axis=axis), None
 
 
-def _refuse_longer(name: str, x, ids, axis: int) -> None:
+def refuse_longer(name: str, x, ids, axis: int) -> None:
     """Raise unless `ids` has the axes of `x`, and but for `axis` at most their lengths."""
     axis = normalize_axis_index(axis, x.ndim)
     fits = ids.ndim == x.ndim and all(
@@ -566,7 +565,7 @@ def _refuse_longer(name: str, x, ids, axis: int) -> None:
         )
 
 
-def _corner(name: str, ids, values):
+def corner_of(name: str, ids, values):
     """The part of `values` that has ids; a number belongs to all of them."""
     if not getattr(values, "ndim", 0):
         return values
@@ -604,8 +603,8 @@ def scatter(xp, x, ids, values, *, axis):
             would be left to chance which value stays.
     """
     ids = xp.asarray(ids)
-    _refuse_longer("scatter", x, ids, axis)
-    values = _corner("scatter", ids, values)
+    refuse_longer("scatter", x, ids, axis)
+    values = corner_of("scatter", ids, values)
     ids = checked_ids("scatter", ids, x.shape[axis])
     _refuse_repeated("scatter", ids, x.shape[axis], axis, values)
     y, values = _writable(xp, x, values)
@@ -628,8 +627,8 @@ def scatter_add(xp, x, ids, values, *, axis):
     Where an id is repeated, all its values are added.
     """
     ids = xp.asarray(ids)
-    _refuse_longer("scatter_add", x, ids, axis)
-    values = _corner("scatter_add", ids, values)
+    refuse_longer("scatter_add", x, ids, axis)
+    values = corner_of("scatter_add", ids, values)
     ids = checked_ids("scatter_add", ids, x.shape[axis])
     y, values = _writable(xp, x, values)
     return _add_at(xp, y, _places(xp, ids, axis, ids.shape), values)
@@ -650,13 +649,13 @@ def gather(x, ids, axis: int):
         ids: integers with as many axes as `x`, and but for `axis` lengths up to its own. Nothing
             broadcasts; see `take_along_axis` for that.
     """
-    x, ids = _arrays(x, ids)
+    x, ids = as_arrays(x, ids)
     if not x.ndim and axis in (0, -1):  # a number is a line of one
         return reshape(gather(ravel(x), ravel(ids), 0), shape=ids.shape)
     if not ids.size and ids.ndim != x.ndim:  # as in PyTorch; there is nothing that could not fit
         return reshape(ravel(x)[:0], shape=ids.shape)
-    axis = _axis_of("gather", axis, x.shape)
-    _refuse_longer("gather", x, ids, axis)
+    axis = axis_of("gather", axis, x.shape)
+    refuse_longer("gather", x, ids, axis)
     lengths = (*ids.shape[:axis], x.shape[axis], *ids.shape[axis + 1 :])
     corner = x if lengths == x.shape else x[tuple(map(slice, lengths))]
     return take_along_axis(corner, ids, axis=axis)
@@ -671,10 +670,10 @@ def put_along_axis(x, ids, values, axis: int | None):
     Raises:
         ShapeError: `ids` has not as many axes as `x`.
     """
-    x, ids = _arrays(x, ids)
+    x, ids = as_arrays(x, ids)
     if axis is None:
         return reshape(put_along_axis(ravel(x), ids, values, 0), shape=x.shape)
-    axis = _axis_of("put_along_axis", axis, x.shape)
+    axis = axis_of("put_along_axis", axis, x.shape)
     if ids.ndim != x.ndim:
         raise ShapeError(f"put_along_axis: ids have {ids.ndim} axes in place of {x.ndim}")
     ids = broadcast_to(ids, shape=(*x.shape[:axis], ids.shape[axis], *x.shape[axis + 1 :]))
@@ -694,7 +693,7 @@ def put(x, ids, values, accumulate: bool = False):
         values: as many, in that shape or another.
         accumulate: add them to what is there; then an id may be repeated.
     """
-    x, ids, values = _arrays(x, ids, values)
+    x, ids, values = as_arrays(x, ids, values)
     write = index_add if accumulate else index_set
     values = ravel(values) if values.size == ids.size else values
     return reshape(write(ravel(x), ravel(ids), values), shape=x.shape)
@@ -702,16 +701,16 @@ def put(x, ids, values, accumulate: bool = False):
 
 def select_scatter(x, values, axis: int, index: int):
     """`x` with `values` in place of what is at `index` along `axis`."""
-    x, values = _arrays(x, values)
-    axis = _axis_of("select_scatter", axis, x.shape)
+    x, values = as_arrays(x, values)
+    axis = axis_of("select_scatter", axis, x.shape)
     _check_part("select_scatter", values, (*x.shape[:axis], *x.shape[axis + 1 :]))
     return index_set(x, on_device_of([x], index), values, axis=axis)
 
 
 def slice_scatter(x, values, axis: int = 0, start=None, end=None, step=None):
     """`x` with `values` in place of `x[start:end:step]` along `axis`."""
-    x, values = _arrays(x, values)
-    axis = _axis_of("slice_scatter", axis, x.shape)
+    x, values = as_arrays(x, values)
+    axis = axis_of("slice_scatter", axis, x.shape)
     ids = np.arange(x.shape[axis])[start:end:step]
     _check_part("slice_scatter", values, (*x.shape[:axis], len(ids), *x.shape[axis + 1 :]))
     return index_set(x, on_device_of([x], ids), values, axis=axis)
@@ -719,7 +718,7 @@ def slice_scatter(x, values, axis: int = 0, start=None, end=None, step=None):
 
 def diagonal_scatter(x, values, offset: int = 0, axis1: int = 0, axis2: int = 1):
     """`x` with `values` in place of `diagonal(x, offset, axis1, axis2)`."""
-    x, values = _arrays(x, values)
+    x, values = as_arrays(x, values)
     places = np.arange(math.prod(x.shape)).reshape(x.shape).diagonal(offset, axis1, axis2)
     _check_part("diagonal_scatter", values, places.shape)
     return put(x, on_device_of([x], places), values)
@@ -741,7 +740,7 @@ def masked_scatter(x, mask, source):
         ShapeError: there are fewer (looked at on the host only).
         DtypeError: `mask` is not of booleans.
     """
-    x, mask, source = _arrays(x, mask, source)
+    x, mask, source = as_arrays(x, mask, source)
     if mask.dtype.kind != "b":
         raise DtypeError(f"masked_scatter: the mask must be booleans, got {mask.dtype}")
     shape = np.broadcast_shapes(x.shape, mask.shape)
@@ -779,7 +778,7 @@ def masked_select(x, mask):
         DtypeError: `mask` is not of booleans.
         ShapeError: they do not broadcast.
     """
-    x, mask = _arrays(x, mask)
+    x, mask = as_arrays(x, mask)
     if mask.dtype.kind != "b":
         raise DtypeError(f"masked_select: the mask must be booleans, got {mask.dtype}")
     array = mask.data if type(mask) is Tensor else mask
@@ -848,8 +847,8 @@ def unique(x, return_index=False, return_inverse=False, return_counts=False, axi
         The elements; then, as asked for, where each stands first in the flattened `x` (or along
         `axis`), for each element of `x` its place among them, and how often each is there.
     """
-    (x,) = _arrays(x)
-    axis = axis if axis is None else _axis_of("unique", axis, x.shape)
+    (x,) = as_arrays(x)
+    axis = axis if axis is None else axis_of("unique", axis, x.shape)
 
     def find(xp, x):
         wanted = dict.fromkeys(("return_index", "return_inverse", "return_counts"), True)
@@ -873,9 +872,9 @@ def unique_consecutive(x, return_inverse=False, return_counts=False, axis=None):
         The elements; then, as asked for, for each of `x` its place among them, and how many were
         taken together.
     """
-    (x,) = _arrays(x)
+    (x,) = as_arrays(x)
     lines = ravel(x) if axis is None else moveaxis(x, axis, 0)
-    along = 0 if axis is None else _axis_of("unique_consecutive", axis, x.shape)
+    along = 0 if axis is None else axis_of("unique_consecutive", axis, x.shape)
 
     def find(xp, x):
         rows = x.reshape(x.shape[0], math.prod(x.shape[1:]))
@@ -905,7 +904,7 @@ def bincount(x, weights=None, minlength=0):
         OutOfRangeError: a number is negative.
         DtypeError: they are no integers.
     """
-    (x,) = _arrays(x)
+    (x,) = as_arrays(x)
     if x.ndim != 1 or minlength < 0:
         raise ShapeError(
             f"bincount: x must have one axis, and minlength not be negative; got shape {x.shape}, "
@@ -922,7 +921,7 @@ def bincount(x, weights=None, minlength=0):
     x, counts = _untracked("bincount", count, x)
     if weights is None:
         return counts
-    _, weights = _arrays(x, weights)
+    _, weights = as_arrays(x, weights)
     if weights.shape != x.shape:
         raise ShapeError(f"bincount: weights of shape {weights.shape} for numbers of {x.shape}")
     if weights.dtype.kind in "iub":

@@ -25,22 +25,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minigrad.abstract import Abstract
-from minigrad.autodiff import on_device_of, op, primitive
+from minigrad.autodiff import as_arrays, on_device_of, op, primitive
 from minigrad.backend import array_module
 from minigrad.batched import Batched
 from minigrad.errors import DtypeError, GradientError, LinAlgError, ShapeError
 from minigrad.ops import reductions, shaping
-from minigrad.ops.elementwise import (
-    absolute,
-    astype,
-    maximum,
-    power,
-    stop_gradient,
-    where,
-    zeros_like,
-)
+from minigrad.ops.dtypes import astype
+from minigrad.ops.elementwise import absolute, maximum, power, stop_gradient, where, zeros_like
 from minigrad.ops.products import (
-    _arrays,
     cross,
     matmul,
     matvec,
@@ -112,7 +104,7 @@ def _call(name: str, function, *xs, **options):
 
 def _matrices(name: str, *xs, square: bool = False) -> list:
     """`xs` as arrays of at least two axes."""
-    arrays = _arrays(*xs)
+    arrays = as_arrays(*xs)
     for x in arrays:
         if x.ndim < 2 or (square and x.shape[-1] != x.shape[-2]):
             kind = "a square matrix" if square else "a matrix"
@@ -211,7 +203,7 @@ def solve(a, b):
         LinAlgError: a matrix is singular.
         ShapeError: the shapes do not fit.
     """
-    a, b = _arrays(a, b)
+    a, b = as_arrays(a, b)
     (a,) = _matrices("solve", a, square=True)
     if not b.ndim or b.shape[-1 if b.ndim == 1 else -2] != a.shape[-1]:
         raise ShapeError(
@@ -319,7 +311,7 @@ def multi_dot(arrays):
     Raises:
         ShapeError: there are fewer than two arrays, or their shapes do not chain.
     """
-    arrays = _arrays(*arrays)
+    arrays = as_arrays(*arrays)
     if len(arrays) < 2:
         raise ShapeError(f"multi_dot: expected at least two arrays, got {len(arrays)}")
     first, *_, last = arrays
@@ -344,7 +336,7 @@ def tensorinv(a, ind: int = 2):
         ShapeError: the products differ.
         ValueError: `ind` is not positive.
     """
-    (a,) = _arrays(a)
+    (a,) = as_arrays(a)
     if ind <= 0:
         raise ValueError(f"tensorinv: ind must be positive, got {ind}")
     first, last = a.shape[:ind], a.shape[ind:]
@@ -366,7 +358,7 @@ def tensorsolve(a, b, axes=None):
         LinAlgError: `a`, as a matrix, is singular.
         ShapeError: the shapes do not fit.
     """
-    a, b = _arrays(a, b)
+    a, b = as_arrays(a, b)
     if axes is not None:
         moved = [i % a.ndim for i in axes]
         order = [i for i in range(a.ndim) if i not in moved] + moved
@@ -571,7 +563,7 @@ def cholesky_solve(b, l, upper: bool = False):
         b: (..., n, k).
         upper: whether `l` is its upper triangle.
     """
-    b, l = _matrices("cholesky_solve", *_arrays(b, l))
+    b, l = _matrices("cholesky_solve", *as_arrays(b, l))
     l = _T(triu(l)) if upper else tril(l)
     return solve(_T(l), solve(l, b))
 
@@ -587,7 +579,7 @@ def householder_product(v, tau):
     Raises:
         ShapeError: the shapes do not fit.
     """
-    v, tau = _arrays(v, tau)
+    v, tau = as_arrays(v, tau)
     (v,) = _matrices("householder_product", v)
     m, n = v.shape[-2:]
     if m < n or tau.shape[:-1] != v.shape[:-2] or tau.shape[-1] > n:
@@ -887,7 +879,7 @@ def lstsq(a, b, rcond: float | None = None):
     Raises:
         ShapeError: shapes do not fit.
     """
-    a, b = _arrays(a, b)
+    a, b = as_arrays(a, b)
     fits = a.ndim == b.ndim and a.shape[:-1] == b.shape[:-1]
     if a.ndim < 2 or not (fits or (a.ndim == 2 and b.ndim == 1 and len(a) == len(b))):
         raise ShapeError(
@@ -923,7 +915,7 @@ def matrix_rank(a, tol=None, hermitian: bool = False, *, rtol: Any = None):
         rtol: or those up to `rtol` times the largest; max(m, n) times the precision if neither is
             given. Both may be arrays, a number for each matrix.
     """
-    (a,) = _arrays(a)
+    (a,) = as_arrays(a)
     if a.ndim < 2:
         return astype(any(a != 0), dtype="int64")
     if hermitian:
@@ -981,11 +973,11 @@ def norm(xp, x, *, ord=None, axis=None, keepdims=False):
         ShapeError: `axis`, or `x` without one, names neither vectors nor matrices.
         ValueError: there is no such norm.
     """
-    axes, wide = reductions.axes_of(axis, x.ndim), reductions._wide(x)
+    axes, wide = reductions.axes_of(axis, x.ndim), reductions.widened(x)
     if axis is None and ord is None:
         y = reductions._length(wide, keepdims=True)
     elif len(axes) == 1:
-        y = reductions._vector_norm(wide, ord, axes)
+        y = reductions.norms_along(wide, ord, axes)
     elif len(axes) == 2:
         y = _matrix_norm(wide, ord, *axes)
     else:
@@ -993,7 +985,7 @@ def norm(xp, x, *, ord=None, axis=None, keepdims=False):
             f"norm: expects one axis for vectors or two for matrices, got axis={axis} for shape "
             f"{x.shape}"
         )
-    return reductions._narrow(reductions._drop(y, axes, keepdims), x)
+    return reductions.narrowed(reductions.drop_axes(y, axes, keepdims), x)
 
 
 def _matrix_norm(x, ord, rows: int, columns: int):
@@ -1011,7 +1003,7 @@ def _matrix_norm(x, ord, rows: int, columns: int):
     s = svd(shaping.moveaxis(x, source=(rows, columns), destination=(-2, -1)), compute_uv=False)
     s = where(s == 0, 0.0, s)  # which ends the gradient there
     y = (sum if ord == "nuc" else max if ord > 0 else reductions.min)(s, axis=-1)
-    return reductions._restore(y, x, (rows, columns), False)
+    return reductions.restore_axes(y, x, (rows, columns), False)
 
 
 def vander(x, N: int | None = None):
@@ -1019,7 +1011,7 @@ def vander(x, N: int | None = None):
 
     It is PyTorch's `linalg.vander`; `minigrad.vander` is NumPy's, with the highest power first.
     """
-    (x,) = _arrays(x)
+    (x,) = as_arrays(x)
     x = x if x.ndim else reshape(x, shape=(1,))
     powers = np.arange(x.shape[-1] if N is None else N)
     if not len(powers):
@@ -1040,7 +1032,7 @@ def vector_norm(
     Args:
         axis: of the vectors; a tuple for all elements over these axes together, None for all.
     """
-    (x,) = _arrays(x)
+    (x,) = as_arrays(x)
     axes = reductions.axes_of(axis, x.ndim)
     if len(axes) == 1:
         return norm(x, ord=ord, axis=axes[0], keepdims=keepdims)

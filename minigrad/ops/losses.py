@@ -11,10 +11,10 @@ import numpy as np
 from minigrad.autodiff import Tensor, as_arrays, on_device_of, op
 from minigrad.backend import refuse_while_capturing, to_numpy
 from minigrad.errors import DtypeError, OutOfRangeError, ShapeError
+from minigrad.ops.dtypes import as_came, astype, half_widened
 from minigrad.ops.elementwise import (
     absolute,
     add,
-    astype,
     divide,
     exp,
     hypot,
@@ -30,7 +30,7 @@ from minigrad.ops.elementwise import (
     where,
 )
 from minigrad.ops.indexing import _in_range, checked_ids, one_hot, take, take_along_axis
-from minigrad.ops.norms import _as_came, _wide, p_norm
+from minigrad.ops.norms import p_norm
 from minigrad.ops.reductions import cumprod, logsumexp, mean, sum
 from minigrad.ops.shaping import broadcast_to, concatenate, expand_dims, moveaxis, reshape, stack
 from minigrad.ops.softmaxes import log_softmax, softmax
@@ -339,7 +339,7 @@ def cross_entropy_rows(xp, x, target, *, ignore_index=-100, label_smoothing=0.0)
     if label_smoothing:
         uniform = -sum(logp, axis=-1) / max(x.shape[1], 1)
         loss = loss * (1 - label_smoothing) + uniform * label_smoothing
-    return _as_came(xp.where(counted, loss, 0.0), x)
+    return as_came(xp.where(counted, loss, 0.0), x)
 
 
 def _counted(xp, x, target, ignore_index):
@@ -368,7 +368,7 @@ def cross_entropy_rows_grad(xp, g, x, target, *, ignore_index=-100, label_smooth
     hit = astype(one_hot(safe, num_classes=C), dtype=x.dtype)
     hit = hit * (1 - label_smoothing) + label_smoothing / max(C, 1)
     g = xp.where(counted, g, 0.0)
-    return _as_came((softmax(x, axis=-1) - hit) * expand_dims(g, axis=-1), x)
+    return as_came((softmax(x, axis=-1) - hit) * expand_dims(g, axis=-1), x)
 
 
 @op
@@ -818,7 +818,7 @@ def ctc_loss(
     if log_probs.ndim not in (2, 3):
         raise ShapeError(f"{name}: log_probs must be (T, N, C) or (T, C), got {log_probs.shape}")
     one = log_probs.ndim == 2
-    x = _wide(expand_dims(log_probs, axis=1) if one else log_probs)
+    x = half_widened(expand_dims(log_probs, axis=1) if one else log_probs)
     T, N, C = x.shape
     if not 0 <= blank < C:
         raise OutOfRangeError(f"{name}: blank {blank} is out of range [0, {C})")

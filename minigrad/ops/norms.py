@@ -6,15 +6,15 @@ import numpy as np
 
 from minigrad.autodiff import as_arrays, op
 from minigrad.errors import ShapeError
-from minigrad.ops.dtypes import is_half
-from minigrad.ops.elementwise import astype, divide, hypot, maximum, multiply, sqrt, where
+from minigrad.ops.dtypes import as_came, astype, half_widened
+from minigrad.ops.elementwise import divide, hypot, maximum, multiply, sqrt, where
 from minigrad.ops.reductions import (
     _centred,
-    _drop,
     _length,
-    _vector_norm,
     axes_of,
+    drop_axes,
     mean,
+    norms_along,
     sum,
     var,
 )
@@ -24,16 +24,6 @@ __all__ = [
     "batch_norm", "batch_norm_stats", "group_norm", "layer_norm", "layer_norm_grad", "normalize",
     "renorm", "rms_norm",
 ]  # fmt: skip
-
-
-def _wide(x):
-    """Half precision as float32: 16 bits are too few for a sum of squares."""
-    return astype(x, dtype="float32") if is_half(x.dtype) else x
-
-
-def _as_came(y, x):
-    """`y` in the dtype of `x`, if that holds floats."""
-    return y if y.dtype == x.dtype or x.dtype.kind in "iub" else astype(y, dtype=x.dtype)
 
 
 def _check_features(name, where_, shape, weight, bias):
@@ -93,7 +83,7 @@ def layer_norm(xp, x, weight=None, bias=None, *, eps=1e-5):
         eps: added to the (biased) variance.
     """
     _check_features("layer_norm", "the last axis", x.shape[-1:], weight, bias)
-    return _as_came(_affine(_standardise(_wide(x), eps=eps)[0], weight, bias), x)
+    return as_came(_affine(_standardise(half_widened(x), eps=eps)[0], weight, bias), x)
 
 
 @layer_norm.vjp
@@ -109,8 +99,8 @@ def layer_norm_grad(xp, g, x, weight, *, eps=1e-5):
     With h the standardised `x` and g' = g * weight, that of `x` is
     (g' - mean(g') - h mean(g' h)) / std.
     """
-    g = _wide(g)
-    h, std = _standardise(_wide(x), eps=eps)
+    g = half_widened(g)
+    h, std = _standardise(half_widened(x), eps=eps)
     rows = tuple(range(x.ndim - 1))
     dbias = sum(g, axis=rows)
     dweight = sum(g * h, axis=rows)
@@ -131,11 +121,11 @@ def rms_norm(xp, x, weight=None, *, eps=None):
         eps: the spacing of floats at 1 by default, of float32 for half precision.
     """
     _check_features("rms_norm", "the last axis", x.shape[-1:], weight, None)
-    h = _wide(x)
+    h = half_widened(x)
     if eps is None:
         eps = float(np.finfo(h.dtype if h.dtype.kind == "f" else "float64").eps)
     h = h / _root_mean_square(h, -1, eps)
-    return _as_came(_affine(h, weight, None), x)
+    return as_came(_affine(h, weight, None), x)
 
 
 # ------------------------------------------------------------------------- over the examples
@@ -191,16 +181,16 @@ def batch_norm(xp, x, running_mean=None, running_var=None, weight=None, bias=Non
         axis = _all_but_channels(x)
         _more_than_one("batch_norm", math.prod(x.shape[a] for a in axis), x)
         return _batch_norm_train(x, weight, bias, eps=eps)
-    scale = 1 / xp.sqrt(_wide(v) + eps)
-    return _as_came(_affine(_wide(x) - m, scale if w is None else scale * w, b), x)
+    scale = 1 / xp.sqrt(half_widened(v) + eps)
+    return as_came(_affine(half_widened(x) - m, scale if w is None else scale * w, b), x)
 
 
 @op(kernel="norms.batch_norm_train")
 def _batch_norm_train(xp, x, weight=None, bias=None, *, eps=1e-5):
     """`batch_norm` with the statistics of `x` (N, C, ...) itself."""
     w, b = _channels("batch_norm", x, weight, bias)
-    h = _standardise(_wide(x), axis=_all_but_channels(x), eps=eps)[0]
-    return _as_came(_affine(h, w, b), x)
+    h = _standardise(half_widened(x), axis=_all_but_channels(x), eps=eps)[0]
+    return as_came(_affine(h, w, b), x)
 
 
 @_batch_norm_train.vjp
@@ -215,8 +205,8 @@ def _batch_norm_grad(xp, g, x, weight=None, *, eps=1e-5):
 
     As `layer_norm_grad`, with means over all axes but that of the channels.
     """
-    g, axis = _wide(g), _all_but_channels(x)
-    h, std = _standardise(_wide(x), axis=axis, eps=eps)
+    g, axis = half_widened(g), _all_but_channels(x)
+    h, std = _standardise(half_widened(x), axis=axis, eps=eps)
     dbias, dweight = sum(g, axis=axis), sum(g * h, axis=axis)
     (w,) = _channels("batch_norm", x, weight)
     g = g if w is None else g * w
@@ -236,10 +226,10 @@ def batch_norm_stats(xp, x, running_mean, running_var, *, momentum=0.1):
         running_mean, running_var: (C,).
     """
     _channels("batch_norm_stats", x, running_mean, running_var)
-    axis, wide = _all_but_channels(x), _wide(x)
+    axis, wide = _all_but_channels(x), half_widened(x)
     new = mean(wide, axis=axis), var(wide, axis=axis, correction=1)
     return tuple(
-        _as_came(old * (1 - momentum) + v * momentum, old)
+        as_came(old * (1 - momentum) + v * momentum, old)
         for old, v in zip((running_mean, running_var), new, strict=True)
     )
 
@@ -269,9 +259,9 @@ def group_norm(x, num_groups: int, weight=None, bias=None, eps: float = 1e-5):
         raise ShapeError(f"group_norm: {C} channels do not divide into {num_groups} groups")
     size = C // num_groups * math.prod(lengths)
     _more_than_one("group_norm", N * size, x)
-    groups = reshape(_wide(x), shape=(N, num_groups, size))
+    groups = reshape(half_widened(x), shape=(N, num_groups, size))
     h = reshape(_standardise(groups, eps=eps)[0], shape=x.shape)
-    return _as_came(_affine(h, w, b), x)
+    return as_came(_affine(h, w, b), x)
 
 
 # ------------------------------------------------------------------------------- to length 1
@@ -286,8 +276,8 @@ def p_norm(x, p: float = 2.0, axis=None, keepdims: bool = False):
     """
     (x,) = as_arrays(x)
     x = astype(x, dtype="float32") if x.dtype.kind in "iub" else x
-    y = _vector_norm(_wide(x), p, axes_of(axis, x.ndim))
-    return _as_came(_drop(y, axis, keepdims), x)
+    y = norms_along(half_widened(x), p, axes_of(axis, x.ndim))
+    return as_came(drop_axes(y, axis, keepdims), x)
 
 
 def renorm(x, p: float, axis: int, maxnorm: float):

@@ -1,7 +1,7 @@
 """Pooling, interpolation, and what rearranges pixels.
 
 All of them work along one axis after the other, the last one first: the largest of a rectangle is
-the largest of the largest of its rows. For pooling, `_windows` of `minigrad.ops.convs` puts the
+the largest of the largest of its rows. For pooling, `_windows` of `minigrad.ops.windows` puts the
 elements that are pooled into an axis of their own, axis 2.
 """
 
@@ -13,10 +13,10 @@ import numpy as np
 
 from minigrad.autodiff import as_arrays, on_device_of, op, primitive
 from minigrad.errors import DtypeError, ShapeError
-from minigrad.ops.convs import _batch, _counts, _each, _reach, _sum_windows, _windows
+from minigrad.ops.dtypes import narrowed, widened
 from minigrad.ops.elementwise import multiply, power, where, zeros_like
 from minigrad.ops.indexing import checked_ids, scatter_add, take, take_along_axis
-from minigrad.ops.reductions import _narrow, _wide, sum
+from minigrad.ops.reductions import sum
 from minigrad.ops.shaping import (
     broadcast_to,
     expand_dims,
@@ -26,6 +26,14 @@ from minigrad.ops.shaping import (
     reshape,
     swapaxes,
     transpose,
+)
+from minigrad.ops.windows import (
+    _sum_windows,
+    _windows,
+    per_axis,
+    reach_of,
+    window_counts,
+    with_batch,
 )
 
 __all__ = [
@@ -50,12 +58,12 @@ class _Pool:
 
     def __init__(self, name, x, kernel_size, stride, padding, dilation, ceil_mode):
         lengths, n = x.shape[2:], x.ndim - 2
-        self.kernel = _each(name, "kernel_size", kernel_size, n)
+        self.kernel = per_axis(name, "kernel_size", kernel_size, n)
         # An empty tuple is what PyTorch's modules give for None.
-        self.stride = self.kernel if stride in (None, ()) else _each(name, "stride", stride, n)
-        self.padding = _each(name, "padding", padding, n, least=0)
-        self.dilation = _each(name, "dilation", dilation, n)
-        reach = _reach(self.kernel, self.dilation)
+        self.stride = self.kernel if stride in (None, ()) else per_axis(name, "stride", stride, n)
+        self.padding = per_axis(name, "padding", padding, n, least=0)
+        self.dilation = per_axis(name, "dilation", dilation, n)
+        reach = reach_of(self.kernel, self.dilation)
         if any(2 * p > r for p, r in zip(self.padding, reach, strict=True)):
             raise ShapeError(
                 f"{name}: padding must be at most half of the kernel, or a window could be all "
@@ -66,7 +74,7 @@ class _Pool:
         self.counts, self.widths = [], []
         for length, s, p, r in zip(lengths, self.stride, self.padding, reach, strict=True):
             more = s - 1 if ceil_mode else 0
-            (count,) = _counts(name, (length + 2 * p + more,), (r,), (s,), (1,))
+            (count,) = window_counts(name, (length + 2 * p + more,), (r,), (s,), (1,))
             if ceil_mode and (count - 1) * s >= length + p:  # it would begin beyond the input
                 count -= 1
             self.counts.append(count)
@@ -180,7 +188,7 @@ def _places(x):
 
 
 def _max_pool(name, n, x, kernel_size, stride, padding, dilation, ceil_mode, return_indices):
-    x, alone = _batch(name, *as_arrays(x), n)
+    x, alone = with_batch(name, *as_arrays(x), n)
     pool = _Pool(name, x, kernel_size, stride, padding, dilation, ceil_mode)
     lowest = _lowest(x.dtype)
     if not return_indices:
@@ -265,11 +273,11 @@ def _avg_pool(
     name, n, x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override=None
 ):
     (given,) = as_arrays(x)
-    x, alone = _batch(name, given, n)
+    x, alone = with_batch(name, given, n)
     pool = _Pool(name, x, kernel_size, stride, padding, 1, ceil_mode)
     if divisor_override == 0:
         raise ValueError(f"{name}: divisor_override must not be 0")
-    lengths, y = x.shape[2:], _wide(x)
+    lengths, y = x.shape[2:], widened(x)
     for axis in range(-1, -n - 1, -1):
         y = sum(pool.windows(y, axis), axis=2)
         if divisor_override is None:
@@ -278,7 +286,7 @@ def _avg_pool(
             ends = np.minimum(starts + pool.kernel[axis], lengths[axis] + counted)
             sizes = ends - np.maximum(starts, -counted)
             y = y / (int(sizes[0]) if np.all(sizes == sizes[0]) else _along(sizes * 1.0, y, axis))
-    y = _narrow(y if divisor_override is None else y / divisor_override, given)
+    y = narrowed(y if divisor_override is None else y / divisor_override, given)
     return y[0] if alone else y
 
 
@@ -344,7 +352,7 @@ def _lp_pool(name, n, x, norm_type, kernel_size, stride, ceil_mode):
         )
     powers = multiply(x, x) if p == 2 else power(x, p)
     means = _avg_pool(name, n, powers, kernel_size, stride, 0, ceil_mode, True)
-    total = multiply(means, math.prod(_each(name, "kernel_size", kernel_size, n)))
+    total = multiply(means, math.prod(per_axis(name, "kernel_size", kernel_size, n)))
     zero = total == 0  # where a root has no derivative
     return where(zero, 0.0, power(where(zero, 1.0, total), 1 / p))
 
@@ -407,10 +415,10 @@ def _max_unpool(name, n, x, indices, kernel_size, stride, padding, output_size):
         raise ShapeError(
             f"{name}: indices must have the shape of x, {x.shape}; got {indices.shape}"
         )
-    x, alone = _batch(name, x, n)
-    kernel = _each(name, "kernel_size", kernel_size, n)
-    stride = kernel if stride in (None, ()) else _each(name, "stride", stride, n)
-    padding = _each(name, "padding", padding, n, least=0)
+    x, alone = with_batch(name, x, n)
+    kernel = per_axis(name, "kernel_size", kernel_size, n)
+    stride = kernel if stride in (None, ()) else per_axis(name, "stride", stride, n)
+    padding = per_axis(name, "padding", padding, n, least=0)
     steps = zip(x.shape[2:], kernel, stride, padding, strict=True)
     lengths = tuple((m - 1) * s - 2 * p + k for m, k, s, p in steps)
     if output_size is not None:
@@ -479,7 +487,7 @@ def _sizes(name: str, x, output_size) -> tuple[int, ...]:
     wanted = wanted * len(lengths) if len(wanted) == 1 else wanted
     if len(wanted) == len(lengths):
         wanted = tuple(n if k is None else k for k, n in zip(wanted, lengths, strict=True))
-    return _each(name, "output_size", wanted, len(lengths))
+    return per_axis(name, "output_size", wanted, len(lengths))
 
 
 def _shares(x, axis: int, count: int):
@@ -502,8 +510,8 @@ def _shares(x, axis: int, count: int):
 
 def _adaptive_avg_pool(name, n, x, output_size):
     (given,) = as_arrays(x)
-    x, alone = _batch(name, given, n)
-    y, counts = _wide(x), _sizes(name, x, output_size)
+    x, alone = with_batch(name, given, n)
+    y, counts = widened(x), _sizes(name, x, output_size)
     for axis in range(-1, -n - 1, -1):
         windows, sizes = _shares(y, axis, counts[axis])
         size = windows.shape[2]
@@ -513,12 +521,12 @@ def _adaptive_avg_pool(name, n, x, output_size):
         ids = np.arange(size).reshape(size, *(1,) * n)
         inside = on_device_of([x], ids) < _along(sizes, y, axis)
         y = sum(where(inside, windows, 0.0), axis=2) / _along(sizes * 1.0, y, axis)
-    y = _narrow(y, given)
+    y = narrowed(y, given)
     return y[0] if alone else y
 
 
 def _adaptive_max_pool(name, n, x, output_size, return_indices):
-    x, alone = _batch(name, *as_arrays(x), n)
+    x, alone = with_batch(name, *as_arrays(x), n)
     counts = _sizes(name, x, output_size)
     places = _places(x) if return_indices else None
     for axis in range(-1, -n - 1, -1):
@@ -631,7 +639,7 @@ def interpolate(
                 f"interpolate: mode '{mode}' blends, which {x.dtype} cannot hold; give "
                 f"x.astype('float32')"
             )
-        y = _wide(x)
+        y = widened(x)
         for axis in range(-1, -n - 1, -1):
             m, k, scale = x.shape[axis], new[axis], scales[axis]
             if align_corners:
@@ -642,7 +650,7 @@ def interpolate(
                 y = _mixed(y, axis, *_of_four(m, k, scale, bool(align_corners)))
             else:
                 y = _blended(y, axis, k, scale, bool(align_corners))
-        return _narrow(y, x)
+        return narrowed(y, x)
     if mode not in ("nearest", "nearest-exact", "area"):
         raise ValueError(
             f"interpolate: mode must be 'nearest', 'nearest-exact', 'area' or one of "
@@ -678,7 +686,7 @@ def _new_lengths(lengths, size, scale_factor, recompute) -> tuple[tuple[int, ...
             raise ValueError(
                 "interpolate: recompute_scale_factor is for scale_factor, not for size"
             )
-        new = _each("interpolate", "size", size, n)
+        new = per_axis("interpolate", "size", size, n)
         if isinstance(size, tuple | list) and len(size) != n:
             raise ShapeError(f"interpolate: size must be an int or {n} of them, got {size}")
         return new, [np.float64(m) / k for m, k in zip(lengths, new, strict=True)]

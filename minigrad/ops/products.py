@@ -10,7 +10,8 @@ import numpy as np
 
 from minigrad.autodiff import as_arrays, op, primitive
 from minigrad.errors import ShapeError
-from minigrad.ops.elementwise import _match, add, astype, multiply, subtract, zeros_like
+from minigrad.ops.dtypes import astype, matched
+from minigrad.ops.elementwise import add, multiply, subtract, zeros_like
 from minigrad.ops.reductions import sum
 from minigrad.ops.shaping import concatenate, expand_dims, moveaxis, ravel, reshape, transpose
 
@@ -18,8 +19,6 @@ __all__ = [
     "addbmm", "addmm", "addmv", "addr", "baddbmm", "bilinear", "cross", "dot", "einsum", "inner",
     "kron", "linear", "matmul", "matvec", "outer", "tensordot", "vdot", "vecdot", "vecmat",
 ]  # fmt: skip
-
-_arrays = as_arrays
 
 
 # -------------------------------------------------------------------------------- matrices
@@ -42,7 +41,7 @@ def matmul(xp, a, b):
             f"matmul: each operand needs an axis, got shapes {np.shape(a)} and {np.shape(b)}; "
             f"use multiply, or dot, for a number"
         )
-    a, b = _match(a, b)
+    a, b = matched(a, b)
     dtype = a.dtype
     half = dtype.itemsize == 2 and dtype == b.dtype and dtype.kind not in "iu" and xp is np
     if half:  # a device does so by itself
@@ -134,7 +133,7 @@ def bilinear(x1, x2, weight, bias=None):
     Raises:
         ShapeError: shapes do not fit.
     """
-    x1, x2, weight, bias = _arrays(x1, x2, weight, bias)
+    x1, x2, weight, bias = as_arrays(x1, x2, weight, bias)
     if weight.ndim != 3 or (x1.shape[-1:], x2.shape[-1:]) != (weight.shape[1:2], weight.shape[2:]):
         raise ShapeError(
             f"bilinear: x1 must be (..., in1), x2 (..., in2) and weight (out, in1, in2), got "
@@ -155,7 +154,7 @@ def dot(a, b):
     A number, or an array without axes, is multiplied with. Not batched: of (2, 3, 4) and (5, 4, 6)
     the result is (2, 3, 5, 6).
     """
-    a, b = _arrays(a, b)
+    a, b = as_arrays(a, b)
     if not a.ndim or not b.ndim:
         return multiply(a, b)
     return matmul(a, b) if b.ndim <= 2 else tensordot(a, b, (-1, -2))
@@ -163,7 +162,7 @@ def dot(a, b):
 
 def vdot(a, b):
     """The sum of the products of all elements: `dot` of the flattened arrays."""
-    a, b = _arrays(a, b)
+    a, b = as_arrays(a, b)
     return matmul(ravel(a), ravel(b))
 
 
@@ -173,13 +172,13 @@ def inner(a, b):
     The shape is `a.shape[:-1] + b.shape[:-1]`. A number, or an array without axes, is multiplied
     with.
     """
-    a, b = _arrays(a, b)
+    a, b = as_arrays(a, b)
     return tensordot(a, b, (-1, -1)) if a.ndim and b.ndim else multiply(a, b)
 
 
 def outer(a, b):
     """The products of each element of `a` with each of `b`, both flattened: (a.size, b.size)."""
-    a, b = _arrays(a, b)
+    a, b = as_arrays(a, b)
     return multiply(expand_dims(ravel(a), axis=1), ravel(b))
 
 
@@ -189,7 +188,7 @@ def vecdot(x1, x2, axis: int = -1):
     Raises:
         ShapeError: the vectors are not of one length.
     """
-    x1, x2 = _arrays(x1, x2)
+    x1, x2 = as_arrays(x1, x2)
     n, m = _length("vecdot", x1, axis), _length("vecdot", x2, axis)
     if n != m:
         raise ShapeError(f"vecdot: axis {axis} has two lengths, in {x1.shape} and {x2.shape}")
@@ -199,13 +198,13 @@ def vecdot(x1, x2, axis: int = -1):
 
 def matvec(x1, x2):
     """The matrices (..., m, n) times the vectors (..., n): (..., m); leading axes broadcast."""
-    x1, x2 = _arrays(x1, x2)
+    x1, x2 = as_arrays(x1, x2)
     return matmul(x1, expand_dims(x2, axis=-1))[..., 0]
 
 
 def vecmat(x1, x2):
     """The vectors (..., n) times the matrices (..., n, m): (..., m); leading axes broadcast."""
-    x1, x2 = _arrays(x1, x2)
+    x1, x2 = as_arrays(x1, x2)
     return matmul(expand_dims(x1, axis=-2), x2)[..., 0, :]
 
 
@@ -222,7 +221,7 @@ def cross(a, b, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | N
     Raises:
         ShapeError: the vectors have neither 3 nor 2 elements.
     """
-    a, b = _arrays(a, b)
+    a, b = as_arrays(a, b)
     if axis is not None:
         axisa = axisb = axisc = axis
     n, m = _length("cross", a, axisa), _length("cross", b, axisb)
@@ -269,7 +268,7 @@ def tensordot(a, b, axes=2):
         ShapeError: the axes have other lengths than their partners, an axis is repeated, or their
             number is negative.
     """
-    a, b = _arrays(a, b)
+    a, b = as_arrays(a, b)
     if isinstance(axes, Integral):
         if axes < 0:
             raise ShapeError(f"tensordot: the number of axes must not be negative, got {axes}")
@@ -302,7 +301,7 @@ def kron(a, b):
 
     The lengths of each axis multiply; the one with fewer axes gets leading ones of length 1.
     """
-    a, b = _arrays(a, b)
+    a, b = as_arrays(a, b)
     ndim = max(a.ndim, b.ndim)
     n, m = ((1,) * (ndim - x.ndim) + x.shape for x in (a, b))
     a = reshape(a, shape=tuple(chain(*((k, 1) for k in n))))
@@ -347,7 +346,7 @@ def addbmm(x, a, b, *, beta=1, alpha=1):
 
 def _plus(name: str, x, a, b, axes: tuple[int, int], product, beta, alpha):
     """`beta * x + alpha * product(a, b)`."""
-    x, a, b = _arrays(x, a, b)
+    x, a, b = as_arrays(x, a, b)
     if (a.ndim, b.ndim) != axes or (a.ndim == b.ndim == 3 and len(a) != len(b)):
         raise ShapeError(
             f"{name}: expected arrays of {axes[0]} and {axes[1]} axes that fit each other, got "
@@ -381,7 +380,7 @@ def einsum(subscripts: str, *operands, optimize=True):
     """
     if not isinstance(subscripts, str):
         subscripts, operands = _in_letters(subscripts, *operands)
-    xs = _arrays(*operands)
+    xs = as_arrays(*operands)
     terms, output = _explicit(subscripts.replace(" ", ""), tuple(x.shape for x in xs))
     parts = [_with_diagonals(x, term) for x, term in zip(xs, terms, strict=True)]
     size = _sizes(subscripts, parts)

@@ -13,13 +13,9 @@ from numpy.lib.array_utils import normalize_axis_tuple
 
 from minigrad.autodiff import as_arrays, on_device_of, op, primitive
 from minigrad.errors import ShapeError
-from minigrad.ops.dtypes import is_half
+from minigrad.ops.dtypes import astype, is_half, matched, narrowed, real_array, real_dtype, widened
 from minigrad.ops.elementwise import (
-    _array,
-    _match,
-    _real_dtype,
     absolute,
-    astype,
     divide,
     floor_divide,
     isnan,
@@ -33,18 +29,17 @@ from minigrad.ops.elementwise import (
     stop_gradient,
     where,
     zeros_like,
-)  # fmt: skip
+)
 from minigrad.ops.indexing import (
-    _arrays,
-    _corner,
     _in_range,
-    _refuse_longer,
+    corner_of,
     gather,
+    refuse_longer,
     scatter_add,
     take_along_axis,
 )
 from minigrad.ops.shaping import (
-    _axis_of,
+    axis_of,
     broadcast_to,
     concatenate,
     diagonal,
@@ -75,12 +70,12 @@ def axes_of(axis, ndim: int) -> tuple[int, ...]:
     return normalize_axis_tuple(axis, ndim)
 
 
-def _count(x, axis) -> int:
+def count_along(x, axis) -> int:
     """How many elements of `x` go into one element of the result."""
     return math.prod(x.shape[i] for i in axes_of(axis, x.ndim))
 
 
-def _restore(y, x, axis, keepdims):
+def restore_axes(y, x, axis, keepdims):
     """`y` with the axes of `x` back, as length 1."""
     if keepdims:
         return y
@@ -88,22 +83,12 @@ def _restore(y, x, axis, keepdims):
     return reshape(y, shape=tuple(1 if i in gone else n for i, n in enumerate(x.shape)))
 
 
-def _drop(y, axis, keepdims):
+def drop_axes(y, axis, keepdims):
     """`y`, reduced with its axes kept, without them unless they are to be kept."""
     if keepdims:
         return y
     gone = axes_of(axis, y.ndim)
     return reshape(y, shape=tuple(n for i, n in enumerate(y.shape) if i not in gone))
-
-
-def _wide(x):
-    """`x` in a dtype to compute in: float32 for half precision, integers and booleans."""
-    return astype(x, dtype="float32") if is_half(x.dtype) or x.dtype.kind in "iub" else x
-
-
-def _narrow(y, x):
-    """`y`, computed from `_wide(x)`, in half precision if `x` is."""
-    return astype(y, dtype=x.dtype) if is_half(x.dtype) else y
 
 
 # -------------------------------------------------------------------------------- sums
@@ -113,7 +98,7 @@ def _narrow(y, x):
 def sum(xp, x, *, axis=None, keepdims=False, dtype=None):
     """The sum along `axis`, in `dtype` if given; of no elements it is 0. Booleans are counted."""
     axis = axes_of(axis, x.ndim)
-    own = x.dtype if dtype is None else np.dtype(_real_dtype("sum", dtype))
+    own = x.dtype if dtype is None else np.dtype(real_dtype("sum", dtype))
     if is_half(own):
         return x.sum(axis=axis, keepdims=keepdims, dtype="float32").astype(own)
     return x.sum(axis=axis, keepdims=keepdims, dtype=dtype)
@@ -121,13 +106,13 @@ def sum(xp, x, *, axis=None, keepdims=False, dtype=None):
 
 @sum.vjp
 def _(g, _y, _x, *, axis=None, keepdims=False, dtype=None):
-    return broadcast_to(_restore(g, _x, axis, keepdims), shape=_x.shape)
+    return broadcast_to(restore_axes(g, _x, axis, keepdims), shape=_x.shape)
 
 
 @op
 def mean(xp, x, *, axis=None, keepdims=False, dtype=None):
     """The mean along `axis`, in `dtype` if given; of no elements at all it is NaN."""
-    n, integers = _count(x, axis), dtype is None and x.dtype.kind in "iub"
+    n, integers = count_along(x, axis), dtype is None and x.dtype.kind in "iub"
     own = np.dtype("float32" if integers else x.dtype if dtype is None else dtype)
     # The sum of halves may be too large for 16 bits, that of integers is to be exact.
     total_dtype = "float64" if integers else "float32" if is_half(own) else own
@@ -142,13 +127,13 @@ def var(xp, x, *, axis=None, correction=0, keepdims=False, ddof=None):
     It is NaN where `n - correction` is not positive, as the variance of one element with
     `correction=1`. `ddof` is NumPy's older name of `correction`.
     """
-    n = _count(x, axis) - _correction(correction, ddof)
-    deviation = _centred(_wide(x), axis=axis)
+    n = count_along(x, axis) - correction_of(correction, ddof)
+    deviation = _centred(widened(x), axis=axis)
     y = sum(deviation * deviation, axis=axis, keepdims=keepdims) / (n if n > 0 else math.nan)
-    return _narrow(y, x)
+    return narrowed(y, x)
 
 
-def _correction(correction, ddof):
+def correction_of(correction, ddof):
     """What is taken from the count, given by one of its names."""
     if ddof is not None and correction:
         raise ValueError(f"give correction={correction} or ddof={ddof}, not both")
@@ -162,7 +147,7 @@ def _centred(xp, x, *, axis=None):
     Far from zero the mean is off by its rounding, which all deviations have in common then; as
     they are small, their own mean is not.
     """
-    axis, n = axes_of(axis, x.ndim), _count(x, axis) or math.nan
+    axis, n = axes_of(axis, x.ndim), count_along(x, axis) or math.nan
     y = x - x.sum(axis=axis, keepdims=True) / n
     y -= y.sum(axis=axis, keepdims=True) / n
     return y
@@ -198,7 +183,7 @@ def _length(xp, x, *, axis=None, keepdims=False):
 
 @_length.vjp
 def _(g, y, x, *, axis=None, keepdims=False):
-    g, y = (_restore(v, x, axis, keepdims) for v in (g, y))
+    g, y = (restore_axes(v, x, axis, keepdims) for v in (g, y))
     return g * (x / where(y == 0, 1.0, y))
 
 
@@ -209,9 +194,9 @@ def std(xp, x, *, axis=None, correction=0, keepdims=False, ddof=None):
     For `correction` and `ddof` see `var`.
     """
     axis = axes_of(axis, x.ndim)  # so that an error names this function
-    n = _count(x, axis) - _correction(correction, ddof)
-    y = _length(_centred(_wide(x), axis=axis), axis=axis, keepdims=keepdims)
-    return _narrow(y / (math.sqrt(n) if n > 0 else math.nan), x)
+    n = count_along(x, axis) - correction_of(correction, ddof)
+    y = _length(_centred(widened(x), axis=axis), axis=axis, keepdims=keepdims)
+    return narrowed(y / (math.sqrt(n) if n > 0 else math.nan), x)
 
 
 @op
@@ -224,10 +209,10 @@ def nansum(xp, x, *, axis=None, keepdims=False):
 @op
 def nanmean(xp, x, *, axis=None, keepdims=False):
     """The mean along `axis` of what is not NaN; NaN where there is nothing else."""
-    wide, axis = _wide(x), axes_of(axis, x.ndim)
+    wide, axis = widened(x), axes_of(axis, x.ndim)
     n = sum(isnan(wide) == 0, axis=axis, keepdims=keepdims, dtype=wide.dtype)
     y = nansum(wide, axis=axis, keepdims=keepdims) / where(n == 0, math.nan, n)
-    return _narrow(y, x)
+    return narrowed(y, x)
 
 
 @op
@@ -242,15 +227,15 @@ def logsumexp(xp, x, *, axis=None, keepdims=False):
 
     Of no elements it is minus infinity, too.
     """
-    wide, axis = _wide(x), axes_of(axis, x.ndim)
-    if not _count(x, axis):
-        return _narrow(sum(wide, axis=axis, keepdims=keepdims) - math.inf, x)
+    wide, axis = widened(x), axes_of(axis, x.ndim)
+    if not count_along(x, axis):
+        return narrowed(sum(wide, axis=axis, keepdims=keepdims) - math.inf, x)
     # Any constant may be taken out of the exponent, so the maximum counts as one.
     top = stop_gradient(xp.max(wide, axis=axis, keepdims=True))
     shift = xp.where(xp.isfinite(top), top, 0.0)
     s = sum(xp.exp(wide - shift), axis=axis, keepdims=True)
     y = xp.where(s == 0, top, xp.log(xp.where(s == 0, 1.0, s)) + shift)
-    return _narrow(_drop(y, axis, keepdims), x)
+    return narrowed(drop_axes(y, axis, keepdims), x)
 
 
 def logcumsumexp(x, axis: int):
@@ -258,20 +243,20 @@ def logcumsumexp(x, axis: int):
     (x,) = as_arrays(x)
     if not x.ndim and axis in (0, -1):
         return logcumsumexp(reshape(x, shape=(1,)), 0)[0]
-    axis, shift = _axis_of("logcumsumexp", axis, x.shape), 1
-    y = moveaxis(_wide(x), source=axis, destination=-1)
+    axis, shift = axis_of("logcumsumexp", axis, x.shape), 1
+    y = moveaxis(widened(x), source=axis, destination=-1)
     while shift < y.shape[-1]:  # after each step y holds the sums of up to twice as many
         more = logaddexp(y[..., shift:], y[..., :-shift])
         y = concatenate([y[..., :shift], more], axis=-1)
         shift *= 2
     y = moveaxis(y, source=-1, destination=axis)
-    return _narrow(y + 0 if shift == 1 else y, x)
+    return narrowed(y + 0 if shift == 1 else y, x)
 
 
 @primitive
 def cumsum(xp, x, *, axis=None, dtype=None):
     """The running sum along `axis` (None: of the flattened array), in `dtype` if given."""
-    own = x.dtype if dtype is None else np.dtype(_real_dtype("cumsum", dtype))
+    own = x.dtype if dtype is None else np.dtype(real_dtype("cumsum", dtype))
     if is_half(own):
         return xp.cumsum(x, axis=axis, dtype="float32").astype(own)
     return xp.cumsum(x, axis=axis, dtype=dtype)
@@ -311,7 +296,7 @@ def prod(xp, x, *, axis=None, keepdims=False, dtype=None):
     Its derivatives divide by nothing, so they are exact where elements are 0.
     """
     axis = axes_of(axis, x.ndim)
-    own = x.dtype if dtype is None else np.dtype(_real_dtype("prod", dtype))
+    own = x.dtype if dtype is None else np.dtype(real_dtype("prod", dtype))
     if is_half(own):
         return xp.prod(x, axis=axis, keepdims=keepdims, dtype="float32").astype(own)
     return xp.prod(x, axis=axis, keepdims=keepdims, dtype=dtype)
@@ -322,10 +307,10 @@ def _(g, _y, x, *, axis=None, keepdims=False, dtype=None):
     axes = axes_of(axis, x.ndim)
     last = tuple(range(-len(axes), 0))
     lines = moveaxis(x if x.dtype == g.dtype else astype(x, dtype=g.dtype), axes, last)
-    line = reshape(lines, shape=(*lines.shape[: x.ndim - len(axes)], _count(x, axis)))
+    line = reshape(lines, shape=(*lines.shape[: x.ndim - len(axes)], count_along(x, axis)))
     before, after = _product_before(line, -1), _product_before(flip(line, axis=-1), -1)
     others = reshape(before * flip(after, axis=-1), shape=lines.shape)
-    return _restore(g, x, axis, keepdims) * moveaxis(others, last, axes)
+    return restore_axes(g, x, axis, keepdims) * moveaxis(others, last, axes)
 
 
 def _product_before(x, axis: int):
@@ -341,7 +326,7 @@ def cumprod(xp, x, *, axis=None, dtype=None):
 
     Its derivatives divide by nothing, so they are exact where elements are 0.
     """
-    own = x.dtype if dtype is None else np.dtype(_real_dtype("cumprod", dtype))
+    own = x.dtype if dtype is None else np.dtype(real_dtype("cumprod", dtype))
     if is_half(own):
         return xp.cumprod(x, axis=axis, dtype="float32").astype(own)
     return xp.cumprod(x, axis=axis, dtype=dtype)
@@ -396,9 +381,9 @@ def min(xp, x, *, axis=None, keepdims=False):
 
 def _share_evenly(g, y, x, *, axis=None, keepdims=False):
     """The rule of max and min: the gradient goes to the extreme element, or evenly to all such."""
-    hit = logical_or(x == _restore(y, x, axis, keepdims), x != x)
+    hit = logical_or(x == restore_axes(y, x, axis, keepdims), x != x)
     ties = sum(hit, axis=axis, keepdims=True, dtype=g.dtype)
-    share = _restore(g, x, axis, keepdims) / ties
+    share = restore_axes(g, x, axis, keepdims) / ties
     return where(hit, share, zeros_like(share))
 
 
@@ -429,14 +414,14 @@ def ptp(xp, x, *, axis=None, keepdims=False):
 @primitive
 def argmax(xp, x, *, axis=None, keepdims=False):
     """The index of the first largest element along `axis` (None: of the flattened array)."""
-    x = _array(xp, x)
+    x = real_array(xp, x)
     return xp.argmax(x, axis=_the_axis(axis, x), keepdims=keepdims)
 
 
 @primitive
 def argmin(xp, x, *, axis=None, keepdims=False):
     """The index of the first smallest element along `axis` (None: of the flattened array)."""
-    x = _array(xp, x)
+    x = real_array(xp, x)
     return xp.argmin(x, axis=_the_axis(axis, x), keepdims=keepdims)
 
 
@@ -494,7 +479,7 @@ def scatter_reduce(x, ids, values, axis: int, reduce: str, include_self: bool = 
         ValueError: `reduce` is unknown.
         ShapeError: shapes do not fit.
     """
-    x, ids, values = _arrays(x, ids, values)
+    x, ids, values = as_arrays(x, ids, values)
     return _reduced_at("scatter_reduce", x, ids, values, axis, reduce, include_self)
 
 
@@ -511,11 +496,11 @@ def index_reduce(x, ids, values, axis: int, reduce: str, include_self: bool = Tr
     Raises:
         ShapeError: shapes do not fit.
     """
-    x, ids, values = _arrays(x, ids, values)
+    x, ids, values = as_arrays(x, ids, values)
     if not x.ndim and axis in (0, -1):  # a number is a line of one
         x, ids, values = (reshape(v, shape=(-1,)) for v in (x, ids, values))
         return reshape(index_reduce(x, ids, values, 0, reduce, include_self), shape=())
-    axis = _axis_of("index_reduce", axis, x.shape)
+    axis = axis_of("index_reduce", axis, x.shape)
     shape = (*x.shape[:axis], *ids.shape, *x.shape[axis + 1 :])
     if ids.ndim != 1 or values.shape != shape:
         raise ShapeError(
@@ -532,9 +517,9 @@ def _reduced_at(name: str, x, ids, values, axis: int, reduce: str, include_self:
     if not x.ndim and axis in (0, -1):  # a number is a line of one
         x, ids, values = (reshape(v, shape=(-1,)) for v in (x, ids, values))
         return reshape(_reduced_at(name, x, ids, values, 0, reduce, include_self), shape=())
-    axis = _axis_of(name, axis, x.shape)
-    _refuse_longer(name, x, ids, axis)
-    values = broadcast_to(_corner(name, ids, values), shape=ids.shape)
+    axis = axis_of(name, axis, x.shape)
+    refuse_longer(name, x, ids, axis)
+    values = broadcast_to(corner_of(name, ids, values), shape=ids.shape)
     ids = _in_range(ids, name=name, n=x.shape[axis])
     counts = scatter_add(zeros_like(stop_gradient(x), dtype="int64"), ids, 1, axis=axis)
     hit = counts > 0
@@ -581,7 +566,7 @@ def _by_target(x, ids, values, axis: int, combine, neutral):
 def _extreme_at(xp, x, ids, values, *, axis, largest, include_self):
     """`scatter_reduce` by 'amax' or 'amin', with `values` in the shape of `ids`."""
     best = maximum if largest else minimum
-    x, values = _match(x, values)
+    x, values = matched(x, values)
     found = _by_target(x, ids, values, axis, best, _worst(values.dtype, largest))
     counts = scatter_add(xp.zeros(x.shape, "int64"), ids, 1, axis=axis)
     return where(counts > 0, best(x, found) if include_self else found, x)
@@ -640,10 +625,10 @@ def quantile(xp, x, *, q, axis=None, keepdims=False, method="linear"):
     qs = np.asarray(q, "float64")
     if not np.all((qs >= 0) & (qs <= 1)):
         raise ValueError(f"q must be from 0 to 1, got {q}")
-    axes, n = axes_of(axis, x.ndim), _count(x, axis)
+    axes, n = axes_of(axis, x.ndim), count_along(x, axis)
     if not n:
         raise ShapeError(f"quantile: of no elements there is none (axis {axis}, shape {x.shape})")
-    wide = moveaxis(_wide(x), axes, tuple(range(-len(axes), 0)))
+    wide = moveaxis(widened(x), axes, tuple(range(-len(axes), 0)))
     wide = reshape(wide, shape=(*wide.shape[: x.ndim - len(axes)], n))
     order = _order(wide)
 
@@ -664,7 +649,7 @@ def quantile(xp, x, *, q, axis=None, keepdims=False, method="linear"):
         kept = tuple(1 if i in axes else m for i, m in enumerate(x.shape))
     else:
         kept = tuple(m for i, m in enumerate(x.shape) if i not in axes)
-    return _narrow(reshape(y, shape=(*qs.shape, *kept)), x)
+    return narrowed(reshape(y, shape=(*qs.shape, *kept)), x)
 
 
 @op
@@ -673,7 +658,7 @@ def median(xp, x, *, axis=None, keepdims=False):
 
     The gradient goes to the one or the two in the middle. Of no elements it is NaN.
     """
-    if not _count(x, axis):
+    if not count_along(x, axis):
         return mean(x, axis=axis, keepdims=keepdims)
     return quantile(x, q=0.5, axis=axis, keepdims=keepdims)
 
@@ -681,7 +666,7 @@ def median(xp, x, *, axis=None, keepdims=False):
 # ------------------------------------------------------------------------------- norms
 
 
-def _vector_norm(x, ord, axis: tuple[int, ...]):
+def norms_along(x, ord, axis: tuple[int, ...]):
     """Norms of the vectors along axes, which are kept; at 0 their derivatives are 0."""
     if isinstance(ord, str):
         raise ValueError(f"vectors have no norm {ord!r}; give a number, or a pair of axes")
@@ -691,7 +676,7 @@ def _vector_norm(x, ord, axis: tuple[int, ...]):
         return (max if ord > 0 else min)(absolute(x), axis=axis, keepdims=True)
     if ord == 0:
         return sum(x != 0, axis=axis, keepdims=True, dtype=x.dtype)
-    if ord == 1 or not _count(x, axis):
+    if ord == 1 or not count_along(x, axis):
         return sum(absolute(x), axis=axis, keepdims=True)
     # The largest size, or the smallest that is not 0, is a factor: its power may be too large for
     # the dtype, or too small. Powers of 0 would have infinite derivatives, first or second.

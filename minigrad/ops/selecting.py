@@ -9,7 +9,7 @@ from minigrad.autodiff import as_arrays, primitive
 from minigrad.errors import DtypeError, OutOfRangeError, ShapeError
 from minigrad.ops.elementwise import stop_gradient, where
 from minigrad.ops.indexing import checked_ids, flatnonzero, take, take_along_axis
-from minigrad.ops.shaping import _arrayed, _axis_of, ravel, unstack
+from minigrad.ops.shaping import arrayed, axis_of, ravel, unstack
 from minigrad.ops.sorting import argsort, sort
 
 __all__ = [
@@ -34,7 +34,7 @@ def select(condlist, choicelist, default=0):
         )
     y = default
     for condition, choice in zip(reversed(condlist), reversed(choicelist), strict=True):
-        condition = _arrayed(condition)
+        condition = arrayed(condition)
         if condition.dtype.kind != "b":
             raise DtypeError(f"select: conditions must be booleans, got {condition.dtype}")
         y = where(condition, choice, y)
@@ -43,7 +43,7 @@ def select(condlist, choicelist, default=0):
 
 def extract(condition, arr):
     """The elements of `arr`, flattened, where `condition`, flattened, is not 0."""
-    return take(ravel(_arrayed(arr)), flatnonzero(condition))
+    return take(ravel(arrayed(arr)), flatnonzero(condition))
 
 
 def compress(condition, a, axis: int | None = None):
@@ -97,20 +97,20 @@ def partition(a, kth, axis: int | None = -1):
         kth: an index or several.
         axis: None for the flattened array.
     """
-    a = _arrayed(a)
+    a = arrayed(a)
     _ranks("partition", kth, _length("partition", a, axis))
     return sort(a, axis=axis)
 
 
 def argpartition(a, kth, axis: int | None = -1):
     """The indices that partition `a` along `axis`: see `partition`; it is `argsort`."""
-    a = _arrayed(a)
+    a = arrayed(a)
     _ranks("argpartition", kth, _length("argpartition", a, axis))
     return argsort(stop_gradient(a), axis=axis)
 
 
 def _length(name: str, a, axis) -> int:
-    return math.prod(a.shape) if axis is None else a.shape[_axis_of(name, axis, a.shape)]
+    return math.prod(a.shape) if axis is None else a.shape[axis_of(name, axis, a.shape)]
 
 
 def lexsort(keys, axis: int = -1):
@@ -210,7 +210,7 @@ def ravel_multi_index(multi_index, dims, mode="raise", order: str = "C"):
 
 
 def _ids(x):
-    x = _arrayed(x)
+    x = arrayed(x)
     if x.dtype.kind not in "iu":
         raise DtypeError(f"expected indices, integers, got {x.dtype}")
     return x

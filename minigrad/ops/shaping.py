@@ -11,7 +11,8 @@ from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from minigrad.autodiff import as_arrays, on_device_of, op, primitive
 from minigrad.errors import OutOfRangeError, ShapeError
-from minigrad.ops.elementwise import _match, where
+from minigrad.ops.dtypes import matched
+from minigrad.ops.elementwise import where
 
 __all__ = [
     "array_split", "atleast_1d", "atleast_2d", "atleast_3d", "block_diag", "broadcast_arrays",
@@ -23,7 +24,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-def _axis_of(name: str, axis: int, shape: tuple[int, ...]) -> int:
+def axis_of(name: str, axis: int, shape: tuple[int, ...]) -> int:
     """`axis` counted from the front, for functions whose errors no op explains."""
     try:
         return normalize_axis_index(axis, len(shape))
@@ -200,7 +201,7 @@ def atleast_3d(*xs):
 
 def _each(xs, shape_of):
     """The arrays in the shapes that `shape_of` makes of theirs: one, or a tuple of several."""
-    found = tuple(reshape(x, shape=shape_of(x.shape)) for x in map(_arrayed, xs))
+    found = tuple(reshape(x, shape=shape_of(x.shape)) for x in map(arrayed, xs))
     return found[0] if len(found) == 1 else found
 
 
@@ -222,7 +223,7 @@ def _some(name: str, xs) -> list:
     return xs
 
 
-def _arrayed(x):
+def arrayed(x):
     """`x`, of a list or a number an array."""
     return as_arrays(x)[0]
 
@@ -230,7 +231,7 @@ def _arrayed(x):
 @primitive
 def _concatenate(xp, *xs, axis=0):
     """`concatenate`, each array an input of its own."""
-    return xp.concatenate(_match(*xs), axis=axis)
+    return xp.concatenate(matched(*xs), axis=axis)
 
 
 @_concatenate.vjp
@@ -255,7 +256,7 @@ def stack(xs, axis: int = 0):
     xs = _some("stack", xs)
     if len({x.shape for x in xs}) != 1:
         raise ShapeError(f"stack: all shapes must be the same, got {[x.shape for x in xs]}")
-    axis = _axis_of("stack", axis, (len(xs), *xs[0].shape))
+    axis = axis_of("stack", axis, (len(xs), *xs[0].shape))
     return concatenate([expand_dims(x, axis=axis) for x in xs], axis)
 
 
@@ -302,8 +303,8 @@ def split(x, indices_or_sections, axis: int = 0) -> list:
     Raises:
         ShapeError: the axis does not divide into that many equal parts.
     """
-    x, parts = _arrayed(x), indices_or_sections
-    n = x.shape[_axis_of("split", axis, x.shape)]
+    x, parts = arrayed(x), indices_or_sections
+    n = x.shape[axis_of("split", axis, x.shape)]
     if isinstance(parts, Integral) and (parts < 1 or n % parts):
         raise ShapeError(
             f"split: axis {axis} of length {n} does not divide into {parts} equal parts; give the "
@@ -314,8 +315,8 @@ def split(x, indices_or_sections, axis: int = 0) -> list:
 
 def array_split(x, indices_or_sections, axis: int = 0) -> list:
     """As `split`, but where the parts cannot be equal, the first ones are longer by one."""
-    x = _arrayed(x)
-    axis = _axis_of("array_split", axis, x.shape)
+    x = arrayed(x)
+    axis = axis_of("array_split", axis, x.shape)
     if isinstance(indices_or_sections, Integral):
         return _cut_evenly("array_split", x, indices_or_sections, axis)
     return _cut(x, axis, [0, *indices_or_sections, x.shape[axis]])
@@ -327,8 +328,8 @@ def chunk(x, chunks: int, axis: int = 0) -> tuple:
     Raises:
         ShapeError: `chunks` is less than 1.
     """
-    x = _arrayed(x)
-    axis = _axis_of("chunk", axis, x.shape)
+    x = arrayed(x)
+    axis = axis_of("chunk", axis, x.shape)
     if chunks < 1:
         raise ShapeError(f"chunk: expects one piece or more, got {chunks}")
     n = x.shape[axis]
@@ -338,8 +339,8 @@ def chunk(x, chunks: int, axis: int = 0) -> tuple:
 
 def unstack(x, axis: int = 0) -> tuple:
     """The arrays that `stack` would make `x` of: one for each index along `axis`."""
-    x = _arrayed(x)
-    before = (slice(None),) * _axis_of("unstack", axis, x.shape)
+    x = arrayed(x)
+    before = (slice(None),) * axis_of("unstack", axis, x.shape)
     return tuple(x[(*before, i, ...)] for i in range(x.shape[axis]))  # `...`: no scalars
 
 
@@ -462,7 +463,7 @@ def cartesian_prod(*xs):
         raise ShapeError(f"cartesian_prod: expected vectors, got shapes {[x.shape for x in xs]}")
     if len(xs) == 1:
         return xs[0]
-    return stack([ravel(x) for x in meshgrid(*_match(*xs), indexing="ij")], axis=1)
+    return stack([ravel(x) for x in meshgrid(*matched(*xs), indexing="ij")], axis=1)
 
 
 def combinations(x, r: int = 2, with_replacement: bool = False):
@@ -474,7 +475,7 @@ def combinations(x, r: int = 2, with_replacement: bool = False):
     Raises:
         ShapeError: `x` is no vector, or `r` is negative.
     """
-    x = _arrayed(x)
+    x = arrayed(x)
     if x.ndim != 1 or r < 0:
         raise ShapeError(f"combinations: expects a vector and r from 0 on, got {x.shape} and {r}")
     choose = combinations_with_replacement if with_replacement else plain_combinations
@@ -491,7 +492,7 @@ def windows(x, axis: int, size: int, step: int):
     (x,) = as_arrays(x)
     if not x.ndim:
         return windows(reshape(x, shape=(1,)), axis, size, step)[0]
-    axis = _axis_of("unfold", axis, x.shape)
+    axis = axis_of("unfold", axis, x.shape)
     n = x.shape[axis]
     if not 0 <= size <= n or step < 1:
         raise ShapeError(f"unfold: no window of {size}, every {step}, in axis {axis} of {x.shape}")
@@ -678,7 +679,7 @@ def block_diag(*xs):
     Raises:
         ShapeError: one has more than two axes.
     """
-    xs = [atleast_2d(x) for x in _match(*_some("block_diag", xs))]
+    xs = [atleast_2d(x) for x in matched(*_some("block_diag", xs))]
     if any(x.ndim != 2 for x in xs):
         raise ShapeError(f"block_diag: expected matrices, got shapes {[x.shape for x in xs]}")
     total, before, rows = sum(x.shape[1] for x in xs), 0, []

@@ -6,8 +6,8 @@ import numpy as np
 
 from minigrad.autodiff import op
 from minigrad.errors import DtypeError
-from minigrad.ops.dtypes import is_half
-from minigrad.ops.elementwise import astype, stop_gradient
+from minigrad.ops.dtypes import astype, is_half
+from minigrad.ops.elementwise import stop_gradient
 from minigrad.ops.reductions import sum
 
 __all__ = [

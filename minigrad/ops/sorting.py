@@ -14,7 +14,7 @@ from minigrad.ops.elementwise import stop_gradient, where
 from minigrad.ops.indexing import take, take_along_axis
 from minigrad.ops.reductions import argmax, sum
 from minigrad.ops.shaping import (
-    _axis_of,
+    axis_of,
     concatenate,
     expand_dims,
     flip,
@@ -102,7 +102,7 @@ def _ranked(name: str, x, k: int, least: int, axis: int, descending: bool) -> Ra
     if not x.ndim and axis in (0, -1):  # a number is a line of one
         found = _ranked(name, reshape(x, shape=(1,)), k, least, 0, descending)
         return found if not k else Ranked(*(reshape(v, shape=()) for v in found))
-    axis = _axis_of(name, axis, x.shape)
+    axis = axis_of(name, axis, x.shape)
     if not least <= k <= x.shape[axis]:
         raise ShapeError(
             f"{name}: k must be from {least} to {x.shape[axis]}, the length of axis {axis}; got {k}"
@@ -135,7 +135,7 @@ def mode(x, axis: int = -1, keepdims: bool = False) -> Ranked:
     (x,) = as_arrays(x)
     if not x.ndim and axis in (0, -1):  # a number is a line of one
         return Ranked(*(reshape(v, shape=()) for v in mode(reshape(x, shape=(1,)), 0)))
-    axis = _axis_of("mode", axis, x.shape)
+    axis = axis_of("mode", axis, x.shape)
     if not x.shape[axis]:
         raise ShapeError(f"mode: axis {axis} of shape {x.shape} is empty")
     lines = moveaxis(stop_gradient(x), source=axis, destination=-1)
@@ -168,7 +168,7 @@ def _best_so_far(name: str, x, axis: int, largest: bool) -> Ranked:
     (x,) = as_arrays(x)
     if not x.ndim and axis in (0, -1):
         return Ranked(*(v[0] for v in _best_so_far(name, ravel(x), 0, largest)))
-    axis = _axis_of(name, axis, x.shape)
+    axis = axis_of(name, axis, x.shape)
     ids = _running_ids(stop_gradient(moveaxis(x, source=axis, destination=-1)), largest=largest)
     ids = moveaxis(ids, source=-1, destination=axis)
     return Ranked(take_along_axis(x, ids, axis=axis), ids)

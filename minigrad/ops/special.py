@@ -7,10 +7,8 @@ digits where the textbook's formula subtracts two numbers that are nearly equal.
 import math
 
 from minigrad.autodiff import op, primitive
+from minigrad.ops.dtypes import floating, floating_pair
 from minigrad.ops.elementwise import (
-    _floating,
-    _floats,
-    _special,
     absolute,
     exp,
     greater,
@@ -20,6 +18,7 @@ from minigrad.ops.elementwise import (
     multiply,
     negative,
     sign,
+    special_function,
     where,
     xlogy,
     zeros_like,
@@ -37,7 +36,7 @@ def _scipys(name: str, doc: str, scipy_name: str | None = None):
     """An op from SciPy's function of that name, for floats; its rule is to follow."""
 
     def formula(xp, x):
-        return _special(xp, scipy_name or name, _floating(xp, x))
+        return special_function(xp, scipy_name or name, floating(xp, x))
 
     formula.__name__ = formula.__qualname__ = name
     formula.__doc__ = doc
@@ -64,7 +63,7 @@ def polygamma(n: int, x):
 @primitive
 def _polygamma(xp, x, *, n):
     """`polygamma`."""
-    return _special(xp, "polygamma", _floating(xp, x), n)
+    return special_function(xp, "polygamma", floating(xp, x), n)
 
 
 lgamma.vjps(lambda g, _y, x: g * digamma(x))
@@ -78,7 +77,7 @@ def multigammaln(xp, x, *, d):
 
     It is d (d - 1) / 4 log(pi) and the sum of `lgamma(x - i / 2)` for i = 0 ... d - 1.
     """
-    x = expand_dims(_floating(xp, x), axis=-1)
+    x = expand_dims(floating(xp, x), axis=-1)
     halves = multiply(xp.arange(d).astype(x.dtype), 0.5)
     return sum(lgamma(x - halves), axis=-1) + d * (d - 1) / 4 * math.log(math.pi)
 
@@ -133,7 +132,7 @@ def _(g, y, x):
 @op
 def entr(xp, x):
     """`-x * log(x)`, a term of the entropy: 0 at 0, minus infinity below; NaN stays."""
-    x = _floating(xp, x)
+    x = floating(xp, x)
     below = less(x, 0)
     return where(below, -math.inf, negative(xlogy(x, where(below, 1.0, x))))
 
@@ -146,7 +145,7 @@ def _(g, _y, x):
 @op
 def xlog1py(xp, a, b):
     """`a * log1p(b)`, but 0 where `a` is 0, unless `b` is NaN; derivatives are as for `xlogy`."""
-    a, b = _floats(xp, a, b)
+    a, b = floating_pair(xp, a, b)
     return multiply(a, log1p(_where_log1p_counts(b if hasattr(b, "dtype") else a, a, b)))
 
 

@@ -12,11 +12,9 @@ import numpy as np
 
 from minigrad.autodiff import Tensor, as_array, as_arrays, on_device_of, op, primitive, wrap
 from minigrad.errors import DtypeError, ShapeError
-from minigrad.ops.creation import _spaced
-from minigrad.ops.differences import _in_floats
+from minigrad.ops.creation import spaced
+from minigrad.ops.dtypes import astype, in_floats, narrowed, real_array, widened
 from minigrad.ops.elementwise import (
-    _array,
-    astype,
     clip,
     divide,
     isnan,
@@ -34,14 +32,11 @@ from minigrad.ops.products import matmul
 from minigrad.ops.reductions import (
     METHODS,
     _centred,
-    _correction,
-    _count,
     _length,
-    _narrow,
     _order,
-    _restore,
-    _wide,
     axes_of,
+    correction_of,
+    count_along,
     cumprod,
     cumsum,
     max,
@@ -50,6 +45,7 @@ from minigrad.ops.reductions import (
     nanmean,
     prod,
     quantile,
+    restore_axes,
     sum,
 )
 from minigrad.ops.shaping import (
@@ -75,7 +71,7 @@ __all__ = [
 
 
 def _extreme(xp, name: str, worst: float, x, axis, keepdims):
-    x = _array(xp, x)
+    x = real_array(xp, x)
     axes = axes_of(axis, x.ndim)
     if x.dtype.kind not in "iub":
         known = xp.where(xp.isnan(x), x.dtype.type(worst), x)
@@ -98,9 +94,9 @@ def nanmin(xp, x, *, axis=None, keepdims=False):
 
 def _share_among_numbers(g, y, x, *, axis=None, keepdims=False):
     """The rule of both: the gradient goes to the extreme element, evenly to all such."""
-    hit = x == _restore(y, x, axis, keepdims)  # a NaN equals nothing
+    hit = x == restore_axes(y, x, axis, keepdims)  # a NaN equals nothing
     ties = sum(hit, axis=axis, keepdims=True, dtype=g.dtype)
-    share = _restore(g, x, axis, keepdims) / where(ties == 0, 1.0, ties)
+    share = restore_axes(g, x, axis, keepdims) / where(ties == 0, 1.0, ties)
     return where(hit, share, zeros_like(share))
 
 
@@ -137,10 +133,10 @@ def nanvar(xp, x, *, axis=None, correction=0, keepdims=False, ddof=None):
 
     It is NaN where no more than `correction` elements are left.
     """
-    axis, wide = axes_of(axis, x.ndim), _wide(x)
+    axis, wide = axes_of(axis, x.ndim), widened(x)
     deviation, n = _deviations(wide, axis, keepdims)
     squares = sum(deviation * deviation, axis=axis, keepdims=keepdims)
-    return _narrow(squares / _positive(n - _correction(correction, ddof)), x)
+    return narrowed(squares / _positive(n - correction_of(correction, ddof)), x)
 
 
 def _deviations(x, axis, keepdims):
@@ -166,9 +162,9 @@ def nanstd(xp, x, *, axis=None, correction=0, keepdims=False, ddof=None):
     Where it is 0, so is its gradient.
     """
     axis = axes_of(axis, x.ndim)
-    deviation, n = _deviations(_wide(x), axis, keepdims)
+    deviation, n = _deviations(widened(x), axis, keepdims)
     length = _length(deviation, axis=axis, keepdims=keepdims)
-    return _narrow(length / sqrt(_positive(n - _correction(correction, ddof))), x)
+    return narrowed(length / sqrt(_positive(n - correction_of(correction, ddof))), x)
 
 
 # ------------------------------------------------------------------------------- quantiles
@@ -204,10 +200,10 @@ def nanquantile(xp, x, *, q, axis=None, keepdims=False, method="linear"):
     qs = np.asarray(q, "float64")
     if not np.all((qs >= 0) & (qs <= 1)):
         raise ValueError(f"q must be from 0 to 1, got {q}")
-    axes, n = axes_of(axis, x.ndim), _count(x, axis)
+    axes, n = axes_of(axis, x.ndim), count_along(x, axis)
     if not n:
         raise ShapeError(f"of no elements there is none (axis {axis}, shape {x.shape})")
-    wide = moveaxis(_wide(x), axes, tuple(range(-len(axes), 0)))
+    wide = moveaxis(widened(x), axes, tuple(range(-len(axes), 0)))
     wide = reshape(wide, shape=(*wide.shape[: x.ndim - len(axes)], n))
     order = _order(wide)  # NaNs at the end
     known = sum(isnan(wide) == 0, axis=-1, keepdims=True)
@@ -236,7 +232,7 @@ def nanquantile(xp, x, *, q, axis=None, keepdims=False, method="linear"):
         kept = tuple(1 if i in axes else m for i, m in enumerate(x.shape))
     else:
         kept = tuple(m for i, m in enumerate(x.shape) if i not in axes)
-    return _narrow(reshape(stack(found), shape=(*qs.shape, *kept)), x)
+    return narrowed(reshape(stack(found), shape=(*qs.shape, *kept)), x)
 
 
 @op
@@ -249,7 +245,7 @@ def nanpercentile(xp, x, *, q, axis=None, keepdims=False, method="linear"):
 @op
 def nanmedian(xp, x, *, axis=None, keepdims=False):
     """The median along `axis` of what is not NaN; of nothing it is NaN."""
-    if not _count(x, axis):
+    if not count_along(x, axis):
         return mean(x, axis=axis, keepdims=keepdims)
     return nanquantile(x, q=0.5, axis=axis, keepdims=keepdims)
 
@@ -273,7 +269,7 @@ def average(a, axis=None, weights=None, returned: bool = False, *, keepdims: boo
     axes = axes_of(axis, a.ndim)
     if weights is None:
         y = mean(a, axis=axes, keepdims=keepdims)
-        total = multiply(ones_like(stop_gradient(y)), float(_count(a, axis)))
+        total = multiply(ones_like(stop_gradient(y)), float(count_along(a, axis)))
         return (y, total) if returned else y
     if weights.shape != a.shape:
         if axis is None or weights.shape != tuple(a.shape[i] for i in axes):
@@ -286,11 +282,11 @@ def average(a, axis=None, weights=None, returned: bool = False, *, keepdims: boo
         weights = reshape(
             weights, shape=tuple(n if i in axes else 1 for i, n in enumerate(a.shape))
         )
-    like, weights = _in_floats(a, weights)
-    wide, weights = _wide(like), broadcast_to(_wide(weights), shape=a.shape)
+    like, weights = in_floats(a, weights)
+    wide, weights = widened(like), broadcast_to(widened(weights), shape=a.shape)
     total = sum(weights, axis=axes, keepdims=keepdims)
-    y = _narrow(divide(sum(wide * weights, axis=axes, keepdims=keepdims), total), like)
-    return (y, _narrow(total, like)) if returned else y
+    y = narrowed(divide(sum(wide * weights, axis=axes, keepdims=keepdims), total), like)
+    return (y, narrowed(total, like)) if returned else y
 
 
 def cov(
@@ -320,9 +316,9 @@ def cov(
         raise ValueError(f"cov: ddof must be an integer, got {ddof}")
     m, y, fweights, aweights = as_arrays(m, y, fweights, aweights)
     x = _variables("cov", m, y, rowvar, dtype)
-    wide = _wide(x)
+    wide = widened(x)
     if not wide.shape[0]:
-        return _narrow(wide[:, :0], x)
+        return narrowed(wide[:, :0], x)
     ddof = (0 if bias else 1) if ddof is None else ddof
     n, w = wide.shape[1], None
     for name, v in (("fweights", fweights), ("aweights", aweights)):
@@ -353,7 +349,7 @@ def cov(
         rounding = 4 * float(np.finfo(wide.dtype).eps) * total
         count = where(count > rounding, count, math.nan)
     c = matmul(deviation, swapaxes(right, axis1=0, axis2=1)) / count
-    return _narrow(squeeze(c), x)
+    return narrowed(squeeze(c), x)
 
 
 def _variables(name: str, m, y, rowvar: bool, dtype):
@@ -377,13 +373,13 @@ def corrcoef(x, y=None, rowvar: bool = True, *, dtype=None):
     """The correlations of variables, (n, n), in [-1, 1]; see `cov` for the arguments."""
     x, y = as_arrays(x, y)
     x = _variables("corrcoef", x, y, rowvar, dtype)
-    wide = _wide(x)
+    wide = widened(x)
     if not wide.shape[0]:
-        return _narrow(wide[:, :0], x)
+        return narrowed(wide[:, :0], x)
     deviation = _centred(wide, axis=1)
     # Not by the covariances, for which the dtype may have no room.
     unit = divide(deviation, _length(deviation, axis=1, keepdims=True))
-    return _narrow(squeeze(clip(matmul(unit, swapaxes(unit, axis1=0, axis2=1)), -1, 1)), x)
+    return narrowed(squeeze(clip(matmul(unit, swapaxes(unit, axis1=0, axis2=1)), -1, 1)), x)
 
 
 # ------------------------------------------------------------------------------ histograms
@@ -439,7 +435,7 @@ def _edges(a, bins, range):
         return edges
     if bins < 1:
         raise ValueError(f"histogram: bins must be at least 1, got {bins}")
-    a = astype(a, dtype="float64") if a.dtype.kind in "iub" else _wide(a)
+    a = astype(a, dtype="float64") if a.dtype.kind in "iub" else widened(a)
     if range is None and a.shape[0]:
         low, high = min(a), max(a)
         ends = [as_array(low), as_array(high)]
@@ -447,7 +443,7 @@ def _edges(a, bins, range):
             raise ValueError(f"histogram: the range {ends[0]} to {ends[1]} is not finite")
         flat = low == high
         low, high = where(flat, low - 0.5, low), where(flat, high + 0.5, high)
-        return _spaced(low, high, bins + 1)
+        return spaced(low, high, bins + 1)
     low, high = (0.0, 1.0) if range is None else map(float, range)
     if not (math.isfinite(low) and math.isfinite(high) and low <= high):
         raise ValueError(f"histogram: the range must be finite and rise, got {range}")

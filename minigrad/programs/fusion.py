@@ -8,8 +8,8 @@ from minigrad.kernels.embeddings import embedding_grad
 from minigrad.kernels.layouts import alike, covered_ids, flat, windows_of
 from minigrad.kernels.norms import layer_norm, layer_norm_grad
 from minigrad.kernels.products import product
-from minigrad.ops.convs import _windows
 from minigrad.ops.elementwise import where
+from minigrad.ops.windows import _windows
 from minigrad.programs.chains import chains
 from minigrad.programs.lowering import takes
 from minigrad.programs.values import Call, Graph, Value, kernels_know

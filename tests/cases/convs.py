@@ -8,7 +8,7 @@ from strategies import Call, floats, half_the_time
 
 import minigrad as mg
 from cases.case import Case
-from minigrad.ops import convs
+from minigrad.ops import windows
 
 
 @st.composite
@@ -141,8 +141,8 @@ CASES = [
     Case(mg.conv_transpose3d, loops.conv_transpose, convolved_back(3)),
     Case(mg.unfold, loops.unfold, unfolded()),
     Case(mg.fold, loops.fold, folded()),
-    Case(convs._windows, loops.windows, in_windows()),
-    Case(convs._sum_windows, loops.sum_windows, in_windows(summed=True)),
+    Case(windows._windows, loops.windows, in_windows()),
+    Case(windows._sum_windows, loops.sum_windows, in_windows(summed=True)),
 ]  # fmt: skip
 
 # What the table names under another name.

@@ -18,9 +18,9 @@ from minigrad.kernels import find
 from minigrad.kernels.layouts import INT64
 from minigrad.kernels.machine import PROTOTYPE, Alone, Kernel, float_of
 from minigrad.ops.activations import _relu_grad
-from minigrad.ops.convs import _sum_windows, _windows
 from minigrad.ops.indexing import _reorder_rows
 from minigrad.ops.losses import _count_of
+from minigrad.ops.windows import _sum_windows, _windows
 from minigrad.programs.lowering import CHOICES
 
 KERNELS = every_kernel()
