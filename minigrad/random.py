@@ -159,7 +159,7 @@ def _unit(key: Key, n: int, xp: ModuleType) -> Any:
     return ((high << 21) | (low >> 11)).astype(xp.float64) * 2.0**-53
 
 
-def _shape(function: str, shape: Shape) -> tuple[int, ...]:
+def checked_shape(function: str, shape: Shape) -> tuple[int, ...]:
     """`shape` as a tuple of Python integers; raises ShapeError if it is none."""
     given: Any = shape if hasattr(shape, "__len__") else (shape,)
     try:
@@ -185,7 +185,7 @@ def _float_dtype(function: str, dtype: Any) -> np.dtype:
 
 def bits(key: Key, shape: Shape, xp: ModuleType = np) -> Any:
     """Random 32-bit words, uint32 of `shape`, on the array module `xp`."""
-    shape = _shape("bits", shape)
+    shape = checked_shape("bits", shape)
     return _words(key, math.prod(shape), xp).reshape(shape)
 
 
@@ -202,7 +202,7 @@ def uniform(
     A float32 has 24 random bits, a float64 has 53. In [0, 1) `high` never comes; elsewhere
     rounding can yield it. Raises ValueError unless low <= high and both are finite.
     """
-    shape, dtype = _shape("uniform", shape), _float_dtype("uniform", dtype)
+    shape, dtype = checked_shape("uniform", shape), _float_dtype("uniform", dtype)
     if not (low <= high and math.isfinite(high - low)):
         raise ValueError(f"uniform: expects finite low <= high, got low={low} and high={high}")
     n = math.prod(shape)
@@ -229,7 +229,7 @@ def normal(
 
     G. Box and M. Muller, "A note on the generation of random normal deviates", 1958.
     """
-    shape, dtype = _shape("normal", shape), _float_dtype("normal", dtype)
+    shape, dtype = checked_shape("normal", shape), _float_dtype("normal", dtype)
     if not (std >= 0 and math.isfinite(std) and math.isfinite(mean)):
         raise ValueError(f"normal: expects finite mean and std >= 0, got mean={mean}, std={std}")
     n = math.prod(shape)
@@ -247,7 +247,7 @@ def bernoulli(key: Key, p: float, shape: Shape, xp: ModuleType = np) -> Any:
     `p` is taken to the nearest multiple of 2**-32, and random words are compared with it as
     integers. Raises ValueError unless 0 <= p <= 1.
     """
-    shape = _shape("bernoulli", shape)
+    shape = checked_shape("bernoulli", shape)
     if not 0 <= p <= 1:
         raise ValueError(f"bernoulli: expects a probability from 0 to 1, got {p}")
     threshold = round(float(p) * 2**32)
@@ -266,7 +266,7 @@ def integers(key: Key, low: int, high: int, shape: Shape, xp: ModuleType = np) -
 
     D. Lemire, "Fast random integer generation in an interval", 2019 (without its rejection).
     """
-    shape = _shape("integers", shape)
+    shape = checked_shape("integers", shape)
     low, high = operator.index(low), operator.index(high)
     span = high - low
     if not (1 <= span <= 2**32 and low >= -(2**63) and high <= 2**63):
@@ -283,7 +283,7 @@ def permutation(key: Key, n: int) -> np.ndarray:
 
     They are sorted by random 64-bit words. Raises ShapeError for a negative `n`.
     """
-    (n,) = _shape("permutation", (n,))
+    (n,) = checked_shape("permutation", (n,))
     low, high = _pairs(key, n, np)
     return np.argsort((high << 32) | low, kind="stable").astype(np.int64, copy=False)
 

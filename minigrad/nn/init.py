@@ -33,7 +33,7 @@ def normal(shape: tuple[int, ...], std: float = 1.0, dtype: str = "float32") -> 
 
 def constant(shape: tuple[int, ...], value: float, dtype: str = "float32") -> Tensor:
     """A parameter with one value everywhere; draws nothing."""
-    return Parameter(xp().full(random._shape("constant", shape), value, dtype))
+    return Parameter(xp().full(random.checked_shape("constant", shape), value, dtype))
 
 
 def glorot_uniform(
