@@ -213,7 +213,7 @@ class Jitted:
             return untracked(self._simply(leaves, shape))
         variants.captures += 1
         step = Step(self, objects, leaves, shape)
-        if step.program is None:
+        if step.guard.unwatched:
             self.goes_on_as_it_is(
                 f"it reads {', '.join(step.guard.unwatched[:3])}, of which a program would not "
                 f"notice that it has changed; give it as an argument, in an array"

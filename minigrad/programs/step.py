@@ -53,16 +53,17 @@ class Step:
     """One captured run of a function.
 
     Attributes:
-        program: what repeats it; None if nothing can.
         guard: what it depends on beside its arguments.
+        program: what repeats it; there is none where the guard has something `unwatched`.
         objects: the arguments that are no data.
         result: what the first call gave.
         trusted: whether program and function have been compared on other numbers, too.
     """
 
+    program: Program
+
     def __init__(self, owner: Any, objects: list, leaves: list, shape: Any):
         self.owner, self.objects, self.trusted = owner, objects, False
-        self.program: Program | None = None
         adopt_all()  # parameters that were given other arrays: optimizers read them in their place
         tracer, watch = Tracer(), Watch()
         inputs, arguments, given = [], [], []
@@ -94,7 +95,7 @@ class Step:
             tracer.undo()
             raise
         theirs = [np.array(a) for a in _numbers(y)]
-        theirs += [np.array(p._grad._data) for p in self._holders]
+        theirs += map(_gradient, self._holders)
         after = [np.array(a) for a in (*tracer.state(), *tracer.assigned_arrays)]
         self.restore([*tracer.before, *tracer.assigned_before])
         with random.replayed(tracer.keys):
@@ -126,9 +127,10 @@ class Step:
 
     def _programmed(self, tracer: Tracer, arguments: list, results: list) -> Program:
         groups = tracer.groups
-        for tensors in groups.tensors if groups is not None else ():
-            root = tracer.value_of(tensors[0].data).root
-            groups.add_table(root, [t.data for t in tensors])
+        if groups is not None:
+            for tensors in groups.tensors:
+                root = tracer.value_of(tensors[0].data).root
+                groups.add_table(root, [t.data for t in tensors])
         try:
             return Program(
                 tracer.calls, arguments, results, tracer.updates, self.assignments,
@@ -218,7 +220,7 @@ class Step:
         for tensor, array in self._assigned:
             keep_array(tensor, array)
         theirs = [np.array(a) for a in _numbers(y)]
-        return y, theirs + [np.array(p._grad._data) for p in self._holders], self.snapshot()
+        return y, [*theirs, *map(_gradient, self._holders)], self.snapshot()
 
     def _compared(self, arrays: list, theirs: list[np.ndarray], after: list[np.ndarray]) -> Any:
         """What the program gives for `arrays`.
@@ -274,6 +276,11 @@ def _numbers(y: Any) -> list[np.ndarray]:
         for t in flatten(y)[0]
         if type(t) in (Tensor, np.ndarray, int, float)
     ]
+
+
+def _gradient(p: Tensor) -> np.ndarray:
+    """A copy of a gradient; where there is none, what equals nothing."""
+    return np.array(np.nan if p._grad is None else p._grad._data)
 
 
 def _difference(a: np.ndarray, b: np.ndarray) -> float:

@@ -478,6 +478,25 @@ def test_printing_and_growing_lists_are_reported():
     assert seen == [1, 1, 1]
 
 
+def test_a_gradient_that_only_the_first_call_leaves_is_no_part_of_a_program():
+    p, calls = mg.Tensor([1.0, 2.0], requires_grad=True), [0]
+
+    @mg.jit
+    def f(x):
+        calls[0] += 1
+        p.grad = None
+        y = (p * x).sum()
+        if calls[0] == 1:
+            y.backward()
+        return y
+
+    f(np.ones(2))
+    assert p.grad is not None
+    with pytest.warns(UserWarning, match=r"runs as it is.* 'calls', which was 1 and is 2"):
+        assert f(np.ones(2)).item() == 3
+    assert p.grad is None
+
+
 def test_an_id_out_of_range_is_named():
     model = nn.Embedding(4, 2)
     fast = mg.jit(model)
