@@ -46,7 +46,9 @@ def routine(dtype: np.dtype) -> int:
     if library is not None and sys.byteorder == "little":
         function = getattr(library, f"scipy_{name}_64_", None)
         if function is not None:
-            return ctypes.cast(function, ctypes.c_void_p).value
+            address = ctypes.cast(function, ctypes.c_void_p).value
+            assert address is not None  # what a library has is somewhere
+            return address
     from scipy.linalg import cython_blas
 
     capsule = cython_blas.__pyx_capi__[name]
@@ -119,7 +121,7 @@ def one_thread() -> Iterator[None]:
     """Products on the calling thread alone, for the length of a `with` block."""
     library = _bundled()
     setter = getattr(library, "scipy_openblas_set_num_threads64_", None)
-    if setter is None:
+    if library is None or setter is None:
         yield
         return
     before = library.scipy_openblas_get_num_threads64_()

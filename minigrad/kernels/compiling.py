@@ -17,6 +17,7 @@ or lose digits where a / b does not. Nor `nsz`: -0.0 is another number than 0.0 
 """
 
 from collections.abc import Callable
+from typing import Any
 
 from numba import njit
 
@@ -24,18 +25,18 @@ AS_WRITTEN = {"contract"}  # `a * b + c` rounded once, where that is one instruc
 SUMS = {"contract", "reassoc"}
 
 
-def compiled(function: Callable) -> Callable:
+def compiled(function: Callable) -> Any:
     """Decorator: a loop in Numba, kept on disk if there is anywhere that it may be written."""
     return _compiled(function, AS_WRITTEN)
 
 
-def summing(function: Callable) -> Callable:
+def summing(function: Callable) -> Any:
     """Decorator: as `compiled`, for a loop that only adds up, in any order."""
     return _compiled(function, SUMS)
 
 
-def _compiled(function: Callable, fastmath: set[str]) -> Callable:
-    options = {"nogil": True, "error_model": "numpy", "fastmath": fastmath}
+def _compiled(function: Callable, fastmath: set[str]) -> Any:  # one of Numba's dispatchers
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": fastmath}
     try:
         return njit(cache=True, **options)(function)
     except RuntimeError:  # neither beside this file nor in a home directory

@@ -788,7 +788,7 @@ class Packed:
         self.vocabulary = len(weights.encoder_embed)
 
     def _add(self, numbers: Array, matrix: Array | None = None) -> tuple[int, int]:
-        place = tuple(self._counts)
+        place = self._counts[0], self._counts[1]
         self._numbers.append(numbers.reshape(-1))
         self._counts[0] += numbers.size
         if matrix is not None:
@@ -823,7 +823,7 @@ def joined(parts: Sequence[Array], dtype: type) -> Array:
     size = sum(x.size for x in parts)
     room = np.empty(size * np.dtype(dtype).itemsize + 64, np.uint8)
     start = -room.ctypes.data % 64
-    whole = room[start : start + size * np.dtype(dtype).itemsize].view(dtype)
+    whole: Array = room[start : start + size * np.dtype(dtype).itemsize].view(dtype)
     np.concatenate(parts, out=whole, casting="same_kind")
     return whole
 

@@ -13,6 +13,7 @@ machine serves them all. The formulas, one beside each optimizer, say what is co
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -321,11 +322,8 @@ def update(record, kind, part, parts):
 
 def examples(dtype: str) -> dict[str, Any]:
     """Calls that compile the loops: by name, functions of no arguments."""
-    x, ids = np.zeros((5, 1), dtype), np.array([0, 1])
+    (w, g, m, v, more), ids = np.zeros((5, 1), dtype), np.array([0, 1])
     segments = ids[:1], ids[1:], ids[1:]
-    options = {"lr": 0.0, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0}
-    found = {
-        rule: lambda rule=rule: step(rule, x[0], x[1], x[2:], *segments, np.ones(8) / 2)
-        for rule in RULES
-    }
-    return {"adam": lambda: adam_step(*x[:4], *segments, **options, decoupled=False), **found}
+    options: Any = {"lr": 0.0, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0}
+    found = {rule: partial(step, rule, w, g, [m, v, more], *segments, [0.5] * 8) for rule in RULES}
+    return {"adam": lambda: adam_step(w, g, m, v, *segments, **options, decoupled=False), **found}

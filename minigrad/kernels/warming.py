@@ -13,6 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from time import perf_counter
 from typing import NamedTuple
 
@@ -172,7 +173,7 @@ class _Warming:
                     busy[0].join(0.05)  # and should it fail, its job comes back
                     continue
                 began = perf_counter()
-                with _watching(lambda name=name: self.begins(name)):
+                with _watching(partial(self.begins, name)):
                     compile_one(name)
                 self.tell(name, perf_counter() - began)
             if self.failed is not None:
@@ -208,7 +209,10 @@ class _Warming:
         except OSError:
             return
         self.processes.append(process)
-        with process.stdin as asks, process.stdout as answers:
+        asks, answers = process.stdin, process.stdout
+        assert asks is not None
+        assert answers is not None
+        with asks, answers:
             if answers.readline() != "ready\n":
                 return
             while True:

@@ -155,7 +155,10 @@ def _allocated(chain: Chain) -> list[tuple[Any, tuple[int, ...], int]]:
     for i, (_, sources) in enumerate(chain.steps):
         for s in sources:
             last[s] = i
-    found, at, free, most = [], {}, [], 0
+    found: list[tuple[Any, tuple[int, ...], int]] = []
+    at: dict[int, int] = {}
+    free: list[int] = []
+    most = 0
 
     def register() -> int:
         nonlocal most

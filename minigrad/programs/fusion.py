@@ -63,7 +63,7 @@ def apply(rule: Rule, graph: Graph) -> None:
 
 def _product(graph: Graph, call: Call) -> Call | None:
     """A matrix product or a linear layer as the product of the machine."""
-    y, a, b, *more = *call.outputs, *call.inputs
+    (y,), (a, b, *more) = call.outputs, call.inputs
     if not kernels_know(call) or type(a) is not Value or type(b) is not Value:
         return None
     if not y.c_contiguous or not y.size or not a.dtype == b.dtype == y.dtype:

@@ -40,17 +40,24 @@ from minigrad.nn.module import Module, changes
 from minigrad.optim import Optimizer
 from minigrad.optim.flat import adopt_all
 from minigrad.programs.watching import (
-    COMPILED,
     LIBRARY,
     OURS,
     READS_UNSEEN,
     USERS,
     Watch,
+    code_of,
+    contents_of,
     home_of,
+    inherited_by,
+    is_extension,
+    may_run,
     names_in,
+    once_each,
     owner_of,
     owner_of_module,
-)  # fmt: skip
+    parts_of,
+    slots_of,
+)
 
 # Of these only the place where they stand has to be compared: they never change themselves.
 _ATOMS = (
@@ -60,7 +67,7 @@ _ATOMS = (
 )  # fmt: skip
 
 
-@functools.cache
+@once_each
 def _is_atom(kind: type) -> bool:
     """Whether objects of a class never change; those of a subclass can have attributes."""
     return issubclass(kind, _ATOMS) and kind is not np.void and not kind.__dictoffset__
@@ -111,8 +118,8 @@ class Guard:
         function: Callable,
         objects: list[Any],
         watch: Watch,
-        whole: Callable[[np.ndarray], bool],
-        made: Callable[[np.ndarray], bool],
+        whole: Callable[[Any], bool],
+        made: Callable[[Any], bool],
     ):
         self.unwatched, self.changed = list(watch.unwatched), ""
         self.modules: list[Module] = []
@@ -125,7 +132,8 @@ class Guard:
         self._sized: list[Entry] = []  # what is iterated over, so that its length counts
         self._settings: list[Entry] = []  # of modules, which say themselves when one is set
         self._arrays: list[tuple[str, Any, bytes]] = []
-        self._met: dict[int, Any] = {}  # which keeps them, so that an id stays its own
+        # By id, or an id and what was looked at; it keeps them, so that an id stays its own.
+        self._met: dict[Any, Any] = {}
         self._queue: deque[tuple[str, Any]] = deque()
         self._watch, self._whole, self._made = watch, whole, made
         self._follow(function, objects)
@@ -176,10 +184,11 @@ class Guard:
         known = -1
         while known < len(self._codes):  # more code may be met that has to be taken into account
             known = len(self._codes)
-            for found in (self.modules, self.tensors, self.optimizers, self._entries):
+            lists: tuple[list, ...] = (self.modules, self.tensors, self.optimizers, self._arrays)
+            for found in (*lists, self._entries, self._sized, self._settings):
                 found.clear()
-            for found in (self._sized, self._settings, self._arrays, self._met, self.kept):
-                found.clear()
+            self._met.clear()
+            self.kept.clear()
             self.unwatched = list(watch.unwatched)
             codes = [code for code, _ in self._codes.values()]
             self._ran = {id(code) for code in (*codes, *watch.helpers)}
@@ -207,7 +216,7 @@ class Guard:
             absent = (names.globals.difference(scope) for names, scope in named)
             self._of_library(builtins, set().union(*absent))
             if watch.environment:
-                self._contents("os.environ", os.environ._data)
+                self._contents("os.environ", vars(os.environ)["_data"])
             self._walk()
             self._find_closures(codes)
             self._walk()
@@ -256,12 +265,12 @@ class Guard:
         elif isinstance(x, types.FunctionType):
             self._function(path, x)
         elif isinstance(x, functools._lru_cache_wrapper):
-            for f in _may_run(x.__wrapped__):  # it may not have run, and counts all the same
+            for f in may_run(x.__wrapped__):  # it may not have run, and counts all the same
                 self._codes.setdefault(
                     (id(f.__code__), id(f.__globals__)), (f.__code__, f.__globals__)
                 )
             self._meet(path, x.__wrapped__)
-        elif (parts := _parts(x)) is not None:
+        elif (parts := parts_of(x)) is not None:
             for part in parts:
                 self._meet(path, part)
         elif isinstance(x, ModuleType):
@@ -315,12 +324,12 @@ class Guard:
     def _object(self, path: str, x: Any) -> None:
         """The attributes of an object that code names, there or in its class."""
         kind = type(x)
-        slots, inherited, names = _slots(kind), _inherited(kind), self._names_for(kind)
+        slots, inherited, names = slots_of(kind), inherited_by(kind), self._names_for(kind)
         found = getattr(x, "__dict__", None)
         path = path if path.startswith("'") else kind.__name__
         if isinstance(x, threading.local):
             slots, found = slots | vars(x).keys(), {}
-        if home_of(kind) not in _SAFE and _is_extension(kind) and not isinstance(x, np.ndarray):
+        if home_of(kind) not in _SAFE and is_extension(kind) and not isinstance(x, np.ndarray):
             self.unwatched.append(f"{path} is a {kind.__name__}, of an extension")
             return
         if owner_of_module(home_of(kind)) == USERS:
@@ -339,16 +348,16 @@ class Guard:
 
     def _module(self, path: str, x: Module) -> None:
         self.modules.append(x)
-        found, inherited, names = vars(x), _inherited(type(x)), self._names_for(type(x))
+        found, inherited, names = vars(x), inherited_by(type(x)), self._names_for(type(x))
         here = {n for n in names if n in found or n in inherited} | self._asked
-        here = sorted(here | found.keys() if self._all or self._spread(type(x)) else here)
+        read = sorted(here | found.keys() if self._all or self._spread(type(x)) else here)
         label = type(x).__name__
-        self._note(here, found.get, lambda n: f"{label}.{n}", self._settings)
+        self._note(read, found.get, lambda n: f"{label}.{n}", self._settings)
         self._note([x], type, lambda m: f"the class of a {label}", self._settings)
         self._note([x], _held, lambda m: f"what a {label} holds", self._settings)
         for name, part in _held(x):
             self._meet(f"{path}.{name}", part)
-        for n in here:
+        for n in read:
             if n in found:
                 self._meet(f"{path}.{n}", found[n])
         self._class(type(x))
@@ -365,7 +374,7 @@ class Guard:
         if (id(kind), "class") in self._met:
             return
         self._met[id(kind), "class"] = kind
-        inherited = _inherited(kind)
+        inherited = inherited_by(kind)
         names = inherited if self._all else (self._users & inherited) | self._asked
         names = {n for n in names if n[:2] != "__"}
         for c in kind.__mro__[:-1]:
@@ -375,15 +384,15 @@ class Guard:
                     read = (self._users | {"forward"}) & vars(c).keys()
                     self._names(f"{c.__name__}.", vars(c), {n for n in read if n[:2] != "__"})
             else:
-                ran = {n for n, v in vars(c).items() if _code_of(v) in self._ran}
+                ran = {n for n, v in vars(c).items() if code_of(v) in self._ran}
                 self._names(f"{c.__name__}.", vars(c), names | ran)
                 # A special method that is added, such as __bool__, has been asked for by no name.
-                self._note([vars(c)], len, lambda v, c=c: f"what {c.__name__} has")
+                self._note([vars(c)], len, _always(f"what {c.__name__} has"))
                 told = ["__mro__", *sorted({"__name__", "__qualname__"} & self._users)]
                 for n in told:
-                    self._note([c], operator.attrgetter(n), lambda c, n=n: f"{n} of {c}")
+                    self._note([c], operator.attrgetter(n), _always(f"{n} of {c.__name__}"))
                 if isinstance(c, abc.ABCMeta):
-                    self._note([c], _registered, lambda c: f"what is registered as {c}")
+                    self._note([c], _registered, _always(f"what is registered as {c.__name__}"))
 
     def _function(self, path: str, x: types.FunctionType) -> None:
         self._met[id(x.__code__)] = x.__code__
@@ -394,14 +403,14 @@ class Guard:
             return
         names = dict(zip(map(id, x.__closure__ or ()), x.__code__.co_freevars, strict=True))
         if cells := list(x.__closure__ or ()):
-            self._note(cells, _contents_of, lambda cell: f"'{names[id(cell)]}'")
+            self._note(cells, contents_of, lambda cell: f"'{names[id(cell)]}'")
             for cell in cells:
-                self._meet(f"'{names[id(cell)]}'", _contents_of(cell))
+                self._meet(f"'{names[id(cell)]}'", contents_of(cell))
         self._note([x], operator.attrgetter("__code__"), lambda f: f"the code of '{x.__name__}'")
         for what in ("__defaults__", "__kwdefaults__"):
             if found := getattr(x, what):
                 told = f"a default of '{x.__name__}'"
-                self._note([x], operator.attrgetter(what), lambda f, told=told: told)
+                self._note([x], operator.attrgetter(what), _always(told))
                 self._meet(told, found)
 
     def _names(self, prefix: str, scope: Mapping[str, Any], names: Iterable[str]) -> None:
@@ -560,26 +569,6 @@ class Guard:
 
 
 _CONTAINERS = (list, tuple, dict, set, frozenset, deque, types.MappingProxyType, MappingView)
-_EMPTY = object()
-
-
-def _parts(x: Any) -> tuple | None:
-    """What something that is called, or wraps what is called, consists of; None for all else."""
-    if isinstance(x, types.MethodType):
-        return x.__self__, x.__func__
-    if isinstance(x, functools.partial | functools.partialmethod):
-        return x.func, x.args, x.keywords
-    if isinstance(x, functools.cached_property):
-        return (x.func,)
-    if isinstance(x, staticmethod | classmethod):
-        return (x.__func__,)
-    if isinstance(x, property):
-        return x.fget, x.fset
-    if isinstance(x, types.BuiltinFunctionType):
-        return () if isinstance(x.__self__, ModuleType) else (x.__self__,)
-    if home_of(type(x)) == "minigrad.programs.jitted":
-        return (x.function,) if hasattr(x, "function") else ()
-    return None
 
 
 def _cannot_be_compared(x: Any) -> bool:
@@ -602,32 +591,6 @@ def _is_users(x: Any) -> bool:
     return isinstance(x, (*_CONTAINERS, np.ndarray)) or owner_of_module(home_of(type(x))) == USERS
 
 
-def _may_run(function: Any) -> list[types.FunctionType]:
-    """A function of users and all of theirs that it may call, as far as names tell."""
-    found: dict[int, types.FunctionType] = {}
-    todo = [function]
-    while todo:
-        f = todo.pop()
-        todo += _parts(f) or ()
-        f = f.__wrapped__ if isinstance(f, functools._lru_cache_wrapper) else f
-        if not isinstance(f, types.FunctionType) or id(f.__code__) in found:
-            continue
-        if owner_of(f.__code__.co_filename) != USERS:
-            continue
-        found[id(f.__code__)] = f
-        names = names_in(f.__code__)
-        objects = [f.__globals__[n] for n in names.globals if n in f.__globals__]
-        for x in (*objects, *map(_contents_of, f.__closure__ or ())):
-            todo.append(x)
-            homes = (
-                (x,)
-                if isinstance(x, ModuleType)
-                else (x if isinstance(x, type) else type(x)).__mro__
-            )
-            todo += [vars(home)[n] for home in homes for n in names.attributes if n in vars(home)]
-    return list(found.values())
-
-
 def _held(module: Module) -> tuple[tuple[str, Any], ...]:
     """Modules and parameters in attributes that nobody names, as in a Sequential."""
     return tuple(
@@ -635,34 +598,6 @@ def _held(module: Module) -> tuple[tuple[str, Any], ...]:
         for name, x in vars(module).items()
         if isinstance(x, Module) or (type(x) is Tensor and x.name is not None)
     )
-
-
-@functools.cache
-def _is_extension(kind: type) -> bool:
-    """Whether objects of a class have more in them than Python sees."""
-    if not any("__slots__" in vars(c) or "__dict__" in vars(c) for c in kind.__mro__[:-1]):
-        return True
-    files = [getattr(sys.modules.get(home_of(c)), "__file__", None) for c in kind.__mro__[:-1]]
-    return any(isinstance(file, str) and file.endswith(COMPILED) for file in files)
-
-
-@functools.cache
-def _slots(kind: type) -> frozenset[str]:
-    """The attributes that lie in slots."""
-    return frozenset(
-        n for c in kind.__mro__ for n, v in vars(c).items() if type(v) is types.MemberDescriptorType
-    )
-
-
-def _inherited(kind: type) -> set[str]:
-    """The names of what classes have."""
-    return {n for c in kind.__mro__[:-1] for n in vars(c)}
-
-
-def _code_of(x: Any) -> int:
-    """The id of the code of a function, or of what a class makes of one; 0 for all else."""
-    functions = (f for f in (x, *(_parts(x) or ())) if isinstance(f, types.FunctionType))
-    return next((id(f.__code__) for f in functions), 0)
 
 
 def _slot(x: Any, name: str) -> Any:
@@ -682,15 +617,12 @@ def _bytes_in(x: Any) -> int | None:
         return None
 
 
-def _contents_of(cell: Any) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:
-        return _EMPTY
-
-
 def _itself(x: Any) -> Any:
     return x
+
+
+def _always(text: str) -> Callable[[Any], str]:
+    return lambda x: text
 
 
 def _identities(x: Iterable) -> frozenset:

@@ -150,7 +150,9 @@ class Lowering:
 
     def groups(self, rows: int, *values: Any) -> dict[str, Any]:
         """The fields `GROUPS`, if one of the values is a group's own."""
-        return self.by_group.fields(rows) if self.owns(*values) else {}
+        if self.by_group is None or not self.by_group.owns(*values):
+            return {}
+        return self.by_group.fields(rows)
 
     def scratch(self) -> int:
         """Where the memory begins that the kernel uses meanwhile."""

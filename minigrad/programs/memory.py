@@ -124,6 +124,7 @@ class Memory:
 
     def _place_outside(self, root: Value, end: int) -> None:
         """A root that lies where it came from: a parameter, a buffer, a constant."""
+        assert root.array is not None  # no call makes it
         root.place = Storage(0, -1, end, root.array.ctypes.data, 0)
         self.keep_alive.append(root.array)
 
@@ -147,7 +148,7 @@ class Memory:
                 flat, i = flat_of[name]
                 target = flat.view(flat.gradients, i)
                 root = g.root
-                if (names := of_groups.get(name)) is not None:
+                if self.groups is not None and (names := of_groups.get(name)) is not None:
                     if root in self.groups.tables or not g.c_contiguous or g.offset:
                         raise NotByGroup(f"the gradient of '{name}'")
                     places = [flat_of[n] for n in names]

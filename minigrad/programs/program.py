@@ -96,10 +96,8 @@ class Program:
     def _finish_updates(self) -> None:
         """What comes at the end: assignments, and the steps of optimizers."""
         for target, value in (*self.memory.copies, *self.assignments):
-            source = value.view()
-            self.instructions.append(
-                Instruction("copy", function=lambda t=target, s=source: np.copyto(t, s))
-            )
+            copy = functools.partial(np.copyto, target, value.view())
+            self.instructions.append(Instruction("copy", function=copy))
         self.before: list[Callable[[], None]] = []
         self.written: list[np.ndarray] = [target for target, _ in self.assignments]
         for update in self.updates:
@@ -181,7 +179,7 @@ class Program:
             prepare()
         with self.team(self.threads or kernels.get_num_threads()) as run:
             for stretch in self.stretches:
-                if type(stretch) is tuple:
+                if isinstance(stretch, tuple):
                     run(self.addresses, self.records, *stretch, self.alone)
                 else:
                     stretch()

@@ -2,7 +2,7 @@
 
 import sys
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -79,7 +79,8 @@ class Tracer(Observer):
 
     def called(self, op: Any, arrays: list, params: dict, y: Any, seconds: float) -> None:
         # A user's op may be called like one of ours, or like anything here: it has another name.
-        name = op.__name__ if REGISTRY.get(op.__name__) is op else f"{op.__module__}.{op.__name__}"
+        ours = REGISTRY.get(op.__name__) is op
+        name = op.__name__ if ours else f"{op.__module__}.{op.__name__}"
         if name == "_getitem" and any(x.dtype.kind == "b" for x in arrays[1:]):
             raise ShapeError(
                 "getitem: the shape of the result depends on values, which differ from call to "
@@ -106,8 +107,8 @@ class Tracer(Observer):
             values.append(self.note(new, value))
         self.calls.append(Call(name, op, inputs, params, values))
 
-    def drew(self, draw: Callable, key: random.Key, numbers: np.ndarray) -> None:
-        """Note that `draw(key)` has given random numbers."""
+    def drew(self, draw: Any, key: random.Key, numbers: np.ndarray) -> None:
+        """Note that `draw(key)`, a `partial`, has given random numbers."""
         value = Value(numbers)
         value.made = True
         self.calls.append(Call(draw.func.__name__, draw, [self._input(key)], {}, [value]))

@@ -190,7 +190,7 @@ class Hidden:
 
     def view(self) -> Batched:
         """What the op is called with."""
-        x = self.value.view()
+        x: Any = self.value.view()
         for level in reversed(self.levels):
             x = Batched(x, level)
         return x

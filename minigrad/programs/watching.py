@@ -9,10 +9,11 @@ import os
 import random
 import sys
 import sysconfig
+import types
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import CodeType, FrameType, ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 # ------------------------------------------------------------------------------- whose code it is
 
@@ -265,13 +266,15 @@ def names_in(code: CodeType) -> Names:
             maybe.update(asked)
             everything = everything or not asked
     everything = everything or bool(_SHOWS_ALL & (globals_ | attributes))
-    found = globals_, attributes | maybe, imports, dotted, maybe
-    return Names(*map(frozenset, found), everything)
+    return Names(
+        frozenset(globals_), frozenset(attributes | maybe), frozenset(imports), frozenset(dotted),
+        frozenset(maybe), everything,
+    )  # fmt: skip
 
 
 def _asked(instructions: list[dis.Instruction]) -> set[str]:
     """The names that `getattr` is given; none if they are computed."""
-    found = set()
+    found: set[str] = set()
     for instruction in instructions:
         if instruction.opname.startswith(("PRECALL", "CALL")):
             return found
@@ -280,3 +283,94 @@ def _asked(instructions: list[dis.Instruction]) -> set[str]:
         if instruction.opname.startswith("LOAD_CONST") and isinstance(instruction.argval, str):
             found.add(instruction.argval)
     return set()
+
+
+# ----------------------------------------------------------- what classes and functions consist of
+
+T = TypeVar("T")
+
+
+def once_each(function: Callable[[Any], T]) -> Callable[[Any], T]:
+    """Decorator: `functools.cache`, for functions of a class; mypy thinks that it has no hash."""
+    return functools.cache(function)
+
+
+def parts_of(x: Any) -> tuple | None:
+    """What something that is called, or wraps what is called, consists of; None for all else."""
+    if isinstance(x, types.MethodType):
+        return x.__self__, x.__func__
+    if isinstance(x, functools.partial | functools.partialmethod):
+        return x.func, x.args, x.keywords
+    if isinstance(x, functools.cached_property):
+        return (x.func,)
+    if isinstance(x, staticmethod | classmethod):
+        return (x.__func__,)
+    if isinstance(x, property):
+        return x.fget, x.fset
+    if isinstance(x, types.BuiltinFunctionType):
+        return () if isinstance(x.__self__, ModuleType) else (x.__self__,)
+    if home_of(type(x)) == "minigrad.programs.jitted":
+        return (x.function,) if hasattr(x, "function") else ()
+    return None
+
+
+def may_run(function: Any) -> list[types.FunctionType]:
+    """A function of users and all of theirs that it may call, as far as names tell."""
+    found: dict[int, types.FunctionType] = {}
+    todo = [function]
+    while todo:
+        f = todo.pop()
+        todo += parts_of(f) or ()
+        f = f.__wrapped__ if isinstance(f, functools._lru_cache_wrapper) else f
+        if not isinstance(f, types.FunctionType) or id(f.__code__) in found:
+            continue
+        if owner_of(f.__code__.co_filename) != USERS:
+            continue
+        found[id(f.__code__)] = f
+        names = names_in(f.__code__)
+        objects = [f.__globals__[n] for n in names.globals if n in f.__globals__]
+        for x in (*objects, *map(contents_of, f.__closure__ or ())):
+            todo.append(x)
+            kind = x if isinstance(x, type) else type(x)
+            homes = (x,) if isinstance(x, ModuleType) else kind.__mro__
+            todo += [vars(home)[n] for home in homes for n in names.attributes if n in vars(home)]
+    return list(found.values())
+
+
+@once_each
+def is_extension(kind: type) -> bool:
+    """Whether objects of a class have more in them than Python sees."""
+    if not any("__slots__" in vars(c) or "__dict__" in vars(c) for c in kind.__mro__[:-1]):
+        return True
+    files = [getattr(sys.modules.get(home_of(c)), "__file__", None) for c in kind.__mro__[:-1]]
+    return any(isinstance(file, str) and file.endswith(COMPILED) for file in files)
+
+
+@once_each
+def slots_of(kind: type) -> frozenset[str]:
+    """The attributes that lie in slots."""
+    return frozenset(
+        n for c in kind.__mro__ for n, v in vars(c).items() if type(v) is types.MemberDescriptorType
+    )
+
+
+def inherited_by(kind: type) -> set[str]:
+    """The names of what classes have."""
+    return {n for c in kind.__mro__[:-1] for n in vars(c)}
+
+
+def code_of(x: Any) -> int:
+    """The id of the code of a function, or of what a class makes of one; 0 for all else."""
+    functions = (f for f in (x, *(parts_of(x) or ())) if isinstance(f, types.FunctionType))
+    return next((id(f.__code__) for f in functions), 0)
+
+
+_EMPTY = object()
+
+
+def contents_of(cell: Any) -> Any:
+    """What a closure's variable is; `_EMPTY` before it is set."""
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return _EMPTY
