@@ -856,6 +856,9 @@ def search(
         start_id, end_id, max_length: see `minigrad.nn.Generator`.
         width: 1 for greedy search.
         threads: sentences are split between so many.
+
+    Raises:
+        OutOfRangeError: `src` has an id that is not in the vocabulary.
     """
     count, most = len(src), max(1, AT_ONCE // width)
     parts = min(threads, count)

@@ -85,7 +85,11 @@ Report = Callable[[Warm], None]
 
 
 def names_of(what: str) -> list[str]:
-    """The kernels that `what` stands for, in the order of compiling."""
+    """The kernels that `what` stands for, in the order of compiling.
+
+    Raises:
+        ValueError: it stands for none.
+    """
     search = [f"search.{kind.name}" for kind in decoding.LOOPS]
     known = {"transformer": list(TRANSFORMER), "search": search}
     known["search and transformer"] = [*search, *TRANSFORMER]

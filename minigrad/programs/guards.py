@@ -263,7 +263,7 @@ class Guard:
             if hasattr(x, "__dict__"):
                 self._object(path, x)
         elif isinstance(x, types.FunctionType):
-            self._function(path, x)
+            self._function(x)
         elif isinstance(x, functools._lru_cache_wrapper):
             for f in may_run(x.__wrapped__):  # it may not have run, and counts all the same
                 self._codes.setdefault(
@@ -394,7 +394,7 @@ class Guard:
                 if isinstance(c, abc.ABCMeta):
                     self._note([c], _registered, _always(f"what is registered as {c.__name__}"))
 
-    def _function(self, path: str, x: types.FunctionType) -> None:
+    def _function(self, x: types.FunctionType) -> None:
         self._met[id(x.__code__)] = x.__code__
         if x.__dict__:
             here = (vars(x).keys() & self._users) | self._asked

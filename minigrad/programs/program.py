@@ -30,6 +30,9 @@ class Program:
         keys_drawn: how many random keys a run draws.
         threads: how many may work on it; None for as many as `set_num_threads` says at each run.
         groups: rows that belong to groups, if any do.
+
+    Raises:
+        NotByGroup: there are groups, and something cannot be done for each.
     """
 
     def __init__(

@@ -78,6 +78,12 @@ class Tracer(Observer):
         return value
 
     def called(self, op: Any, arrays: list, params: dict, y: Any, seconds: float) -> None:
+        """Note the call of an op.
+
+        Raises:
+            ShapeError: the shape of its result depends on values.
+            CaptureError: it reads what an optimizer's step has changed.
+        """
         # A user's op may be called like one of ours, or like anything here: it has another name.
         ours = REGISTRY.get(op.__name__) is op
         name = op.__name__ if ours else f"{op.__module__}.{op.__name__}"
@@ -142,7 +148,11 @@ class Tracer(Observer):
     # -- groups
 
     def split(self, ids: Any, models: list[Module]) -> bool:
-        """Note that rows go to `models` by `ids`; whether one program can serve every split."""
+        """Note that rows go to `models` by `ids`; whether one program can serve every split.
+
+        Raises:
+            CaptureError: the models differ too much, or it is not the first such call.
+        """
         if type(ids) is not Tensor or not self.knows(ids.data):
             return False  # the groups are part of the program
         if self.groups is not None:
@@ -166,7 +176,11 @@ class Tracer(Observer):
     # -- what a step does beside giving a result
 
     def updated(self, optimizer: Any, gradients: Mapping[str, Any]) -> None:
-        """Note a step of an optimizer, which goes on to make it."""
+        """Note a step of an optimizer, which goes on to make it.
+
+        Raises:
+            CaptureError: it has already made one.
+        """
         if any(u.optimizer is optimizer for u in self.updates):
             raise CaptureError("jit: an optimizer makes two steps in one call; make it one a call")
         found = {
@@ -183,8 +197,8 @@ class Tracer(Observer):
         self._assigned.setdefault(id(tensor), (tensor, tensor.data))
 
     def refuse(self, what: str, reason: str = "") -> None:
-        """Raise because a program cannot repeat `what`, for `reason`, or else because a value is
-        wanted that is not known when a program is run.
+        """Raise CaptureError because a program cannot repeat `what`, for `reason`, or else because
+        a value is wanted that is not known when a program is run.
         """
         raise CaptureError(
             f"jit: {what} {reason}"
@@ -195,7 +209,7 @@ class Tracer(Observer):
         )
 
     def overwrites(self, array: Any) -> None:
-        """Raise because memory is overwritten in a way that no op describes."""
+        """Raise CaptureError because memory is overwritten in a way that no op describes."""
         raise CaptureError(
             f"jit: an array is written to in place while a step is captured (at {caller()}); write "
             f"`x[...] = new`, or `x.data = index_set(x, ids, new).data` for a part of it"
@@ -232,7 +246,11 @@ class Tracer(Observer):
             a[...] = old
 
     def sets_gradient(self, tensor: Tensor, adds: bool) -> None:
-        """Note that `tensor.grad` is about to be set; `adds`: to the sum with what it is."""
+        """Note that `tensor.grad` is about to be set; `adds`: to the sum with what it is.
+
+        Raises:
+            CaptureError: it adds to what was there before the step.
+        """
         old = tensor._grad
         if adds and id(tensor) not in self._gradients:
             if old is not None:

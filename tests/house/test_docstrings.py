@@ -47,7 +47,9 @@ def public():
     # Errors of the command line end as a message and an exit code; its docstrings are its help.
     names = {m.name for m in pkgutil.iter_modules(jsl.__path__)} - {"__main__", "cli"}
     waiting = [importlib.import_module(f"jsl.{name}") for name in names]
-    waiting += [module for name, module in sys.modules.items() if name.startswith("minigrad.ops.")]
+    for package in (mg.ops, mg.kernels, mg.programs):
+        names = [m.name for m in pkgutil.iter_modules(package.__path__)]
+        waiting += [importlib.import_module(f"{package.__name__}.{name}") for name in names]
     waiting += [mg, mg.data, mg.learner, mg.nn.functional, mg.nn.utils, mg.reference, mg.testing]
     modules, found = set(), set()
     while waiting:
