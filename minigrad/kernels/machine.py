@@ -188,7 +188,7 @@ class Kernel:
     fills       `f(p, outputs, *inputs, **params)`: the fields of the record, by name. What has
                 strides stands for its address, None for 0; a field that is not given is 0. Raises
                 `Declined` for what only shows in the outputs. `p` is the program that asks (see
-                `minigrad.programs.lowering.Page`), or stands for there being none.
+                `minigrad.programs.lowering.Lowering`), or stands for there being none.
     direct      `f(*outputs, *inputs, **params)`: computes arrays without a record, which takes a
                 microsecond or two to fill; for kernels that are called so often that it counts. It
                 gives False if an input turns out to be wrong, for the formula to say so.
@@ -209,11 +209,12 @@ class Kernel:
         self.__doc__, self.__module__ = loop.__doc__, loop.__module__
         self.__wrapped__ = loop  # whose source is shown
         self.address = cache(self._compiled)
-        self.by_group = "groups" in layout.names
+        assert layout.fields is not None  # it is a record
+        self.by_group = "groups" in layout.fields
         self.example: Callable[[str], tuple[tuple, dict[str, Any]]] | None = None
         self.scratch: Callable[..., Any] | None = None
-        self.outputs: Callable[..., Any] | None = None
-        self.values: Callable[..., dict[str, Any]] | None = None
+        self.outputs: Any = None  # what `accepts` and `fills` were given
+        self.values: Any = None
         self._direct: Callable | None = None
         self._names = {
             name: 0 if kind.subdtype is None else kind.subdtype[1][0]
@@ -300,9 +301,9 @@ class Kernel:
         number = types.CPointer(types.float32 if dtype == np.float32 else types.float64)
         record = types.CPointer(from_dtype(self.layout))
         signature = types.void(record, number, types.int64, types.int64)
-        options = {"error_model": "numpy", "fastmath": AS_WRITTEN}
+        options: Any = {"error_model": "numpy", "fastmath": AS_WRITTEN}
         try:
-            made = cfunc(signature, cache=True, **options)(self.loop)
+            made: Any = cfunc(signature, cache=True, **options)(self.loop)
         except RuntimeError:  # nowhere to keep it
             made = cfunc(signature, **options)(self.loop)
         _alive.append(made)
@@ -324,7 +325,7 @@ def kernel(*names: str, work: int = 1, strided: bool = False, **others: Any) -> 
         work, strided: see `Kernel`.
         others: `float` for a field of a float64, a number for a field of so many integers.
     """
-    layout = [(name, np.int64) for group in names for name in group.split()]
+    layout: list[Any] = [(name, np.int64) for group in names for name in group.split()]
     layout += [
         (name, np.float64) if kind is float else (name, np.int64, (kind,))
         for name, kind in others.items()
@@ -364,7 +365,7 @@ class _Team:
         self.parts = parts
         self.until, self.pause = 0.0, SHORTEST
         self.counter = np.zeros(16, np.int64)
-        self.doors = [queue.SimpleQueue() for _ in range(parts - 1)]
+        self.doors: list[queue.SimpleQueue] = [queue.SimpleQueue() for _ in range(parts - 1)]
         self.give_way = _give_way()
         for part, door in enumerate(self.doors, start=1):
             threading.Thread(target=self._help, args=(part, door), daemon=True).start()
@@ -421,7 +422,9 @@ def _give_way() -> int:
         function = ctypes.windll.kernel32.SwitchToThread
     else:
         function = ctypes.CDLL(None).sched_yield
-    return ctypes.cast(function, ctypes.c_void_p).value
+    address = ctypes.cast(function, ctypes.c_void_p).value
+    assert address is not None  # what a library has is somewhere
+    return address
 
 
 _teams: dict[int, _Team] = {}

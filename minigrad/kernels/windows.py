@@ -428,10 +428,11 @@ def _(program, outputs, x, *, kernel, stride, dilation, counts):
 
 def _pooled(y: Any, x: Any, kernel, stride, dilation, counts) -> dict[str, Any]:
     """The fields of `POOLED`: `y` is the result, or the gradient of `x`."""
-    if planes(y) is None:
+    steps_y, steps_x = planes(y), planes(x)
+    if steps_y is None or steps_x is None:
         raise Declined
     found = {"y": y, "x": x, "a": x.shape[0], "b": x.shape[1]}
-    found |= zip(("y_a", "y_b", "x_a", "x_b"), (*planes(y), *planes(x)), strict=True)
+    found |= zip(("y_a", "y_b", "x_a", "x_b"), (*steps_y, *steps_x), strict=True)
     one = (1,) * (2 - len(kernel))
     numbers = (x.shape[2:], counts, kernel, stride, dilation)
     names = ("h", "width"), ("p", "q"), ("k0", "k1"), ("s0", "s1"), ("d0", "d1")
