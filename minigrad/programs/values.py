@@ -63,7 +63,7 @@ class Value:
 
     def view(self) -> np.ndarray:
         """The array itself, where the plan has put it."""
-        return array_at(self.address, self)
+        return np.asarray(_Interface(self.address, self))
 
     def view_of(self, shape: tuple[int, ...], strides: tuple[int, ...]) -> "Value":
         """Another view of the same memory, from where this one begins."""
@@ -75,7 +75,7 @@ class Value:
         return f"{self.dtype}{list(self.shape)}"
 
 
-class Memory:
+class _Interface:
     """What NumPy takes for an array: an address with a layout."""
 
     def __init__(self, address: int, value: Value):
@@ -86,10 +86,6 @@ class Memory:
             "typestr": value.dtype.str,
             "version": 3,
         }
-
-
-def array_at(address: int, value: Value) -> np.ndarray:
-    return np.asarray(Memory(address, value))
 
 
 @dataclass(eq=False)
