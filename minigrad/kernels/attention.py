@@ -23,8 +23,9 @@ import numpy as np
 from numba import carray
 
 from minigrad.kernels.compiling import compiled
+from minigrad.kernels.instructions import Declined
 from minigrad.kernels.layouts import BOOL, Empty, covered
-from minigrad.kernels.machine import Declined, array, at_booleans, fields, kernel, share
+from minigrad.kernels.machine import array, at_booleans, fields, kernel, share
 from minigrad.kernels.vectors import exp, fill, fma, iota, load, maximum, select, spread, store
 
 LANES = 16
@@ -88,12 +89,8 @@ def outer(y, p, at, x, start, step, rows, columns, factor):
     last = columns - 1
     zero = fill(y.dtype.type(0), 16)
     for d in range(0, columns, 8):
-        i0, i1, i2, i3 = (
-            start + d,
-            start + min(d + 1, last),
-            start + min(d + 2, last),
-            start + min(d + 3, last),
-        )
+        i0, i1 = start + d, start + min(d + 1, last)
+        i2, i3 = start + min(d + 2, last), start + min(d + 3, last)
         i4, i5 = start + min(d + 4, last), start + min(d + 5, last)
         i6, i7 = start + min(d + 6, last), start + min(d + 7, last)
         a0, a1, a2, a3, a4, a5, a6, a7 = zero, zero, zero, zero, zero, zero, zero, zero
@@ -281,18 +278,19 @@ def attention_grad_loop(dq, dk, dv, g, q, k, v, mask, heads, causal, scale):
 
 # --- the kernels ----------------------------------------------------------------------------------
 
-MASKED = "q k v mask B T S D E heads causal m0 m1 m2 m3"
+MASKED = "q k v mask B T S D E heads causal"
 NO_MASK = np.empty((0, 0, 0, 0), np.bool_)
 
 
 @compiled
-def mask_of(address, shape, start, stop):
+def mask_of(r, start, stop):
     """The mask of samples `start` to `stop`: (1 or B, 1 or H, 1 or T, 1 or S), or empty."""
-    mask = carray(at_booleans(address), shape)
+    shape = r.sides[0], r.sides[1], r.sides[2], r.sides[3]
+    mask = carray(at_booleans(r.mask), shape)
     return mask[start:stop] if shape[0] > 1 else mask
 
 
-@kernel("out", MASKED, scale=float)
+@kernel("out", MASKED, sides=4, scale=float)
 def attention(record, kind, part, parts):
     """out = attention of q, k, v; heads lie side by side."""
     r = fields(record)
@@ -301,7 +299,7 @@ def attention(record, kind, part, parts):
     out = array(kind, r.out, (B, T, E))[start:stop]
     q, k = array(kind, r.q, (B, T, D))[start:stop], array(kind, r.k, (B, S, D))[start:stop]
     v = array(kind, r.v, (B, S, E))[start:stop]
-    mask = mask_of(r.mask, (r.m0, r.m1, r.m2, r.m3), start, stop)
+    mask = mask_of(r, start, stop)
     attention_loop(out, q, k, v, mask, r.heads, r.causal != 0, r.scale)
 
 
@@ -332,24 +330,26 @@ def _scale_of(q: Any, heads: int, scale: float | None) -> float:
 
 
 @attention.fills
-def _(program, outputs, q, k, v, mask, key, *, heads, causal, scale, dropout):
-    return {"out": outputs[0], **_masked(q, k, v, mask, heads, causal, scale, 1, 1)}
+def _(program, outputs, q, k, v, mask, key, **options):
+    return _masked(q, k, v, mask, 1, 1, **options)
 
 
-def _masked(q, k, v, mask, heads, causal, scale, of_D, of_E) -> dict[str, Any]:
+def _masked(q, k, v, mask, of_D, of_E, *, heads, causal, scale, dropout) -> dict[str, Any]:
     """The fields of `MASKED`; `of_D` and `of_E` say how many products there are of each width."""
     if (mask is not None and not mask.flags.c_contiguous) or not q.size or not k.size:
         raise Declined
     (B, T, D), (_, S, E) = q.shape, v.shape
-    found = {"q": q, "k": k, "v": v, "mask": mask, "B": B, "T": T, "S": S, "D": D, "E": E}
-    if mask is not None:
-        found |= zip(("m0", "m1", "m2", "m3"), _sides(mask), strict=True)
-    work = 2 * B * T * S * (of_D * D + of_E * E)
-    scale = _scale_of(q, heads, scale)
-    return found | {"heads": heads, "causal": bool(causal), "scale": scale, "work": work}
+    sides = (0, 0, 0, 0) if mask is None else _sides(mask)
+    return {
+        "B": B, "T": T, "S": S, "D": D, "E": E, "sides": sides, "causal": bool(causal),
+        "scale": _scale_of(q, heads, scale), "work": 2 * B * T * S * (of_D * D + of_E * E),
+    }  # fmt: skip
 
 
-@attention.direct
+_EXAMPLE = {"heads": 1, "causal": False, "scale": 1.0, "dropout": 0.0}
+
+
+@attention.direct(*((1, 1, 1),) * 3, None, None, **_EXAMPLE)
 def _(out, q, k, v, mask, key, *, heads, causal, scale, dropout):
     mask = _whole(mask)
     attention_loop(out, q, k, v, mask, heads, bool(causal), _scale_of(q, heads, scale))
@@ -360,11 +360,7 @@ def _whole(mask: np.ndarray | None) -> np.ndarray:
     return NO_MASK if mask is None else np.ascontiguousarray(mask.reshape(_sides(mask)))
 
 
-_EXAMPLE = {"heads": 1, "causal": False, "scale": 1.0, "dropout": 0.0}
-attention.example = lambda dtype: ((*np.ones((3, 1, 1, 1), dtype), None, None), _EXAMPLE)
-
-
-@kernel("dq dk dv g", MASKED, scale=float)
+@kernel("dq dk dv g", MASKED, sides=4, scale=float)
 def attention_grad(record, kind, part, parts):
     """dq, dk, dv, given g."""
     r = fields(record)
@@ -373,7 +369,7 @@ def attention_grad(record, kind, part, parts):
     g = array(kind, r.g, (B, T, E))[start:stop]
     q, k = array(kind, r.q, (B, T, D))[start:stop], array(kind, r.k, (B, S, D))[start:stop]
     v = array(kind, r.v, (B, S, E))[start:stop]
-    mask = mask_of(r.mask, (r.m0, r.m1, r.m2, r.m3), start, stop)
+    mask = mask_of(r, start, stop)
     dq, dk = array(kind, r.dq, (B, T, D))[start:stop], array(kind, r.dk, (B, S, D))[start:stop]
     dv = array(kind, r.dv, (B, S, E))[start:stop]
     attention_grad_loop(dq, dk, dv, g, q, k, v, mask, r.heads, r.causal != 0, r.scale)
@@ -388,17 +384,11 @@ def _(g, q, k, v, mask, key, **options):
 
 
 @attention_grad.fills
-def _(program, outputs, g, q, k, v, mask, key, *, heads, causal, scale, dropout):
-    dq, dk, dv = outputs
-    found = _masked(q, k, v, mask, heads, causal, scale, 3, 2)
-    return {"dq": dq, "dk": dk, "dv": dv, "g": g, **found}
+def _(program, outputs, g, q, k, v, mask, key, **options):
+    return _masked(q, k, v, mask, 3, 2, **options)
 
 
-@attention_grad.direct
+@attention_grad.direct(*((1, 1, 1),) * 4, None, None, **_EXAMPLE)
 def _(dq, dk, dv, g, q, k, v, mask, key, *, heads, causal, scale, dropout):
-    mask = _whole(mask)
-    factor = _scale_of(q, heads, scale)
+    mask, factor = _whole(mask), _scale_of(q, heads, scale)
     attention_grad_loop(dq, dk, dv, g, q, k, v, mask, heads, bool(causal), factor)
-
-
-attention_grad.example = lambda dtype: ((*np.ones((4, 1, 1, 1), dtype), None, None), _EXAMPLE)

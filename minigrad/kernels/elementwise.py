@@ -11,10 +11,11 @@ import numpy as np
 from numba import carray
 
 from minigrad.kernels.compiling import compiled
+from minigrad.kernels.instructions import Declined
 from minigrad.kernels.layouts import alike, covered, flat
-from minigrad.kernels.machine import Declined, at, at_integers, fields, kernel, share
+from minigrad.kernels.machine import array, at, at_integers, fields, kernel, share
 from minigrad.kernels.vectors import exp, fill, fma, load, maximum, nan_or, select, store
-from minigrad.kernels.windows import WHERE_POSITIVE, layout_of, strided
+from minigrad.kernels.windows import WHERE_POSITIVE, layout_of, positive_row, strided, sum_row
 
 BLOCK = 512  # numbers of a register
 REGISTERS = 12
@@ -139,18 +140,18 @@ def elementwise(record, kind, part, parts):
     n, lines = r.n, r.lines
     chain = carray(at_integers(r.chain), (lines, 5))
     numbers = chain.view(np.float64)
-    box = np.empty(REGISTERS * BLOCK, carray(at(kind, r.chain), (1,)).dtype)
+    box = np.empty(REGISTERS * BLOCK, array(kind, r.chain, (1,)).dtype)
     start, stop = share(n, BLOCK, part, parts)
     for i in range(start, stop, BLOCK):
         m = min(BLOCK, stop - i)
         for k in range(lines):
             what, d, a, b, c = chain[k, 0], chain[k, 1], chain[k, 2], chain[k, 3], chain[k, 4]
             if what == LOAD:
-                x = carray(at(kind, a), (n,))
+                x = array(kind, a, (n,))
                 for j in range(m):
                     box[d * BLOCK + j] = x[i + j]
             elif what == LOAD_ROWS:
-                x = carray(at(kind, a), (b,))
+                x = array(kind, a, (b,))
                 place, done = i % b, 0
                 while done < m:
                     run = min(b - place, m - done)
@@ -158,7 +159,7 @@ def elementwise(record, kind, part, parts):
                         box[d * BLOCK + done + j] = x[place + j]
                     place, done = 0, done + run
             elif what == LOAD_ONE:
-                x = carray(at(kind, a), (1,))
+                x = array(kind, a, (1,))
                 for j in range(BLOCK):
                     box[d * BLOCK + j] = x[0]
             elif what == NUMBER:
@@ -166,7 +167,7 @@ def elementwise(record, kind, part, parts):
                     for j in range(BLOCK):
                         box[d * BLOCK + j] = numbers[k, 2]
             elif what == STORE:
-                y = carray(at(kind, a), (n,))
+                y = array(kind, a, (n,))
                 for j in range(m):
                     y[i + j] = box[d * BLOCK + j]
             else:
@@ -188,25 +189,16 @@ def _(program, outputs, *inputs, chain):
 def add(record, kind, part, parts):
     """y = a + b, where b is repeated every `period` elements."""
     r = fields(record)
-    n, period = r.n, r.period
-    y, a, b = (
-        carray(at(kind, r.y), (n,)),
-        carray(at(kind, r.a), (n,)),
-        carray(at(kind, r.b), (period,)),
-    )
+    n, period, size = r.n, r.period, array(kind, r.y, (1,)).itemsize
     if period == n:
         start, stop = share(n, 1024, part, parts)
-        for i in range(start, stop):
-            y[i] = a[i] + b[i]
+        y, a, b = r.y + start * size, r.a + start * size, r.b + start * size
+        sum_row(at(kind, y), at(kind, a), at(kind, b), stop - start)
     else:
         start, stop = share(n // period, 1, part, parts)
-        whole = period // 16 * 16
-        for box in range(start * period, stop * period, period):
-            for j in range(0, whole, 16):
-                v = load(at(kind, r.a), box + j, 16) + load(at(kind, r.b), j, 16)
-                store(at(kind, r.y), box + j, v)
-            for j in range(whole, period):
-                y[box + j] = a[box + j] + b[j]
+        row = period * size
+        for place in range(start * row, stop * row, row):
+            sum_row(at(kind, r.y + place), at(kind, r.a + place), at(kind, r.b), period)
 
 
 @add.accepts
@@ -223,7 +215,7 @@ def _(a, b):
 def _(program, outputs, a, b):
     if a.ndim < b.ndim:
         a, b = b, a
-    return {"y": outputs[0], "a": a, "b": b, "n": a.size, "period": b.size}
+    return {"a": a, "b": b, "n": a.size, "period": b.size}
 
 
 @kernel("y x n", strided=True)
@@ -231,7 +223,7 @@ def relu(record, kind, part, parts):
     """y = max(x, 0); NaN stays."""
     r = fields(record)
     n = r.n
-    y, x = carray(at(kind, r.y), (n,)), carray(at(kind, r.x), (n,))
+    y, x = array(kind, r.y, (n,)), array(kind, r.x, (n,))
     start, stop = share(n, 1024, part, parts)
     zero = y.dtype.type(0)
     zeros = fill(zero, 16)
@@ -253,7 +245,7 @@ def _(x):
 def _(program, outputs, x):
     if not flat(x, *outputs):
         raise Declined
-    return {"y": outputs[0], "x": x, "n": x.size}
+    return {"n": x.size}
 
 
 @compiled
@@ -266,22 +258,9 @@ def relu_grad_loop(dx, g, y):
 def relu_grad(record, kind, part, parts):
     """dx = g where y > 0, else y, which is 0 or NaN."""
     r = fields(record)
-    n = r.n
-    dx, g, y = (
-        carray(at(kind, r.dx), (n,)),
-        carray(at(kind, r.g), (n,)),
-        carray(at(kind, r.y), (n,)),
-    )
-    start, stop = share(n, 1024, part, parts)
-    zero = y.dtype.type(0)
-    zeros = fill(zero, 16)
-    i = start
-    while i + 16 <= stop:
-        v = load(y, i, 16)
-        store(dx, i, select(v, ">", zeros, load(g, i, 16), v))
-        i += 16
-    for j in range(i, stop):
-        dx[j] = g[j] if y[j] > zero else y[j]
+    start, stop = share(r.n, 1024, part, parts)
+    place = start * array(kind, r.y, (1,)).itemsize
+    positive_row(at(kind, r.dx + place), at(kind, r.g + place), at(kind, r.y + place), stop - start)
 
 
 @relu_grad.accepts
@@ -293,15 +272,13 @@ def _(g, y):
 def _(program, outputs, g, y):
     if not flat(g, y, *outputs):
         raise Declined
-    return {"dx": outputs[0], "g": g, "y": y, "n": y.size}
+    return {"n": y.size}
 
 
-@relu_grad.direct
+@relu_grad.direct((1,), (1,))
 def _(dx, g, y):
     relu_grad_loop(dx.reshape(-1), g.reshape(-1), y.reshape(-1))
 
-
-relu_grad.example = lambda dtype: (tuple(np.ones((2, 1), dtype)), {})
 
 relu_grad_strided = strided.like("relu_grad")
 

@@ -3,8 +3,9 @@
 import numpy as np
 
 from minigrad.kernels.compiling import compiled
+from minigrad.kernels.instructions import GROUPS, Declined
 from minigrad.kernels.layouts import Empty, covered, covered_ids, rows_of
-from minigrad.kernels.machine import GROUPS, Declined, array, at, fields, integers, kernel, share
+from minigrad.kernels.machine import array, at, fields, integers, kernel, of_group, share, span_of
 from minigrad.kernels.vectors import load, store
 
 
@@ -12,16 +13,13 @@ from minigrad.kernels.vectors import load, store
 def embedding(record, kind, part, parts):
     """y (n, d) = the rows `ids` (n,) of a table (rows, d); perhaps of each group's own."""
     r = fields(record)
-    n, rows, d, groups = r.n, r.rows, r.d, r.groups
+    n, rows, d = r.n, r.rows, r.d
     start, stop = share(n, 16, part, parts)
-    y, ids, offsets = array(kind, r.y, (n, d)), integers(r.ids, n), integers(r.offsets, groups + 1)
-    for g in range(groups if groups else 1):
-        low, high, place = start, stop, r.table
-        if groups:
-            low, high = max(start, offsets[g] * r.each), min(stop, offsets[g + 1] * r.each)
-            place = integers(r.table, groups)[g]
-        table = array(kind, place, (rows, d))
-        for i in range(low, high):
+    y, ids = array(kind, r.y, (n, d)), integers(r.ids, n)
+    for g in range(max(r.groups, 1)):
+        low, high = span_of(r, g, n)
+        table = array(kind, of_group(r, r.table, g), (rows, d))
+        for i in range(max(start, low), min(stop, high)):
             row = ids[i]
             if row < 0 or row >= rows:
                 integers(r.status, 1)[0] = r.number
@@ -39,12 +37,8 @@ def _(ids, table, *, padding_idx=None):
 
 @embedding.fills
 def _(program, outputs, ids, table, *, padding_idx=None):
-    rows, d = table.shape
-    return {
-        "y": outputs[0], "table": program.of_groups(table), "ids": ids, "n": ids.size,
-        "rows": rows, "d": d, "status": program.status, "number": program.number,
-        **program.groups(ids.size, table),
-    }  # fmt: skip
+    lengths = {"n": ids.size, "rows": table.shape[0], "d": table.shape[1]}
+    return {"table": program.of_groups(table), **lengths, **program.groups(ids.size, table)}
 
 
 reorder_rows = embedding.like("reorder_rows")
@@ -58,10 +52,7 @@ def _(x, order, back):
 @reorder_rows.fills
 def _(program, outputs, x, order, back):
     n = x.shape[0]
-    return {
-        "y": outputs[0], "table": x, "ids": order, "n": n, "rows": n, "d": x.size // n,
-        "status": program.status, "number": program.number,
-    }  # fmt: skip
+    return {"table": x, "ids": order, "n": n, "rows": n, "d": x.size // n}
 
 
 @compiled
@@ -79,16 +70,14 @@ def embedding_grad_loop(dw, g, ids):
 def embedding_grad(record, kind, part, parts):
     """table (rows, d) of the sums of the rows of g (n, d) that have equal ids, but `padding`."""
     r = fields(record)
-    n, rows, d, groups = r.n, r.rows, r.d, r.groups
+    n, rows, d = r.n, r.rows, r.d
     j0, j1 = share(d, 16, part, parts)
-    g, ids, offsets = array(kind, r.g, (n, d)), integers(r.ids, n), integers(r.offsets, groups + 1)
-    for group in range(groups if groups else 1):
-        start, stop, place = 0, n, r.table
-        if groups:
-            start, stop = offsets[group] * r.each, offsets[group + 1] * r.each
-            if start == stop:
-                continue
-            place = integers(r.table, groups)[group]
+    g, ids = array(kind, r.g, (n, d)), integers(r.ids, n)
+    for group in range(max(r.groups, 1)):
+        start, stop = span_of(r, group, n)
+        if start == stop:
+            continue
+        place = of_group(r, r.table, group)
         table, target, source = array(kind, place, (rows, d)), at(kind, place), at(kind, r.g)
         for i in range(rows):
             for j in range(j0, j1):
@@ -116,24 +105,15 @@ def _(g, ids, *, rows, padding=-1):
 
 
 @embedding_grad.fills
-def _(program, outputs, g, ids, *, rows, padding=-1):
-    (table,) = outputs
+def _(program, outputs, g, ids, **options):
+    (table,), n = outputs, ids.size
     if not g.size:
         raise Declined
-    return {
-        "table": program.of_groups(table), "g": g, "ids": ids, "n": ids.size, "rows": rows,
-        "d": g.shape[-1], "padding": padding, "status": program.status, "number": program.number,
-        **program.groups(ids.size, table),
-    }  # fmt: skip
+    lengths = {"n": n, "d": g.shape[-1]}
+    return {"table": program.of_groups(table), **lengths, **program.groups(n, table)}
 
 
-@embedding_grad.direct
+@embedding_grad.direct((1, 1), np.zeros(1, np.int64), rows=1)
 def _(table, g, ids, *, rows):
     table[...] = 0
     return embedding_grad_loop(table, rows_of(g), ids.reshape(-1))
-
-
-embedding_grad.example = lambda dtype: (
-    (np.ones((1, 1), dtype), np.zeros(1, np.int64)),
-    {"rows": 1},
-)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+GROUPS = "groups offsets each"  # fields of records: groups of rows; see `Groups` of programs
+
 
 @dataclass
 class Instruction:
@@ -25,6 +27,10 @@ class Drawn:
 
     def __init__(self, index: int):
         self.index = index
+
+
+class Declined(Exception):
+    """These arrays, or values of a program, are not for a kernel after all."""
 
 
 class NotByGroup(Exception):

@@ -11,7 +11,8 @@ from minigrad.kernels.machine import array, fields, integers, kernel, share
 from minigrad.kernels.rows import clear_row, exp_total, row_max, row_sum
 from minigrad.kernels.softmaxes import softmax_row
 
-CLASSES = "loss x target n c ignore_index status number"
+CLASSES = "x target n c ignore_index status number"
+IDS = np.zeros(1, np.int64)
 
 
 def _takes(x: Any, target: Any) -> bool:
@@ -39,15 +40,15 @@ def cross_entropy_loop(loss, x, target, ignore_index, label_smoothing):
     return True
 
 
-@kernel("loss x target n c ignore_index status number", smoothing=float, work=5)
+@kernel("loss", CLASSES, label_smoothing=float, work=5)
 def cross_entropy_rows(record, kind, part, parts):
     """loss (n,) of logits x (n, c) with classes `target` (n,); 0 where they are ignored."""
     r = fields(record)
     n, c = r.n, r.c
     start, stop = share(n, 16, part, parts)
     loss, x = array(kind, r.loss, (n,)), array(kind, r.x, (n, c))
-    target = integers(r.target, n)[start:stop]
-    if not cross_entropy_loop(loss[start:stop], x[start:stop], target, r.ignore_index, r.smoothing):
+    loss, x, target = loss[start:stop], x[start:stop], integers(r.target, n)[start:stop]
+    if not cross_entropy_loop(loss, x, target, r.ignore_index, r.label_smoothing):
         integers(r.status, 1)[0] = r.number
 
 
@@ -56,29 +57,16 @@ def _(x, target, *, ignore_index, label_smoothing):
     return Empty(x.shape[:1], x.dtype) if _takes(x, target) else None
 
 
-@cross_entropy_rows.fills
-def _(program, outputs, x, target, *, ignore_index, label_smoothing):
-    return {"loss": outputs[0], **_classes(program, x, target, ignore_index, label_smoothing)}
-
-
-def _classes(program, x, target, ignore_index, label_smoothing) -> dict[str, Any]:
-    n, c = x.shape
-    return {
-        "x": x, "target": target, "n": n, "c": c, "ignore_index": ignore_index,
-        "smoothing": label_smoothing, "status": program.status, "number": program.number,
-    }  # fmt: skip
-
-
-@cross_entropy_rows.direct
+@cross_entropy_rows.direct((1, 1), IDS, ignore_index=-100, label_smoothing=0.0)
 def _(loss, x, target, *, ignore_index, label_smoothing):
     return cross_entropy_loop(loss, x, target, int(ignore_index), float(label_smoothing))
 
 
-_EXAMPLE = {"ignore_index": -100, "label_smoothing": 0.0}
-cross_entropy_rows.example = lambda dtype: (
-    (np.ones((1, 1), dtype), np.zeros(1, np.int64)),
-    _EXAMPLE,
-)
+cross_entropy_rows.fills(lambda program, outputs, x, target, **options: _lengths(x))
+
+
+def _lengths(x: Any) -> dict[str, int]:
+    return {"n": x.shape[0], "c": x.shape[1]}
 
 
 @compiled
@@ -99,7 +87,7 @@ def cross_entropy_grad_loop(dx, g, x, target, ignore_index, label_smoothing):
     return True
 
 
-@kernel("dx g many x target n c ignore_index status number", smoothing=float, work=10)
+@kernel("dx g many", CLASSES, label_smoothing=float, work=10)
 def cross_entropy_rows_grad(record, kind, part, parts):
     """dx (n, c), given g (n,), or one for all rows if they are not `many`."""
     r = fields(record)
@@ -114,7 +102,7 @@ def cross_entropy_rows_grad(record, kind, part, parts):
         g = np.empty(stop - start, g.dtype)
         for i in range(stop - start):
             g[i] = one
-    if not cross_entropy_grad_loop(dx, g, x, target, r.ignore_index, r.smoothing):
+    if not cross_entropy_grad_loop(dx, g, x, target, r.ignore_index, r.label_smoothing):
         integers(r.status, 1)[0] = r.number
 
 
@@ -131,21 +119,14 @@ def _is_one(g: Any) -> bool:
 
 
 @cross_entropy_rows_grad.fills
-def _(program, outputs, g, x, target, *, ignore_index, label_smoothing):
-    found = _classes(program, x, target, ignore_index, label_smoothing)
-    return {"dx": outputs[0], "g": g, "many": not _is_one(g), **found}
+def _(program, outputs, g, x, target, **options):
+    return {"many": not _is_one(g), **_lengths(x)}
 
 
-@cross_entropy_rows_grad.direct
+@cross_entropy_rows_grad.direct((1,), (1, 1), IDS, ignore_index=-100, label_smoothing=0.0)
 def _(dx, g, x, target, *, ignore_index, label_smoothing):
     g = g.copy() if _is_one(g) else g
     return cross_entropy_grad_loop(dx, g, x, target, int(ignore_index), float(label_smoothing))
-
-
-cross_entropy_rows_grad.example = lambda dtype: (
-    (np.ones(1, dtype), np.ones((1, 1), dtype), np.zeros(1, np.int64)),
-    _EXAMPLE,
-)
 
 
 @kernel("y ids n ignore_index", none=float)
@@ -167,5 +148,4 @@ def _(like, ids, *, ignore_index, empty_is_zero):
 
 @count_of.fills
 def _(program, outputs, like, ids, *, ignore_index, empty_is_zero):
-    found = {"y": outputs[0], "ids": ids, "n": ids.size, "ignore_index": ignore_index}
-    return found | {"none": 1.0 if empty_is_zero else math.nan}
+    return {"n": ids.size, "none": 1.0 if empty_is_zero else math.nan}

@@ -32,7 +32,7 @@ from numba.np.numpy_support import from_dtype
 
 from minigrad.kernels import blas
 from minigrad.kernels.compiling import AS_WRITTEN, compiled
-from minigrad.kernels.instructions import Instruction
+from minigrad.kernels.instructions import GROUPS, Declined, Instruction
 from minigrad.kernels.layouts import INT64
 
 PATIENCE = 20_000  # looks at the counter before a waiting thread gives up its core
@@ -156,12 +156,22 @@ def integers(address, n):
     return carray(at_integers(address), (n,))
 
 
-GROUPS = "groups offsets each"  # of rows; see `Groups` in `minigrad.programs`
+@compiled
+def span_of(r, g, n):
+    """Where the rows of group `g` begin and end; without groups, all n rows."""
+    if not r.groups:
+        return 0, n
+    offsets = integers(r.offsets, r.groups + 1)
+    return offsets[g] * r.each, offsets[g + 1] * r.each
+
+
+@compiled
+def of_group(r, address, g):
+    """The address of what group `g` has; without groups, `address` itself."""
+    return integers(address, r.groups)[g] if r.groups else address
+
+
 PROTOTYPE = ctypes.CFUNCTYPE(None, *(ctypes.c_int64,) * 4)
-
-
-class Declined(Exception):
-    """These arrays, or values of a program, are not for a kernel after all."""
 
 
 class Alone:
@@ -185,13 +195,17 @@ class Kernel:
     accepts     `f(*inputs, **params)`: what comes out, as one thing with `shape` and `dtype` for
                 each output, an input itself if it is like it; None to decline. Inputs are arrays,
                 or values of a program; see `layouts`.
-    fills       `f(p, outputs, *inputs, **params)`: the fields of the record, by name. What has
-                strides stands for its address, None for 0; a field that is not given is 0. Raises
-                `Declined` for what only shows in the outputs. `p` is the program that asks (see
-                `minigrad.programs.lowering.Lowering`), or stands for there being none.
+    fills       `f(p, outputs, *inputs, **params)`: by name, the fields of the record that have no
+                value yet, or another one. The first have the outputs, those named like an input or
+                a parameter have that; so where nothing is left there is no `fills`. What has
+                strides stands for its address, None for 0. Raises `Declined` for what only shows in
+                the outputs. `p` is the program that asks (see `minigrad.programs.lowering`), or
+                stands for there being none.
     direct      `f(*outputs, *inputs, **params)`: computes arrays without a record, which takes a
                 microsecond or two to fill; for kernels that are called so often that it counts. It
-                gives False if an input turns out to be wrong, for the formula to say so.
+                gives False if an input turns out to be wrong, for the formula to say so. The
+                decorator has an example of inputs and parameters, to compile it: a shape stands for
+                ones.
 
     Attributes:
         name: as it is shown.
@@ -213,9 +227,11 @@ class Kernel:
         self.by_group = "groups" in layout.fields
         self.example: Callable[[str], tuple[tuple, dict[str, Any]]] | None = None
         self.scratch: Callable[..., Any] | None = None
-        self.outputs: Any = None  # what `accepts` and `fills` were given
-        self.values: Any = None
+        self.outputs: Any = None  # what `accepts` was given
+        self._fills: Callable[..., dict[str, Any]] | None = None
         self._direct: Callable | None = None
+        self._inputs: tuple[str, ...] = ()
+        self._given = dict.fromkeys(GROUPS.split(), 0) if self.by_group else {}
         self._names = {
             name: 0 if kind.subdtype is None else kind.subdtype[1][0]
             for name, (kind, *_) in layout.fields.items()
@@ -232,17 +248,34 @@ class Kernel:
     def accepts(self, function: Callable) -> Callable:
         """Decorator: see the class."""
         self.outputs = function
+        self._name_inputs(function, 0)
         return function
+
+    def _name_inputs(self, function: Callable, others: int) -> None:
+        """The names of inputs, and what is given where they are left out."""
+        code, defaults = function.__code__, function.__defaults__ or ()
+        self._inputs = code.co_varnames[others : code.co_argcount]
+        self._given |= zip(self._inputs[::-1], defaults[::-1], strict=False)
+        self._given |= function.__kwdefaults__ or {}
 
     def fills(self, function: Callable) -> Callable:
         """Decorator: see the class."""
-        self.values = function
+        self._fills = function
+        if self.outputs is None:
+            self._name_inputs(function, 2)
         return function
 
-    def direct(self, function: Callable) -> Callable:
+    def direct(self, *inputs: Any, **params: Any) -> Callable:
         """Decorator: see the class."""
-        self._direct = function
-        return function
+
+        def example(dtype):
+            return tuple(np.ones(x, dtype) if type(x) is tuple else x for x in inputs), params
+
+        def decorate(function):
+            self._direct, self.example = function, example
+            return function
+
+        return decorate
 
     def __call__(self, *inputs: Any, **params: Any) -> Any:
         like = self.outputs(*inputs, **params)
@@ -262,6 +295,25 @@ class Kernel:
                 return NotImplemented
             self.run(float_of(*outputs, *inputs), **values)
         return outputs if type(like) is tuple else outputs[0]
+
+    def values(self, program: Any, outputs: tuple, *inputs: Any, **params: Any) -> dict[str, Any]:
+        """The fields of the record for a call, by name; perhaps with `work`, operations of it all.
+
+        Raises:
+            Declined: see the class.
+            TypeError: a field has no value.
+        """
+        found = self._given | params
+        found.update(zip(self._names, outputs, strict=False))
+        found.update(zip(self._inputs, inputs, strict=False))
+        if "status" in self._names:
+            found.update(status=program.status, number=program.number)
+        given = self._fills(program, outputs, *inputs, **params) if self._fills else {}
+        found.update(given)
+        if missing := self._names.keys() - found.keys():
+            raise TypeError(f"{self.name}: nothing gives its fields {', '.join(sorted(missing))}")
+        # What `fills` gives and is no field is refused by `record`.
+        return {name: found[name] for name in self._names} | given
 
     def run(self, dtype: np.dtype, **values: Any) -> None:
         """Run on this thread; ctypes lets other threads of Python run meanwhile."""

@@ -3,9 +3,9 @@
 import numpy as np
 
 from minigrad.kernels.compiling import compiled
-from minigrad.kernels.instructions import Drawn
+from minigrad.kernels.instructions import Declined, Drawn
 from minigrad.kernels.layouts import FLOAT32, FLOAT64, flat
-from minigrad.kernels.machine import Declined, array, fields, integers, kernel, share
+from minigrad.kernels.machine import array, fields, integers, kernel, share
 from minigrad.random import Key
 
 BLOCKS = 64  # of four words each, that are drawn together
@@ -78,21 +78,14 @@ def _(x, key, *, p, shared, levels):
 
 
 @dropout.fills
-def _(program, outputs, x, key, *, p, shared, levels):
-    (y,) = outputs
-    if not flat(x, y):
+def _(program, outputs, x, key, *, p, **options):
+    if not flat(x, *outputs):
         raise Declined
     limit, scale = dropout_limit(p), 1 / (1 - p)
-    return {"y": y, "x": x, "n": x.size, "key": program.key(key), "limit": limit, "scale": scale}
+    return {"n": x.size, "key": program.key(key), "limit": limit, "scale": scale}
 
 
-@dropout.direct
+@dropout.direct((1, 1), Key(0, 0), p=0.5, shared=(), levels=None)
 def _(y, x, key, *, p, shared, levels):
     limit, scale = dropout_limit(p), 1 / (1 - p)
     dropout_loop(y.reshape(-1), x.reshape(-1), 0, x.size, key.low, key.high, limit, scale)
-
-
-dropout.example = lambda dtype: (
-    (np.ones((1, 1), dtype), Key(0, 0)),
-    {"p": 0.5, "shared": (), "levels": None},
-)

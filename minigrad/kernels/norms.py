@@ -7,17 +7,9 @@ import numpy as np
 from numba import carray
 
 from minigrad.kernels.compiling import compiled
+from minigrad.kernels.instructions import GROUPS, Declined
 from minigrad.kernels.layouts import Empty, alike, covered, planes, rows_of
-from minigrad.kernels.machine import (
-    GROUPS,
-    Declined,
-    array,
-    at,
-    fields,
-    integers,
-    kernel,
-    share,
-)
+from minigrad.kernels.machine import array, at, fields, kernel, of_group, share, span_of
 from minigrad.kernels.reductions import column_sums
 from minigrad.kernels.rows import row_sum
 from minigrad.kernels.vectors import fill, fma, load, store, total
@@ -86,11 +78,11 @@ def layer_norm_unsettled(y, x, weight, bias, eps):
             y[start + j] = ((x[start + j] - mean) - rest) * rstd * weight[j] + bias[j]
 
 
-@kernel("y x weight bias n d more total", GROUPS, eps=float, work=10)
+@kernel("y total x weight bias more n d", GROUPS, eps=float, work=10)
 def layer_norm(record, kind, part, parts):
     """y = layer norm of x (n, d), or of x + more, which is stored in `total`; perhaps by groups."""
     r = fields(record)
-    n, d, groups = r.n, r.d, r.groups
+    n, d = r.n, r.d
     start, stop = share(n, 16, part, parts)
     y, x = array(kind, r.y, (n, d)), array(kind, r.x, (n, d))
     if r.more:
@@ -99,16 +91,12 @@ def layer_norm(record, kind, part, parts):
             for j in range(d):
                 total[i, j] = x[i, j] + more[i, j]
         x = total
-    if not groups:
-        weight, bias = array(kind, r.weight, (d,)), array(kind, r.bias, (d,))
-        layer_norm_loop(y[start:stop], x[start:stop], weight, bias, r.eps)
-        return
-    offsets = integers(r.offsets, groups + 1)
-    weights, biases = integers(r.weight, groups), integers(r.bias, groups)
-    for g in range(groups):
-        low, high = max(start, offsets[g] * r.each), min(stop, offsets[g + 1] * r.each)
+    for g in range(max(r.groups, 1)):
+        low, high = span_of(r, g, n)
+        low, high = max(start, low), min(stop, high)
         if low < high:
-            weight, bias = array(kind, weights[g], (d,)), array(kind, biases[g], (d,))
+            weight = array(kind, of_group(r, r.weight, g), (d,))
+            bias = array(kind, of_group(r, r.bias, g), (d,))
             layer_norm_loop(y[low:high], x[low:high], weight, bias, r.eps)
 
 
@@ -128,24 +116,15 @@ def _(x, weight, bias, more=None, *, eps):
 def _(program, outputs, x, weight, bias, more=None, *, eps):
     if not x.size:
         raise Declined
-    y, total = (*outputs, None)[:2]
-    d = x.shape[-1]
-    n = x.size // d
-    groups = program.groups(n, weight, bias)
-    if groups:
-        weight, bias = program.table(weight), program.table(bias)
-    return {
-        "y": y, "x": x, "weight": weight, "bias": bias, "n": n, "d": d, "more": more,
-        "total": total, "eps": eps, **groups,
-    }  # fmt: skip
+    found = {"total": (*outputs, None)[1], "n": x.size // x.shape[-1], "d": x.shape[-1]}
+    if groups := program.groups(found["n"], weight, bias):
+        found |= {"weight": program.table(weight), "bias": program.table(bias)}
+    return found | groups
 
 
-@layer_norm.direct
+@layer_norm.direct((1, 1), (1,), (1,), eps=1.0)
 def _(y, x, weight, bias, *, eps):
     layer_norm_loop(rows_of(y), rows_of(x), weight, bias, float(eps))
-
-
-layer_norm.example = lambda dtype: ((np.ones((1, 1), dtype), *np.ones((2, 1), dtype)), {"eps": 1.0})
 
 
 @compiled
@@ -221,7 +200,7 @@ def layer_norm_grad_unsettled(dx, dweight, dbias, g, x, weight, eps):
             dx[start + j] = rstd * (g[start + j] * weight[j] - h_mean - v * hn_mean)
 
 
-@kernel("dx sums g x weight n d chunks more dweight dbias", GROUPS, eps=float, work=20)
+@kernel("dx dweight dbias g x weight more sums n d chunks", GROUPS, eps=float, work=20)
 def layer_norm_grad(record, kind, part, parts):
     """dx (n, d); and for each of `chunks` of the rows, a row of partial sums (dweight, dbias).
 
@@ -230,18 +209,16 @@ def layer_norm_grad(record, kind, part, parts):
     r = fields(record)
     n, d, groups, chunks = r.n, r.d, r.groups, r.chunks
     dx, g, x = array(kind, r.dx, (n, d)), array(kind, r.g, (n, d)), array(kind, r.x, (n, d))
-    offsets, weights = integers(r.offsets, groups + 1), integers(r.weight, groups)
     for chunk in range(part, groups if groups else chunks, parts):
+        start, stop = span_of(r, chunk, n)
+        weight = array(kind, of_group(r, r.weight, chunk), (d,))
         if groups:
-            start, stop = offsets[chunk] * r.each, offsets[chunk + 1] * r.each
             if start == stop:
                 continue
-            weight = array(kind, weights[chunk], (d,))
-            dweight = array(kind, integers(r.dweight, groups)[chunk], (d,))
-            dbias = array(kind, integers(r.dbias, groups)[chunk], (d,))
+            dweight = array(kind, of_group(r, r.dweight, chunk), (d,))
+            dbias = array(kind, of_group(r, r.dbias, chunk), (d,))
         else:
             start, stop = share(n, 1, chunk, chunks)
-            weight = array(kind, r.weight, (d,))
             sums = array(kind, r.sums, (chunks, 2, d))
             dweight, dbias = sums[chunk, 0], sums[chunk, 1]
         layer_norm_grad_loop(
@@ -268,23 +245,22 @@ def _(g, x, weight, more=None, *, eps):
 def _(program, outputs, g, x, weight, more=None, *, eps):
     if not x.size:
         raise Declined
-    dx, dweight, dbias = outputs
-    d = x.shape[-1]
+    _, dweight, dbias = outputs
+    d, chunks = x.shape[-1], _chunks(x)
     n = x.size // d
-    chunks = _chunks(x)
-    found = {"dx": dx, "g": g, "x": x, "n": n, "d": d, "chunks": chunks, "more": more, "eps": eps}
+    found = {"n": n, "d": d, "chunks": chunks, "sums": None}
     if program.owns(weight):
-        places = program.table(weight), program.table(dweight), program.table(dbias)
-        found |= zip(("weight", "dweight", "dbias"), places, strict=True)
+        tables = map(program.table, (weight, dweight, dbias))
+        found |= zip(("weight", "dweight", "dbias"), tables, strict=True)
         return found | program.groups(n, weight)
     sums = program.scratch()
     for i, y in enumerate((dweight, dbias)):
         part = {"x": sums + i * d * x.dtype.itemsize, "m": chunks, "n": d, "step": 2 * d}
         program.then(column_sums.instruction(y.dtype, chunks * d, y=y, **part))
-    return found | {"weight": weight, "sums": sums}
+    return found | {"sums": sums}
 
 
-@layer_norm_grad.direct
+@layer_norm_grad.direct((1, 1), (1, 1), (1,), eps=1.0)
 def _(dx, dweight, dbias, g, x, weight, *, eps):
     layer_norm_grad_loop(rows_of(dx), dweight, dbias, rows_of(g), rows_of(x), weight, float(eps))
 
@@ -295,13 +271,11 @@ def _chunks(x: Any) -> int:
 
 
 layer_norm_grad.scratch = lambda g, x, *_: Empty((_chunks(x), 2, x.shape[-1]), x.dtype)
-layer_norm_grad.example = lambda dtype: (
-    (*np.ones((2, 1, 1), dtype), np.ones(1, dtype)),
-    {"eps": 1.0},
-)
 
 
 # --- batch norm: x (A, C, ...), planes of which lie without gaps ----------------------------------
+
+SIZES = "a c n x_a x_c"  # of x (a, c, n), and its steps along a and c
 
 
 @compiled
@@ -391,13 +365,13 @@ def rstd_of(r, variance, eps):
     return r.dtype.type(1 / math.sqrt(variance + eps))
 
 
-@kernel("y x weight bias a c n x_a x_c y_a y_c", eps=float, work=8, strided=True)
+@kernel("y x weight bias", SIZES, "y_a y_c", eps=float, work=8, strided=True)
 def batch_norm_train(record, kind, part, parts):
     """y = each channel of x (a, c, n) standardised, times weight, plus bias."""
     r = fields(record)
     a, c, n = r.a, r.c, r.n
     eps = r.eps
-    weight, bias = carray(at(kind, r.weight), (c,)), carray(at(kind, r.bias), (c,))
+    weight, bias = array(kind, r.weight, (c,)), array(kind, r.bias, (c,))
     itemsize = weight.itemsize
     in_rows = n == 1 and r.x_c == 1 and r.y_c == 1
     start, stop = share(c, 16 if in_rows else 1, part, parts)
@@ -440,15 +414,10 @@ def _(x, weight, bias, *, eps):
     return x if weight is not None and bias is not None and _channels(x, weight, bias) else None
 
 
-@batch_norm_train.fills
-def _(program, outputs, x, weight, bias, *, eps):
-    (y,) = outputs
-    return {"y": y, "x": x, "weight": weight, "bias": bias, "eps": eps, **_planes(x=x, y=y)}
+batch_norm_train.fills(lambda program, outputs, x, w, b, **options: _planes(x=x, y=outputs[0]))
 
 
-@kernel(
-    "dx dweight dbias g x weight a c n x_a x_c dx_a dx_c g_a g_c", eps=float, work=12, strided=True
-)
+@kernel("dx dweight dbias g x weight", SIZES, "dx_a dx_c g_a g_c", eps=float, work=12, strided=True)
 def batch_norm_grad(record, kind, part, parts):
     """dx (a, c, n), dweight and dbias (c,) of a batch norm, whose output has the gradient g.
 
@@ -457,8 +426,8 @@ def batch_norm_grad(record, kind, part, parts):
     r = fields(record)
     a, c, n = r.a, r.c, r.n
     eps = r.eps
-    dweight, dbias = carray(at(kind, r.dweight), (c,)), carray(at(kind, r.dbias), (c,))
-    weight = carray(at(kind, r.weight), (c,))
+    dweight, dbias = array(kind, r.dweight, (c,)), array(kind, r.dbias, (c,))
+    weight = array(kind, r.weight, (c,))
     itemsize, zero = weight.itemsize, weight.dtype.type(0)
     whole = n // 16 * 16
     in_rows = n == 1 and r.x_c == 1 and r.dx_c == 1 and r.g_c == 1
@@ -533,20 +502,20 @@ def _(g, x, weight, *, eps):
 
 @batch_norm_grad.fills
 def _(program, outputs, g, x, weight, *, eps):
-    dx, dweight, dbias = outputs
-    if not covered(dweight, dbias):
+    dx, *others = outputs
+    if not covered(*others):
         raise Declined
-    found = {"dx": dx, "dweight": dweight, "dbias": dbias, "g": g, "x": x, "weight": weight}
-    return found | {"eps": eps} | _planes(x=x, dx=dx, g=g)
+    return _planes(x=x, dx=dx, g=g)
 
 
-@kernel("mean var x old_mean old_var a c n x_a x_c", momentum=float, work=6)
+@kernel("mean var x running_mean running_var", SIZES, momentum=float, work=6)
 def batch_norm_stats(record, kind, part, parts):
     """Running statistics (c,) after a batch x (a, c, n): each old + momentum (new - old)."""
     r = fields(record)
     a, c, n = r.a, r.c, r.n
-    means, variances = carray(at(kind, r.mean), (c,)), carray(at(kind, r.var), (c,))
-    old_means, old_variances = carray(at(kind, r.old_mean), (c,)), carray(at(kind, r.old_var), (c,))
+    means, variances = array(kind, r.mean, (c,)), array(kind, r.var, (c,))
+    old_means = array(kind, r.running_mean, (c,))
+    old_variances = array(kind, r.running_var, (c,))
     momentum = means.dtype.type(r.momentum)
     keep = means.dtype.type(1 - r.momentum)
     unbiased = means.dtype.type(a * n / (a * n - 1)) if a * n > 1 else means.dtype.type(np.nan)
@@ -575,10 +544,7 @@ def _(x, running_mean, running_var, *, momentum):
     return running_mean, running_var
 
 
-@batch_norm_stats.fills
-def _(program, outputs, x, running_mean, running_var, *, momentum):
-    (mean, var), old = outputs, {"old_mean": running_mean, "old_var": running_var}
-    return {"mean": mean, "var": var, "x": x, "momentum": momentum, **old, **_planes(x=x)}
+batch_norm_stats.fills(lambda program, outputs, x, mean, var, **options: _planes(x=x))
 
 
 def _channels(x: Any, *affine: Any) -> bool:

@@ -5,22 +5,13 @@ from numba import carray
 from minigrad.kernels import blas
 from minigrad.kernels.blas import gemm
 from minigrad.kernels.compiling import compiled
-from minigrad.kernels.instructions import NotByGroup
-from minigrad.kernels.machine import (
-    GROUPS,
-    Declined,
-    array,
-    at,
-    fields,
-    integers,
-    kernel,
-    share,
-)
+from minigrad.kernels.instructions import GROUPS, Declined, NotByGroup
+from minigrad.kernels.machine import array, at, fields, kernel, of_group, share, span_of
 from minigrad.kernels.vectors import fill, load, select, store
 
 
 @compiled
-def finish(y, bias, rows, n, activation):
+def finish(y, bias, rows, n, relu):
     """y (rows, n) += bias, then perhaps relu."""
     zero = carray(y, (1,)).dtype.type(0)
     zeros = fill(zero, 16)
@@ -28,7 +19,7 @@ def finish(y, bias, rows, n, activation):
     for r in range(rows):
         for j in range(0, whole, 16):
             v = load(y, r * n + j, 16) + load(bias, j, 16)
-            if activation:
+            if relu:
                 v = select(v, "<=", zeros, zeros, v)
             store(y, r * n + j, v)
     if whole < n:
@@ -36,11 +27,11 @@ def finish(y, bias, rows, n, activation):
         for r in range(rows):
             for j in range(whole, n):
                 x = numbers[r, j] + shift[j]
-                numbers[r, j] = zero if activation and x <= zero else x
+                numbers[r, j] = zero if relu and x <= zero else x
 
 
 @compiled
-def finish_rows(kind, c, ldc, bias, rows, n, activation):
+def finish_rows(kind, c, ldc, bias, rows, n, relu):
     """Rows of n elements += the bias of each row, then perhaps relu."""
     shift = carray(at(kind, bias), (rows,))
     zero = shift.dtype.type(0)
@@ -51,36 +42,19 @@ def finish_rows(kind, c, ldc, bias, rows, n, activation):
         x = fill(shift[r], 16)
         for j in range(0, whole, 16):
             v = load(y, j, 16) + x
-            if activation:
+            if relu:
                 v = select(v, "<=", zeros, zeros, v)
             store(y, j, v)
         rest = carray(y, (n,))
         for j in range(whole, n):
             s = rest[j] + shift[r]
-            rest[j] = zero if activation and s <= zero else s
+            rest[j] = zero if relu and s <= zero else s
 
 
 @compiled
 def product_block(
-    kind,
-    c,
-    ldc,
-    a,
-    lda,
-    flip_a,
-    b,
-    ldb,
-    flip_b,
-    bias,
-    m,
-    n,
-    k,
-    add,
-    activation,
-    routine,
-    grain,
-    by_row,
-):
+    kind, c, ldc, a, lda, flip_a, b, ldb, flip_b, bias, m, n, k, add, relu, routine, grain, by_row
+):  # fmt: skip
     """c (m, n) = a @ b + bias, perhaps relu of it, perhaps added to what is in c."""
     first = carray(at(kind, c), (1,))
     size, one = first.itemsize, first.dtype.type(1)
@@ -103,16 +77,15 @@ def product_block(
             rows, n, k, one, beta,
         )  # fmt: skip
         if bias and by_row:
-            finish_rows(kind, c + i * ldc * size, ldc, bias + i * size, rows, n, activation)
+            finish_rows(kind, c + i * ldc * size, ldc, bias + i * size, rows, n, relu)
         elif bias:
-            finish(at(kind, c + i * ldc * size), at(kind, bias), rows, n, activation)
+            finish(at(kind, c + i * ldc * size), at(kind, bias), rows, n, relu)
 
 
-@kernel(
-    "c a b bias m n k ldc lda ldb flip_a flip_b add relu routine row_grain column_grain by_row",
-    GROUPS,
-    work=2,
-)
+SIZES = "m n k lda ldb routine row_grain"
+
+
+@kernel("c a b bias", SIZES, "ldc flip_a flip_b add relu column_grain by_row", GROUPS, work=2)
 def product(record, kind, part, parts):
     """c = a @ b + bias, perhaps relu of it, perhaps added to what is in c.
 
@@ -120,21 +93,19 @@ def product(record, kind, part, parts):
     """
     r = fields(record)
     c, a, b, bias = r.c, r.a, r.b, r.bias
-    m, n, k, groups = r.m, r.n, r.k, r.groups
+    m, n, k = r.m, r.n, r.k
     ldc, lda, ldb, flip_a, flip_b = r.ldc, r.lda, r.ldb, r.flip_a, r.flip_b
     add, relu, routine, grain = r.add, r.relu, r.routine, r.row_grain
     size = array(kind, c, (1,)).itemsize
-    if groups:
-        offsets, b_of = integers(r.offsets, groups + 1), integers(b, groups)
-        bias_of = integers(bias, groups if bias else 0)
-        for g in range(groups):
-            first = offsets[g] * r.each
-            i0, i1 = share(offsets[g + 1] * r.each - first, grain, part, parts)
+    if r.groups:
+        for g in range(r.groups):
+            first, last = span_of(r, g, m)
+            i0, i1 = share(last - first, grain, part, parts)
             start, stop = first + i0, first + i1
             if start < stop:
                 product_block(
                     kind, c + start * ldc * size, ldc, a + start * lda * size, lda, flip_a,
-                    b_of[g], ldb, flip_b, bias_of[g] if bias else 0,
+                    of_group(r, b, g), ldb, flip_b, of_group(r, bias, g) if bias else 0,
                     stop - start, n, k, add, relu, routine, grain, False,
                 )  # fmt: skip
         return
@@ -156,14 +127,12 @@ def product(record, kind, part, parts):
 @product.fills
 def _(program, outputs, a, b, bias, total=None, *, m, n, k, layout, add, relu, by_row=False):
     """`layout` has, for a and b, the elements between rows and whether it lies transposed."""
-    (c,), (lda, flip_a, ldb, flip_b) = outputs, layout
+    (c,), (_, flip_a, _, flip_b) = outputs, layout
     if program.owns(c):
         raise Declined
     found = {
-        "c": c, "a": a, "b": b, "bias": bias, "m": m, "n": n, "k": k, "ldc": n, "lda": lda,
-        "ldb": ldb, "flip_a": flip_a, "flip_b": flip_b, "add": add, "relu": relu,
-        "by_row": by_row, "routine": blas.routine(a.dtype), "work": 2 * m * n * k,
-        **dict(zip(("row_grain", "column_grain"), blas.grains(a.dtype), strict=True)),
+        "ldc": n, "flip_a": flip_a, "flip_b": flip_b, "column_grain": blas.grains(a.dtype)[1],
+        **_sizes(a, m, n, k, layout),
     }  # fmt: skip
     if program.owns(a, b, bias):
         if by_row or flip_a or program.owns(a):
@@ -173,21 +142,26 @@ def _(program, outputs, a, b, bias, total=None, *, m, n, k, layout, add, relu, b
     return found
 
 
-@kernel("c a b m n lda ldb routine row_grain", GROUPS, work=2)
+def _sizes(a, m, n, k, layout):
+    found = {"lda": layout[0], "ldb": layout[2], "work": 2 * m * n * k}
+    return found | {"routine": blas.routine(a.dtype), "row_grain": blas.grains(a.dtype)[0]}
+
+
+@kernel("c a b", SIZES, GROUPS, work=2)
 def group_products(record, kind, part, parts):
     """For each group that has rows, c_g (m, n) = the rows of a, transposed, @ those of b."""
     r = fields(record)
-    a, b, m, n, lda, ldb, groups, each = r.a, r.b, r.m, r.n, r.lda, r.ldb, r.groups, r.each
-    offsets, c_of = integers(r.offsets, groups + 1), integers(r.c, groups)
+    a, b, m, n, lda, ldb = r.a, r.b, r.m, r.n, r.lda, r.ldb
     i0, i1 = share(m, r.row_grain, part, parts)
     if i0 == i1:
         return
-    for g in range(groups):
-        start, stop = offsets[g] * each, offsets[g + 1] * each
+    for g in range(r.groups):
+        start, stop = span_of(r, g, r.k)
         if start < stop:
-            size = array(kind, c_of[g], (1,)).itemsize
+            c = of_group(r, r.c, g)
+            size = array(kind, c, (1,)).itemsize
             product_block(
-                kind, c_of[g] + i0 * n * size, n, a + (start * lda + i0) * size, lda, True,
+                kind, c + i0 * n * size, n, a + (start * lda + i0) * size, lda, True,
                 b + start * ldb * size, ldb, False, 0, i1 - i0, n, stop - start, 0, 0, r.routine,
                 r.row_grain, False,
             )  # fmt: skip
@@ -195,13 +169,9 @@ def group_products(record, kind, part, parts):
 
 @group_products.fills
 def _(program, outputs, a, b, bias, total=None, *, m, n, k, layout, add, relu, by_row=False):
-    (c,), (lda, flip_a, ldb, flip_b) = outputs, layout
+    (c,), (_, flip_a, _, flip_b) = outputs, layout
     if not program.owns(c):
         raise Declined
     if not flip_a or flip_b or add or by_row or bias is not None or program.owns(a, b):
         raise NotByGroup
-    return {
-        "c": program.of_groups(c), "a": a, "b": b, "m": m, "n": n, "lda": lda, "ldb": ldb,
-        "routine": blas.routine(a.dtype), "row_grain": blas.grains(a.dtype)[0],
-        "work": 2 * m * n * k, **program.groups(k, c),
-    }  # fmt: skip
+    return {"c": program.table(c), **_sizes(a, m, n, k, layout), **program.groups(k, c)}

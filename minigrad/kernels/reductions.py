@@ -6,17 +6,9 @@ import numpy as np
 from numba import carray
 
 from minigrad.kernels.compiling import compiled, summing
-from minigrad.kernels.instructions import NotByGroup
+from minigrad.kernels.instructions import GROUPS, NotByGroup
 from minigrad.kernels.layouts import Empty, covered, joined
-from minigrad.kernels.machine import (
-    GROUPS,
-    array,
-    at,
-    fields,
-    integers,
-    kernel,
-    share,
-)
+from minigrad.kernels.machine import array, at, fields, kernel, of_group, share, span_of
 from minigrad.kernels.rows import row_total
 from minigrad.kernels.vectors import fill, load, store, total
 
@@ -80,17 +72,13 @@ def sum_columns(y, x, m, n, step, j0, j1):
 def column_sums(record, kind, part, parts):
     """y (n,) = the sums over the rows of x (m, n), which lie `step` elements apart."""
     r = fields(record)
-    m, n, step, groups = r.m, r.n, r.step, r.groups
+    n, step = r.n, r.step
     j0, j1 = share(n, 16, part, parts)
-    if not groups:
-        sum_columns(at(kind, r.y), at(kind, r.x), m, n, step, j0, j1)
-        return
-    offsets, y_of = integers(r.offsets, groups + 1), integers(r.y, groups)
-    for g in range(groups):
-        start, stop = offsets[g] * r.each, offsets[g + 1] * r.each
+    for g in range(max(r.groups, 1)):
+        start, stop = span_of(r, g, r.m)
         if start < stop:
             x = at(kind, r.x + start * step * array(kind, r.x, (1,)).itemsize)
-            sum_columns(at(kind, y_of[g]), x, stop - start, n, step, j0, j1)
+            sum_columns(at(kind, of_group(r, r.y, g)), x, stop - start, n, step, j0, j1)
 
 
 @column_sums.accepts
@@ -103,17 +91,15 @@ def _(x, *, axis=None, keepdims=False, dtype=None):
 @column_sums.fills
 def _(program, outputs, x, **_):
     (y,), (m, n) = outputs, x.shape
-    return {"y": program.of_groups(y), "x": x, "m": m, "n": n, "step": n, **program.groups(m, y)}
+    return {"y": program.of_groups(y), "m": m, "n": n, "step": n, **program.groups(m, y)}
 
 
 @kernel("y x n")
 def sum_all(record, kind, part, parts):
     """y () = the sum of x (n,), n being small: one thread adds it up."""
     r = fields(record)
-    n = r.n
     if part == 0:
-        y, x = array(kind, r.y, (1,)), array(kind, r.x, (1, n))
-        y[0] = row_total(x, 0)
+        array(kind, r.y, (1,))[0] = row_total(array(kind, r.x, (1, r.n)), 0)
 
 
 @sum_all.accepts
@@ -123,9 +109,7 @@ def _(x, *, axis=None, keepdims=False, dtype=None):
     return _reduced(x, tuple(range(x.ndim)), keepdims, dtype)
 
 
-@sum_all.fills
-def _(program, outputs, x, **_):
-    return {"y": outputs[0], "x": x, "n": x.size}
+sum_all.fills(lambda program, outputs, x, **options: {"n": x.size})
 
 
 @kernel("y x a c n x_a x_c")
@@ -133,7 +117,7 @@ def channel_sums(record, kind, part, parts):
     """y (c,) = the sums of x (a, c, n), whose rows of n are contiguous."""
     r = fields(record)
     a, c, n = r.a, r.c, r.n
-    y = carray(at(kind, r.y), (c,))
+    y = array(kind, r.y, (c,))
     zero, itemsize = y.dtype.type(0), y.itemsize
     start, stop = share(c, 1, part, parts)
     for j in range(start, stop):
@@ -160,7 +144,7 @@ def _(x, *, axis=None, keepdims=False, dtype=None):
 def _(program, outputs, x, **_):
     if program.owns(*outputs):
         raise NotByGroup
-    return {"y": outputs[0], "x": x, **_rows(x)}
+    return _rows(x)
 
 
 def _rows(x: Any) -> dict[str, int] | None:

@@ -12,7 +12,7 @@ from numba import types
 from numba.extending import overload
 
 from minigrad.kernels.compiling import AS_WRITTEN, compiled, summing
-from minigrad.kernels.vectors import fill, fma, load, total
+from minigrad.kernels.vectors import EXP, LOG2, LOWEST, ROUNDER, fill, fma, load, total
 
 # --- exp and maximum, in forms that LLVM turns into vectors ---------------------------------------
 
@@ -22,22 +22,15 @@ def exp(x):
     raise NotImplementedError  # only its overload exists
 
 
-# Here sums keep their order: reordered, `t - 12582912` would undo the rounding.
+# How: see its constants. Sums keep their order: reordered, `t - rounder` would undo the rounding.
 @overload(exp, jit_options={"fastmath": AS_WRITTEN, "error_model": "numpy"})
 def _(x):
     if x != types.float32:
         return lambda x: math.exp(x)
 
-    # exp(x) = 2**n * exp(r) with n = round(x / log 2), |r| <= log(2) / 2; at most 1.3 ulp off.
-    # Adding 1.5 * 2**23 leaves a float32 no bits for a fraction, so it rounds, and n appears in the
-    # low bits; shifted by 23 they are the exponent field of 2**n. log 2 is subtracted in two parts,
-    # the first short enough for n * part to be exact. Below `low`, results would be denormal: 0.
-    low = np.float32(-87.33)
-    log2e, rounder = np.float32(1.4426950408889634), np.float32(12582912.0)
-    log2_high, log2_low = np.float32(0.693359375), np.float32(-2.12194440e-4)
-    c2, c3 = np.float32(5.0000001201e-1), np.float32(1.6666665459e-1)
-    c4, c5 = np.float32(4.1665795894e-2), np.float32(8.3334519073e-3)
-    c6, c7 = np.float32(1.3981999507e-3), np.float32(1.9875691500e-4)
+    low, rounder, log2e = map(np.float32, (LOWEST, ROUNDER, 1 / math.log(2)))
+    log2_high, log2_low = map(np.float32, LOG2)
+    c7, c6, c5, c4, c3, c2 = map(np.float32, EXP)
 
     def exp32(x):
         z = low if x < low else x

@@ -1,13 +1,14 @@
 """Softmax and its logarithm along the last axis. A row that is all -inf gives zeros, or stays."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from minigrad.kernels.compiling import compiled
 from minigrad.kernels.layouts import covered, rows_of
-from minigrad.kernels.machine import array, fields, kernel, share
+from minigrad.kernels.machine import Kernel, array, fields, kernel, share
 from minigrad.kernels.rows import exp, exp_total, row_dot, row_max, row_total
 
 
@@ -18,8 +19,44 @@ def _takes(axis: int, x: Any, *others: Any) -> bool:
     return not others or others[0].shape == x.shape
 
 
-def _rows(x: Any) -> dict[str, int]:
+def _of_rows(kernel: Kernel, loop: Callable) -> None:
+    """What softmax and its logarithm have in common: y of the rows of x."""
+
+    @kernel.accepts
+    def _(x, *, axis, dtype=None):
+        # With a dtype the formula converts `x` and comes back.
+        return x if dtype is None and _takes(axis, x) else None
+
+    @kernel.direct((1, 1), axis=-1)
+    def _(y, x, *, axis, dtype=None):
+        loop(rows_of(y), rows_of(x))
+
+    kernel.fills(lambda program, outputs, x, **options: _lengths(x))
+
+
+def _grad_of_rows(kernel: Kernel, loop: Callable) -> None:
+    """And their derivatives: dx of the rows of g and y."""
+
+    @kernel.accepts
+    def _(g, y, *, axis):
+        return y if _takes(axis, y, g) else None
+
+    @kernel.direct((1, 1), (1, 1), axis=-1)
+    def _(dx, g, y, *, axis):
+        loop(rows_of(dx), rows_of(g), rows_of(y))
+
+    kernel.fills(lambda program, outputs, g, y, **options: _lengths(y))
+
+
+def _lengths(x: Any) -> dict[str, int]:
     return {"n": math.prod(x.shape[:-1]), "d": x.shape[-1]}
+
+
+@compiled
+def shared_rows(kind, r, address, part, parts):
+    """The share of a thread of the rows of a matrix (r.n, r.d)."""
+    start, stop = share(r.n, 1, part, parts)
+    return array(kind, address, (r.n, r.d))[start:stop]
 
 
 @compiled
@@ -52,28 +89,11 @@ def softmax_loop(y, x):
 def softmax(record, kind, part, parts):
     """y = the softmax of each row of x (n, d)."""
     r = fields(record)
-    start, stop = share(r.n, 1, part, parts)
-    y, x = array(kind, r.y, (r.n, r.d)), array(kind, r.x, (r.n, r.d))
-    softmax_loop(y[start:stop], x[start:stop])
+    y, x = shared_rows(kind, r, r.y, part, parts), shared_rows(kind, r, r.x, part, parts)
+    softmax_loop(y, x)
 
 
-@softmax.accepts
-def _(x, *, axis, dtype=None):
-    # With a dtype the formula converts `x` and comes back.
-    return x if dtype is None and _takes(axis, x) else None
-
-
-@softmax.fills
-def _(program, outputs, x, *, axis, dtype=None):
-    return {"y": outputs[0], "x": x, **_rows(x)}
-
-
-@softmax.direct
-def _(y, x, *, axis, dtype=None):
-    softmax_loop(rows_of(y), rows_of(x))
-
-
-softmax.example = lambda dtype: ((np.ones((1, 1), dtype),), {"axis": -1})
+_of_rows(softmax, softmax_loop)
 
 
 @compiled
@@ -88,27 +108,11 @@ def softmax_grad_loop(dx, g, y):
 def softmax_grad(record, kind, part, parts):
     """dx = y * (g - sum(g * y)) of each row, for y (n, d) a softmax."""
     r = fields(record)
-    start, stop = share(r.n, 1, part, parts)
-    dx, g = array(kind, r.dx, (r.n, r.d)), array(kind, r.g, (r.n, r.d))
-    softmax_grad_loop(dx[start:stop], g[start:stop], array(kind, r.y, (r.n, r.d))[start:stop])
+    dx, g = shared_rows(kind, r, r.dx, part, parts), shared_rows(kind, r, r.g, part, parts)
+    softmax_grad_loop(dx, g, shared_rows(kind, r, r.y, part, parts))
 
 
-@softmax_grad.accepts
-def _(g, y, *, axis):
-    return y if _takes(axis, y, g) else None
-
-
-@softmax_grad.fills
-def _(program, outputs, g, y, *, axis):
-    return {"dx": outputs[0], "g": g, "y": y, **_rows(y)}
-
-
-@softmax_grad.direct
-def _(dx, g, y, *, axis):
-    softmax_grad_loop(rows_of(dx), rows_of(g), rows_of(y))
-
-
-softmax_grad.example = lambda dtype: (tuple(np.ones((2, 1, 1), dtype)), {"axis": -1})
+_grad_of_rows(softmax_grad, softmax_grad_loop)
 
 
 @compiled
@@ -127,21 +131,11 @@ def log_softmax_loop(y, x):
 def log_softmax(record, kind, part, parts):
     """y = the logarithm of the softmax of each row of x (n, d)."""
     r = fields(record)
-    start, stop = share(r.n, 1, part, parts)
-    y, x = array(kind, r.y, (r.n, r.d)), array(kind, r.x, (r.n, r.d))
-    log_softmax_loop(y[start:stop], x[start:stop])
+    y, x = shared_rows(kind, r, r.y, part, parts), shared_rows(kind, r, r.x, part, parts)
+    log_softmax_loop(y, x)
 
 
-log_softmax.accepts(softmax.outputs)
-log_softmax.fills(softmax.values)
-
-
-@log_softmax.direct
-def _(y, x, *, axis, dtype=None):
-    log_softmax_loop(rows_of(y), rows_of(x))
-
-
-log_softmax.example = softmax.example
+_of_rows(log_softmax, log_softmax_loop)
 
 
 @compiled
@@ -156,18 +150,8 @@ def log_softmax_grad_loop(dx, g, y):
 def log_softmax_grad(record, kind, part, parts):
     """dx = g - exp(y) * sum(g) of each row, for y (n, d) a log-softmax."""
     r = fields(record)
-    start, stop = share(r.n, 1, part, parts)
-    dx, g = array(kind, r.dx, (r.n, r.d)), array(kind, r.g, (r.n, r.d))
-    log_softmax_grad_loop(dx[start:stop], g[start:stop], array(kind, r.y, (r.n, r.d))[start:stop])
+    dx, g = shared_rows(kind, r, r.dx, part, parts), shared_rows(kind, r, r.g, part, parts)
+    log_softmax_grad_loop(dx, g, shared_rows(kind, r, r.y, part, parts))
 
 
-log_softmax_grad.accepts(softmax_grad.outputs)
-log_softmax_grad.fills(softmax_grad.values)
-
-
-@log_softmax_grad.direct
-def _(dx, g, y, *, axis):
-    log_softmax_grad_loop(rows_of(dx), rows_of(g), rows_of(y))
-
-
-log_softmax_grad.example = softmax_grad.example
+_grad_of_rows(log_softmax_grad, log_softmax_grad_loop)

@@ -1,7 +1,5 @@
 """The first few elements of rows in their order."""
 
-import numpy as np
-
 from minigrad.kernels.compiling import compiled
 from minigrad.kernels.layouts import INT64, Empty, covered, rows_of
 from minigrad.kernels.machine import array, fields, integers, kernel, share
@@ -43,8 +41,8 @@ def top_ids(record, kind, part, parts):
     """y (n, k) = the places of the first k elements of each row of x (n, d)."""
     r = fields(record)
     start, stop = share(r.n, 1, part, parts)
-    y = integers(r.y, r.n * r.k).reshape((r.n, r.k))
-    top_ids_loop(y[start:stop], array(kind, r.x, (r.n, r.d))[start:stop], r.descending != 0)
+    y = integers(r.y, r.n * r.k).reshape((r.n, r.k))[start:stop]
+    top_ids_loop(y, array(kind, r.x, (r.n, r.d))[start:stop], r.descending != 0)
 
 
 @top_ids.accepts
@@ -54,17 +52,12 @@ def _(x, *, k, descending):
     return Empty((*x.shape[:-1], k), INT64)
 
 
-@top_ids.fills
-def _(program, outputs, x, *, k, descending):
-    d = x.shape[-1]
-    return {
-        "y": outputs[0], "x": x, "n": x.size // d, "d": d, "k": k, "descending": bool(descending)
-    }  # fmt: skip
-
-
-@top_ids.direct
+@top_ids.direct((1, 1), k=1, descending=True)
 def _(y, x, *, k, descending):
     top_ids_loop(y.reshape(-1, k), rows_of(x), bool(descending))
 
 
-top_ids.example = lambda dtype: ((np.ones((1, 1), dtype),), {"k": 1, "descending": True})
+@top_ids.fills
+def _(program, outputs, x, *, k, descending):
+    d = x.shape[-1]
+    return {"n": x.size // d, "d": d, "descending": bool(descending)}

@@ -261,9 +261,20 @@ def total(typing, vector):
     return vector.dtype(vector), generate
 
 
+# exp(x) = 2**n * exp(r) with n = round(x / log 2), |r| <= log(2) / 2; at most 1.3 ulp off. Adding
+# ROUNDER, 1.5 * 2**23, leaves a float32 no bits for a fraction, so it rounds, and n appears in the
+# low bits; shifted by 23 they are the exponent field of 2**n. log 2 is subtracted in two parts, the
+# first short enough for n * part to be exact. Below LOWEST, results would be denormal: 0.
+LOWEST, ROUNDER, LOG2 = -87.33, 12582912.0, (0.693359375, -2.12194440e-4)
+EXP = (
+    1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1,
+    5.0000001201e-1,
+)  # fmt: skip
+
+
 @intrinsic
 def exp(typing, vector):
-    """e**x in each lane: 0 below the normal numbers, NaN where x is NaN; see `cpu.exp`."""
+    """e**x in each lane: 0 below the normal numbers, NaN where x is NaN; see `rows.exp`."""
 
     def generate(context, builder, signature, args):
         (x,), n = args, vector.lanes
@@ -285,22 +296,15 @@ def exp(typing, vector):
             functools.partial(getattr(builder, name), flags=exact)
             for name in ("fadd", "fsub", "fmul")
         )
-        low, integers = number(-87.33), ir.VectorType(ir.IntType(32), n)
+        low, integers = number(LOWEST), ir.VectorType(ir.IntType(32), n)
         small = builder.fcmp_ordered("<", x, low)
         z = builder.select(small, low, x)
-        rounder = number(12582912.0)
+        rounder = number(ROUNDER)
         t = plus(times(z, number(1 / math.log(2))), rounder)
         whole = minus(t, rounder)
-        r = minus(z, times(whole, number(0.693359375)))
-        r = minus(r, times(whole, number(-2.12194440e-4)))
-        p = number(1.9875691500e-4)
-        for c in (
-            1.3981999507e-3,
-            8.3334519073e-3,
-            4.1665795894e-2,
-            1.6666665459e-1,
-            5.0000001201e-1,
-        ):
+        r = minus(minus(z, times(whole, number(LOG2[0]))), times(whole, number(LOG2[1])))
+        p = number(EXP[0])
+        for c in EXP[1:]:
             p = plus(times(p, r), number(c))
         p = plus(times(p, times(r, r)), plus(r, number(1.0)))
         bits = builder.shl(builder.bitcast(t, integers), ir.Constant(integers, [23] * n))

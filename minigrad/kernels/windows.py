@@ -11,18 +11,10 @@ import numpy as np
 from numba import carray
 
 from minigrad.kernels.compiling import compiled
+from minigrad.kernels.instructions import Declined
 from minigrad.kernels.layouts import AXES, Empty, joined, planes, windows_of
-from minigrad.kernels.machine import Declined, at, fields, kernel, share
-from minigrad.kernels.vectors import (
-    beats,
-    evens,
-    fill,
-    load,
-    odds,
-    select,
-    store,
-    zipped,
-)
+from minigrad.kernels.machine import array, at, fields, kernel, share
+from minigrad.kernels.vectors import beats, evens, fill, load, odds, select, store, zipped
 
 # --- arrays in any layout -------------------------------------------------------------------------
 
@@ -107,7 +99,7 @@ def add_row(y, x, n):
 
 
 @compiled
-def where_positive_row(y, x, z, n):
+def positive_row(y, x, z, n):
     """y = x where z is positive, else z."""
     zero = carray(y, (1,)).dtype.type(0)
     zeros = fill(zero, 16)
@@ -143,7 +135,7 @@ def strided(record, kind, part, parts):
     n = r.lengths[last]
     sy, sa, sb = r.y_steps[last], r.a_steps[last], r.b_steps[last]
     start, stop = share(rows, 1, part, parts)
-    first = carray(at(kind, r.y), (1,))
+    first = array(kind, r.y, (1,))
     zero, itemsize = first.dtype.type(0), first.itemsize
     plain = sy == 1 and sa == 1 and (what == 0 or sb == 1)
     counts = np.empty(AXES, np.int64)
@@ -153,16 +145,15 @@ def strided(record, kind, part, parts):
         iy = r.y + place(r.lengths, r.y_steps, last, row) * itemsize
         ia = r.a + place(r.lengths, r.a_steps, last, row) * itemsize
         ib = r.b + place(r.lengths, r.b_steps, last, row) * itemsize
-        dy, da, db = (
-            r.y_steps[outer] * itemsize, r.a_steps[outer] * itemsize, r.b_steps[outer] * itemsize,
-        )  # fmt: skip
+        dy, da = r.y_steps[outer] * itemsize, r.a_steps[outer] * itemsize
+        db = r.b_steps[outer] * itemsize
         end = min(stop, row + (together - counts[outer] if axes > 1 else 1))
         for _ in range(row, end):
             y, a, b = at(kind, iy), at(kind, ia), at(kind, ib)
             if plain and what == 0:
                 copy_row(y, a, n)
             elif plain and what == 1:
-                where_positive_row(y, a, b, n)
+                positive_row(y, a, b, n)
             elif plain:
                 sum_row(y, a, b, n)
             else:
@@ -195,7 +186,7 @@ def layout_of(shape: tuple, what: int, **arrays: tuple[Any, tuple]) -> dict[str,
     if found is None or not math.prod(shape):
         raise Declined
     lengths, steps = found
-    values = {name: x for name, (x, _) in arrays.items()}
+    values = {"b": None, "b_steps": None} | {name: x for name, (x, _) in arrays.items()}
     values |= {f"{name}_steps": s for name, s in zip(arrays, steps, strict=True)}
     return {"what": what, "axes": len(lengths), "lengths": lengths, **values}
 
@@ -256,7 +247,7 @@ def sum_windows(record, kind, part, parts):
     r = fields(record)
     size, axes = r.size, r.axes
     ystep, gstep, whole, leading = r.y_step, r.g_step, r.whole, r.leading
-    itemsize = carray(at(kind, r.y), (1,)).itemsize
+    itemsize = array(kind, r.y, (1,)).itemsize
     pieces, rows = 1, 1
     for i in range(axes - 1):
         if i < leading:
@@ -265,26 +256,22 @@ def sum_windows(record, kind, part, parts):
             rows *= r.lengths[i]
     n, sy, sg = r.lengths[axes - 1], r.y_steps[axes - 1], r.g_steps[axes - 1]
     start, stop = share(pieces, 1, part, parts)
-    zeros = carray(at(kind, r.y + start * whole * itemsize), ((stop - start) * whole,))
+    zeros = array(kind, r.y + start * whole * itemsize, ((stop - start) * whole,))
     for i in range(zeros.size):
         zeros[i] = 0
     if start == stop:
         return
     counts, row = np.empty(AXES, np.int64), start * rows
     begin(r.lengths, axes - 1, row, counts)
-    i0, i1 = (
-        place(r.lengths, r.y_steps, axes - 1, row), place(r.lengths, r.g_steps, axes - 1, row),
-    )  # fmt: skip
+    i0 = place(r.lengths, r.y_steps, axes - 1, row)
+    i1 = place(r.lengths, r.g_steps, axes - 1, row)
     for _ in range(row, stop * rows):
-        y = carray(at(kind, r.y + i0 * itemsize), (n * max(sy, 1) + size * ystep,))
-        g = carray(at(kind, r.g + i1 * itemsize), (n * max(sg, 1) + size * gstep,))
+        y = array(kind, r.y + i0 * itemsize, (n * max(sy, 1) + size * ystep,))
+        g = array(kind, r.g + i1 * itemsize, (n * max(sg, 1) + size * gstep,))
         for i in range(size):
             if sy == 1 and sg == 1:
-                add_row(
-                    at(kind, r.y + (i0 + i * ystep) * itemsize),
-                    at(kind, r.g + (i1 + i * gstep) * itemsize),
-                    n,
-                )
+                to = at(kind, r.y + (i0 + i * ystep) * itemsize)
+                add_row(to, at(kind, r.g + (i1 + i * gstep) * itemsize), n)
             else:
                 for j in range(n):
                     y[i * ystep + j * sy] += g[i * gstep + j * sg]
@@ -320,16 +307,15 @@ def _(program, outputs, g, *, axis, length, stride=1, dilation=1):
         raise Declined
     y_steps, g_steps = (a + b for a, b in zip(first[1], rest[1], strict=True))
     return {
-        "y": y, "g": g, "size": size, "axes": len(lengths), "lengths": lengths,
-        "y_steps": y_steps, "g_steps": g_steps, "y_step": strides[2] // item,
-        "g_step": g.strides[2] // item, "whole": y.size // (shape[0] * shape[1]),
-        "leading": len(first[0]),
+        "size": size, "axes": len(lengths), "lengths": lengths, "y_steps": y_steps,
+        "g_steps": g_steps, "y_step": strides[2] // item, "g_step": g.strides[2] // item,
+        "whole": y.size // (shape[0] * shape[1]), "leading": len(first[0]),
     }  # fmt: skip
 
 
 # --- the largest of each window -------------------------------------------------------------------
 
-POOLED = "y x a b y_a y_b x_a x_b h width p q k0 k1 s0 s1 d0 d1"
+POOLED = "a b y_a y_b x_a x_b h width p q k0 k1 s0 s1 d0 d1"
 
 
 @compiled
@@ -352,11 +338,8 @@ def _windows_of_four(lanes):
 
     @compiled
     def spread(d0, d1, start, g, x0, x1, zero):
-        top, below, g = (
-            load(x0, 2 * start, both),
-            load(x1, 2 * start, both),
-            load(g, start, lanes),
-        )
+        top, below = load(x0, 2 * start, both), load(x1, 2 * start, both)
+        g = load(g, start, lanes)
         none = fill(zero, lanes)
         m, v = evens(top), odds(top)
         one, two = beats(v, m, none, g), beats(v, m, g, none)
@@ -375,20 +358,20 @@ most16, spread16 = _windows_of_four(16)
 most4, spread4 = _windows_of_four(4)
 
 
-@kernel(POOLED, work=2, strided=True)
+@kernel("y x", POOLED, work=2, strided=True)
 def max_windows(record, kind, part, parts):
     """y (a, b, p, q) = the largest of each window of x (a, b, h, w); NaN if there is one."""
     r = fields(record)
     B, width, P, Q = r.b, r.width, r.p, r.q
     k0, k1, s0, s1, d0, d1 = r.k0, r.k1, r.s0, r.s1, r.d0, r.d1
-    itemsize = carray(at(kind, r.y), (1,)).itemsize
+    itemsize = array(kind, r.y, (1,)).itemsize
     in_fours = k0 == 2 and k1 == 2 and s1 == 2 and d1 == 1
     start, stop = share(r.a * B, 1, part, parts)
     for plane in range(start, stop):
         i, j = plane // B, plane % B
         to = at(kind, r.y + (i * r.y_a + j * r.y_b) * itemsize)
         source = r.x + (i * r.x_a + j * r.x_b) * itemsize
-        y, x = carray(to, (P, Q)), carray(at(kind, source), (r.h, width))
+        y, x = carray(to, (P, Q)), array(kind, source, (r.h, width))
         for p in range(P):
             q = 0
             if in_fours:
@@ -421,9 +404,7 @@ def _(x, *, kernel, stride, dilation, counts):
     return Empty((*x.shape[:2], *counts), x.dtype)
 
 
-@max_windows.fills
-def _(program, outputs, x, *, kernel, stride, dilation, counts):
-    return _pooled(outputs[0], x, kernel, stride, dilation, counts)
+max_windows.fills(lambda program, outputs, x, **options: _pooled(outputs[0], x, **options))
 
 
 def _pooled(y: Any, x: Any, kernel, stride, dilation, counts) -> dict[str, Any]:
@@ -431,7 +412,7 @@ def _pooled(y: Any, x: Any, kernel, stride, dilation, counts) -> dict[str, Any]:
     steps_y, steps_x = planes(y), planes(x)
     if steps_y is None or steps_x is None:
         raise Declined
-    found = {"y": y, "x": x, "a": x.shape[0], "b": x.shape[1]}
+    found = {"a": x.shape[0], "b": x.shape[1]}
     found |= zip(("y_a", "y_b", "x_a", "x_b"), (*steps_y, *steps_x), strict=True)
     one = (1,) * (2 - len(kernel))
     numbers = (x.shape[2:], counts, kernel, stride, dilation)
@@ -441,25 +422,23 @@ def _pooled(y: Any, x: Any, kernel, stride, dilation, counts) -> dict[str, Any]:
     return found
 
 
-@kernel(POOLED, "g g_a g_b", work=3, strided=True)
+@kernel("y x g", POOLED, "g_a g_b", work=3, strided=True)
 def max_windows_grad(record, kind, part, parts):
     """dx (a, b, h, w) = zeros, and g (a, b, p, q) added where its window's first largest is."""
     r = fields(record)
     B, H, width, P, Q = r.b, r.h, r.width, r.p, r.q
     k0, k1, s0, s1, d0, d1 = r.k0, r.k1, r.s0, r.s1, r.d0, r.d1
-    first = carray(at(kind, r.y), (1,))
+    first = array(kind, r.y, (1,))
     itemsize, zero = first.itemsize, first.dtype.type(0)
     in_fours = k0 == 2 and k1 == 2 and s0 == 2 and s1 == 2 and d0 == 1 and d1 == 1
     start, stop = share(r.a * B, 1, part, parts)
     for plane in range(start, stop):
         i, j = plane // B, plane % B
-        target, source = (
-            r.y + (i * r.y_a + j * r.y_b) * itemsize,
-            r.x + (i * r.x_a + j * r.x_b) * itemsize,
-        )
+        target = r.y + (i * r.y_a + j * r.y_b) * itemsize
+        source = r.x + (i * r.x_a + j * r.x_b) * itemsize
         gradient = r.g + (i * r.g_a + j * r.g_b) * itemsize
-        dx, x = carray(at(kind, target), (H, width)), carray(at(kind, source), (H, width))
-        g = carray(at(kind, gradient), (P, Q))
+        dx, x = array(kind, target, (H, width)), array(kind, source, (H, width))
+        g = array(kind, gradient, (P, Q))
         if not in_fours:
             for k in range(H):
                 for l in range(width):
@@ -496,9 +475,8 @@ def max_windows_grad(record, kind, part, parts):
 
 
 @max_windows_grad.accepts
-def _(g, x, *, kernel, stride, dilation, counts):
+def _(g, x, **options):
     """Zeros like `x`, and `g` added where the first largest of its window is."""
-    options = {"kernel": kernel, "stride": stride, "dilation": dilation, "counts": counts}
     y = max_windows.outputs(x, **options)
     if y is None or g.shape != y.shape or g.dtype is not y.dtype or planes(g) is None:
         return None
@@ -506,6 +484,6 @@ def _(g, x, *, kernel, stride, dilation, counts):
 
 
 @max_windows_grad.fills
-def _(program, outputs, g, x, *, kernel, stride, dilation, counts):
-    found = _pooled(outputs[0], x, kernel, stride, dilation, counts)
-    return found | dict(zip(("g", "g_a", "g_b"), (g, *planes(g)), strict=True))
+def _(program, outputs, g, x, **options):
+    found = _pooled(outputs[0], x, **options)
+    return found | dict(zip(("g_a", "g_b"), planes(g), strict=True))

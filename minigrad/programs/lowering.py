@@ -9,9 +9,9 @@ from minigrad.autodiff import Op
 from minigrad.kernels import find
 from minigrad.kernels.elementwise import add, relu, relu_grad, relu_grad_strided
 from minigrad.kernels.embeddings import embedding, reorder_rows
-from minigrad.kernels.instructions import Drawn, Instruction, NotByGroup
+from minigrad.kernels.instructions import Declined, Drawn, Instruction, NotByGroup
 from minigrad.kernels.losses import count_of
-from minigrad.kernels.machine import Declined, Kernel, address_of, float_of
+from minigrad.kernels.machine import Kernel, address_of, float_of
 from minigrad.kernels.products import group_products, product
 from minigrad.kernels.reductions import channel_sums, column_sums, sum_all
 from minigrad.kernels.windows import reshape

@@ -16,7 +16,7 @@ from minigrad import ops, random
 from minigrad.autodiff import REGISTRY
 from minigrad.kernels import find
 from minigrad.kernels.layouts import INT64
-from minigrad.kernels.machine import PROTOTYPE, Alone, Kernel, float_of
+from minigrad.kernels.machine import PROTOTYPE, Alone, Kernel, float_of, kernel
 from minigrad.ops.activations import _relu_grad
 from minigrad.ops.indexing import _reorder_rows
 from minigrad.ops.losses import _count_of
@@ -51,7 +51,9 @@ def test_the_kernel_that_an_op_names_is_one_with_its_arguments(name):
     assert type(kernel) is Kernel
     assert KERNELS[f"{kernel.__module__.rpartition('.')[2]}.{kernel.name}"] is kernel
     inputs, settings = arguments(op.formula)
-    functions = [(kernel.outputs, 0), (kernel.values, 2)]  # the first ones are not the op's
+    functions = [(kernel.outputs, 0)]
+    if kernel._fills is not None:
+        functions.append((kernel._fills, 2))  # the first ones are not the op's
     if kernel._direct is not None:
         functions.append((kernel._direct, op.outputs))
     for function, others in functions:
@@ -83,7 +85,6 @@ def test_a_kernel_says_what_it_accepts_and_fills_or_is_made_by_fusion(place):
         assert kernel.outputs is None
     elif place != "windows.strided":  # the loop of others, which say it
         assert kernel.outputs is not None
-        assert kernel.values is not None
     assert kernel.__doc__
     if kernel._direct is not None:
         assert kernel.example is not None, "nothing could compile it ahead"
@@ -127,6 +128,24 @@ def test_a_field_that_is_not_there_is_refused():
     kernel = KERNELS["elementwise.relu"]
     with pytest.raises(TypeError, match="relu: its record has no fields called lenght"):
         kernel.record({"lenght": 3})
+
+
+def test_a_field_that_nothing_gives_is_refused():
+    loop = KERNELS["elementwise.relu"].loop
+
+    @kernel("y x more n")
+    def found(record, kind, part, parts):
+        loop(record, kind, part, parts)
+
+    found.accepts(lambda x, more=None: x)
+    y, x = np.ones((2, 3))
+    with pytest.raises(TypeError, match="found: nothing gives its fields n"):
+        found.values(Alone(), (y,), x)
+    found.fills(lambda program, outputs, x, more=None: {"n": x.size})
+    assert found.values(Alone(), (y,), x) == {"y": y, "x": x, "more": None, "n": 3}
+    found.fills(lambda program, outputs, x, more=None: {"n": x.size, "lenght": 3})
+    with pytest.raises(TypeError, match="found: its record has no fields called lenght"):
+        found(x)
 
 
 def test_a_record_has_its_fields_in_their_places():
