@@ -10,7 +10,7 @@ autodiff; what it does not cover (a dtype, an axis, a layout) it declines, and t
     softmaxes norms losses attention embeddings products reductions windows updates noise
     elementwise sorting
                 the pages. A kernel is told on one: its record, its loop, `accepts` (what comes out,
-                or nothing), `fills` (the record), and where calls are short, `direct`
+                or nothing), `fills` (the rest of its record), and where calls are short, `direct`
     compiling rows vectors blas
                 what loops are made of
     decoding    the search of a translation, in one compiled call

@@ -283,23 +283,23 @@ NO_MASK = np.empty((0, 0, 0, 0), np.bool_)
 
 
 @compiled
-def mask_of(r, start, stop):
-    """The mask of samples `start` to `stop`: (1 or B, 1 or H, 1 or T, 1 or S), or empty."""
-    shape = r.sides[0], r.sides[1], r.sides[2], r.sides[3]
+def inputs_of(r, kind, start, stop):
+    """q, k, v and the mask, (1 or B, 1 or H, 1 or T, 1 or S) or empty, of samples from `start`."""
+    q, k = array(kind, r.q, (r.B, r.T, r.D)), array(kind, r.k, (r.B, r.S, r.D))
+    v, shape = array(kind, r.v, (r.B, r.S, r.E)), (r.sides[0], r.sides[1], r.sides[2], r.sides[3])
     mask = carray(at_booleans(r.mask), shape)
-    return mask[start:stop] if shape[0] > 1 else mask
+    if shape[0] > 1:
+        mask = mask[start:stop]
+    return q[start:stop], k[start:stop], v[start:stop], mask
 
 
 @kernel("out", MASKED, sides=4, scale=float)
 def attention(record, kind, part, parts):
     """out = attention of q, k, v; heads lie side by side."""
     r = fields(record)
-    B, T, S, D, E = r.B, r.T, r.S, r.D, r.E
-    start, stop = share(B, 1, part, parts)
-    out = array(kind, r.out, (B, T, E))[start:stop]
-    q, k = array(kind, r.q, (B, T, D))[start:stop], array(kind, r.k, (B, S, D))[start:stop]
-    v = array(kind, r.v, (B, S, E))[start:stop]
-    mask = mask_of(r, start, stop)
+    start, stop = share(r.B, 1, part, parts)
+    q, k, v, mask = inputs_of(r, kind, start, stop)
+    out = array(kind, r.out, (r.B, r.T, r.E))[start:stop]
     attention_loop(out, q, k, v, mask, r.heads, r.causal != 0, r.scale)
 
 
@@ -330,19 +330,15 @@ def _scale_of(q: Any, heads: int, scale: float | None) -> float:
 
 
 @attention.fills
-def _(program, outputs, q, k, v, mask, key, **options):
-    return _masked(q, k, v, mask, 1, 1, **options)
-
-
-def _masked(q, k, v, mask, of_D, of_E, *, heads, causal, scale, dropout) -> dict[str, Any]:
-    """The fields of `MASKED`; `of_D` and `of_E` say how many products there are of each width."""
+def _masked(program, outputs, q, k, v, mask, key, *, heads, causal, scale, dropout):
+    """The fields of `MASKED`."""
     if (mask is not None and not mask.flags.c_contiguous) or not q.size or not k.size:
         raise Declined
     (B, T, D), (_, S, E) = q.shape, v.shape
-    sides = (0, 0, 0, 0) if mask is None else _sides(mask)
+    work = 2 * B * T * S * (3 * D + 2 * E if len(outputs) == 3 else D + E)
     return {
-        "B": B, "T": T, "S": S, "D": D, "E": E, "sides": sides, "causal": bool(causal),
-        "scale": _scale_of(q, heads, scale), "work": 2 * B * T * S * (of_D * D + of_E * E),
+        "B": B, "T": T, "S": S, "D": D, "E": E, "sides": None if mask is None else _sides(mask),
+        "causal": bool(causal), "scale": _scale_of(q, heads, scale), "work": work,
     }  # fmt: skip
 
 
@@ -366,12 +362,9 @@ def attention_grad(record, kind, part, parts):
     r = fields(record)
     B, T, S, D, E = r.B, r.T, r.S, r.D, r.E
     start, stop = share(B, 1, part, parts)
-    g = array(kind, r.g, (B, T, E))[start:stop]
-    q, k = array(kind, r.q, (B, T, D))[start:stop], array(kind, r.k, (B, S, D))[start:stop]
-    v = array(kind, r.v, (B, S, E))[start:stop]
-    mask = mask_of(r, start, stop)
-    dq, dk = array(kind, r.dq, (B, T, D))[start:stop], array(kind, r.dk, (B, S, D))[start:stop]
-    dv = array(kind, r.dv, (B, S, E))[start:stop]
+    q, k, v, mask = inputs_of(r, kind, start, stop)
+    g, dq = array(kind, r.g, (B, T, E))[start:stop], array(kind, r.dq, (B, T, D))[start:stop]
+    dk, dv = array(kind, r.dk, (B, S, D))[start:stop], array(kind, r.dv, (B, S, E))[start:stop]
     attention_grad_loop(dq, dk, dv, g, q, k, v, mask, r.heads, r.causal != 0, r.scale)
 
 
@@ -385,7 +378,7 @@ def _(g, q, k, v, mask, key, **options):
 
 @attention_grad.fills
 def _(program, outputs, g, q, k, v, mask, key, **options):
-    return _masked(q, k, v, mask, 3, 2, **options)
+    return _masked(program, outputs, q, k, v, mask, key, **options)
 
 
 @attention_grad.direct(*((1, 1, 1),) * 4, None, None, **_EXAMPLE)

@@ -6,6 +6,7 @@ reaches memory.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 from numba import carray
@@ -236,16 +237,14 @@ def relu(record, kind, part, parts):
         y[j] = zero if x[j] <= zero else x[j]
 
 
-@relu.accepts
-def _(x):
-    return x if flat(x) else None
+relu.accepts(lambda x: x if flat(x) else None)
+relu.fills(lambda program, outputs, x: _length(x, *outputs))
 
 
-@relu.fills
-def _(program, outputs, x):
-    if not flat(x, *outputs):
+def _length(*values: Any) -> dict[str, int]:
+    if not flat(*values):
         raise Declined
-    return {"n": x.size}
+    return {"n": values[0].size}
 
 
 @compiled
@@ -263,16 +262,8 @@ def relu_grad(record, kind, part, parts):
     positive_row(at(kind, r.dx + place), at(kind, r.g + place), at(kind, r.y + place), stop - start)
 
 
-@relu_grad.accepts
-def _(g, y):
-    return y if alike(g, y) or flat(g, y) else None
-
-
-@relu_grad.fills
-def _(program, outputs, g, y):
-    if not flat(g, y, *outputs):
-        raise Declined
-    return {"n": y.size}
+relu_grad.accepts(lambda g, y: y if alike(g, y) or flat(g, y) else None)
+relu_grad.fills(lambda program, outputs, g, y: _length(g, y, *outputs))
 
 
 @relu_grad.direct((1,), (1,))
@@ -291,6 +282,4 @@ def _(g, y):
 
 @relu_grad_strided.fills
 def _(program, outputs, g, y):
-    (dx,) = outputs
-    arrays = {"y": (dx, dx.strides), "a": (g, g.strides), "b": (y, y.strides)}
-    return layout_of(y.shape, WHERE_POSITIVE, **arrays)
+    return layout_of(y.shape, WHERE_POSITIVE, *((v, v.strides) for v in (*outputs, g, y)))

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from minigrad.kernels.instructions import Declined
+
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 INT64, BOOL = np.dtype(np.int64), np.dtype(np.bool_)
 AXES = 6  # of a layout at most
@@ -74,6 +76,21 @@ def planes(x: Any) -> list[int] | None:
     if any(s % item or s < 0 for s in x.strides[:2]):
         return None
     return [s // item for s in x.strides[:2]]
+
+
+def planes_of(x: Any, **others: Any) -> dict[str, int]:
+    """Lengths of x (a, c, n) as `planes` are, and the steps along a and c of all, as `x_a`, `x_c`.
+
+    Raises:
+        Declined: one of them has other planes.
+    """
+    found = {"a": x.shape[0], "c": x.shape[1], "n": math.prod(x.shape[2:])}
+    for name, v in {"x": x, **others}.items():
+        steps = planes(v)
+        if steps is None:
+            raise Declined
+        found[f"{name}_a"], found[f"{name}_c"] = steps
+    return found
 
 
 def joined(

@@ -52,17 +52,15 @@ def cross_entropy_rows(record, kind, part, parts):
         integers(r.status, 1)[0] = r.number
 
 
-@cross_entropy_rows.accepts
-def _(x, target, *, ignore_index, label_smoothing):
-    return Empty(x.shape[:1], x.dtype) if _takes(x, target) else None
+cross_entropy_rows.accepts(
+    lambda x, target, **options: Empty(x.shape[:1], x.dtype) if _takes(x, target) else None
+)
+cross_entropy_rows.fills(lambda program, outputs, x, target, **options: _lengths(x))
 
 
 @cross_entropy_rows.direct((1, 1), IDS, ignore_index=-100, label_smoothing=0.0)
 def _(loss, x, target, *, ignore_index, label_smoothing):
     return cross_entropy_loop(loss, x, target, int(ignore_index), float(label_smoothing))
-
-
-cross_entropy_rows.fills(lambda program, outputs, x, target, **options: _lengths(x))
 
 
 def _lengths(x: Any) -> dict[str, int]:
@@ -95,13 +93,7 @@ def cross_entropy_rows_grad(record, kind, part, parts):
     start, stop = share(n, 16, part, parts)
     dx, x = array(kind, r.dx, (n, c))[start:stop], array(kind, r.x, (n, c))[start:stop]
     target, g = integers(r.target, n)[start:stop], array(kind, r.g, (n if r.many else 1,))
-    if r.many:
-        g = g[start:stop]
-    else:
-        one = g[0]
-        g = np.empty(stop - start, g.dtype)
-        for i in range(stop - start):
-            g[i] = one
+    g = g[start:stop] if r.many else np.full(stop - start, g[0])
     if not cross_entropy_grad_loop(dx, g, x, target, r.ignore_index, r.label_smoothing):
         integers(r.status, 1)[0] = r.number
 
@@ -147,5 +139,5 @@ def _(like, ids, *, ignore_index, empty_is_zero):
 
 
 @count_of.fills
-def _(program, outputs, like, ids, *, ignore_index, empty_is_zero):
+def _(program, outputs, like, ids, *, empty_is_zero, **options):
     return {"n": ids.size, "none": 1.0 if empty_is_zero else math.nan}

@@ -427,13 +427,9 @@ class _Team:
             _run(*task, part, self.parts, self.counter.ctypes.data, self.give_way)
 
     def run(
-        self,
-        addresses: np.ndarray,
-        records: np.ndarray,
-        start: int,
-        stop: int,
+        self, addresses: np.ndarray, records: np.ndarray, start: int, stop: int,
         alone: dict[int, float] | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         """Instructions `start` to `stop`.
 
         Args:

@@ -8,7 +8,7 @@ from numba import carray
 
 from minigrad.kernels.compiling import compiled
 from minigrad.kernels.instructions import GROUPS, Declined
-from minigrad.kernels.layouts import Empty, alike, covered, planes, rows_of
+from minigrad.kernels.layouts import Empty, alike, covered, planes, planes_of, rows_of
 from minigrad.kernels.machine import array, at, fields, kernel, of_group, share, span_of
 from minigrad.kernels.reductions import column_sums
 from minigrad.kernels.rows import row_sum
@@ -49,10 +49,10 @@ def layer_norm_loop(y, x, weight, bias, eps):
     n = x.shape[1]
     whole = n // 16 * 16
     y, x = y.reshape(-1), x.reshape(-1)
-    all_settled = True
     for start in range(0, x.size, max(n, 1)):
         mean, rest, rstd, settled = mean_and_rstd(x, start, n, eps)
-        all_settled = all_settled and settled
+        if not settled:
+            rstd = wide_rstd(x, start, n, mean, rest, eps)
         low, lower, scale = fill(mean, 16), fill(rest, 16), fill(rstd, 16)
         for j in range(0, whole, 16):
             v = ((load(x, start + j, 16) - low) - lower) * scale
@@ -61,21 +61,6 @@ def layer_norm_loop(y, x, weight, bias, eps):
         while j < n:
             y[start + j] = ((x[start + j] - mean) - rest) * rstd * weight[j] + bias[j]
             j += 1
-    if not all_settled:
-        layer_norm_unsettled(y, x, weight, bias, eps)
-
-
-@compiled
-def layer_norm_unsettled(y, x, weight, bias, eps):
-    """The rows of `layer_norm_loop`, all in one, whose variance is not settled."""
-    n = weight.size
-    for start in range(0, x.size, max(n, 1)):
-        mean, rest, _, settled = mean_and_rstd(x, start, n, eps)
-        if settled:
-            continue
-        rstd = wide_rstd(x, start, n, mean, rest, eps)
-        for j in range(n):
-            y[start + j] = ((x[start + j] - mean) - rest) * rstd * weight[j] + bias[j]
 
 
 @kernel("y total x weight bias more n d", GROUPS, eps=float, work=10)
@@ -365,6 +350,15 @@ def rstd_of(r, variance, eps):
     return r.dtype.type(1 / math.sqrt(variance + eps))
 
 
+@compiled
+def standard_of_16(kind, x, rows, step, r, variances, eps):
+    """The mean's parts, and 1 / sqrt(variance + eps), of 16 columns."""
+    moments_of_16(kind, x, rows, step, r, variances)
+    for j in range(16):
+        r[32 + j] = rstd_of(r, variances[j], eps)
+    return load(r, 0, 16), load(r, 16, 16), load(r, 32, 16)
+
+
 @kernel("y x weight bias", SIZES, "y_a y_c", eps=float, work=8, strided=True)
 def batch_norm_train(record, kind, part, parts):
     """y = each channel of x (a, c, n) standardised, times weight, plus bias."""
@@ -378,11 +372,8 @@ def batch_norm_train(record, kind, part, parts):
     box, variances = np.empty(48, weight.dtype), np.empty(16)
     while in_rows and start + 16 <= stop:
         x, step = r.x + start * itemsize, r.x_a * itemsize
-        moments_of_16(kind, x, a, step, box, variances)
-        for j in range(16):
-            box[32 + j] = rstd_of(box, variances[j], eps)
-        means, rests = load(box, 0, 16), load(box, 16, 16)
-        scales, shifts = load(box, 32, 16) * load(weight, start, 16), load(bias, start, 16)
+        means, rests, rstds = standard_of_16(kind, x, a, step, box, variances, eps)
+        scales, shifts = rstds * load(weight, start, 16), load(bias, start, 16)
         for i in range(a):
             target = at(kind, r.y + (i * r.y_a + start) * itemsize)
             d = (load(at(kind, x + i * step), 0, 16) - means) - rests
@@ -393,15 +384,11 @@ def batch_norm_train(record, kind, part, parts):
         # Folded into one number, bias - mean * scale would lose what is small beside the mean.
         mean, rest, variance = moments(kind, x, a, step, n)
         scale, shift = weight[k] * rstd_of(box, variance, eps), bias[k]
-        means, rests, scales, shifts = (
-            fill(mean, 16), fill(rest, 16), fill(scale, 16), fill(shift, 16),
-        )  # fmt: skip
+        means, rests = fill(mean, 16), fill(rest, 16)
+        scales, shifts, whole = fill(scale, 16), fill(shift, 16), n // 16 * 16
         for i in range(a):
-            source, target = (
-                at(kind, x + i * step),
-                at(kind, r.y + (i * r.y_a + k * r.y_c) * itemsize),
-            )
-            whole = n // 16 * 16
+            source = at(kind, x + i * step)
+            target = at(kind, r.y + (i * r.y_a + k * r.y_c) * itemsize)
             for j in range(0, whole, 16):
                 store(target, j, fma((load(source, j, 16) - means) - rests, scales, shifts))
             xs, ys = carray(source, (n,)), carray(target, (n,))
@@ -409,12 +396,8 @@ def batch_norm_train(record, kind, part, parts):
                 ys[j] = ((xs[j] - mean) - rest) * scale + shift
 
 
-@batch_norm_train.accepts
-def _(x, weight, bias, *, eps):
-    return x if weight is not None and bias is not None and _channels(x, weight, bias) else None
-
-
-batch_norm_train.fills(lambda program, outputs, x, w, b, **options: _planes(x=x, y=outputs[0]))
+batch_norm_train.accepts(lambda x, weight, bias, *, eps: x if _channels(x, weight, bias) else None)
+batch_norm_train.fills(lambda program, outputs, x, w, b, **options: planes_of(x=x, y=outputs[0]))
 
 
 @kernel("dx dweight dbias g x weight", SIZES, "dx_a dx_c g_a g_c", eps=float, work=12, strided=True)
@@ -436,10 +419,7 @@ def batch_norm_grad(record, kind, part, parts):
     while in_rows and start + 16 <= stop:
         x, step = r.x + start * itemsize, r.x_a * itemsize
         g, gstep = r.g + start * itemsize, r.g_a * itemsize
-        moments_of_16(kind, x, a, step, box, variances)
-        for j in range(16):
-            box[32 + j] = rstd_of(box, variances[j], eps)
-        means, rests, rstds = load(box, 0, 16), load(box, 16, 16), load(box, 32, 16)
+        means, rests, rstds = standard_of_16(kind, x, a, step, box, variances, eps)
         sums, dots = none, none
         for i in range(a):
             v = load(at(kind, g + i * gstep), 0, 16)
@@ -495,7 +475,7 @@ def batch_norm_grad(record, kind, part, parts):
 
 @batch_norm_grad.accepts
 def _(g, x, weight, *, eps):
-    if weight is None or g.shape != x.shape or g.dtype != x.dtype or not _channels(x, weight):
+    if g.shape != x.shape or g.dtype != x.dtype or not _channels(x, weight):
         return None
     return x, weight, weight
 
@@ -505,7 +485,7 @@ def _(program, outputs, g, x, weight, *, eps):
     dx, *others = outputs
     if not covered(*others):
         raise Declined
-    return _planes(x=x, dx=dx, g=g)
+    return planes_of(x=x, dx=dx, g=g)
 
 
 @kernel("mean var x running_mean running_var", SIZES, momentum=float, work=6)
@@ -544,23 +524,12 @@ def _(x, running_mean, running_var, *, momentum):
     return running_mean, running_var
 
 
-batch_norm_stats.fills(lambda program, outputs, x, mean, var, **options: _planes(x=x))
+batch_norm_stats.fills(lambda program, outputs, x, mean, var, **options: planes_of(x=x))
 
 
 def _channels(x: Any, *affine: Any) -> bool:
     """Whether x (A, C, ...) has planes without gaps, and `affine` are of its channels."""
-    if x.ndim < 2 or not x.size or planes(x) is None:
+    if x.ndim < 2 or not x.size or affine[0] is None or affine[-1] is None or planes(x) is None:
         return False
     channels = x.shape[1:2]
     return covered(*affine) and all(v.dtype is x.dtype and v.shape == channels for v in affine)
-
-
-def _planes(x: Any, **others: Any) -> dict[str, int]:
-    """Lengths of x (a, c, n), and the steps along a and c of all."""
-    found = {"a": x.shape[0], "c": x.shape[1], "n": math.prod(x.shape[2:])}
-    for name, v in {"x": x, **others}.items():
-        steps = planes(v)
-        if steps is None:
-            raise Declined
-        found[f"{name}_a"], found[f"{name}_c"] = steps
-    return found

@@ -7,48 +7,26 @@ from minigrad.kernels.blas import gemm
 from minigrad.kernels.compiling import compiled
 from minigrad.kernels.instructions import GROUPS, Declined, NotByGroup
 from minigrad.kernels.machine import array, at, fields, kernel, of_group, share, span_of
-from minigrad.kernels.vectors import fill, load, select, store
+from minigrad.kernels.vectors import fill, load, select, spread, store
 
 
 @compiled
-def finish(y, bias, rows, n, relu):
-    """y (rows, n) += bias, then perhaps relu."""
-    zero = carray(y, (1,)).dtype.type(0)
-    zeros = fill(zero, 16)
-    whole = n // 16 * 16
+def finish(kind, c, ldc, bias, rows, n, relu, by_row):
+    """Rows of n elements += bias, or with `by_row` each its own number of it; then perhaps relu."""
+    first = carray(at(kind, bias), (1,))
+    zero, size = first.dtype.type(0), first.itemsize
+    zeros, whole = fill(zero, 16), n // 16 * 16
     for r in range(rows):
+        y, b = at(kind, c + r * ldc * size), at(kind, bias + r * size if by_row else bias)
         for j in range(0, whole, 16):
-            v = load(y, r * n + j, 16) + load(bias, j, 16)
-            if relu:
-                v = select(v, "<=", zeros, zeros, v)
-            store(y, r * n + j, v)
-    if whole < n:
-        numbers, shift = carray(y, (rows, n)), carray(bias, (n,))
-        for r in range(rows):
-            for j in range(whole, n):
-                x = numbers[r, j] + shift[j]
-                numbers[r, j] = zero if relu and x <= zero else x
-
-
-@compiled
-def finish_rows(kind, c, ldc, bias, rows, n, relu):
-    """Rows of n elements += the bias of each row, then perhaps relu."""
-    shift = carray(at(kind, bias), (rows,))
-    zero = shift.dtype.type(0)
-    zeros = fill(zero, 16)
-    whole = n // 16 * 16
-    for r in range(rows):
-        y = at(kind, c + r * ldc * shift.itemsize)
-        x = fill(shift[r], 16)
-        for j in range(0, whole, 16):
-            v = load(y, j, 16) + x
+            v = load(y, j, 16) + (spread(b, 0, 16) if by_row else load(b, j, 16))
             if relu:
                 v = select(v, "<=", zeros, zeros, v)
             store(y, j, v)
-        rest = carray(y, (n,))
+        numbers, shifts = carray(y, (n,)), carray(b, (n,))
         for j in range(whole, n):
-            s = rest[j] + shift[r]
-            rest[j] = zero if relu and s <= zero else s
+            x = numbers[j] + shifts[0 if by_row else j]
+            numbers[j] = zero if relu and x <= zero else x
 
 
 @compiled
@@ -76,10 +54,9 @@ def product_block(
             b, ldb, flip_b,
             rows, n, k, one, beta,
         )  # fmt: skip
-        if bias and by_row:
-            finish_rows(kind, c + i * ldc * size, ldc, bias + i * size, rows, n, relu)
-        elif bias:
-            finish(at(kind, c + i * ldc * size), at(kind, bias), rows, n, relu)
+        if bias:
+            shift = bias + i * size if by_row else bias
+            finish(kind, c + i * ldc * size, ldc, shift, rows, n, relu, by_row)
 
 
 SIZES = "m n k lda ldb routine row_grain"

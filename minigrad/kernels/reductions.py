@@ -7,7 +7,7 @@ from numba import carray
 
 from minigrad.kernels.compiling import compiled, summing
 from minigrad.kernels.instructions import GROUPS, NotByGroup
-from minigrad.kernels.layouts import Empty, covered, joined
+from minigrad.kernels.layouts import Empty, covered, planes, planes_of
 from minigrad.kernels.machine import array, at, fields, kernel, of_group, share, span_of
 from minigrad.kernels.rows import row_total
 from minigrad.kernels.vectors import fill, load, store, total
@@ -137,27 +137,16 @@ def channel_sums(record, kind, part, parts):
 def _(x, *, axis=None, keepdims=False, dtype=None):
     if x.ndim < 3 or not x.size or axis is None or _axes(x, axis) != (0, *range(2, x.ndim)):
         return None
-    return _reduced(x, _axes(x, axis), keepdims, dtype) if _rows(x) is not None else None
+    if x.dtype.kind != "f" or planes(x) is None:
+        return None
+    return _reduced(x, _axes(x, axis), keepdims, dtype)
 
 
 @channel_sums.fills
 def _(program, outputs, x, **_):
     if program.owns(*outputs):
         raise NotByGroup
-    return _rows(x)
-
-
-def _rows(x: Any) -> dict[str, int] | None:
-    """Lengths of x (a, c, n), and the steps along a and c, if its rows of n are contiguous."""
-    item = x.dtype.itemsize
-    found = joined(x.shape[2:], x.strides[2:], item=item)
-    if found is None or len(found[0]) != 1 or found[1][0][0] != 1:
-        return None
-    x_a, x_c = x.strides[:2]
-    if x_a % item or x_c % item or x_a < 0 or x_c < 0 or x.dtype.kind != "f":
-        return None
-    a, c = x.shape[:2]
-    return {"a": a, "c": c, "n": found[0][0], "x_a": x_a // item, "x_c": x_c // item}
+    return planes_of(x)
 
 
 @summing

@@ -146,18 +146,29 @@ def fma(typing, a, b, c):
     return c(c, c, c), generate
 
 
-def _binary(name):
+def _binary(make):
     @intrinsic
     def compute(typing, a, b):
-        def generate(context, builder, signature, args):
-            return getattr(builder, name)(*args)
-
-        return a(a, a), generate
+        return a(a, a), lambda context, builder, signature, args: make(builder, *args)
 
     return compute
 
 
-_add, _sub, _mul, _div = (_binary(name) for name in ("fadd", "fsub", "fmul", "fdiv"))
+_add, _sub, _mul, _div = (
+    _binary(getattr(ir.IRBuilder, name)) for name in ("fadd", "fsub", "fmul", "fdiv")
+)
+
+
+@_binary
+def maximum(builder, a, b):
+    """The larger of each lane; `b` where `a` is NaN."""
+    return builder.select(builder.fcmp_ordered(">", a, b), a, b)
+
+
+@_binary
+def nan_or(builder, a, b):
+    """`a` where it is NaN, else `b`."""
+    return builder.select(builder.fcmp_unordered("uno", a, a), a, b)
 
 
 def _operator(symbol, function):
@@ -185,27 +196,6 @@ def select(typing, a, relation, b, x, y):
     if not isinstance(relation, types.StringLiteral):
         return None
     return x(a, relation, b, x, x), generate
-
-
-@intrinsic
-def maximum(typing, a, b):
-    """The larger of each lane; `b` where `a` is NaN."""
-
-    def generate(context, builder, signature, args):
-        return builder.select(builder.fcmp_ordered(">", args[0], args[1]), args[0], args[1])
-
-    return a(a, a), generate
-
-
-@intrinsic
-def nan_or(typing, a, b):
-    """`a` where it is NaN, else `b`."""
-
-    def generate(context, builder, signature, args):
-        lost = builder.fcmp_unordered("uno", args[0], args[0])
-        return builder.select(lost, args[0], args[1])
-
-    return a(a, a), generate
 
 
 @intrinsic

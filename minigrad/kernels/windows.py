@@ -175,20 +175,20 @@ def strided(record, kind, part, parts):
 COPY, WHERE_POSITIVE, SUM = range(3)
 
 
-def layout_of(shape: tuple, what: int, **arrays: tuple[Any, tuple]) -> dict[str, Any]:
-    """The fields of `strided` for arrays, each with its strides; all have one shape.
+def layout_of(shape: tuple, what: int, *arrays: tuple[Any, tuple]) -> dict[str, Any]:
+    """The fields of `strided` for y, a and perhaps b, each with its strides; all have one shape.
 
     Raises:
         Declined: a layout is not for it.
     """
-    item = next(iter(arrays.values()))[0].dtype.itemsize
-    found = joined(shape, *(strides for _, strides in arrays.values()), item=item)
+    found = joined(shape, *(strides for _, strides in arrays), item=arrays[0][0].dtype.itemsize)
     if found is None or not math.prod(shape):
         raise Declined
     lengths, steps = found
-    values = {"b": None, "b_steps": None} | {name: x for name, (x, _) in arrays.items()}
-    values |= {f"{name}_steps": s for name, s in zip(arrays, steps, strict=True)}
-    return {"what": what, "axes": len(lengths), "lengths": lengths, **values}
+    values = {"what": what, "axes": len(lengths), "lengths": lengths, "b": None, "b_steps": None}
+    for name, (x, _), s in zip("yab", arrays, steps, strict=False):
+        values |= {name: x, f"{name}_steps": s}
+    return values
 
 
 reshape = strided.like("reshape")
@@ -206,7 +206,7 @@ def _(program, outputs, x, *, shape):
         raise Declined
     # What is read in the order of `x` is written one element after the other.
     packed = tuple(math.prod(x.shape[i + 1 :]) * x.dtype.itemsize for i in range(x.ndim))
-    return layout_of(x.shape, COPY, y=(y, packed), a=(x, x.strides))
+    return layout_of(x.shape, COPY, (y, packed), (x, x.strides))
 
 
 # --- windows --------------------------------------------------------------------------------------
@@ -226,7 +226,7 @@ def _(x, *, axis, size, count, stride=1, dilation=1):
 def _(program, outputs, x, *, axis, size, count, stride=1, dilation=1):
     (y,) = outputs
     shape, strides = windows_of(x, axis, size, count, stride, dilation)
-    return layout_of(shape, COPY, y=(y, y.strides), a=(x, strides))
+    return layout_of(shape, COPY, (y, y.strides), (x, strides))
 
 
 def _takes(x: Any) -> bool:
