@@ -296,7 +296,7 @@ class Kernel:
             self.run(float_of(*outputs, *inputs), **values)
         return outputs if type(like) is tuple else outputs[0]
 
-    def values(self, program: Any, outputs: tuple, *inputs: Any, **params: Any) -> dict[str, Any]:
+    def values(self, program: Any, outputs: Any, *inputs: Any, **params: Any) -> dict[str, Any]:
         """The fields of the record for a call, by name; perhaps with `work`, operations of it all.
 
         Raises:
