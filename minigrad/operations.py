@@ -67,6 +67,7 @@ class Op(Generic[P]):
         self.formula, self.primitive, self.outputs = formula, primitive, outputs
         named = type(kernel) is str or callable(kernel)
         self.kernel: dict[str, Any] = {"numpy": kernel} if named else dict(kernel or {})
+        self._calls: dict[str, Callable] = {}  # kernels that have been called
         self.joint_rule: Callable | None = None
         self.rules: tuple[Callable, ...] | None = None
         self.differentiable = True
@@ -236,12 +237,13 @@ class Op(Generic[P]):
 
     def compute_by_kernel(self, module: Any, arrays: Sequence, params: dict[str, Any]) -> Any:
         """The kernel's value; `NotImplemented` if there is none for `module` or it declines."""
-        kernel = self.kernel.get(module.__name__)
-        if kernel is None or not kernels.enabled():
+        name = module.__name__
+        if name not in self.kernel or not kernels.enabled():
             return NotImplemented
-        if type(kernel) is str:  # of ours, which imports Numba: not before one is wanted
-            kernel = self.kernel[module.__name__] = kernels.find(kernel)
-        return kernel(*arrays, **(self.static | params))
+        if name not in self._calls:  # one of ours imports Numba: not before it is wanted
+            kernel = self.kernel[name]
+            self._calls[name] = kernels.find(kernel).call if type(kernel) is str else kernel
+        return self._calls[name](*arrays, **(self.static | params))
 
     def explained(self, error: Exception, arrays: Sequence) -> Exception:
         """An error of the formula as one that names the op and what came."""

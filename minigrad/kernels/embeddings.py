@@ -6,6 +6,7 @@ from minigrad.kernels.compiling import compiled
 from minigrad.kernels.instructions import GROUPS, Declined
 from minigrad.kernels.layouts import Empty, covered, covered_ids, rows_of
 from minigrad.kernels.machine import array, at, fields, integers, kernel, of_group, share, span_of
+from minigrad.kernels.rows import clear_row
 from minigrad.kernels.vectors import load, store
 
 
@@ -57,6 +58,8 @@ def _(program, outputs, x, order, back):
 
 @compiled
 def embedding_grad_loop(dw, g, ids):
+    for row in range(dw.shape[0]):
+        clear_row(dw, row)
     for i in range(ids.size):
         row = ids[i]
         if row < 0 or row >= dw.shape[0]:
@@ -115,5 +118,4 @@ def _(program, outputs, g, ids, **options):
 
 @embedding_grad.direct((1, 1), np.zeros(1, np.int64), rows=1)
 def _(table, g, ids, *, rows):
-    table[...] = 0
     return embedding_grad_loop(table, rows_of(g), ids.reshape(-1))

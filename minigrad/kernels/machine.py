@@ -13,15 +13,16 @@ Kernels are compiled on first use, one by one, and kept on disk.
 from __future__ import annotations
 
 import ctypes
+import inspect
 import os
 import queue
 import struct
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -172,6 +173,7 @@ def of_group(r, address, g):
 
 
 PROTOTYPE = ctypes.CFUNCTYPE(None, *(ctypes.c_int64,) * 4)
+_ON_BYTES = ctypes.CFUNCTYPE(None, ctypes.c_char_p, *(ctypes.c_int64,) * 3)
 
 
 class Alone:
@@ -223,6 +225,7 @@ class Kernel:
         self.__doc__, self.__module__ = loop.__doc__, loop.__module__
         self.__wrapped__ = loop  # whose source is shown
         self.address = cache(self._compiled)
+        self._on_bytes = cache(lambda dtype: _ON_BYTES(self.address(dtype)))
         assert layout.fields is not None  # it is a record
         self.by_group = "groups" in layout.fields
         self.example: Callable[[str], tuple[tuple, dict[str, Any]]] | None = None
@@ -236,6 +239,7 @@ class Kernel:
             name: 0 if kind.subdtype is None else kind.subdtype[1][0]
             for name, (kind, *_) in layout.fields.items()
         }
+        self._may_give = {*self._names, "work"}
         codes = {"i": "q", "f": "d"}
         self._pack = struct.Struct(
             "".join(f"{n or 1}{codes[layout[name].base.kind]}" for name, n in self._names.items())
@@ -278,75 +282,125 @@ class Kernel:
         return decorate
 
     def __call__(self, *inputs: Any, **params: Any) -> Any:
+        return self.call(*inputs, **params)
+
+    @cached_property
+    def call(self) -> Callable:
+        """What an op calls: what `accepts` tells of, computed at once, or NotImplemented.
+
+        Written out with the names of all arguments: packed into a tuple and a dictionary, and
+        unpacked again, they would take as long as the loop of a small array.
+        """
+        if self._direct is None:
+            return self._by_record
+        accepts, direct = map(inspect.getfullargspec, (self.outputs, self._direct))
+        inputs = accepts.args
+        made = [name for name in direct.args if name not in inputs]
+        options = list(dict.fromkeys((*accepts.kwonlyargs, *direct.kwonlyargs)))
+        by_name = [f"{name}={name}" for name in options]
+        for_direct = [
+            x for x in by_name if direct.varkw or x.partition("=")[0] in direct.kwonlyargs
+        ]
+        given = [*inputs, *by_name]
+        to_loop = [*direct.args, *for_direct]
+        lines = [
+            f"def {self.name}({', '.join([*inputs, *(('*',) if options else ()), *options])}):",
+            f"    like = accepts({', '.join(given)})",
+            "    if like is None:",
+            "        return NotImplemented",
+            f"    {', '.join(f'like_{name}' for name in made)} = like",
+            *(f"    {n} = empty(like_{n}.shape, like_{n}.dtype)" for n in made),
+            f"    if direct({', '.join(to_loop)}) is False:",
+            "        return NotImplemented",
+            f"    return {', '.join(made)}",
+        ]
+        found = {"accepts": self.outputs, "direct": self._direct, "empty": np.empty}
+        exec("\n".join(lines), found)
+        call: Any = found[self.name]
+        call.__defaults__, call.__kwdefaults__ = accepts.defaults, accepts.kwonlydefaults
+        return call
+
+    def _by_record(self, *inputs: Any, **params: Any) -> Any:
         like = self.outputs(*inputs, **params)
         if like is None:
             return NotImplemented
-        if type(like) is tuple:
-            outputs = tuple([np.empty(v.shape, v.dtype) for v in like])
-        else:
-            outputs = (np.empty(like.shape, like.dtype),)
-        if self._direct is not None:
-            if self._direct(*outputs, *inputs, **params) is False:
-                return NotImplemented
-        else:
-            try:
-                values = self.values(ALONE, outputs, *inputs, **params)
-            except Declined:
-                return NotImplemented
-            self.run(float_of(*outputs, *inputs), **values)
-        return outputs if type(like) is tuple else outputs[0]
+        many = type(like) is tuple
+        outputs = [np.empty(v.shape, v.dtype) for v in (like if many else (like,))]
+        try:
+            values = self._values(ALONE, outputs, inputs, params)
+        except Declined:
+            return NotImplemented
+        self._on_bytes(float_of(*outputs, *inputs))(self._packed(values), 0, 0, 1)
+        return tuple(outputs) if many else outputs[0]
 
-    def values(self, program: Any, outputs: Any, *inputs: Any, **params: Any) -> dict[str, Any]:
+    def values(
+        self, program: Any, outputs: Sequence[Any], *inputs: Any, **params: Any
+    ) -> dict[str, Any]:
         """The fields of the record for a call, by name; perhaps with `work`, operations of it all.
 
         Raises:
             Declined: see the class.
-            TypeError: a field has no value.
+            TypeError: a field has no value, or there is no field of one of the names.
         """
-        found = self._given | params
-        found.update(zip(self._names, outputs, strict=False))
+        found = self._values(program, outputs, inputs, params)
+        if missing := self._names.keys() - found.keys():
+            raise TypeError(f"{self.name}: nothing gives its fields {', '.join(sorted(missing))}")
+        return {name: x for name, x in found.items() if name in self._names or name == "work"}
+
+    def _values(self, program: Any, outputs: Sequence[Any], inputs: tuple, params: dict) -> dict:
+        """As `values`, with options among them that the loop does not ask for."""
+        found = {**self._given, **params, **dict(zip(self._names, outputs, strict=False))}
         found.update(zip(self._inputs, inputs, strict=False))
         if "status" in self._names:
             found.update(status=program.status, number=program.number)
-        given = self._fills(program, outputs, *inputs, **params) if self._fills else {}
-        found.update(given)
-        if missing := self._names.keys() - found.keys():
-            raise TypeError(f"{self.name}: nothing gives its fields {', '.join(sorted(missing))}")
-        # What `fills` gives and is no field is refused by `record`.
-        return {name: found[name] for name in self._names} | given
+        if self._fills is not None:
+            given = self._fills(program, outputs, *inputs, **params)
+            if not given.keys() <= self._may_give:
+                raise self._unknown(given.keys() - self._may_give)
+            found.update(given)
+        return found
+
+    def _unknown(self, names: set[str]) -> TypeError:
+        return TypeError(f"{self.name}: its record has no fields called {', '.join(sorted(names))}")
 
     def run(self, dtype: np.dtype, **values: Any) -> None:
         """Run on this thread; ctypes lets other threads of Python run meanwhile."""
-        record = self.record(values)
-        PROTOTYPE(self.address(dtype))(record.ctypes.data, 0, 0, 1)
+        self._on_bytes(dtype)(self._packed(values), 0, 0, 1)
 
     def instruction(self, dtype: np.dtype, work: int, **values: Any) -> Instruction:
         """A line of a program: this kernel with its record."""
         return Instruction(self.name, self.address(dtype), self.record(values), work=work)
 
     def record(self, values: dict[str, Any]) -> np.ndarray:
-        """The record with these fields, as words of 64 bits.
+        """The record with these fields, as words of 64 bits; one that is not given is 0.
 
         Raises:
             TypeError: it has no field of one of the names.
         """
+        if unknown := values.keys() - self._names.keys():
+            raise self._unknown(unknown)
+        return np.frombuffer(self._packed(values), np.int64)
+
+    def _packed(self, values: dict[str, Any]) -> bytes:
+        """The record with these fields."""
         numbers: list[Any] = []
         for name, n in self._names.items():
-            value = values.pop(name, None)
-            if value is None:
-                numbers += (0,) * (n or 1)
+            value = values.get(name)
+            kind = type(value)
+            if kind is int or kind is float:
+                numbers.append(value)
+            elif isinstance(value, np.ndarray):
+                numbers.append(value.ctypes.data)
             elif n:
-                numbers += value
-                numbers += (0,) * (n - len(value))
+                numbers += value or ()
+                numbers += (0,) * (n - len(value or ()))
+            elif value is None:
+                numbers.append(0)
             elif isinstance(value, np.generic):  # a setting, which NumPy has computed
                 numbers.append(value.item())
-            elif hasattr(value, "strides"):
-                numbers.append(address_of(value))
             else:
-                numbers.append(value)
-        if values:
-            raise TypeError(f"{self.name}: its record has no fields called {', '.join(values)}")
-        return np.frombuffer(self._pack(*numbers), np.int64)
+                numbers.append(value.address if hasattr(value, "strides") else value)
+        return self._pack(*numbers)
 
     def _compiled(self, dtype: np.dtype) -> int:
         """The address of the loop, compiled for arrays of `dtype`."""
