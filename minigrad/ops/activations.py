@@ -8,7 +8,7 @@ import math
 
 from minigrad.autodiff import op, primitive
 from minigrad.errors import ShapeError
-from minigrad.ops.dtypes import floating, real_array
+from minigrad.ops.dtypes import floating, is_half, real_array
 from minigrad.ops.elementwise import (
     absolute,
     add,
@@ -158,7 +158,7 @@ def gelu(xp, x, *, approximate="none"):
         ValueError: `approximate` is neither.
     """
     x = floating(xp, x)
-    if x.dtype.itemsize == 2:  # NumPy would lift bfloat16 beside a number
+    if is_half(x.dtype):  # NumPy would lift bfloat16 beside a number
         return gelu(x.astype("float32"), approximate=approximate).astype(x.dtype)
     # As 1 + erf and 1 + tanh, both would lose their digits towards minus infinity.
     if approximate == "none":

@@ -21,7 +21,7 @@ from minigrad import random
 from minigrad.autodiff import Tensor, as_array, as_arrays, joined, on_device_of, primitive
 from minigrad.backend import array_module, modes, to_device, using, xp
 from minigrad.errors import DtypeError, GradientError
-from minigrad.ops.dtypes import astype, real_dtype
+from minigrad.ops.dtypes import astype, in_floats, real_dtype
 from minigrad.ops.elementwise import where
 from minigrad.ops.shaping import moveaxis
 
@@ -191,12 +191,11 @@ def linspace(
 
 def spaced(start, stop, num: int, endpoint: bool = True, axis: int = 0):
     """`linspace` between two arrays."""
-    dtypes = [v.dtype for v in (start, stop) if v.dtype.kind not in "iub"]
-    dtype = np.result_type(*dtypes) if dtypes else np.dtype(np.float32)
-    start, stop = (v if v.dtype == dtype else astype(v, dtype=dtype) for v in (start, stop))
+    start, stop = in_floats(start, stop)
     steps = num - 1 if endpoint else num
     step = (stop - start) / max(steps, 1)
-    i = on_device_of([start, stop], np.arange(num).reshape(-1, *(1,) * step.ndim).astype(dtype))
+    i = np.arange(num).reshape(-1, *(1,) * step.ndim).astype(start.dtype)
+    i = on_device_of([start, stop], i)
     y = i * step + start
     if endpoint and num > 1:
         y = where(i == steps, stop, y)  # met exactly

@@ -20,6 +20,7 @@ from minigrad.ops.dtypes import (
     astype,
     floating,
     floating_pair,
+    is_half,
     matched,
     real,
     real_array,
@@ -642,7 +643,7 @@ arctan2.vjps(
 def sinc(xp, x):
     """`sin(pi x) / (pi x)`, and 1 at 0 (NumPy's `sinc`)."""
     x = floating(xp, x)
-    if x.dtype.itemsize == 2:  # 16 bits are too few for the series
+    if is_half(x.dtype):  # 16 bits are too few for the series
         return sinc(x.astype("float32")).astype(x.dtype)
     x = multiply(x, math.pi)
     near = absolute(x) < 1

@@ -26,7 +26,7 @@ from minigrad.autodiff import (
 )
 from minigrad.backend import array_module, is_array, modes, xp
 from minigrad.errors import DtypeError, OutOfRangeError, ShapeError
-from minigrad.ops.dtypes import astype, matched
+from minigrad.ops.dtypes import astype, is_half, matched
 from minigrad.ops.elementwise import where as choice
 from minigrad.ops.shaping import axis_of, broadcast_to, moveaxis, ravel, reshape
 
@@ -156,7 +156,7 @@ def _add_at(xp, y, index, values):
     Half precision is summed in float32.
     """
     dtype = wide = y.dtype
-    if dtype.itemsize == 2 and dtype.kind not in "iu":
+    if is_half(dtype):
         wide = np.dtype("float32")
     elif dtype.kind in "iu" and not isinstance(y, np.ndarray):
         # A device adds atomically to few kinds of integers; the last bits of the sum are the same.

@@ -30,7 +30,7 @@ from minigrad.backend import array_module
 from minigrad.batched import Batched
 from minigrad.errors import DtypeError, GradientError, LinAlgError, ShapeError
 from minigrad.ops import reductions, shaping
-from minigrad.ops.dtypes import astype
+from minigrad.ops.dtypes import astype, is_half
 from minigrad.ops.elementwise import absolute, maximum, power, stop_gradient, where, zeros_like
 from minigrad.ops.products import (
     cross,
@@ -117,7 +117,7 @@ def _matrices(name: str, *xs, square: bool = False) -> list:
 def _single(function, *xs, **params):
     """`function` in float32 if `xs` are 16-bit floats, with the result cast back."""
     dtype = xs[0].dtype
-    if dtype.itemsize != 2 or dtype.kind in "iu":
+    if not is_half(dtype):
         return function(*xs, **params)
     y = function(*(astype(x, dtype="float32") for x in xs), **params)
     return tuple(_back(v, dtype) for v in y) if isinstance(y, tuple) else _back(y, dtype)

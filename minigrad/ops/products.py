@@ -10,7 +10,7 @@ import numpy as np
 
 from minigrad.autodiff import as_arrays, op, primitive
 from minigrad.errors import ShapeError
-from minigrad.ops.dtypes import astype, matched
+from minigrad.ops.dtypes import astype, is_half, matched
 from minigrad.ops.elementwise import add, multiply, subtract, zeros_like
 from minigrad.ops.reductions import sum
 from minigrad.ops.shaping import concatenate, expand_dims, moveaxis, ravel, reshape, transpose
@@ -43,7 +43,7 @@ def matmul(xp, a, b):
         )
     a, b = matched(a, b)
     dtype = a.dtype
-    half = dtype.itemsize == 2 and dtype == b.dtype and dtype.kind not in "iu" and xp is np
+    half = is_half(dtype) and dtype == b.dtype and xp is np
     if half:  # a device does so by itself
         a, b = a.astype("float32"), b.astype("float32")
     if a.ndim > 2 and b.ndim == 2:  # one large product instead of one per batch element
