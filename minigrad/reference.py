@@ -70,9 +70,8 @@ def _facts(name: str, value: Op | Callable) -> dict[str, str]:
 
 
 def _kernels(op: Op) -> list[str]:
-    if op.kernel is None:
-        return []
-    return ["Numba"] if op.kernel is True else sorted(op.kernel)
+    """Numba for one of ours; else the array modules that a user's own is for."""
+    return sorted("Numba" if type(k) is str else name for name, k in op.kernel.items())
 
 
 def _shown(entry: dict[str, Any] | None) -> dict[str, str]:
