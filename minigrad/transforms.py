@@ -473,7 +473,7 @@ class Batching(Observer):
     def called(self, op: Any, arrays: list, params: dict, y: Any, seconds: float) -> None:
         if any(getattr(a, "hides_a_batch_axis", False) for a in arrays):
             self.calls[op.__name__] = self.calls.get(op.__name__, 0) + 1
-            if op.kernel is not None:
+            if op.kernel:
                 self.declined.add(op.__name__)
 
     def __str__(self) -> str:
