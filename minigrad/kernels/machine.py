@@ -315,7 +315,7 @@ class Kernel:
             f"    return {', '.join(made)}",
         ]
         found = {"accepts": self.outputs, "direct": self._direct, "empty": np.empty}
-        exec("\n".join(lines), found)
+        exec(compile("\n".join(lines), __file__, "exec"), found)  # ours: `mg.jit` asks whose it is
         call: Any = found[self.name]
         call.__defaults__, call.__kwdefaults__ = accepts.defaults, accepts.kwonlydefaults
         return call
