@@ -312,7 +312,7 @@ OPTIONS = {
     "train": [
         *("--corpus", "--encoding", "--preset [tiny]", "--epochs", "--batch-size"),
         *("--learning-rate", "--seed"),
-        *("--d-model", "--heads", "--d-ff", "--layers", "--max-length"),
+        *("--d-model", "--n-heads", "--d-ff", "--n-layers", "--max-seq-len"),
         *("--backend [auto|cupy|numpy]", "--save", "--load", "--overwrite", "--no-jit"),
         *("--help", "--lang [ja|en]", "--debug"),
     ],

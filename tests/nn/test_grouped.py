@@ -47,7 +47,7 @@ def rows_by_group(groups):
 
 
 def without_kernels():
-    return mock.patch.object(kernels, "find", return_value=None)
+    return mock.patch.object(kernels, "enabled", return_value=False)
 
 
 # --------------------------------------------------------------------- the three properties
