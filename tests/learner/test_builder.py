@@ -154,7 +154,7 @@ def test_metrics_that_a_step_updates_without_arrays_count_in_every_step(cls, cap
     assert (metric.weight if cls == "Constant" else metric.length) == (
         50 if cls == "Constant" else 20
     )
-    assert "counts while a step is captured" in capsys.readouterr().out
+    assert "counts, and not in a program" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("cut", [1, 2])
