@@ -15,6 +15,8 @@ from pathlib import Path
 from types import CodeType, FrameType, ModuleType
 from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
+
 # ------------------------------------------------------------------------------- whose code it is
 
 OURS, LIBRARY, USERS = range(3)  # the engine; Python's own and NumPy's; everybody else's
@@ -186,8 +188,9 @@ class Watch:
 
 def _dice() -> tuple:
     """The states of the random numbers that all share."""
-    numpy_random = sys.modules.get("numpy.random")
-    state = numpy_random.get_state(legacy=False)["state"] if numpy_random is not None else {}
+    # (NumPy loads it when it is asked for: within the watched step that would look like a change.)
+    state: Any = np.random.get_state(legacy=False)
+    state = state["state"]
     return hash(random.getstate()), state.get("pos"), bytes(state.get("key", b""))
 
 
