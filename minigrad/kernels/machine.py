@@ -315,7 +315,10 @@ class Kernel:
             f"    return {', '.join(made)}",
         ]
         found = {"accepts": self.outputs, "direct": self._direct, "empty": np.empty}
-        exec(compile("\n".join(lines), __file__, "exec"), found)  # ours: `mg.jit` asks whose it is
+        file = os.path.join(
+            os.path.dirname(__file__), f"<{self.name}>"
+        )  # `mg.jit` asks whose it is
+        exec(compile("\n".join(lines), file, "exec"), found)
         call: Any = found[self.name]
         call.__defaults__, call.__kwdefaults__ = accepts.defaults, accepts.kwonlydefaults
         return call

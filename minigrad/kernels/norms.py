@@ -94,7 +94,7 @@ def _(x, weight, bias, more=None, *, eps):
         return None
     if more is None:
         return x
-    return (x, x) if alike(x, more) else None
+    return (x, x) if x.size and alike(x, more) else None
 
 
 @layer_norm.fills
@@ -223,7 +223,7 @@ def _(g, x, weight, more=None, *, eps):
         return None
     if g.shape != x.shape or weight.shape != x.shape[-1:]:
         return None
-    return (x, weight, weight) if more is None or alike(x, more) else None
+    return (x, weight, weight) if more is None or (x.size and alike(x, more)) else None
 
 
 @layer_norm_grad.fills

@@ -6,6 +6,7 @@ import numpy as np
 
 from minigrad import ops
 from minigrad.autodiff import Op
+from minigrad.errors import CaptureError
 from minigrad.kernels import find
 from minigrad.kernels.elementwise import add, relu, relu_grad, relu_grad_strided
 from minigrad.kernels.embeddings import embedding, reorder_rows
@@ -94,6 +95,7 @@ class Lowering:
 
         Raises:
             NotByGroup: it has to do with parameters of groups, and cannot be done for each.
+            CaptureError: calls were put together to one that no kernel takes.
         """
         self.call, self.number = call, number + 1
         shapes = f"{', '.join(map(repr, call.reads))} -> {', '.join(map(repr, call.outputs))}"
@@ -106,6 +108,8 @@ class Lowering:
         if not found:
             if self.owns(*call.reads, *call.outputs):
                 raise NotByGroup(f"'{name}' of {shapes}")
+            if type(call.op) is Kernel:  # which stands for several ops, and not for one of its name
+                raise CaptureError(f"jit: no kernel computes '{name}' of {shapes}; this is a fault")
             found = [Instruction(call.name, function=in_python(call, self.keys))]
         for instruction in found:
             instruction.shapes = shapes

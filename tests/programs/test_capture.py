@@ -120,6 +120,25 @@ def test_threads_do_not_change_the_bits():
     assert found[0] == found[1] == found[2]
 
 
+def test_a_batch_of_nothing():
+    """Where calls are put together there is no formula to go to."""
+    norm, linear, table = nn.LayerNorm(8), nn.Linear(8, 8), nn.Embedding(5, 8, padding_idx=0)
+    parameters = [*norm.parameters(), *linear.parameters(), *table.parameters()]
+
+    def gradients(ids):
+        x = table(ids)
+        y = norm(x + linear(x))
+        y = norm(y + linear(y)).relu()
+        return mg.gradients((y * y).sum(), parameters)
+
+    fast = mg.jit(gradients)
+    for ids in (np.zeros((0, 4), np.int64), np.arange(4).reshape(1, 4)):
+        expected = gradients(ids)
+        for _ in range(3):
+            for found, wanted in zip(fast(ids), expected, strict=True):
+                np.testing.assert_allclose(found.numpy(), wanted.numpy(), rtol=1e-4, atol=1e-5)
+
+
 def test_each_kernel_gives_the_same_bits_however_it_is_shared():
     """As above, one instruction after the other, and whether or not threads run at once."""
     machine = pytest.importorskip("minigrad.kernels.machine")
