@@ -315,9 +315,8 @@ class Kernel:
             f"    return {', '.join(made)}",
         ]
         found = {"accepts": self.outputs, "direct": self._direct, "empty": np.empty}
-        file = os.path.join(
-            os.path.dirname(__file__), f"<{self.name}>"
-        )  # `mg.jit` asks whose it is
+        # (It is a file of this package to `mg.jit`, which asks whose code has run.)
+        file = os.path.join(os.path.dirname(__file__), f"<{self.name}>")
         exec(compile("\n".join(lines), file, "exec"), found)
         call: Any = found[self.name]
         call.__defaults__, call.__kwdefaults__ = accepts.defaults, accepts.kwonlydefaults

@@ -12,20 +12,13 @@ from minigrad.kernels.machine import Kernel, array, fields, kernel, share
 from minigrad.kernels.rows import exp, exp_total, row_dot, row_max, row_total
 
 
-def _takes(axis: int, x: Any, *others: Any) -> bool:
-    """Whether `axis` is the last, and all are covered and of one shape."""
-    if not x.ndim or (axis != -1 and axis != x.ndim - 1) or not covered(x, *others):
-        return False
-    return not others or others[0].shape == x.shape
-
-
 def _of_rows(kernel: Kernel, loop: Callable) -> None:
     """What softmax and its logarithm have in common: y of the rows of x."""
 
     @kernel.accepts
     def _(x, *, axis, dtype=None):
         # With a dtype the formula converts `x` and comes back.
-        return x if dtype is None and _takes(axis, x) else None
+        return x if dtype is None and _is_last(axis, x) and covered(x) else None
 
     @kernel.direct((1, 1), axis=-1)
     def _(y, x, *, axis, dtype=None):
@@ -39,13 +32,17 @@ def _grad_of_rows(kernel: Kernel, loop: Callable) -> None:
 
     @kernel.accepts
     def _(g, y, *, axis):
-        return y if _takes(axis, y, g) else None
+        return y if _is_last(axis, y) and g.shape == y.shape and covered(g, y) else None
 
     @kernel.direct((1, 1), (1, 1), axis=-1)
     def _(dx, g, y, *, axis):
         loop(rows_of(dx), rows_of(g), rows_of(y))
 
     kernel.fills(lambda program, outputs, g, y, **options: _lengths(y))
+
+
+def _is_last(axis: int, x: Any) -> bool:
+    return x.ndim > 0 and (axis == -1 or axis == x.ndim - 1)
 
 
 def _lengths(x: Any) -> dict[str, int]:
