@@ -196,7 +196,11 @@ reshape = strided.like("reshape")
 
 @reshape.accepts
 def _(x, *, shape):
-    return Empty(shape, x.dtype) if x.size and x.dtype in (np.float32, np.float64) else None
+    shape = shape if isinstance(shape, tuple) else (shape,)
+    if not _takes(x):
+        return None
+    missing = x.size // -math.prod(shape)  # for the length that is -1, if one is
+    return Empty(tuple(missing if n == -1 else n for n in shape), x.dtype)
 
 
 @reshape.fills

@@ -139,6 +139,16 @@ def test_a_batch_of_nothing():
                 np.testing.assert_allclose(found.numpy(), wanted.numpy(), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [-1, (-1,), (3, -1), (6, 2), (2, 2, 3)], ids=str)
+def test_a_copy_in_another_order_is_a_kernel(shape):
+    if not kernels.enabled():
+        pytest.skip("without kernels NumPy does it")
+    fast, x = mg.jit(lambda x: x.T.reshape(shape)), np.arange(12.0).reshape(3, 4)
+    for _ in range(3):
+        np.testing.assert_array_equal(fast(x).numpy(), x.T.reshape(shape))
+    assert "NumPy" not in fast.program()
+
+
 def test_each_kernel_gives_the_same_bits_however_it_is_shared():
     """As above, one instruction after the other, and whether or not threads run at once."""
     machine = pytest.importorskip("minigrad.kernels.machine")
