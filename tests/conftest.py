@@ -1,4 +1,6 @@
-"""The order of the tests."""
+"""What holds for every test: their order, and that the ops which one makes end with it."""
+
+import pytest
 
 LONG = ("test_standin.py", "test_kernels_and_formulas.py")
 
@@ -6,3 +8,15 @@ LONG = ("test_standin.py", "test_kernels_and_formulas.py")
 def pytest_collection_modifyitems(items):
     """Long tests first: last, they would keep one process busy after the others have ended."""
     items.sort(key=lambda item: item.path.name not in LONG)
+
+
+@pytest.fixture(autouse=True)
+def own_ops():
+    """An op that a test makes is gone after it."""
+    from minigrad.operations import REGISTRY  # not before a plugin has put a backend in place
+
+    before = set(REGISTRY)
+    yield
+    for name in REGISTRY.keys() - before:
+        if "." in name:  # it has its module before its name; ours have not
+            del REGISTRY[name]

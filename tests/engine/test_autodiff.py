@@ -35,15 +35,6 @@ def numbers(x):
 
 
 @pytest.fixture
-def new_op():
-    """`mg.op`, `mg.primitive`, for this test only."""
-    before = dict(REGISTRY)
-    yield mg.op
-    REGISTRY.clear()
-    REGISTRY.update(before)
-
-
-@pytest.fixture
 def no_collector():
     """Only reference counts free memory, so that a cycle shows."""
     gc.collect()
@@ -450,10 +441,10 @@ def test_detach():
 # -------------------------------------------------------------------------------- pruning
 
 
-def test_only_the_rules_on_the_way_run(new_op):
+def test_only_the_rules_on_the_way_run():
     ran = []
 
-    @new_op
+    @mg.op
     def counted(xp, x, *, name):
         return x * 1.0
 
@@ -487,8 +478,8 @@ def test_rules_for_untracked_inputs_do_not_run():
 
 @pytest.mark.parametrize("with_rule", [False, True])
 @pytest.mark.parametrize("create_graph", [False, True])
-def test_an_output_that_nobody_used(new_op, with_rule, create_graph):
-    @new_op(outputs=3)
+def test_an_output_that_nobody_used(with_rule, create_graph):
+    @mg.op(outputs=3)
     def powers(xp, x):
         return x, x * x, x * x * x
 
@@ -506,8 +497,8 @@ def test_an_output_that_nobody_used(new_op, with_rule, create_graph):
     assert [type(part) for part in powers(np.ones(2))] == [np.ndarray] * 3
 
 
-def test_the_outputs_of_one_node_are_summed(new_op):
-    @new_op(outputs=2)
+def test_the_outputs_of_one_node_are_summed():
+    @mg.op(outputs=2)
     def both(xp, x):
         return x + 0.0, x * x
 
@@ -551,7 +542,7 @@ cube_root.vjps(lambda g, y, _x: g / (3 * y * y))
 """
 
 
-def test_an_op_in_a_users_own_file(tmp_path, new_op):
+def test_an_op_in_a_users_own_file(tmp_path):
     file = tmp_path / "mine.py"
     file.write_text(USERS_FILE)
     mine = runpy.run_path(str(file), run_name="mine")
@@ -569,8 +560,8 @@ def test_an_op_in_a_users_own_file(tmp_path, new_op):
     assert mg.softmax is REGISTRY["softmax"]
 
 
-def test_a_users_op_of_a_taken_name_hides_nothing(new_op):
-    @new_op
+def test_a_users_op_of_a_taken_name_hides_nothing():
+    @mg.op
     def softmax(xp, x):
         return x
 
@@ -578,10 +569,10 @@ def test_a_users_op_of_a_taken_name_hides_nothing(new_op):
     assert REGISTRY[f"{softmax.__module__}.softmax"] is softmax
 
 
-def test_a_formula_takes_xp_first(new_op):
+def test_a_formula_takes_xp_first():
     with pytest.raises(TypeError, match="'bad' must take 'xp' first"):
 
-        @new_op
+        @mg.op
         def bad(x):
             return x
 
@@ -596,8 +587,8 @@ def test_a_formula_takes_xp_first(new_op):
         (lambda g, _y, _a, _b: (mg.stack([g, g, g], axis=1), g), r"shape \(2, 3\) for an input"),
     ],
 )
-def test_a_rule_that_does_not_fit_is_named(new_op, rule, message):
-    @new_op
+def test_a_rule_that_does_not_fit_is_named(rule, message):
+    @mg.op
     def wrong(xp, a, b):
         return a + b
 
@@ -814,7 +805,6 @@ def test_the_ops_are_the_array_module_of_formulas():
     assert graph.ops is ops
 
 
-@pytest.mark.usefixtures("new_op")
 def test_a_primitive_without_a_rule_says_so():
     @mg.primitive
     def cube(xp, x):
@@ -824,8 +814,8 @@ def test_a_primitive_without_a_rule_says_so():
         cube(mg.tensor([1.0], requires_grad=True))
 
 
-def test_a_formula_that_calls_what_is_no_op_says_so(new_op):
-    @new_op
+def test_a_formula_that_calls_what_is_no_op_says_so():
+    @mg.op
     def f(xp, x):
         return xp.spacing(x)
 
@@ -834,8 +824,8 @@ def test_a_formula_that_calls_what_is_no_op_says_so(new_op):
 
 
 @pytest.mark.parametrize(("outputs", "given"), [(1, lambda x: (x, x)), (2, lambda x: x)])
-def test_a_formula_gives_as_many_outputs_as_declared(new_op, outputs, given):
-    @new_op(outputs=outputs)
+def test_a_formula_gives_as_many_outputs_as_declared(outputs, given):
+    @mg.op(outputs=outputs)
     def f(xp, x):
         return given(x)
 
@@ -849,8 +839,8 @@ def test_one_gradient_for_each_output():
         gradients([x * 2], x, [np.ones(1), np.ones(1)])
 
 
-def test_a_rule_that_gives_one_array_for_two_inputs_is_counted_right(new_op):
-    @new_op
+def test_a_rule_that_gives_one_array_for_two_inputs_is_counted_right():
+    @mg.op
     def f(xp, a, b):
         return a + b
 
@@ -867,10 +857,10 @@ def test_joining_many_arrays_takes_time_in_proportion():
     assert all(x.grad.item() == 1 for x in xs)
 
 
-def test_a_new_rule_gets_what_it_reads(new_op):
+def test_a_new_rule_gets_what_it_reads():
     """What nodes keep is worked out once, but not before the last rule is known."""
 
-    @new_op
+    @mg.op
     def twice(xp, x):
         return x * 2
 

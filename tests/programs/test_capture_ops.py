@@ -180,24 +180,18 @@ def _names_of_the_inside():
 
 def test_an_op_of_a_users_may_have_any_name():
     """A program takes no op for another that is called the same."""
-    from minigrad.autodiff import REGISTRY, primitive
+    from minigrad.autodiff import primitive
 
-    x, before = np.linspace(0.5, 2, 6).astype("float32").reshape(2, 3), dict(REGISTRY)
-    try:
-        for name in _names_of_the_inside():
+    x = np.linspace(0.5, 2, 6).astype("float32").reshape(2, 3)
+    for name in _names_of_the_inside():
 
-            def formula(xp, x):
-                return x * 3 + 1
+        def formula(xp, x):
+            return x * 3 + 1
 
-            formula.__name__ = formula.__qualname__ = name
-            theirs = primitive(formula)
-            theirs.vjps(lambda g, y, _x: g * 3)
-            fast = mg.jit(lambda x, f=theirs: mg.tanh(f(x) * 2).sum())
-            for scale in (1.0, 0.5, 2.0):
-                expected = np.tanh((x * scale * 3 + 1) * 2).sum()
-                np.testing.assert_allclose(
-                    fast(x * scale).item(), expected, rtol=1e-5, err_msg=name
-                )
-    finally:
-        REGISTRY.clear()
-        REGISTRY.update(before)
+        formula.__name__ = formula.__qualname__ = name
+        theirs = primitive(formula)
+        theirs.vjps(lambda g, y, _x: g * 3)
+        fast = mg.jit(lambda x, f=theirs: mg.tanh(f(x) * 2).sum())
+        for scale in (1.0, 0.5, 2.0):
+            expected = np.tanh((x * scale * 3 + 1) * 2).sum()
+            np.testing.assert_allclose(fast(x * scale).item(), expected, rtol=1e-5, err_msg=name)
