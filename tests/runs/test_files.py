@@ -38,7 +38,7 @@ def assert_same(got, expected):
 
 # -------------------------------------------------------------------------------------- arrays
 
-DTYPES = [str(dtype) for dtype in runs.DTYPES.values()]
+DTYPES = [str(dtype) for dtype in runs.arrays.DTYPES.values()]
 NAMES = st.one_of(
     st.sampled_from(["encoder.layers.0.weight", "日本語.重み", "", " ", 'a"b\\c', "\n", "é", "é"]),
     st.text(max_size=8),
@@ -428,7 +428,7 @@ def fail_in_write(monkeypatch, error):
 
         return Half()
 
-    monkeypatch.setattr(runs, "open", opening, raising=False)
+    monkeypatch.setattr(runs.files, "open", opening, raising=False)
 
 
 POINTS = {
