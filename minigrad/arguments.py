@@ -6,7 +6,7 @@ Nothing here knows of tensors or gradients; `minigrad.autodiff` is read more eas
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -217,6 +217,14 @@ def number(
         bounds = f">= {least}" if most is None else f"from {least} to {most}"
         raise ValueError(f"{function}: expects {name} to be a number {bounds}, got {value!r}")
     return float(value)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """What an error about an unknown name ends with: the one that was meant, maybe, or nothing."""
+    import difflib
+
+    near = difflib.get_close_matches(str(name), [str(k) for k in known], 1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 # ---------------------------------------------------------------------------- what rules read

@@ -1,38 +1,58 @@
-"""Files of a run directory: safetensors and JSON; whole or absent, hashed, verified on load.
+"""Files of a run: safetensors and JSON; whole or absent, hashed, verified on load.
 
-    prepare_directory("models/first")
-    save_arrays("models/first/model.safetensors", model.state_dict())
-    save_json("models/first/config.json", config)
-    write_manifest("models/first", ["model.safetensors", "config.json"])
+    runs.save("model.safetensors", model)               # or arrays by name
+    model.load_state_dict(runs.load("model.safetensors"))
+    runs.load("model.safetensors", names="encoder.layers.0")     # reads nothing else
 
-    verify_manifest("models/first")
-    arrays = load_arrays("models/first/model.safetensors")
+    with runs.transaction("models/first") as new:       # several files that belong together
+        runs.save_arrays(new / "model.safetensors", model.state_dict())
+        runs.save_json(new / "config.json", config)
+    files = runs.files_of("models/first")               # verified
+    arrays = runs.load_arrays(files["model.safetensors"])
 
-Every file is written beside its place and then moved there, so that an interrupted save leaves
-the old file as it was. A file of arrays carries its own digest; a manifest, written last, says
-which files belong together. Nothing here can run code from a file: no pickle.
+A file is written beside its place and then moved there, and so is what several files together are:
+whoever is interrupted, by whatever and whenever, leaves the old state or the new one. Files are
+given by path, by URI, as bytes or as open files. Nothing here can run code from a file: no pickle.
+
+    recorders        save and load: a model's arrays in one file, of full, half or readable numbers
+    directories      transaction, manifests, verify
+    arrays           safetensors          documents      JSON
+    files  stores    bytes on disk, in memory and in object stores
+    locks            one process at a time
 """
 
-from minigrad.runs.arrays import load_arrays, load_metadata, save_arrays
+from minigrad.runs.arrays import ArrayFile, load_arrays, load_metadata, save_arrays
 from minigrad.runs.directories import (
     MANIFEST,
+    files_of,
     prepare_directory,
+    transaction,
+    verify,
     verify_manifest,
     write_manifest,
 )
 from minigrad.runs.documents import load_json, save_json, save_text
 from minigrad.runs.files import atomic_write
+from minigrad.runs.locks import locked
+from minigrad.runs.recorders import load, save
 
 __all__ = [
     "MANIFEST",
+    "ArrayFile",
     "atomic_write",
+    "files_of",
+    "load",
     "load_arrays",
     "load_json",
     "load_metadata",
+    "locked",
     "prepare_directory",
+    "save",
     "save_arrays",
     "save_json",
     "save_text",
+    "transaction",
+    "verify",
     "verify_manifest",
     "write_manifest",
 ]

@@ -5,12 +5,12 @@ import math
 from typing import Any
 
 from minigrad.errors import RunError
-from minigrad.runs.files import StrPath, atomic_write, read
+from minigrad.runs.files import Target, atomic_write, place_of, read
 
 __all__ = ["load_json", "parse_json", "save_json", "save_text"]
 
 
-def save_text(path: StrPath, text: str) -> None:
+def save_text(path: Target, text: str) -> None:
     """Write `text` as UTF-8, line ends as they are, on every platform; see `atomic_write`.
 
     Raises:
@@ -23,7 +23,7 @@ def save_text(path: StrPath, text: str) -> None:
     atomic_write(path, data)
 
 
-def save_json(path: StrPath, value: Any) -> None:
+def save_json(path: Target, value: Any) -> None:
     """Write `value` as JSON: UTF-8, indented, ending in a line feed; see `atomic_write`.
 
     `value` is made of dictionaries with string keys, lists, tuples (which load as lists),
@@ -38,7 +38,7 @@ def save_json(path: StrPath, value: Any) -> None:
     save_text(path, text + "\n")
 
 
-def _check_json(path: StrPath, value: Any, place: str) -> None:
+def _check_json(path: Target, value: Any, place: str) -> None:
     match value:
         case dict():
             for name, item in value.items():
@@ -58,20 +58,20 @@ def _check_json(path: StrPath, value: Any, place: str) -> None:
             _refuse_json(path, place, f"is of type {kind}; convert it (int, float, str, list)")
 
 
-def _refuse_json(path: StrPath, place: str, reason: str) -> None:
+def _refuse_json(path: Target, place: str, reason: str) -> None:
     raise RunError(f"save_json: cannot write {path}: {place or 'the value'} {reason}")
 
 
-def load_json(path: StrPath) -> Any:
+def load_json(path: Target) -> Any:
     """The value in the JSON file at `path`.
 
     Raises RunError, with line and column where they are known, for a file that is missing or is
     not UTF-8 or JSON, for NaN, infinities, numbers beyond float64, and for repeated keys.
     """
-    return parse_json(path, read(path))
+    return parse_json(place_of(path), read(path))
 
 
-def parse_json(path: StrPath, data: bytes) -> Any:
+def parse_json(path: Any, data: bytes) -> Any:
     def refuse(token):
         raise RunError(f"{path}: the number {token} is not finite")
 

@@ -270,10 +270,14 @@ def test_hostile_files_are_refused(tmp_path, data):
         runs.load_arrays(path)
 
 
-def test_bfloat16_is_refused_by_name(tmp_path):
-    (tmp_path / "a").write_bytes(foreign({"編": entry("BF16", (2,))}, b"abcd"))
-    with pytest.raises(RunError, match="'編' is BF16"):
+def test_what_numpy_has_not_is_refused_by_name_or_read_as_float32(tmp_path):
+    (tmp_path / "a").write_bytes(foreign({"編": entry("F8_E4M3", (4,))}, b"abcd"))
+    with pytest.raises(RunError, match="'編' is F8_E4M3"):
         runs.load_arrays(tmp_path / "a")
+    (tmp_path / "a").write_bytes(foreign({"編": entry("BF16", (2,))}, b"\xc0\x3f\x80\xff"))
+    found = runs.load_arrays(tmp_path / "a")["編"]
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, [1.5, -np.inf])
 
 
 def test_files_by_others_load(tmp_path):
@@ -432,7 +436,7 @@ def fail_in_write(monkeypatch, error):
 
 
 POINTS = {
-    "open": lambda m, e: m.setattr(runs, "open", failing(e), raising=False),
+    "open": lambda m, e: m.setattr(runs.files, "open", failing(e), raising=False),
     "write": fail_in_write,
     "fsync": lambda m, e: m.setattr(os, "fsync", failing(e)),
     "replace": lambda m, e: m.setattr(os, "replace", failing(e)),
