@@ -5,15 +5,20 @@
     config.json                                  sizes, schedule, vocabulary, corpus, versions
     metrics.json                                 figures of all epochs, and what was learned
 
-Each file is written beside its place and renamed into it, and a manifest of their hashes comes
-last, so files of two different saves are never taken for one run. Runs of earlier versions have no
-training.json; what it says is made of config.json and metrics.json.
+`jsl.schema` says what the last two hold, entry by entry. A save is a transaction: whoever is
+interrupted leaves the old run or the new one. What a training saves on its way are runs as well:
+
+    checkpoints/step-00000300/                   the last few
+    best/                                        of the lowest loss of all that were saved
+
+Runs of earlier versions are read by making of them what this version would have written.
 """
 
+import importlib.metadata
 import platform
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,10 +27,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import minigrad
+from jsl import schema
 from jsl.config import ModelConfig, TrainingConfig
 from jsl.corpus import Corpus
 from jsl.errors import RunDirError
-from jsl.messages import listed, reason_of, say
+from jsl.messages import Said, listed, reason_of, say
+from jsl.model import shapes_of
 from jsl.vocabulary import Vocabulary
 from minigrad import backend, kernels, nn, runs
 from minigrad.errors import RunError, StateError
@@ -40,22 +47,10 @@ MODEL, OPTIMIZER, CONFIG, METRICS = FILES = (
     "metrics.json",
 )
 TRAINING = "training.json"
-FORMAT = 1
+CHECKPOINTS, BEST = "checkpoints", "best"
+FORMAT = 2
 # How a Learner calls the figures of an epoch, where it is not as metrics.json does.
 FIGURES = {"loss": "loss_per_token"}
-# What the JSON files must hold, and of which type.
-CONFIG_ENTRIES = {
-    "model": dict,
-    "training": dict,
-    "groups": list,
-    "vocabulary": dict,
-    "corpus": dict,
-    "corpus.name": str,
-    "corpus.sha256": str,
-    "corpus.trigrams": str,
-    "metadata": dict,
-}
-METRICS_ENTRIES = {"history": list, "first_step_loss_per_token": float}
 
 
 @dataclass(frozen=True)
@@ -71,6 +66,8 @@ class Run:
     trigrams: frozenset[str]
     weights: dict[str, np.ndarray]
     metrics: dict[str, Any]
+    progress: dict[str, Any]
+    files: dict[str, Path]
 
 
 def default_directory() -> Path:
@@ -88,10 +85,30 @@ def default_directory() -> Path:
 def prepare(directory: Path, overwrite: bool) -> None:
     """Create `directory`; RunDirError if it holds something and `overwrite` is False."""
     with saving(directory):
-        occupied = directory.is_dir() and any(directory.iterdir())
-        if occupied and not overwrite:
-            raise RunDirError(say("checkpoint.not_empty", path=directory))
+        if not overwrite and directory.is_dir():
+            there = [path.name for path in directory.iterdir()]
+            if not all(map(runs.is_temporary, there)):
+                raise RunDirError(say("checkpoint.not_empty", path=directory))
         runs.prepare_directory(directory, overwrite)
+
+
+@contextmanager
+def held(directory: Path) -> Iterator[None]:
+    """In this block no other process writes runs into `directory`.
+
+    Raises:
+        RunDirError: one does.
+    """
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(runs.locked(directory))
+        except RunError as error:
+            raise RunDirError(say("checkpoint.busy", path=directory)) from error
+        with saving(directory):
+            runs.tidy(directory)
+            if (directory / CHECKPOINTS).is_dir():
+                runs.tidy(directory / CHECKPOINTS)
+        yield
 
 
 @contextmanager
@@ -121,6 +138,7 @@ def config_of(
     groups: Sequence[str],
     corpus: Corpus,
     trained_before: frozenset[str],
+    progress: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What config.json says.
 
@@ -133,6 +151,7 @@ def config_of(
         "format": FORMAT,
         "model": {**model.to_json(), "vocab_size": vocabulary.size},
         "training": training.to_json(),
+        "progress": dict(progress),
         "groups": list(groups),
         "vocabulary": vocabulary.to_json(),
         "corpus": {
@@ -144,6 +163,8 @@ def config_of(
         "metadata": {
             "minigrad_version": minigrad.__version__,
             "numpy_version": np.__version__,
+            "numba_version": version_of("numba"),
+            "cupy_version": version_of("cupy", "cupy-cuda13x", "cupy-cuda12x", "cupy-cuda11x"),
             "python_version": platform.python_version(),
             "backend": backend.get_backend(),
             "kernels": bool(kernels.in_use()),
@@ -172,10 +193,10 @@ def metrics_of(
         for number, figures in enumerate(epochs, start=1)
     ]
     last = history[-1] if history else {}
+    known = {"first_step_loss_per_token": first_loss}
+    known |= {name: last.get(name) for name in ("loss_per_token", "loss_per_sentence")}
     return {
-        "first_step_loss_per_token": first_loss,
-        "loss_per_token": last.get("loss_per_token"),
-        "loss_per_sentence": last.get("loss_per_sentence"),
+        **{name: value for name, value in known.items() if value is not None},
         "exact_match": {
             group: {"right": right, "rows": rows} for group, (right, rows) in matches.items()
         },
@@ -184,63 +205,97 @@ def metrics_of(
 
 
 def load(directory: Path) -> Run:
-    """Read and verify a run.
+    """Read and verify a run. What is in its files is compared before anything is built of it.
 
     Raises:
         RunDirError: it is not a run, or its files are damaged or do not belong together.
     """
     if not directory.is_dir():
         raise RunDirError(say("checkpoint.no_directory", path=directory))
-    absent = [name for name in (*FILES, runs.MANIFEST) if not (directory / name).is_file()]
-    if absent:
-        names = listed(absent)
-        raise RunDirError(say("checkpoint.absent", path=directory, names=names))
+    if not runs.has_run(directory):
+        absent = [n for n in (*FILES, runs.MANIFEST) if not (directory / n).is_file()]
+        raise RunDirError(say("checkpoint.absent", path=directory, names=listed(absent)))
     with loading(directory):
-        verified = runs.verify_manifest(directory)
-        config = runs.load_json(directory / CONFIG)
-        metrics = runs.load_json(directory / METRICS)
-        weights = runs.load_arrays(directory / MODEL)
-    if not set(FILES) <= set(verified):
-        raise RunDirError(say("checkpoint.manifest", path=directory))
-    if not isinstance(config, dict) or config.get("format") != FORMAT:
-        found = config.get("format") if isinstance(config, dict) else None
-        raise RunDirError(say("checkpoint.format", path=directory, found=found, expected=FORMAT))
-    for name, value, entries in (
-        (CONFIG, config, CONFIG_ENTRIES),
-        (METRICS, metrics, METRICS_ENTRIES),
-    ):
-        if missing := _lacking(value, entries):
-            names = listed(missing)
-            raise RunDirError(say("checkpoint.sections", path=directory / name, names=names))
-    vocabulary = Vocabulary.from_json(config["vocabulary"])
-    sizes = dict(config["model"])
-    if sizes.pop("vocab_size", None) != vocabulary.size:
-        raise RunDirError(say("checkpoint.vocabulary", path=directory))
-    if config["metadata"].get("vocab_hash") != vocabulary.hash:
-        raise RunDirError(say("checkpoint.vocabulary", path=directory))
+        files = runs.files_of(directory, OPTIMIZER.__eq__)
+        if absent := [name for name in (MODEL, CONFIG, METRICS) if name not in files]:
+            names = listed(absent)
+            raise RunDirError(say("checkpoint.absent", path=directory, names=names))
+        config, metrics = runs.load_json(files[CONFIG]), runs.load_json(files[METRICS])
+        number = config.get("format") if isinstance(config, dict) else None
+        if type(number) is not int or not 1 <= number <= FORMAT:
+            raise RunDirError(
+                say("checkpoint.format", path=directory, found=number, expected=FORMAT)
+            )
+        if number == 1:
+            state = runs.load_json(files[TRAINING]) if TRAINING in files else {}
+            config, metrics = _from_format_1(config, metrics, state)
+        schema.check(directory / CONFIG, config, schema.CONFIG)
+        schema.check(directory / METRICS, metrics, schema.METRICS)
+        vocabulary = Vocabulary.from_json(config["vocabulary"])
+        sizes = dict(config["model"])
+        recorded = sizes.pop("vocab_size"), config["metadata"]["vocab_hash"]
+        if recorded != (vocabulary.size, vocabulary.hash):
+            raise RunDirError(say("checkpoint.vocabulary", path=directory))
+        model = ModelConfig.from_json(sizes, "model")
+        groups = tuple(config["groups"])
+        stored = runs.ArrayFile(files[MODEL])
+        _compare_sizes(directory, stored, model, vocabulary.size, groups)
+        weights = stored.load()
+    lost = next((k for k, w in weights.items() if not np.isfinite(w).all()), None)
+    if lost is not None:
+        raise RunDirError(say("checkpoint.lost", path=directory, name=lost))
     return Run(
         directory=directory,
-        model=ModelConfig.from_json(sizes, "model"),
+        model=model,
         training=TrainingConfig.from_json(config["training"], "training"),
         vocabulary=vocabulary,
-        groups=tuple(config["groups"]),
+        groups=groups,
         corpus=config["corpus"],
         trigrams=frozenset(config["corpus"]["trigrams"].split("\t")),
         weights=weights,
         metrics=metrics,
+        progress=config["progress"],
+        files=files,
     )
 
 
-def _lacking(value: Any, entries: Mapping[str, type]) -> list[str]:
-    """The names among `entries`, such as 'corpus.name', that `value` lacks or has otherwise."""
+def _from_format_1(config: Any, metrics: Any, state: Any) -> tuple[Any, Any]:
+    """What format 2 would have said; what is not as it should be stays so, and is refused later.
 
-    def find(path: list[str]) -> Any:
-        found = value
-        for key in path:
-            found = found.get(key) if isinstance(found, dict) else None
-        return found
+    Format 1 was of runs that had come to the end of an epoch; it had nulls, and no `progress`.
+    """
+    config, metrics = dict(config), dict(metrics) if isinstance(metrics, dict) else metrics
+    if isinstance(metrics, dict):
+        metrics = {name: value for name, value in metrics.items() if value is not None}
+    training, corpus, about = (config.get(n) for n in ("training", "corpus", "metadata"))
+    steps = state.get("step") if isinstance(state, dict) else None
+    with suppress(TypeError, KeyError, ZeroDivisionError):  # then an entry is wrong
+        epochs, rows = training["epochs"], corpus["rows"]  # type: ignore[index]
+        if steps is None:
+            steps = epochs * -(-rows // training["batch_size"])  # type: ignore[index]
+        config["progress"] = {
+            "steps": steps, "last_epoch": epochs, "finished": True, "jit": True,
+        }  # fmt: skip
+    if isinstance(about, dict):
+        config["metadata"] = {"numba_version": "unknown", "cupy_version": "unknown", **about}
+    return {**config, "format": 2}, metrics
 
-    return [name for name, kind in entries.items() if type(find(name.split("."))) is not kind]
+
+def _compare_sizes(
+    directory: Path, stored: runs.ArrayFile, model: ModelConfig, size: int, groups: Sequence[str]
+) -> None:
+    """RunDirError if the weights in a file are not those of a model of these sizes."""
+    found, count = {name: tuple(shape) for name, (_, shape, *_) in stored.entries.items()}, 0
+    found |= {name: found[first] for name, first in stored.tied.items()}
+    for name, shape in shapes_of(model, size, groups):
+        count += 1
+        if found.get(name) != shape:
+            reason = f"{name}: {shape}, {found.get(name, '-')}"
+            raise RunDirError(say("checkpoint.sizes", path=directory, reason=Said(reason)))
+    if count != len(found):
+        known = {name for name, _ in shapes_of(model, size, groups)}
+        other = min(found.keys() - known)
+        raise RunDirError(say("checkpoint.sizes", path=directory, reason=other))
 
 
 @contextmanager
@@ -271,19 +326,27 @@ def remove_if_empty(directory: Path) -> None:
 
 
 def resume(trainer: "Trainer", run: Run) -> None:
-    """Put a trainer where `run` ended; RunDirError if it is of another model or damaged."""
+    """Put a trainer where `run` ended.
+
+    Raises:
+        RunDirError: it is of another model, or damaged.
+    """
     with loading(run.directory):
-        if (run.directory / TRAINING).is_file():
+        if TRAINING in run.files:
             trainer.load(run.directory)
+            same = run.corpus["sha256"] == trainer.corpus.sha256
+            if not same or run.training.batch_size != trainer.training.batch_size:
+                # What was done of an epoch is of other batches.
+                state = trainer.state_dict() | {"batches": 0, "means": {}}
+                trainer.load_state_dict(state)
             return
-        optimizer = runs.load_arrays(run.directory / OPTIMIZER)
         trainer.model.load_state_dict(run.weights)
-        trainer.optimizer.load_state_dict(optimizer)
-        epochs = run.training.epochs
+        if OPTIMIZER in run.files:
+            trainer.optimizer.load_state_dict(runs.load_arrays(run.files[OPTIMIZER]))
         ours = {written: name for name, written in FIGURES.items()}
         state = trainer.state_dict() | {
-            "epoch": epochs,
-            "step": epochs * len(trainer.batches),
+            "epoch": run.training.epochs,
+            "step": run.progress["steps"],
             "seed": run.training.seed,
             "history": [
                 {ours.get(name, name): value for name, value in entry.items() if name != "epoch"}
@@ -291,7 +354,49 @@ def resume(trainer: "Trainer", run: Run) -> None:
             ],
         }
         trainer.load_state_dict(state)
-        trainer.losses.first = run.metrics["first_step_loss_per_token"]
+        trainer.losses.first = run.metrics.get("first_step_loss_per_token")
+
+
+def newest(directory: Path) -> tuple[Run, list[RunDirError]]:
+    """The run in `directory` that is furthest: its own, or one saved on the way to it.
+
+    Returns:
+        The run, and what is wrong with those that were damaged and left out.
+
+    Raises:
+        RunDirError: there is none.
+    """
+    places = [directory, *(directory / CHECKPOINTS).glob("step-*")]
+    found, damaged = list[Run](), list[RunDirError]()
+    for place in places:
+        if place.is_dir() and runs.has_run(place):
+            try:
+                found.append(load(place))
+            except RunDirError as error:
+                damaged.append(error)
+    if not found:
+        if damaged:
+            raise damaged[0]
+        load(directory)  # raises
+    return max(found, key=lambda run: run.progress["steps"]), damaged
+
+
+def keep_last(directory: Path, count: int) -> None:
+    """Remove the runs on the way that are older than the last `count`."""
+    steps = sorted((directory / CHECKPOINTS).glob("step-*"))
+    for older in steps[: max(0, len(steps) - count)]:
+        runs.remove(older)
+    if steps and not count:
+        with suppress(OSError):
+            (directory / CHECKPOINTS).rmdir()
+
+
+def version_of(*names: str) -> str:
+    """The version of the first of these distributions that is installed, or 'absent'."""
+    for name in names:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            return importlib.metadata.version(name)
+    return "absent"
 
 
 def git_commit() -> str:

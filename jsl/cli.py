@@ -1,7 +1,8 @@
-"""The command line: `jsl train`, `jsl predict` and `jsl warmup`.
+"""The command line: `jsl train`, `jsl predict`, `jsl verify` and `jsl warmup`.
 
 Exit codes: 0 it worked, 2 the command line itself is wrong, 141 nobody reads the output any more,
-143 a training was ended by SIGTERM, 1 everything else. There is no traceback without `--debug`.
+129 or 143 a training was ended by SIGHUP or SIGTERM, 1 everything else. There is no traceback
+without `--debug`.
 What a command needs is imported when it runs, so that help is quick.
 """
 
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jsl import options
+from jsl import options, schema
 from jsl.config import MAX_SEQ_LEN
 from jsl.errors import JslError, TextError, UsageError
 from jsl.messages import LANGUAGES, Said, listed, say, use_language
@@ -41,11 +42,10 @@ CHUNK = 256
 # Of standard output that was closed, as by `| head -1`: what a shell says of a program that the
 # signal SIGPIPE, number 13, has ended.
 CLOSED = 128 + 13
-# Of a training that SIGTERM, number 15, has stopped, as by `kill`.
-ENDED = 128 + 15
 
 EXIT_CODES = """Exit codes: 0 all went well, 2 the command line is wrong, 141 standard output was
-closed by its reader, 143 the signal SIGTERM ended a training, 1 everything else."""
+closed by its reader, 143 the signal SIGTERM ended a training, 129 the signal SIGHUP did, 1
+everything else."""
 
 
 def _choose_language(context: click.Context, option: click.Option, value: str | None) -> None:
@@ -84,6 +84,12 @@ backend_option = click.option(
 )
 
 
+def within(section: str, name: str) -> options.Integer:
+    """What an option takes: the range of an entry of config.json."""
+    entry = schema.CONFIG[section][name]
+    return options.Integer(int(entry.low), int(entry.high))
+
+
 @click.group(cls=options.Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="minigrad", message="%(version)s")
 @common
@@ -101,22 +107,22 @@ def cli() -> None:
 @click.option(
     "--epochs", type=options.Integer(1, 10**9), help="Passes over the corpus (tiny: 200)."
 )
-@click.option("--batch-size", type=options.Integer(1, 10**6), help="Sentences a step (tiny: 8).")
+@click.option(
+    "--batch-size", type=within("training", "batch_size"), help="Sentences a step (tiny: 8)."
+)
 @click.option("--learning-rate", type=options.Positive(), help="Of Adam (tiny: 0.001).")
+@click.option("--seed", type=within("training", "seed"), help="Of weights and order (default 0).")
 @click.option(
-    "--seed", type=options.Integer(0, 2**64 - 1), help="Of weights and order (default 0)."
+    "--d-model", type=within("model", "d_model"), help="Features of a position (tiny: 16)."
 )
 @click.option(
-    "--d-model", type=options.Integer(1, 2**14), help="Features of a position (tiny: 16)."
+    "--n-heads", "--heads", type=within("model", "n_heads"), help="Attention heads (tiny: 2)."
 )
-@click.option(
-    "--n-heads", "--heads", type=options.Integer(1, 2**14), help="Attention heads (tiny: 2)."
-)
-@click.option("--d-ff", type=options.Integer(1, 2**16), help="Inner features (tiny: 32).")
+@click.option("--d-ff", type=within("model", "d_ff"), help="Inner features (tiny: 32).")
 @click.option(
     "--n-layers",
     "--layers",
-    type=options.Integer(1, 1000),
+    type=within("model", "n_layers"),
     help="Encoder, and decoder, layers (tiny: 4).",
 )
 @click.option(
@@ -132,6 +138,25 @@ def cli() -> None:
     help="Where to save; models/jsl-seq2seq/<time> by default.",
 )
 @click.option("--load", type=options.Path(), help="A run to continue.")
+@click.option("--resume", type=options.Path(), help="An interrupted training, to go on to its end.")
+@click.option(
+    "--save-every-steps", type=options.Integer(1, 10**9), help="Save on the way, too, so often."
+)
+@click.option(
+    "--save-every-minutes",
+    type=options.Positive(),
+    default=10.0,
+    show_default=True,
+    help="Save on the way, too, so often.",
+)
+@click.option(
+    "--keep",
+    type=options.Integer(1, 10**6),
+    default=1,
+    show_default=True,
+    help="How many of the last states stay; beside them the one of the lowest loss of those saved "
+    "on the way.",
+)
 @click.option("--overwrite", is_flag=True, help="Save into a directory that holds something.")
 @click.option("--no-jit", is_flag=True, help="Run every step op by op: slower, easier to debug.")
 @backend_option
@@ -151,6 +176,10 @@ def train(
     max_seq_len: int | str | None,
     save: Path | None,
     load: Path | None,
+    resume: Path | None,
+    save_every_steps: int | None,
+    save_every_minutes: float,
+    keep: int,
     overwrite: bool,
     no_jit: bool,
     backend: str | None,
@@ -158,17 +187,18 @@ def train(
     """Train a translator on a corpus, and save it.
 
     With --load, training goes on from a saved run for --epochs more passes; save it elsewhere with
-    --save.
+    --save. With --resume, a training that was interrupted goes on to its end, in its own directory,
+    from the last state that was saved, as if nothing had happened.
 
-    After Ctrl-C, or the signal SIGTERM, training stops at the end of the epoch and is saved. So it
-    does when standard output is closed, which is noticed at the next line that is written, after
-    about every twentieth part of the epochs. Before the first epoch has begun, they end it, and
-    nothing is saved.
+    After Ctrl-C, or the signals SIGTERM and SIGHUP, training stops after the step and is saved;
+    what to call to go on is said. So it does at the end of an epoch when standard output is closed,
+    which is noticed at the next line that is written, after about every twentieth part of the
+    epochs. Before the first step they end it, and nothing is saved.
     """
     from jsl import checkpoint, memory
     from jsl.config import PRESETS
     from jsl.corpus import check_encoding, load_corpus, starter_corpus_path
-    from jsl.train import Trainer, parameter_count
+    from jsl.train import Saves, Trainer, parameter_count
     from minigrad import kernels
     from minigrad.backend import explain, get_backend
 
@@ -192,18 +222,32 @@ def train(
         check_encoding(encoding)
         if corpus is None:
             raise UsageError(say("train.encoding"))
-    fitting = max_seq_len == "auto" or (max_seq_len is None and load is None and corpus is not None)
+    fitting = max_seq_len == "auto" or (
+        max_seq_len is None and load is None and resume is None and corpus is not None
+    )
+    if resume is not None:
+        refuse_beside_resume()
     with using_backend(backend, "auto"), ExitStack() as at_end:
-        resume = None
+        before = None
         model, training = PRESETS[preset or "tiny"]
         if load is not None:
             refuse_fixed()
-            resume = checkpoint.load(load)
+            before = checkpoint.load(load)
+            model, training = before.model, replace(before.training, epochs=training.epochs)
+        elif resume is not None:
+            before, damaged = checkpoint.newest(resume)
+            for error in damaged:
+                click.echo(error, err=True)
+            left = before.progress["last_epoch"] - before.training.epochs
+            if left < 1:
+                raise UsageError(say("train.nothing_left", path=resume))
+            model, training = before.model, replace(before.training, epochs=left)
+            no_jit = no_jit or not before.progress["jit"]
+        if before is not None:
             bundled = hashlib.sha256(starter_corpus_path().read_bytes()).hexdigest()
-            if corpus is None and resume.corpus["sha256"] != bundled:
-                name = resume.corpus["name"]
-                raise UsageError(say("train.which_corpus", path=load, name=name))
-            model, training = resume.model, replace(resume.training, epochs=training.epochs)
+            if corpus is None and before.corpus["sha256"] != bundled:
+                name = before.corpus["name"]
+                raise UsageError(say("train.which_corpus", path=load or resume, name=name))
         model, training = replace(model, **sizes), replace(training, **schedule)
         path, limit = corpus or starter_corpus_path(), MAX_SEQ_LEN if fitting else model.max_seq_len
         rows = load_corpus(path, limit, encoding)
@@ -216,16 +260,23 @@ def train(
             memory.for_training(model, 88 + len(rows.tags), len(rows.groups), batch),
             "--d-model, --d-ff, --n-layers, --max-seq-len, --batch-size",
         )
-        if resume is not None and rows.sha256 != resume.corpus["sha256"]:
+        if before is not None and rows.sha256 != before.corpus["sha256"]:
+            if resume is not None:
+                name = before.corpus["name"]
+                raise UsageError(say("train.resume_corpus", path=resume, name=name))
             click.echo(say("train.other_corpus"), err=True)
-        directory = save or checkpoint.default_directory()
-        checkpoint.prepare(directory, overwrite)
+        directory = resume or save or checkpoint.default_directory()
+        checkpoint.prepare(directory, overwrite or resume is not None)
         at_end.callback(checkpoint.remove_if_empty, directory)
+        at_end.enter_context(checkpoint.held(directory))
 
         click.echo(say("train.backend", explanation=Said(explain())))
         if kernels.enabled() and get_backend() == "numpy":
             prepare_kernels()
-        trainer = Trainer(rows, model, training, resume, jit=not no_jit)
+        if before is not None and checkpoint.OPTIMIZER not in before.files:
+            click.echo(say("checkpoint.no_optimizer", path=before.directory), err=True)
+        saves = Saves(directory, keep, save_every_steps, save_every_minutes)
+        trainer = Trainer(rows, model, training, before, jit=not no_jit, saves=saves)
         click.echo(
             say(
                 "train.start",
@@ -235,25 +286,54 @@ def train(
                 parameters=parameter_count(trainer.model),
             )
         )
-        trainer.interrupts.noted = lambda _: click.echo(say("train.stopping"), err=True)
+        trainer.interrupts.patience = 2
+        trainer.interrupts.noted = lambda _: click.echo(
+            say("train.stopping", times=3 - trainer.interrupts.count), err=True
+        )
+        matches = dict[str, tuple[int, int]]()
+        begun = trainer.step
         with trainer.interrupts as interrupts:
-            unheard = run_to_end(trainer)
-            matches = trainer.exact_matches()
+            try:
+                unheard = run_to_end(trainer)
+                if not trainer.interrupted:
+                    trainer.look()
+                    matches = trainer.exact_matches()
+            except KeyboardInterrupt:
+                if not trainer.whole:  # in the midst of a step
+                    raise JslError(cut_short(directory)) from None
+                unheard = None
+            if trainer.step == begun and trainer.interrupted:
+                raise JslError(say("train.not_begun"))
             with interrupts.ignored():
                 trainer.save_run(directory, matches)
+                checkpoint.keep_last(directory, keep - 1)
         if unheard is not None:
             raise unheard
         for group, (right, total) in matches.items():
             click.echo(say("train.matches", group=group, right=right, rows=total))
         click.echo(say("train.saved", path=directory))
-        if left := trainer.last_epoch - trainer.epoch:
-            command = ["jsl", "train", "--load", str(directory), "--epochs", str(left)]
+        if trainer.epoch < trainer.last_epoch:
+            command = ["jsl", "train", "--resume", str(directory)]
             command += ["--corpus", str(corpus)] if corpus else []
             command += ["--encoding", encoding] if encoding else []
             command += ["--backend", backend] if backend else []
-            command += ["--no-jit"] if no_jit else []
+            command += ["--save-every-steps", str(save_every_steps)] if save_every_steps else []
+            command += ["--keep", str(keep)] if keep > 1 else []
             click.echo(say("train.resume", command=Said(shlex.join(command))))
-            sys.exit(ENDED if interrupts.received == signal.SIGTERM else 1)
+            received = interrupts.received
+            sys.exit(1 if received in (None, signal.SIGINT) else 128 + received)
+
+
+def cut_short(directory: Path) -> str:
+    """What is said of a training that ended in the midst of a step, and of what there is of it."""
+    from jsl import checkpoint
+    from jsl.errors import RunDirError
+
+    try:
+        run, _ = checkpoint.newest(directory)
+    except RunDirError:
+        return say("train.cut", saved=say("train.none_saved"))
+    return say("train.cut", saved=say("train.last_saved", path=run.directory))
 
 
 def run_to_end(trainer: "Trainer") -> OSError | None:
@@ -280,6 +360,22 @@ def refuse_fixed() -> None:
     ]
     if given:
         raise UsageError(say("train.fixed", options=listed(given)))
+
+
+def refuse_beside_resume() -> None:
+    """UsageError if an option is given that an interrupted training does not let one change."""
+    context = click.get_current_context()
+    fixed = [
+        *("preset", "epochs", "batch_size", "learning_rate", "seed", "d_model", "n_heads"),
+        *("d_ff", "n_layers", "max_seq_len", "save", "load", "overwrite"),
+    ]
+    given = [
+        option.opts[0]
+        for option in context.command.params
+        if option.name in fixed and context.params[option.name] not in (None, False)
+    ]
+    if given:
+        raise UsageError(say("train.resume_alone", options=listed(given)))
 
 
 @contextmanager
@@ -556,6 +652,39 @@ def show(
     elif first.far:
         click.echo(say("predict.far", text=text), err=True)
     return first.error is not None
+
+
+# -------------------------------------------------------------------------------- verify
+
+
+@cli.command(epilog=EXIT_CODES)
+@click.argument("directories", nargs=-1, required=True, type=options.Path(), metavar="DIR...")
+@common
+def verify(directories: tuple[Path, ...]) -> None:
+    """Compare the files of saved runs with their hashes, and what they say with one another.
+
+    What is damaged is named; the exit code is then 1.
+    """
+    from jsl import checkpoint
+    from minigrad import runs
+    from minigrad.errors import RunError
+
+    failed = False
+    for directory in directories:
+        try:
+            problems = runs.verify(directory)
+            if not problems and directory.is_dir():
+                checkpoint.load(directory)
+        except (RunError, JslError) as error:
+            problems = [str(error)]
+        for problem in problems:
+            click.echo(say("checkpoint.problem", path=directory, problem=problem), err=True)
+        failed |= bool(problems)
+        if not problems:
+            count = len(runs.files_of(directory)) if directory.is_dir() else 1
+            click.echo(say("checkpoint.whole", path=directory, count=count))
+    if failed:
+        sys.exit(1)
 
 
 # -------------------------------------------------------------------------------- warmup

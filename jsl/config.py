@@ -1,10 +1,10 @@
 """The numbers that make a run what it is, as `config.json` keeps them."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from jsl.errors import RunDirError, UsageError
-from jsl.messages import listed, say
+from jsl.messages import say
 
 MAX_SEQ_LEN = 10_000  # of a sequence, its end mark counted
 
@@ -15,20 +15,12 @@ class _Config:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, data: Any, place: str) -> Self:
-        """From a section of config.json; RunDirError where it is not as `to_json` writes it."""
-        expected: dict[str, Any] = {f.name: f.type for f in fields(cls)}
-        if not isinstance(data, dict) or set(data) != set(expected):
-            found = listed(data) if isinstance(data, dict) else type(data).__name__
-            raise RunDirError(
-                say("config.section", place=place, expected=listed(expected), found=found)
-            )
-        for name, kind in expected.items():
-            value = data[name]
-            if type(value) is not kind and not (kind is float and type(value) is int):
-                raise RunDirError(
-                    say("config.type", place=f"{place}.{name}", expected=kind.__name__, found=value)
-                )
+    def from_json(cls, data: dict[str, Any], place: str) -> Self:
+        """From a section of config.json, whose entries were checked one by one (`jsl.schema`).
+
+        Raises:
+            RunDirError: they do not go together.
+        """
         try:
             return cls(**data)
         except UsageError as error:  # it is the file that is wrong, not the command line
@@ -83,8 +75,8 @@ class TrainingConfig(_Config):
     seed: int = 0
 
     def __post_init__(self):
-        for name in ("epochs", "batch_size"):
-            if getattr(self, name) < 1:
+        for name, least in (("epochs", 0), ("batch_size", 1)):  # no epoch: it was interrupted
+            if getattr(self, name) < least:
                 raise UsageError(say("config.positive", name=name, value=getattr(self, name)))
         if not 0 < self.learning_rate < float("inf"):
             raise UsageError(say("config.positive", name="learning_rate", value=self.learning_rate))

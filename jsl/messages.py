@@ -218,14 +218,15 @@ TEXTS: dict[str, tuple[str, str]] = {
         "長すぎます。文は{length}文字ですが、このモデルで訳せるのは{limit}文字までです。",
         "The text is too long: it has {length} characters, this model takes up to {limit}.",
     ),
-    "config.section": (
-        "config.json の {place} の項目は {expected} のはずですが、{found} でした。",
-        "The section {place} of config.json should have {expected}, but has {found}.",
+    "schema.value": (
+        "{path} の {place} は {expected} のはずですが、{found} でした。",
+        "The entry {place} of {path} should be: {expected}; it is {found}.",
     ),
-    "config.type": (
-        "config.json の {place} は {expected} 型のはずですが、{found} でした。",
-        "The entry {place} of config.json should be of type {expected}, but is {found}.",
+    "schema.unknown": (
+        "{path} に知らない項目 {place} があります。{nearest}",
+        "{path} has the entry {place}, which is not known.{nearest}",
     ),
+    "schema.nearest": ("近い項目は {name} です。", " The nearest one is {name}."),
     "config.positive": (
         "{name} は正の数にしてください（{value} でした）。",
         "{name} must be positive; it is {value}.",
@@ -275,8 +276,8 @@ TEXTS: dict[str, tuple[str, str]] = {
     ),
     "checkpoint.format": (
         "{path} の config.json の形式は {found} ですが、"
-        "このプログラムが読めるのは {expected} です。",
-        "The config.json of {path} has format {found}; this program reads format {expected}.",
+        "このプログラムが読めるのは {expected} までです。",
+        "The config.json of {path} has format {found}; this program reads up to {expected}.",
     ),
     "checkpoint.sections": (
         "{path} に {names} がないか、形が違います。",
@@ -286,6 +287,60 @@ TEXTS: dict[str, tuple[str, str]] = {
         "{path} の語彙が、記録された大きさやハッシュと合いません。",
         "The vocabulary of {path} does not have the size or the hash that were recorded.",
     ),
+    "checkpoint.sizes": (
+        "{path} の重みが config.json の大きさと合いません（{reason}）。",
+        "The weights in {path} are not of the sizes in its config.json ({reason}).",
+    ),
+    "checkpoint.lost": (
+        "{path} の {name} に有限でない数があります。学習に失敗したモデルで、使えません。",
+        "{path} has numbers in {name} that are not finite. Its training has failed; it is of no "
+        "use.",
+    ),
+    "checkpoint.whole": (
+        "{path}: {count}個のファイルはどれも無事です。",
+        "{path}: all {count} files are whole.",
+    ),
+    "checkpoint.busy": (
+        "フォルダー {path} には別のプロセスが書き込んでいます。"
+        "別の場所を --save で指定してください。",
+        "Another process is writing into {path}. Name another directory with --save.",
+    ),
+    "checkpoint.no_optimizer": (
+        "注意: {path} に optimizer.safetensors がないので、オプティマイザーは初めから始めます。",
+        "Note: {path} has no optimizer.safetensors; the optimizer begins anew.",
+    ),
+    "train.nothing_left": (
+        "{path} の学習は最後まで終わっています。続けるには --load と --epochs を使ってください。",
+        "The training of {path} has come to its end. To add epochs, use --load and --epochs.",
+    ),
+    "train.resume_alone": (
+        "--resume は {options} と一緒には使えません（保存した設定のまま続けます）。",
+        "--resume goes on with all as it was; it does not go with {options}.",
+    ),
+    "train.resume_corpus": (
+        "{path} の学習に使ったコーパスではありません。同じ {name} を --corpus で指定してください。",
+        "This is not the corpus that {path} was being trained on. Name the same {name}: --corpus",
+    ),
+    "train.kept": ("途中の状態を {path} に保存しました。", "What there was is saved to {path}."),
+    "train.lost": (
+        "学習のあとの損失が{loss}です。学習率{rate}を下げてください（--learning-rate）。"
+        "何も保存していません。",
+        "After the training the loss is {loss}. Lower the learning rate, which is {rate} "
+        "(--learning-rate). Nothing was saved.",
+    ),
+    "train.not_begun": (
+        "学習を始める前に中断しました。保存するものはありません。",
+        "Interrupted before the training had begun; there is nothing to save.",
+    ),
+    "train.cut": (
+        "ステップの途中で終わりました。{saved}",
+        "Left in the midst of a step. {saved}",
+    ),
+    "train.last_saved": (
+        "最後に保存したのは {path} です。",
+        "The last state that was saved is {path}.",
+    ),
+    "train.none_saved": ("保存したものはありません。", "Nothing had been saved."),
     "train.encoding": (
         "--encoding は --corpus と一緒に使ってください。",
         "--encoding goes with --corpus.",
@@ -350,9 +405,10 @@ TEXTS: dict[str, tuple[str, str]] = {
     ),
     "train.left": ("  残り {time}", "  {time} left"),
     "train.stopping": (
-        "このエポックの終わりで止めて保存します。もう一度 Ctrl-C を押すと、保存せずに終わります。",
-        "Stopping at the end of this epoch, then saving. Press Ctrl-C again to leave without "
-        "saving.",
+        "このステップが終わったら保存して止まります。"
+        "あと{times}回 Ctrl-C を押すと、保存せずに終わります。",
+        "Saving after this step, then stopping. To leave without saving, press Ctrl-C {times} more "
+        "times.",
     ),
     "train.matches": (
         "{group}: {rows}行のうち{right}行を正しく訳せます。",

@@ -1,6 +1,6 @@
 """The translator: one complete transformer per group, over one vocabulary."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,40 @@ def build_model(
             )
     example = to_device(np.array([[BOUNDARY]]))
     return nn.Grouped(models, example=(example, example))
+
+
+def shapes_of(
+    config: ModelConfig, vocabulary_size: int, groups: Sequence[str]
+) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Names and shapes of the weights of `build_model`, one after the other, without building it.
+
+    So that sizes which a file claims can be compared with the weights that it has.
+    """
+    d, inner = (config.d_model,), (config.d_ff,)
+
+    def linear(name: str, ins: tuple[int, ...], outs: tuple[int, ...]) -> Iterator[Any]:
+        yield f"{name}.weight", outs + ins
+        yield f"{name}.bias", outs
+
+    def norm(name: str) -> Iterator[Any]:
+        yield f"{name}.weight", d
+        yield f"{name}.bias", d
+
+    for group in groups:
+        for half, attentions in (("encoder", ["self"]), ("decoder", ["self", "multihead"])):
+            start = f"models.{group}.{half}"
+            yield f"{start}.embed.weight", (vocabulary_size, *d)
+            for i in range(config.n_layers):
+                layer = f"{start}.layers.{i}"
+                for attention in attentions:
+                    for part in ("q_proj", "k_proj", "v_proj", "out_proj"):
+                        yield from linear(f"{layer}.{attention}_attn.{part}", d, d)
+                yield from linear(f"{layer}.linear1", d, inner)
+                yield from linear(f"{layer}.linear2", inner, d)
+                for n in range(len(attentions) + 1):
+                    yield from norm(f"{layer}.norm{n + 1}")
+            yield from norm(f"{start}.norm")
+        yield from linear(f"models.{group}.decoder.output_projection", d, (vocabulary_size,))
 
 
 def arrays_of(model: nn.Grouped, batch: Batch) -> tuple[np.ndarray, ...]:

@@ -1,5 +1,7 @@
 """Training: from a corpus to a run on disk."""
 
+import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from jsl import checkpoint
+from jsl import checkpoint, schema
 from jsl.batching import Batch, Batches, make_batch
 from jsl.config import ModelConfig, TrainingConfig
 from jsl.corpus import Corpus
@@ -18,7 +20,7 @@ from jsl.model import arrays_of, build_model, loss_of
 from jsl.vocabulary import Vocabulary
 from minigrad import Tensor, nn, optim
 from minigrad.errors import DivergenceError
-from minigrad.learner import Callback, Learner, Throughput
+from minigrad.learner import Callback, Checkpoint, Learner, Throughput
 
 
 @dataclass(frozen=True)
@@ -48,9 +50,11 @@ class Losses(Callback):
     def __init__(self, sentences: int):
         self.sentences = sentences
         self.first: float | None = None
+        self._total, self._epoch = 0.0, -1
 
     def on_epoch_start(self, learner: Learner) -> None:
-        self._total = 0.0
+        if self._epoch != learner.epoch:  # not one that goes on
+            self._total, self._epoch = 0.0, learner.epoch
 
     def on_batch_end(self, learner: Learner, logs: dict[str, float]) -> None:
         if self.first is None:
@@ -61,10 +65,11 @@ class Losses(Callback):
         logs["loss_per_sentence"] = self._total / self.sentences
 
     def state_dict(self) -> dict[str, Any]:
-        return {"first": self.first}
+        return {"first": self.first, "total": self._total, "epoch": self._epoch}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.first = state["first"]
+        self._total, self._epoch = state.get("total", 0.0), state.get("epoch", -1)
 
 
 class Report(Callback):
@@ -80,6 +85,50 @@ class Report(Callback):
             self.to(Progress(learner.epoch, learner.last_epoch, loss, **figures))
 
 
+class Saves(Checkpoint):
+    """Runs on the way to one in `directory`, every so many steps or minutes.
+
+    Args:
+        directory: of the training; they are in `checkpoints` there, the one of the lowest loss of
+            an epoch in `best`, too.
+        keep: how many of them stay, besides that.
+    """
+
+    def __init__(
+        self,
+        directory: Path | None = None,
+        keep: int = 1,
+        steps: int | None = None,
+        minutes: float | None = None,
+    ):
+        super().__init__(sys.maxsize, keep, steps=steps, minutes=minutes)
+        self.directory = directory
+        self.lowest: float = math.inf
+
+    def on_fit_start(self, learner: Learner) -> None:
+        super().on_fit_start(learner)
+        if self.directory is None or not (self.directory / checkpoint.BEST).is_dir():
+            self.lowest = math.inf
+
+    def save(self, learner: Learner) -> None:
+        assert isinstance(learner, Trainer)
+        assert self.directory is not None
+        folder = self.directory / checkpoint.CHECKPOINTS
+        learner.save_run(folder / f"step-{learner.step:08}", {})
+        assert self.keep is not None
+        checkpoint.keep_last(self.directory, self.keep)
+        losses = learner.history.epochs
+        if losses and losses[-1]["loss"] < self.lowest:
+            self.lowest = losses[-1]["loss"]
+            learner.save_run(self.directory / checkpoint.BEST, {})
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"lowest": self.lowest}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.lowest = state.get("lowest", math.inf)
+
+
 class Trainer(Learner):
     """A model in training, and all that a run's files need.
 
@@ -90,6 +139,10 @@ class Trainer(Learner):
         resume: a run to continue with its weights and its optimizer's state.
         jit: repeat captured programs in place of the steps, for speed; the last bits of the weights
             depend on it.
+        saves: what is saved on the way; nothing by default.
+
+    Attributes:
+        interrupted: whether `run` was ended by Ctrl-C or another signal.
 
     Raises:
         UsageError: the corpus has groups or tags that the run to continue does not know.
@@ -105,6 +158,7 @@ class Trainer(Learner):
         training: TrainingConfig,
         resume: checkpoint.Run | None = None,
         jit: bool = True,
+        saves: Saves | None = None,
     ):
         self.corpus, self.model_config, self.training = corpus, model, training
         self.vocabulary = Vocabulary.from_tags(corpus.tags)
@@ -116,14 +170,14 @@ class Trainer(Learner):
             begun, self.trained_before = resume.training.epochs, resume.trigrams
         self.last_epoch = begun + training.epochs
         self.losses, self.report = Losses(len(corpus.rows)), Report()
+        self.interrupted = False
         translator = build_model(model, self.vocabulary, groups, training.seed)
         super().__init__(
             translator,
             optim.Adam(translator, lr=training.learning_rate),
-            callbacks=[Throughput("tokens"), self.losses, self.report],
+            callbacks=[Throughput("tokens"), self.losses, self.report, saves or Saves()],
             jit=jit,
             on_nan="raise",
-            on_interrupt="stop",
             verbose=0,
         )
         self.batches = Batches(corpus.rows, self.vocabulary, training.batch_size, training.seed)
@@ -145,21 +199,40 @@ class Trainer(Learner):
         return loss_of(self.model, *batch)
 
     def run(self, report: Callable[[Progress], None] | None = None) -> None:
-        """Train to the last epoch, or to the end of the one in which there is an interrupt.
+        """Train to the last epoch, or to the end of the step in which there is an interrupt.
 
         Raises:
-            TrainingError: the loss of a step is not finite, so that the weights are lost.
+            KeyboardInterrupt: there were so many interrupts that the step did not end.
+            TrainingError: the loss is not finite, so that the weights are lost.
         """
         self.report.to = report
-        seed = self.training.seed
+        rate = self.training.learning_rate
         try:
             with np.errstate(all="ignore"):  # a loss that is not finite says it better
-                self.fit(self.batches, epochs=self.last_epoch, seed=seed, resume="here")
+                self.fit(
+                    self.batches, epochs=self.last_epoch, seed=self.training.seed, resume="here"
+                )
         except DivergenceError as error:
-            rate = self.training.learning_rate
             raise TrainingError(
                 say("train.diverged", epoch=self.epoch + 1, loss=error.value, rate=rate)
             ) from error
+        except (KeyboardInterrupt, SystemExit):
+            if self.interrupts.received is None or not self.whole:
+                raise
+            self.interrupted = True
+
+    def look(self) -> float:
+        """The loss per token with the weights as they are, which no step has seen yet.
+
+        Raises:
+            TrainingError: it is not finite.
+        """
+        with np.errstate(all="ignore"):
+            loss = self.evaluate(self.batches)["loss"]
+        if not math.isfinite(loss):
+            rate = self.training.learning_rate
+            raise TrainingError(say("train.lost", loss=loss, rate=rate))
+        return loss
 
     def exact_matches(self, batch_size: int = 64) -> dict[str, tuple[int, int]]:
         """For each group: how many training rows greedy decoding gives back, and of how many."""
@@ -181,10 +254,11 @@ class Trainer(Learner):
         return found
 
     def save_run(self, directory: Path, matches: dict[str, tuple[int, int]]) -> None:
-        """Write the run into `directory`.
+        """Write the run into `directory`, in the place of an older one.
 
         Raises:
-            RunDirError: a file cannot be written.
+            RunDirError: a file cannot be written, or an entry is not what `jsl.schema` says.
+            TrainingError: the weights are lost: they are not finite.
         """
         config = checkpoint.config_of(
             model=self.model_config,
@@ -193,10 +267,22 @@ class Trainer(Learner):
             groups=self.model.groups,
             corpus=self.corpus,
             trained_before=self.trained_before,
+            progress={
+                "steps": self.step,
+                "last_epoch": self.last_epoch,
+                "finished": self.epoch >= self.last_epoch,
+                "jit": bool(self.jit),
+            },
         )
         metrics = checkpoint.metrics_of(self.history.epochs, self.losses.first, matches)
-        with checkpoint.saving(directory):
-            self.save(directory, {checkpoint.CONFIG: config, checkpoint.METRICS: metrics})
+        schema.check(directory / checkpoint.CONFIG, config, schema.CONFIG)
+        schema.check(directory / checkpoint.METRICS, metrics, schema.METRICS)
+        try:
+            with checkpoint.saving(directory):
+                self.save(directory, {checkpoint.CONFIG: config, checkpoint.METRICS: metrics})
+        except DivergenceError as error:
+            rate = self.training.learning_rate
+            raise TrainingError(say("train.lost", loss=error.value, rate=rate)) from error
 
 
 def _check_continuation(corpus: Corpus, run: checkpoint.Run) -> None:

@@ -16,13 +16,14 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from minigrad import runs
-from minigrad.errors import RunError, StateError
+from minigrad.errors import DivergenceError, MinigradError, RunError, StateError
 
 if TYPE_CHECKING:
     from minigrad.learner.learner import Learner
@@ -32,6 +33,20 @@ __all__ = ["Artifacts"]
 KIND = "minigrad.learner"
 BEST, MODEL, STATE = "best.safetensors", "model.safetensors", "training.json"
 _NAME = re.compile(r"step-\d{8,}")
+# What training.json has. (What loaders, metrics and callbacks write there is theirs to check.)
+ENTRIES: dict[str, tuple[type, ...]] = {
+    "epoch": (int,),
+    "step": (int,),
+    "batches": (int,),
+    "stopped": (bool,),
+    "loader": (dict, type(None)),
+    "seed": (int, type(None)),
+    "without_jit": (list,),
+    "history": (list,),
+    "means": (dict,),
+    "metrics": (list,),
+    "callbacks": (list,),
+}
 
 
 class Artifacts:
@@ -53,24 +68,34 @@ class Artifacts:
             )
         return self.directory
 
-    def prepare(self, config: Mapping[str, Any], resume: bool) -> None:
-        """Make the directory and write config.json; begin anew unless `resume`.
+    @contextmanager
+    def held(self, resume: bool) -> Iterator[None]:
+        """In this block the directory is this process's; without `resume` it is made.
 
         Raises:
-            RunError: it holds other things than a Learner's.
+            RunError: it holds other things than a Learner's, or another process is writing there.
         """
-        if self.directory is None:
+        if self.directory is None or (resume and not self.directory.exists()):
+            yield
             return
         if not self._is_free():
             raise RunError(
                 f"Learner: {self.directory} is not empty and was not made by a Learner; nothing "
                 f"in it was touched. Choose another artifact_dir"
             )
+        runs.prepare_directory(self.directory, overwrite=True)
+        with runs.locked(self.directory):
+            self._repair()
+            yield
+
+    def prepare(self, config: Mapping[str, Any], resume: bool) -> None:
+        """Write config.json; begin anew unless `resume`."""
+        if self.directory is None:
+            return
         if not resume:
             for old in self.checkpoints():
-                shutil.rmtree(old)
+                runs.remove(old)
             (self.directory / BEST).unlink(missing_ok=True)
-        self.directory.mkdir(parents=True, exist_ok=True)
         runs.save_json(self.directory / "config.json", {"kind": KIND, **packed(config)})
 
     def _is_free(self) -> bool:
@@ -78,7 +103,7 @@ class Artifacts:
         assert self.directory is not None
         if not self.directory.is_dir():
             return not self.directory.exists()
-        if not any(self.directory.iterdir()):
+        if all(runs.is_temporary(path.name) for path in self.directory.iterdir()):
             return True
         try:
             config = runs.load_json(self.directory / "config.json")
@@ -90,14 +115,19 @@ class Artifacts:
         """Directories of checkpoints, the oldest first."""
         if self.directory is None:
             return []
-        found = (self.directory / "checkpoints").glob(f"step-*/{STATE}")
-        ours = [p.parent for p in found if _NAME.fullmatch(p.parent.name)]
+        found = (self.directory / "checkpoints").glob("step-*")
+        ours = [p for p in found if _NAME.fullmatch(p.name) and runs.has_run(p)]
         return sorted(ours, key=lambda p: int(p.name.removeprefix("step-")))
 
     def _repair(self) -> None:
-        """Tidy up after a save that was interrupted, maybe between its two renames."""
+        """Tidy up after a process that was killed while it saved or removed a checkpoint."""
         assert self.directory is not None
-        for left in (self.directory / "checkpoints").glob(".step-*"):
+        runs.tidy(self.directory)
+        folder = self.directory / "checkpoints"
+        if not folder.is_dir():
+            return
+        runs.tidy(folder)
+        for left in folder.glob(".step-*"):  # by an earlier version
             final = left.with_name(left.stem[1:])
             if not _NAME.fullmatch(final.name):
                 continue
@@ -105,45 +135,57 @@ class Artifacts:
                 os.replace(left, final)
             elif left.suffix in (".old", ".new"):
                 shutil.rmtree(left)
+        for begun in folder.glob("step-*"):
+            if _NAME.fullmatch(begun.name) and not runs.has_run(begun):
+                runs.tidy(begun)
+                with suppress(OSError):  # what else is in it is not ours
+                    begun.rmdir()
 
     def save(self, learner: "Learner", keep: int | None = None) -> Path | None:
-        """A checkpoint of all there is; then the older ones but the last `keep` go."""
+        """A checkpoint of all there is; then the older ones but the last `keep` go.
+
+        Raises:
+            DivergenceError: a parameter is not finite; nothing is written, and nothing removed.
+            RunError: a file cannot be written; the older checkpoints stay.
+        """
         if self.directory is None:
             return None
-        folder = self.directory / "checkpoints"
-        final = folder / f"step-{learner.step:08}"
-        new, old = folder / f".{final.name}.new", folder / f".{final.name}.old"
-        self._repair()
-        new.mkdir(parents=True)
-        self.write(learner, new)
-        if final.exists():  # the same step once more
-            os.replace(final, old)
-        os.replace(new, final)
-        shutil.rmtree(old, ignore_errors=True)
+        final = self.directory / "checkpoints" / f"step-{learner.step:08}"
+        self.write(learner, final)
         if keep is not None:
             for earlier in self.checkpoints()[:-keep]:
-                shutil.rmtree(earlier)
+                runs.remove(earlier)
         return final
 
     def write(
-        self, learner: "Learner", folder: Path, documents: Mapping[str, Any] | None = None
+        self,
+        learner: "Learner",
+        directory: str | os.PathLike,
+        documents: Mapping[str, Any] | None = None,
     ) -> None:
-        """Write the files of a checkpoint into `folder`, the manifest last; JSON files with it."""
-        runs.save_arrays(folder / MODEL, learner.model.state_dict())
-        names = [MODEL, STATE]
-        for name, part in _parts(learner):
-            if arrays := part.state_dict() if hasattr(part, "step_count") else part.arrays():
-                runs.save_arrays(folder / name, arrays)
-                names.append(name)
-        runs.save_json(folder / STATE, packed(learner.state_dict()))
-        for name, value in (documents or {}).items():
-            runs.save_json(folder / name, value)
-            names.append(name)
-        runs.write_manifest(folder, names)
+        """Write a checkpoint into `directory`, and JSON files with it, all at once."""
+        model = _weights(learner)
+        with runs.transaction(directory) as new:
+            runs.save_arrays(new / MODEL, model)
+            for name, part in _parts(learner):
+                if hasattr(part, "step_count"):
+                    arrays = part.state_dict()
+                    _check_finite(learner, "optimizer's", arrays)
+                else:
+                    arrays = part.arrays()
+                if arrays:
+                    runs.save_arrays(new / name, arrays)
+            runs.save_json(new / STATE, packed(learner.state_dict()))
+            for name, value in (documents or {}).items():
+                runs.save_json(new / name, value)
 
     def save_weights(self, learner: "Learner") -> None:
-        """The model's weights and buffers as the best ones, in one file."""
-        runs.save_arrays(self.needed("Checkpoint") / BEST, learner.model.state_dict())
+        """The model's weights and buffers as the best ones, in one file.
+
+        Raises:
+            DivergenceError: a parameter is not finite.
+        """
+        runs.save_arrays(self.needed("Checkpoint") / BEST, _weights(learner))
 
     def load(self, learner: "Learner", directory: Path | None = None) -> Path:
         """Put the learner where a checkpoint is, by default the last one; every file is verified.
@@ -153,8 +195,6 @@ class Artifacts:
             StateError: it does not fit the model, the optimizers, the metrics or the callbacks.
         """
         if directory is None:
-            if self.directory is not None and self._is_free():
-                self._repair()
             found = self.checkpoints()
             if not found:
                 raise RunError(
@@ -163,23 +203,81 @@ class Artifacts:
                     else "Learner: there is no artifact_dir to resume from"
                 )
             directory = found[-1]
+        optional = [name for name, part in _parts(learner) if hasattr(part, "step_count")]
         try:
-            names = runs.verify_manifest(directory)
+            files = runs.files_of(directory, optional.__contains__)
         except RunError as error:
             raise RunError(
                 f"{error}\nLearner: the checkpoint {directory} is damaged; remove it to resume "
                 f"from the one before"
             ) from error
-        model = runs.load_arrays(directory / MODEL)
-        arrays = {n: runs.load_arrays(directory / n) for n, _ in _parts(learner) if n in names}
-        learner.load_state_dict(unpacked(runs.load_json(directory / STATE)))
-        learner.model.load_state_dict(model)
-        for name, part in _parts(learner):
-            if hasattr(part, "step_count"):
-                part.load_state_dict(arrays.get(name, {}))
-            else:
-                part.load_arrays(arrays.get(name, {}))
+        if missing := [name for name in (MODEL, STATE) if name not in files]:
+            raise RunError(f"Learner: {directory} is no checkpoint: it has no {missing[0]}")
+        model = runs.load_arrays(files[MODEL])
+        arrays = {n: runs.load_arrays(files[n]) for n, _ in _parts(learner) if n in files}
+        for name, state_of_it in arrays.items():
+            if (entry := not_finite(state_of_it)) is not None and name in optional:
+                raise RunError(f"{files[name]}: the entry {entry} is not finite")
+        check_state(directory, state := unpacked(runs.load_json(files[STATE])))
+        try:
+            learner.load_state_dict(state)
+            learner.model.load_state_dict(model)
+            for name, part in _parts(learner):
+                if not hasattr(part, "step_count"):
+                    part.load_arrays(arrays.get(name, {}))
+                elif name in arrays or not learner.step:
+                    part.load_state_dict(arrays.get(name, {}))
+                else:
+                    learner.say(f"{directory} has no {name}: the optimizer begins anew")
+        except MinigradError:
+            raise
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise RunError(
+                f"{directory / STATE}: it is not what this learner writes: "
+                f"{type(error).__name__}: {error}"
+            ) from error
         return directory
+
+
+def not_finite(arrays: Mapping[str, np.ndarray]) -> str | None:
+    """The name of the first array that has NaN or an infinity; None if there is none."""
+    for name, array in arrays.items():
+        if array.dtype.kind in "fV" and not np.isfinite(array).all():
+            return name
+    return None
+
+
+def _weights(learner: "Learner") -> dict[str, np.ndarray]:
+    """The model's state. Raises DivergenceError if a parameter is not finite."""
+    state = learner.model.state_dict()
+    trained = dict(learner.model.named_parameters())  # a buffer may be infinite, as a mask is
+    _check_finite(learner, "parameter", {k: v for k, v in state.items() if k in trained})
+    return state
+
+
+def _check_finite(learner: "Learner", what: str, arrays: Mapping[str, np.ndarray]) -> None:
+    """Raise DivergenceError if a number is not finite: that is no state to go on from, and none
+    that may push out a good one.
+    """
+    if (name := not_finite(arrays)) is not None:
+        error = DivergenceError(
+            f"Learner: the {what} {name} is not finite after step {learner.step}; nothing was "
+            f"saved. A smaller learning rate or clip_norm=1.0 may help"
+        )
+        error.figure, error.value, error.step = name, math.nan, learner.step
+        raise error
+
+
+def check_state(directory: Path, state: Any) -> None:
+    """Raise RunError if training.json has not the entries that a Learner writes."""
+    if not isinstance(state, dict):
+        raise RunError(f"{directory / STATE}: expects an object, got {type(state).__name__}")
+    for name, kinds in ENTRIES.items():
+        value = state.get(name, ...)
+        if type(value) not in kinds or (type(value) is int and value < 0):
+            found = "nothing" if value is ... else repr(value)[:100]
+            expected = " or ".join("null" if k is type(None) else k.__name__ for k in kinds)
+            raise RunError(f"{directory / STATE}: expects {name} to be {expected}, got {found}")
 
 
 def _parts(learner: "Learner") -> Iterator[tuple[str, Any]]:
@@ -214,12 +312,12 @@ def described(learner: "Learner", call: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _version() -> str | None:
-    """The installed version; None for a package that is only lying there."""
+def _version() -> str:
+    """The installed version."""
     try:
         return importlib.metadata.version("minigrad")
-    except importlib.metadata.PackageNotFoundError:
-        return None
+    except importlib.metadata.PackageNotFoundError:  # it is only lying there
+        return "unknown"
 
 
 def packed(x: Any) -> Any:

@@ -6,6 +6,7 @@ A callback is an object with some of these methods; all get the learner first:
     on_epoch_start(learner)           on_epoch_end(learner, logs)
                                       on_epoch_settled(learner)     the history has the epoch
     on_batch_start(learner, batch)    on_batch_end(learner, logs)
+                                      on_step_settled(learner)      the optimizers have made a step
     on_evaluate_start(learner)        on_evaluate_end(learner, logs)
     on_interrupt(learner)
 
@@ -18,13 +19,15 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from minigrad.arguments import count, number
+from minigrad.errors import DivergenceError
 from minigrad.learner.history import as_number
 from minigrad.optim import ReduceLROnPlateau
 from minigrad.runs import save_text
@@ -50,6 +53,7 @@ class Callback:
     def on_epoch_settled(self, learner: "Learner") -> None: ...
     def on_batch_start(self, learner: "Learner", batch: Any) -> None: ...
     def on_batch_end(self, learner: "Learner", logs: Logs) -> None: ...
+    def on_step_settled(self, learner: "Learner") -> None: ...
     def on_evaluate_start(self, learner: "Learner") -> None: ...
     def on_evaluate_end(self, learner: "Learner", logs: Logs) -> None: ...
     def on_interrupt(self, learner: "Learner") -> None: ...
@@ -160,16 +164,19 @@ class EarlyStopping(Callback):
 
 
 class Checkpoint(Callback):
-    """Saves to the learner's artifact directory: every so many epochs, the best, the last few.
+    """Saves to the learner's artifact directory: every so often, the best, the last few.
 
     A checkpoint has everything that `fit(..., resume=True)` needs to go on as if nothing had
-    happened. The best epoch's weights are also in `best.safetensors`.
+    happened. The best epoch's weights are also in `best.safetensors`. A state that is not finite is
+    not saved, which a line says; with `accumulate`, a checkpoint waits for the optimizers' step.
 
     Args:
         every: epochs from one checkpoint to the next.
         keep: how many of the last ones stay; None for all. The best one stays in any case.
         monitor: the figure by which the best is found; None for none.
         mode: as for `EarlyStopping`.
+        steps: within epochs, too, after so many steps.
+        minutes: within epochs, too, when so many have gone since the last one.
     """
 
     def __init__(
@@ -178,25 +185,48 @@ class Checkpoint(Callback):
         keep: int | None = 2,
         monitor: str | None = None,
         mode: str = "auto",
+        *,
+        steps: int | None = None,
+        minutes: float | None = None,
     ):
         self.every = count("Checkpoint", "every", every)
         self.keep = None if keep is None else count("Checkpoint", "keep", keep)
+        self.steps = None if steps is None else count("Checkpoint", "steps", steps)
+        self.minutes = None if minutes is None else number("Checkpoint", "minutes", minutes)
         self.monitor = monitor
         self.best = None if monitor is None else Best(mode, monitor)
 
     def on_fit_start(self, learner: "Learner") -> None:
-        learner.artifacts.needed("Checkpoint")
+        if type(self).save is Checkpoint.save:
+            learner.artifacts.needed("Checkpoint")
+        self._saved_at, self._saved_after = time.monotonic(), learner.step
         if self.best is not None and not learner.step:
             self.best.forget()
+
+    def on_step_settled(self, learner: "Learner") -> None:
+        enough = self.steps is not None and learner.step - self._saved_after >= self.steps
+        late = self.minutes is not None and time.monotonic() - self._saved_at >= 60 * self.minutes
+        if enough or late:
+            self._save(learner)
 
     def on_epoch_end(self, learner: "Learner", logs: Logs) -> None:
         assert self.monitor is None or self.best is not None
         if self.best and self.best.improves(figure(self.monitor or "", logs, "Checkpoint")):
-            learner.artifacts.save_weights(learner)
+            with _unless_lost(learner):
+                learner.artifacts.save_weights(learner)
 
     def on_epoch_settled(self, learner: "Learner") -> None:
         if learner.epoch % self.every == 0:
-            learner.artifacts.save(learner, keep=self.keep)
+            self._save(learner)
+
+    def _save(self, learner: "Learner") -> None:
+        with _unless_lost(learner):
+            self.save(learner)
+        self._saved_at, self._saved_after = time.monotonic(), learner.step
+
+    def save(self, learner: "Learner") -> None:
+        """Make a checkpoint; subclasses may make another."""
+        learner.artifacts.save(learner, keep=self.keep)
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": None if self.best is None else self.best.value}
@@ -204,6 +234,15 @@ class Checkpoint(Callback):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         if self.best is not None and state["best"] is not None:
             self.best.value = state["best"]
+
+
+@contextmanager
+def _unless_lost(learner: "Learner") -> Iterator[None]:
+    """What is not finite is not saved in the block, and the training says so and goes on."""
+    try:
+        yield
+    except DivergenceError as error:
+        learner.say(str(error))
 
 
 class LearningRate(Callback):
@@ -322,7 +361,7 @@ class Throughput(Callback):
     def on_epoch_end(self, learner: "Learner", logs: Logs) -> None:
         seconds = self._ended - self._began
         logs["seconds"] = seconds
-        logs[f"{self.unit}_per_second"] = self._count / seconds if seconds else math.inf
+        logs[f"{self.unit}_per_second"] = self._count / seconds if seconds else 0.0
 
 
 class JSONLog(Callback):

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, put off to a place where a training can stop and go on later."""
+"""Ctrl-C, SIGTERM and SIGHUP, put off to a place where a training can stop and go on later."""
 
 import signal
 import threading
@@ -7,6 +7,9 @@ from contextlib import contextmanager
 from typing import Any, Self
 
 __all__ = ["Interrupts"]
+
+# A terminal that is closed sends SIGHUP; Windows has none.
+SIGNALS = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
 
 
 class Interrupts:
@@ -23,13 +26,16 @@ class Interrupts:
                 learner.save("models/a")
 
     Attributes:
-        received: the number of the signal.
+        received: the number of the first signal.
+        count: how many there were.
+        patience: how many are noted before the next is raised at once.
         noted: called with that number at once, whatever the program is doing: to say that it will
             stop. None for nothing.
     """
 
     def __init__(self) -> None:
         self.received: int | None = None
+        self.count, self.patience = 0, 1
         self.noted: Callable[[int], None] | None = None
         self._before: dict[int, Any] = {}
         self._blocks = 0
@@ -39,9 +45,9 @@ class Interrupts:
         self._blocks += 1
         if self._blocks > 1:
             return self
-        self.received = None
+        self.received, self.count = None, 0
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in SIGNALS:
                 # Whoever ignores a signal, as nohup does, goes on ignoring it. (None: a handler
                 # that is not Python's and could not be put back.)
                 if signal.getsignal(number) not in (None, signal.SIG_IGN):
@@ -68,9 +74,11 @@ class Interrupts:
     def _note(self, number: int, frame: Any) -> None:
         if self._ignoring:
             return
-        if self.received is not None:
+        self.count += 1
+        if self.count > self.patience:
             raise KeyboardInterrupt
-        self.received = number
+        if self.received is None:
+            self.received = number
         if self.noted is not None:
             self.noted(number)
 

@@ -15,10 +15,10 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from minigrad import nn, random, runs
+from minigrad import nn, random
 from minigrad.autodiff import Tensor, no_grad
 from minigrad.backend import is_array, to_numpy
-from minigrad.errors import DivergenceError, StateError
+from minigrad.errors import DivergenceError, RunError, StateError
 from minigrad.learner.artifacts import Artifacts, described
 from minigrad.learner.batches import as_batches, length_of, state_of
 from minigrad.learner.callbacks import Callback
@@ -84,9 +84,9 @@ class Learner(Stepping):
         accumulate: batches for each step of the optimizers, which then follows the mean over all
             their samples; at the end of an epoch they may be fewer.
         on_nan: what a loss that is not finite leads to: 'warn' once, 'raise', or 'ignore'.
-        on_interrupt: what Ctrl-C and SIGTERM lead to: 'raise' saves a checkpoint after the step in
-            progress and raises; 'stop' ends the training after the epoch in progress, as `stop()`
-            does, and `fit` returns. The second one raises at once.
+        on_interrupt: what Ctrl-C, SIGTERM and SIGHUP lead to: 'raise' saves a checkpoint after the
+            step in progress and raises; 'stop' ends the training after the epoch in progress, as
+            `stop()` does, and `fit` returns. The second one raises at once.
         config: plain data or a dataclass, kept in the artifact directory's config.json.
         verbose: 0 shows nothing, 1 bars on a terminal and lines elsewhere, 2 lines.
 
@@ -171,10 +171,10 @@ class Learner(Stepping):
 
         Raises:
             KeyboardInterrupt: Ctrl-C, after the step in progress, at the second time at once; after
-                SIGTERM it is SystemExit. A checkpoint was saved, if there is an artifact directory,
-                and what to call to go on was said. The history so far is in `history`, after any
-                other exception too; a note on it says so. (With on_interrupt='stop' it is the
-                second signal that raises.)
+                SIGTERM or SIGHUP it is SystemExit. A checkpoint was saved, if there is an artifact
+                directory, and what to call to go on was said. The history so far is in `history`,
+                after any other exception too; a note on it says so. (With on_interrupt='stop' it is
+                the second signal that raises.)
             DivergenceError: a figure is not finite, with on_nan='raise'.
             ValueError: `epochs` is no integer from 0 on, or `resume` none of these.
             StateError: the last step did not end, so that nothing goes on from 'here'.
@@ -196,13 +196,20 @@ class Learner(Stepping):
         else:
             self._place, self.history, self._means = Place(seed=seed), History(), {}
         self._without_gradients()
-        if saved:
-            where = self.artifacts.load(self)
-            self.say(f"resumed from {where.as_posix()}: {self.epoch} epochs, {self.step} steps")
-        if self._place.loader is not None and hasattr(loader, "load_state_dict"):
-            loader.load_state_dict(self._place.loader)
-        self.artifacts.prepare(described(self, call), here or saved)
-        self._call("on_fit_start")
+        with self.artifacts.held(saved):
+            if saved:
+                where = self.artifacts.load(self)
+                self.say(f"resumed from {where.as_posix()}: {self.epoch} epochs, {self.step} steps")
+            if self._place.loader is not None and hasattr(loader, "load_state_dict"):
+                loader.load_state_dict(self._place.loader)
+            self.artifacts.prepare(described(self, call), here or saved)
+            self._call("on_fit_start")
+            self._through(loader, held_out, epochs, {"valid": valid, **call})
+            self._call("on_fit_end")
+        return self.history
+
+    def _through(self, loader: Any, held_out: Any, epochs: int, call: Mapping[str, Any]) -> None:
+        """Train to the last epoch, or to an interrupt."""
         try:
             with self.interrupts:
                 while self.epoch < epochs and not self._place.stopped:
@@ -211,15 +218,13 @@ class Learner(Stepping):
                         break
         except KeyboardInterrupt as error:
             error.add_note(self._so_far())
-            self._interrupted({"valid": valid, **call})
-            if self.interrupts.received == signal.SIGTERM:
-                raise SystemExit(128 + signal.SIGTERM) from None
+            self._interrupted(call)
+            if self.interrupts.received not in (None, signal.SIGINT):
+                raise SystemExit(128 + self.interrupts.received) from None
             raise
         except Exception as error:
             error.add_note(self._so_far())
             raise
-        self._call("on_fit_end")
-        return self.history
 
     def stop(self) -> None:
         """End the training after this epoch; for callbacks."""
@@ -261,6 +266,7 @@ class Learner(Stepping):
                 self._call("on_batch_end", logs)
                 self.progress.step({k: m.result() for k, m in self._means.items()})
                 if place.whole:
+                    self._call("on_step_settled")
                     self._check_interrupts()
         if not place.batches:
             raise StateError(
@@ -343,9 +349,14 @@ class Learner(Stepping):
     def _interrupted(self, call: Mapping[str, Any]) -> None:
         """Save what there is, and say what to call to go on."""
         self._call("on_interrupt")
-        if self._place.whole:
-            where = self.artifacts.save(self)
-        else:
+        where, whole = None, self._place.whole
+        if whole:
+            try:
+                where = self.artifacts.save(self)
+            except (DivergenceError, RunError) as error:  # the interrupt is not to be lost over it
+                self.say(str(error))
+                whole = False
+        if not whole:
             where = next(iter(self.artifacts.checkpoints()[::-1]), None)
         at = f"interrupted in epoch {self.epoch + 1} after step {self.step}"
         self.say(self._so_far())
@@ -355,7 +366,12 @@ class Learner(Stepping):
             return
         data = "train, valid" if call["valid"] is not None else "train"
         options = "".join(f"{k}={v!r}, " for k, v in call.items() if k != "valid" and v is not None)
-        saved = "saved to" if self._place.whole else "within a step; the last checkpoint is"
+        kept = "; the last checkpoint is"
+        saved = (
+            "saved to"
+            if whole
+            else f"{'not saved' if self._place.whole else 'within a step'}{kept}"
+        )
         self.say(
             f"{at}, {saved} {where.as_posix()}\nto go on: learner.fit({data}, {options}resume=True)"
         )
@@ -419,19 +435,18 @@ class Learner(Stepping):
     ) -> None:
         """Write a checkpoint of all there is into a directory of your choice, for `load`.
 
-        Files in its way are replaced one by one, others stay; a manifest comes last, so that files
-        of two saves are never taken for one.
+        Files of an older one are replaced, all at once; others stay.
 
         Args:
             documents: plain data, written as JSON files of these names that belong to it.
 
         Raises:
-            RunError: a file cannot be written.
+            DivergenceError: a parameter is not finite; nothing was written.
+            RunError: a file cannot be written, or another process is writing there.
             StateError: in the midst of a step.
         """
         self._whole("be saved")
-        folder = runs.prepare_directory(directory, overwrite=True)
-        self.artifacts.write(self, folder, documents or {})
+        self.artifacts.write(self, directory, documents)
 
     def load(self, directory: str | os.PathLike) -> None:
         """Be where the learner was that was saved there; `fit(..., resume="here")` goes on.

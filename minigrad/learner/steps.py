@@ -81,6 +81,11 @@ class Stepping:
         return self._read("step")
 
     @property
+    def whole(self) -> bool:
+        """Whether this is a place to go on from later, not the midst of a step."""
+        return self._read("whole")
+
+    @property
     def batch_weight(self) -> float:
         """What `weigh` gave for the last batch that was trained on; for callbacks."""
         return self._read("batch_weight")

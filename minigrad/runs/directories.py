@@ -18,7 +18,7 @@ import secrets
 import shutil
 import stat
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PureWindowsPath
 from typing import Any
@@ -32,7 +32,11 @@ from minigrad.runs.locks import LOCK, locked
 __all__ = [
     "MANIFEST",
     "files_of",
+    "has_run",
+    "is_temporary",
     "prepare_directory",
+    "remove",
+    "tidy",
     "transaction",
     "verify",
     "verify_manifest",
@@ -42,6 +46,7 @@ __all__ = [
 MANIFEST = "manifest.json"
 COMMIT = ".commit"
 STAGING = re.compile(r"\.save-[0-9a-f]{16}")
+REMOVED = re.compile(r"\..+\.gone-[0-9a-f]{16}")
 # Of names that no file may have on Windows, whatever follows a dot.
 _DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
@@ -74,8 +79,8 @@ def prepare_directory(path: StrPath, overwrite: bool = False) -> Path:
 
 
 def is_temporary(name: str) -> bool:
-    """Whether a file or directory of that name is what a save makes on its way."""
-    return name == LOCK or bool(STAGING.fullmatch(name) or TEMPORARY.fullmatch(name))
+    """Whether a file or directory of that name is what a save, or a removal, makes on its way."""
+    return name == LOCK or any(p.fullmatch(name) for p in (STAGING, TEMPORARY, REMOVED))
 
 
 # --------------------------------------------------------------------------------------- writing
@@ -155,14 +160,30 @@ def complete(directory: Path) -> None:
     commit.rmdir()
 
 
-def tidy(directory: Path) -> None:
-    """Remove what killed saves have left; for who has the lock."""
-    for path in directory.iterdir():
-        if path.name != LOCK and is_temporary(path.name):
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path, ignore_errors=True)
+def tidy(path: StrPath) -> None:
+    """Remove what killed saves and removals have left; for who has the lock."""
+    directory = local("tidy", path)
+    for left in directory.iterdir():
+        if left.name != LOCK and is_temporary(left.name):
+            if left.is_dir() and not left.is_symlink():
+                shutil.rmtree(left, ignore_errors=True)
             else:
-                path.unlink(missing_ok=True)
+                left.unlink(missing_ok=True)
+
+
+def remove(path: StrPath) -> None:
+    """Remove a directory with all in it; who is killed meanwhile leaves none that looks whole.
+
+    Raises:
+        RunError: it cannot be removed.
+    """
+    directory = local("remove", path)
+    gone = directory.with_name(f".{directory.name}.gone-{secrets.token_hex(8)}")
+    try:
+        os.replace(directory, gone)
+        shutil.rmtree(gone)
+    except OSError as error:
+        raise RunError(f"cannot remove {path}: {error}") from error
 
 
 def write_manifest(directory: StrPath, names: Iterable[str]) -> None:
@@ -222,15 +243,18 @@ def verify_manifest(directory: StrPath) -> list[str]:
     return list(files_of(directory))
 
 
-def files_of(directory: StrPath) -> dict[str, Path]:
+def files_of(directory: StrPath, optional: Callable[[str], bool] | None = None) -> dict[str, Path]:
     """Where each file is that the manifest names, after checking it as `verify_manifest` does.
 
     (Between a save and its last move, some are not in their places yet.)
 
+    Args:
+        optional: which names may be missing, and are left out then; by default none.
+
     Raises:
         RunError: as by `verify_manifest`.
     """
-    files, problems = _look(local("files_of", directory))
+    files, problems = _look(local("files_of", directory), optional)
     if problems:
         raise RunError(
             f"{directory}: files do not belong together: {'; '.join(problems)}; "
@@ -239,7 +263,14 @@ def files_of(directory: StrPath) -> dict[str, Path]:
     return files
 
 
-def _look(directory: Path) -> tuple[dict[str, Path], list[str]]:
+def has_run(directory: Path) -> bool:
+    """Whether a save into the directory has come to its end, ever."""
+    return _place(directory, MANIFEST).is_file()
+
+
+def _look(
+    directory: Path, optional: Callable[[str], bool] | None = None
+) -> tuple[dict[str, Path], list[str]]:
     """The files that the manifest names, and what is wrong with them."""
     if not directory.is_dir():
         raise RunError(f"{directory}: there is no such directory")
@@ -255,7 +286,9 @@ def _look(directory: Path) -> tuple[dict[str, Path], list[str]]:
             except RunError as error:
                 problems.append(f"{name} {error}")
                 continue
-            if found is None:
+            if found is None and optional is not None and optional(name):
+                del files[name]
+            elif found is None:
                 problems.append(f"{name} is missing")
             elif found != expected:
                 problems.append(f"{name} differs")

@@ -60,12 +60,12 @@ def test_the_named_points_and_their_order():
 
     learner_of([Every()]).fit((X, Y), (X, Y), epochs=2, batch_size=12)
     epoch = [
-        "on_epoch_start", "on_batch_start", "on_batch_end", "on_batch_start", "on_batch_end",
+        "on_epoch_start", *["on_batch_start", "on_batch_end", "on_step_settled"] * 2,
         "on_evaluate_start", "on_evaluate_end", "on_epoch_end", "on_epoch_settled",
     ]  # fmt: skip
     assert [p for p, _, _ in points] == ["on_fit_start", *epoch, *epoch, "on_fit_end"]
     assert points[3] == ("on_batch_end", 0, 1)
-    assert points[8] == ("on_epoch_end", 1, 2)
+    assert points[10] == ("on_epoch_end", 1, 2)
 
 
 def test_logs_of_steps_and_of_epochs():

@@ -412,7 +412,7 @@ def test_a_save_that_was_killed_leaves_the_last_checkpoint(tmp_path, monkeypatch
         raise OSError("no space left")
 
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "write_manifest", killed)
+        patch.setattr(runs.directories, "write_manifest", killed)
         with pytest.raises(OSError, match="no space left"):
             fit(learner, epochs=3, resume=True)
     whole, resumed = learner_of(None), learner_of(tmp_path, [Checkpoint(keep=1)])
