@@ -323,7 +323,7 @@ def test_too_long_rows_are_one_problem_with_the_length_that_would_do(problems, l
 
 
 @pytest.mark.parametrize(
-    "row", ["手話\t" + "x" * 10**6 + "\t<は>", "手話\tは\t" + "x" * 10**6, "x" * 10**6]
+    "row", ["手話\t" + "x" * 10**5 + "\t<は>", "手話\tは\t" + "x" * 10**5, "x" * 10**5]
 )
 @pytest.mark.parametrize("times", [1, 3])
 @pytest.mark.parametrize("language", ["ja", "en"])

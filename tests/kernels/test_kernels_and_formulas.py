@@ -134,15 +134,9 @@ def test_two_runs_with_one_seed_are_equal_to_the_bit(runs, setting):
 # ------------------------------------------------------------------ other tests, without kernels
 
 
+# (The table of ops and the modules run without kernels on arrays that may not be written to.)
 @pytest.mark.parametrize(
-    "file",
-    [
-        "nn/test_grouped.py",
-        "nn/test_modules.py",
-        "ops/test_numerics.py",
-        "ops/test_table.py",
-        "optim/test_optimizers.py",
-    ],
+    "file", ["nn/test_grouped.py", "ops/test_numerics.py", "optim/test_optimizers.py"]
 )
 def test_what_is_tested_with_kernels_holds_without(file):
     # For the plugin `few_examples`; CuPy's stand-in beside it is not imported on NumPy.

@@ -52,9 +52,9 @@ addbmm = plus(_summed)
 def unflatten(x, *, axis, shape):
     axis %= x.ndim
     elements = iter(x.ravel().tolist())
-    lengths = (*x.shape[:axis], *shape, *x.shape[axis + 1 :])
-    lengths = [n if n >= 0 else x.size // -math.prod(lengths) for n in lengths]
-    return table(tuple(lengths), lambda at: next(elements))
+    known = math.prod(n for n in shape if n >= 0)
+    lengths = (n if n >= 0 else x.shape[axis] // known for n in shape)
+    return table((*x.shape[:axis], *lengths, *x.shape[axis + 1 :]), lambda at: next(elements))
 
 
 def block_diag(*xs):
