@@ -89,7 +89,7 @@ def contents(source: Source, where: str = "the file") -> dict[str, tuple[str, tu
 
 
 def read(
-    source: Source, names: Iterable[str] | None = None, where: str = "the file"
+    source: Source, names: str | Iterable[str] | None = None, where: str = "the file"
 ) -> dict[str, np.ndarray]:
     """The tensors of a state dictionary or a checkpoint, by name, in the order of the file.
 
@@ -102,7 +102,8 @@ def read(
 
     Args:
         source: the bytes, or a binary file that can seek, which is read from its beginning.
-        names: of the tensors that are wanted, all by default; the bytes of others are not read.
+        names: of the tensors that are wanted, or of modules, for all tensors in them; the bytes of
+            others are not read.
         where: what the file is called in messages.
 
     Raises:
@@ -114,7 +115,7 @@ def read(
 
 
 def read_all(
-    source: Source, names: Iterable[str] | None = None, where: str = "the file"
+    source: Source, names: str | Iterable[str] | None = None, where: str = "the file"
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The arrays of `read`, and what else there is by name: numbers, strings, None, lists of such.
 
@@ -129,14 +130,15 @@ def read_all(
         return archive.read(wanted), archive.others
 
 
-def _chosen(tensors: dict[str, Tensor], names: Iterable[str]) -> dict[str, Tensor]:
-    names = [names] if isinstance(names, str) else list(names)
-    for name in names:
-        if name not in tensors:
+def _chosen(tensors: dict[str, Tensor], names: str | Iterable[str]) -> dict[str, Tensor]:
+    asked = set()
+    for name in [names] if isinstance(names, str) else names:
+        inside = [name] if name in tensors else [n for n in tensors if n.startswith(f"{name}.")]
+        if not inside:
             near = difflib.get_close_matches(str(name), list(tensors)[:10_000], 1)
             hint = f"; the nearest is {near[0]!r}" if near else ""
-            raise Unreadable(f"has no tensor {name!r}{hint}")
-    asked = set(names)
+            raise Unreadable(f"has no tensor {name!r}, and none in it{hint}")
+        asked.update(inside)
     return {name: tensor for name, tensor in tensors.items() if name in asked}
 
 
@@ -152,11 +154,12 @@ class _File:
         if not (hasattr(source, "seek") and hasattr(source, "read")):
             kind = type(source).__name__
             raise Unreadable(f"expects bytes, or a binary file that can seek, got a {kind}")
-        self.file = source
         if isinstance(source, io.TextIOBase):
-            raise Unreadable('expects a binary file, got one of text; open it with mode "rb"')
+            raise Unreadable("expects a binary file, got one of text; open it in mode 'rb'")
+        self.file = source
         with self.failures():
-            self.size = source.seek(0, io.SEEK_END)
+            source.seek(0, io.SEEK_END)
+            self.size = source.tell()
 
     @contextlib.contextmanager
     def failures(self) -> Iterator[None]:

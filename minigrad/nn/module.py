@@ -527,9 +527,10 @@ def _nearest(others: Mapping[str, Any], absent: Mapping[str, Tensor]) -> dict[st
         by_shape.setdefault(p.shape, []).append(name)
     found = {}
     for name, x in list(others.items())[:200]:  # of more, nobody reads the hints
-        candidates = by_shape.get(tuple(x.shape), []) if hasattr(x, "shape") else []
-        for near in difflib.get_close_matches(name, candidates[:1000], 1, cutoff=0.4):
-            found[name] = near
+        if isinstance(name, str) and hasattr(x, "dtype"):
+            candidates = by_shape.get(tuple(x.shape), [])[:1000]
+            for near in difflib.get_close_matches(name, candidates, 1, cutoff=0.4):
+                found[name] = near
     return found
 
 

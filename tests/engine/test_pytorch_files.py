@@ -143,7 +143,14 @@ def test_tensors_of_all_kinds(name):
 
 
 def test_a_checkpoint():
-    same_checkpoint((GOLDEN / "checkpoint.pt").read_bytes())
+    data = (GOLDEN / "checkpoint.pt").read_bytes()
+    same_checkpoint(data)
+    layer = ["model.layer.weight", "model.layer.bias"]
+    assert list(files.read(data, "model.layer")) == layer
+    assert list(files.read(data, ["mixed", "model.layer"])) == [*layer, "mixed.0"]
+    for name in ("model.lay", "layer", "", 3):
+        with pytest.raises(RunError, match=f"^theirs: has no tensor {name!r}, and none in it"):
+            files.read(data, [name], where="theirs")
 
 
 @pytest.mark.parametrize(
@@ -201,7 +208,7 @@ def test_only_the_bytes_of_named_tensors_are_read(legacy):
     assert list(found) == ["b"]
     assert (found["b"] == 2).all()
     assert sum(end - start for start, end in file.parts) < 4 * n + 150_000
-    with pytest.raises(RunError, match="no tensor 'bb'; the nearest is 'b'"):
+    with pytest.raises(RunError, match="no tensor 'bb', and none in it; the nearest is 'b'"):
         files.read(data, names=["b", "bb"])
     assert list(files.read(data, names=("c", "a"))) == ["a", "c"]
 

@@ -517,11 +517,11 @@ def test_what_was_passed_over_is_reported():
     state = model[:2].state_dict()
     for old, new in [("0.weight", "module.0.weight"), ("1.bias", "one.b")]:
         state[new] = state.pop(old) + 1
-    state["note"], state["scale"] = "text", np.ones(7)
+    state["note"], state["scale"], state[3] = "text", np.ones(7), np.ones(3)
     report = model.load_state_dict(state, strict=False)
     missing, unexpected = report
     assert missing == report.missing_keys == ["0.weight", "1.bias", "2"]
-    assert unexpected == report.unexpected_keys == ["module.0.weight", "one.b", "note", "scale"]
+    assert unexpected == report.unexpected_keys == ["module.0.weight", "one.b", "note", "scale", 3]
     assert report.nearest == {"module.0.weight": "0.weight"}
     assert str(report).splitlines() == [
         "missing: 0.weight",
@@ -531,6 +531,7 @@ def test_what_was_passed_over_is_reported():
         "unexpected: one.b",
         "unexpected: note",
         "unexpected: scale",
+        "unexpected: 3",
     ]
     with pytest.raises(
         StateError, match=r"\n  unexpected: module.0.weight \(3, 2\) float32, perhaps"
