@@ -129,14 +129,14 @@ class MultiheadAttention(Module):
         """Put the three projections into PyTorch's packed entries of `state`, in their place.
 
         Raises:
-            StateError: one of them is not there, as it is tied to an earlier parameter.
+            StateError: one of them is not there, as another module has its name.
         """
         names = [f"{prefix}{name}_proj" for name in "qkv"]
         kinds = ("weight",) if self.q_proj.bias is None else ("weight", "bias")
         if any(f"{name}.{kind}" not in state for name in names for kind in kinds):
             raise StateError(
-                f"state_dict: {prefix}q_proj, k_proj and v_proj cannot be packed for PyTorch, as a "
-                f"parameter of theirs is tied to an earlier one; use layout 'minigrad'"
+                f"state_dict: {prefix}q_proj, k_proj and v_proj cannot be packed for PyTorch, as "
+                f"another module has the name of one; rename an attribute or key"
             )
         weights = [state[f"{name}.weight"] for name in names]
         if len({w.shape for w in weights}) == 1:

@@ -1,7 +1,8 @@
 """Modules: parameters and buffers in named attributes, and what one does with all of them."""
 
+import contextlib
+import difflib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -32,6 +33,28 @@ class Buffer(NamedTuple):
 
     data: Any
     persistent: bool = True
+
+
+class Unmatched(NamedTuple("Unmatched", [("missing_keys", list), ("unexpected_keys", list)])):
+    """The names that `load_state_dict(..., strict=False)` passed over; printed, a list of them.
+
+    As PyTorch's result it is a pair, `missing, unexpected = model.load_state_dict(...)`.
+
+    Attributes:
+        missing_keys: of the model, which the state has not; of a lazy layer that is not made yet,
+            its name.
+        unexpected_keys: of the state, which the model has not.
+        nearest: for an unexpected name the missing one that is most like it, of the same shape.
+    """
+
+    nearest: Mapping[str, str] = {}
+
+    def __str__(self) -> str:
+        if not self.missing_keys and not self.unexpected_keys:
+            return "all names matched"
+        lines = [f"missing: {name}" for name in self.missing_keys]
+        lines += [f"unexpected: {k}{_hint(k, self.nearest)}" for k in self.unexpected_keys]
+        return "\n".join(lines)
 
 
 _changes = [0]
@@ -234,7 +257,7 @@ class Module:
         """Behave as in use (dropout passes), here and below; returns itself."""
         return self.train(False)
 
-    @contextmanager
+    @contextlib.contextmanager
     def in_mode(self, training: bool) -> Iterator[Self]:
         """In the block as after `train(training)`; afterwards each module is as it was.
 
@@ -268,29 +291,47 @@ class Module:
 
         Args:
             layout: 'torch' for the names and shapes of PyTorch where they differ from ours: an
-                attention's projections of query, key and value packed as `in_proj_weight`.
+                attention's projections of query, key and value packed as `in_proj_weight`, and
+                what is tied under each of its names. A module of PyTorch of the same structure
+                takes it, and so the file that `runs.save_arrays` makes of it.
 
         Raises:
             ValueError: there is no such layout.
+            StateError: an attention's projections cannot be packed.
         """
         if layout not in ("minigrad", "torch"):
             raise ValueError(f"state_dict: layout must be 'minigrad' or 'torch', got {layout!r}")
-        state = {name: np.array(to_numpy(p.data)) for name, p in self._named_state().items()}
-        if layout == "torch":
-            for prefix, module in self.named_modules():
-                module.pack_state(state, f"{prefix}." if prefix else "")
+        named = self._named_state()
+        if layout == "minigrad":
+            return {name: np.array(to_numpy(p.data)) for name, p in named.items()}
+        saved = {id(p) for p in named.values()}
+        state: dict[str, np.ndarray] = {}
+        modules: dict[str, Module] = {}
+        for name, x in _walk(self, "", set(), every_path=True):
+            if isinstance(x, Module):
+                modules.setdefault(name, x)
+                continue
+            x = x.data if type(x) is Buffer else x
+            if id(x) in saved and named.get(name, x) is x:
+                state[name] = np.array(to_numpy(x.data))
+        for prefix, module in modules.items():
+            module.pack_state(state, f"{prefix}." if prefix else "")
         return state
 
-    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
+    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> Unmatched:
         """Copy the values of `state` into the parameters and buffers of the same names.
 
         Entries in PyTorch's packed layout are unpacked first. A tied parameter may stand under any
         of its names, and under several if their values are the same, as PyTorch writes it.
 
         Args:
-            state: NumPy arrays, device arrays or Tensors by full name.
+            state: by full name, NumPy arrays, device arrays, Tensors, or what gives NumPy its
+                array, as PyTorch's tensors do.
             strict: every one of them must be there and nothing else. Without it, absent and
                 unexpected names are passed over; shapes and dtypes must fit all the same.
+
+        Returns:
+            the names that were passed over, `missing_keys` and `unexpected_keys`.
 
         Raises:
             StateError: `state` is not a mapping; or lists everything that is missing, unexpected,
@@ -302,11 +343,11 @@ class Module:
                 f"load_state_dict: expected a mapping of names to arrays, got "
                 f"{type(state).__name__}"
             )
-        state = {k: v.data if type(v) is Tensor else v for k, v in state.items()}
+        state = {k: _array_of(v) for k, v in state.items()}
         lazy = [m for m in self.modules() if m.unmade]
         before = [(type(m), dict(vars(m))) for m in lazy]
         try:
-            self._load(state, strict)
+            return self._load(state, strict)
         except Exception:
             for m, (kind, attributes) in zip(lazy, before, strict=True):
                 m.__class__ = kind  # type: ignore[assignment]
@@ -314,7 +355,7 @@ class Module:
                 vars(m).update(attributes)
             raise
 
-    def _load(self, state: dict[str, Any], strict: bool) -> None:
+    def _load(self, state: dict[str, Any], strict: bool) -> Unmatched:
         for name, module in _walk(self, "", set(), every_path=True):
             if isinstance(module, Module) and module.unmade:
                 module.make_from(state, f"{name}." if name else "")
@@ -330,21 +371,27 @@ class Module:
                 inside = inside.data
             if wanted.get(name, inside) is inside:
                 names.setdefault(id(inside), []).append(name)
+        known = {name for several in names.values() for name in several}
+        given = {id(p): [name for name in names[id(p)] if name in state] for p in wanted.values()}
+        lazy = {name: m for name, m in self.named_modules() if m.unmade}
+        absent = {first: p for first, p in wanted.items() if not given[id(p)]}
+        others = {name: v for name, v in state.items() if name not in known}
+        unmatched = Unmatched([*absent, *lazy], list(others))
+        unmatched.nearest = _nearest(others, absent)
         problems = []
         if strict:
             problems += [
                 f"missing: {name or 'all'} of a {type(m).__name__} that has not been called yet"
-                for name, m in self.named_modules()
-                if m.unmade
+                for name, m in lazy.items()
             ]
-            known = {name for several in names.values() for name in several}
-            problems += [f"unexpected: {k} {_kind(v)}" for k, v in state.items() if k not in known]
+            problems += [f"missing: {name} {_kind(p)}" for name, p in absent.items()]
+            problems += [
+                f"unexpected: {name} {_kind(v)}{_hint(name, unmatched.nearest)}"
+                for name, v in others.items()
+            ]
         values: dict[str, Any] = {}
         for first, p in wanted.items():
-            given = [name for name in names[id(p)] if name in state]
-            if strict and not given:
-                problems.append(f"missing: {first} {_kind(p)}")
-            for name in given:
+            for name in given[id(p)]:
                 theirs = state[name]
                 if not hasattr(theirs, "dtype") or tuple(theirs.shape) != p.shape:
                     problems.append(f"shape: {name} must be {_kind(p)}, got {_kind(theirs)}")
@@ -364,6 +411,7 @@ class Module:
             wrote(p.data)
         for module in modules:
             module.loaded()
+        return unmatched
 
     def loaded(self) -> None:
         """Called after new values have been loaded into this module; for subclasses."""
@@ -458,8 +506,36 @@ def _holds_numbers(values: list) -> bool:
     )
 
 
+def _array_of(x: Any) -> Any:
+    """The array of a Tensor of ours or of another library; anything else as it is, to be told."""
+    if type(x) is Tensor:
+        return x.data
+    if not is_array(x) and hasattr(x, "__array__") and hasattr(x, "shape"):
+        with contextlib.suppress(TypeError, RuntimeError):  # of a dtype that NumPy has not
+            return np.asarray(x)
+    return x
+
+
 def _kind(x: Any) -> str:
     return f"{tuple(x.shape)} {x.dtype}" if hasattr(x, "dtype") else type(x).__name__
+
+
+def _nearest(others: Mapping[str, Any], absent: Mapping[str, Tensor]) -> dict[str, str]:
+    """For names that are not known, those absent names of the same shape that are most alike."""
+    by_shape: dict[Any, list[str]] = {}
+    for name, p in absent.items():
+        by_shape.setdefault(p.shape, []).append(name)
+    found = {}
+    for name, x in list(others.items())[:200]:  # of more, nobody reads the hints
+        if isinstance(name, str) and hasattr(x, "dtype"):
+            candidates = by_shape.get(tuple(x.shape), [])[:1000]
+            for near in difflib.get_close_matches(name, candidates, 1, cutoff=0.4):
+                found[name] = near
+    return found
+
+
+def _hint(name: str, nearest: Mapping[str, str]) -> str:
+    return f", perhaps {nearest[name]}" if name in nearest else ""
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -155,6 +155,8 @@ def test_the_python_prints_what_it_says(page, capsys):
 def test_every_call_of_the_table_of_idioms_runs(tmp_path, monkeypatch):
     """One session for all rows, from top to bottom."""
     monkeypatch.chdir(tmp_path)
+    theirs = ROOT / "tests" / "engine" / "pytorch_files" / "kinds.pt"
+    shutil.copy(theirs, tmp_path / "theirs.pt")
     [table] = re.findall(r"<!-- idioms -->\n((?:\|.*\n)+)", COMING)
     rows = [line.strip("| \n").split(" | ") for line in table.splitlines()[2:]]
     session: dict = {}
@@ -169,10 +171,11 @@ def test_every_call_of_the_table_of_idioms_runs(tmp_path, monkeypatch):
 
 # What the rows of the table stand on.
 IDIOMS = """
+from pathlib import Path
 import numpy as np
 import minigrad as mg
 import minigrad.nn.functional as F
-from minigrad import data, nn, optim, runs
+from minigrad import data, nn, optim, runs, runs_pytorch
 
 class Net(nn.Module):
     def __init__(self):

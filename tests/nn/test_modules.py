@@ -478,12 +478,91 @@ def test_a_projection_in_both_layouts_is_reported(options, packed):
         ]
 
 
-def test_tied_projections_cannot_be_packed():
+def test_tied_projections_are_packed_each():
+    a, b = nn.MultiheadAttention(4, 2), nn.MultiheadAttention(4, 2)
+    for layer in (a, b):
+        layer.k_proj.bias = layer.q_proj.bias
+    a.q_proj.bias.data[...] = [1, 2, 3, 4]
+    assert "k_proj.bias" not in a.state_dict()
+    state = a.state_dict(layout="torch")
+    assert state["in_proj_bias"].tolist() == [1, 2, 3, 4, 1, 2, 3, 4, 0, 0, 0, 0]
+    b.load_state_dict(state)
+    same_state(state_of(b), state_of(a))
+
+
+def test_the_layout_of_pytorch_has_every_name_of_what_is_tied():
+    model = Tied()
+    state, packed = model.state_dict(), model.state_dict(layout="torch")
+    assert [k for k in state if "first" not in k] == ["table.weight", "out.bias"]
+    assert packed.keys() == as_pytorch_writes(model).keys()
+    for key in ("out.weight", "deep.out.weight"):
+        np.testing.assert_array_equal(packed[key], state["table.weight"])
+    packed["out.weight"][...] = 7  # each is a copy
+    assert (packed["table.weight"] != 7).any()
+
+
+def test_an_attention_whose_name_another_module_has_cannot_be_packed():
+    model = nn.Module()
+    model.first, model.other = nn.MultiheadAttention(4, 2), nn.Linear(1, 1)
+    model.by_key = {1: {"q_proj": model.first.q_proj}, "1": model.first}
+    assert "by_key.1.in_proj_weight" in model.state_dict(layout="torch")
     layer = nn.MultiheadAttention(4, 2)
-    layer.k_proj.bias = layer.q_proj.bias
-    assert "k_proj.bias" not in layer.state_dict()
-    with pytest.raises(StateError, match=r"cannot be packed .* tied"):
-        layer.state_dict(layout="torch")
+    layer.pack_state(packed := layer.state_dict(), "")
+    with pytest.raises(StateError, match=r"cannot be packed for PyTorch, as another module has"):
+        layer.pack_state(packed, "")
+
+
+def test_what_was_passed_over_is_reported():
+    model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 3), nn.LazyLinear(2))
+    state = model[:2].state_dict()
+    for old, new in [("0.weight", "module.0.weight"), ("1.bias", "one.b")]:
+        state[new] = state.pop(old) + 1
+    state["note"], state["scale"], state[3] = "text", np.ones(7), np.ones(3)
+    report = model.load_state_dict(state, strict=False)
+    missing, unexpected = report
+    assert missing == report.missing_keys == ["0.weight", "1.bias", "2"]
+    assert unexpected == report.unexpected_keys == ["module.0.weight", "one.b", "note", "scale", 3]
+    assert report.nearest == {"module.0.weight": "0.weight"}
+    assert str(report).splitlines() == [
+        "missing: 0.weight",
+        "missing: 1.bias",
+        "missing: 2",
+        "unexpected: module.0.weight, perhaps 0.weight",
+        "unexpected: one.b",
+        "unexpected: note",
+        "unexpected: scale",
+        "unexpected: 3",
+    ]
+    with pytest.raises(
+        StateError, match=r"\n  unexpected: module.0.weight \(3, 2\) float32, perhaps"
+    ):
+        model.load_state_dict(state)
+    small = nn.Linear(2, 3)
+    assert small.load_state_dict(small.state_dict()) == ([], [])
+    assert str(small.load_state_dict(small.state_dict())) == "all names matched"
+
+
+class Foreign:
+    """An array of another library, which NumPy may ask for its own."""
+
+    def __init__(self, values, error=None):
+        self.values, self.error = values, error
+        self.shape, self.dtype = values.shape, f"theirs.{values.dtype}"
+
+    def __array__(self, dtype=None, copy=None):
+        if self.error:
+            raise self.error
+        return self.values
+
+
+def test_arrays_of_other_libraries_are_loaded():
+    layer = nn.Linear(2, 3)
+    values = {"weight": np.ones((3, 2), np.float32), "bias": np.ones(3, np.float32)}
+    layer.load_state_dict({k: Foreign(v) for k, v in values.items()})
+    same_state(state_of(layer), values)
+    values["bias"] = Foreign(values["bias"] * 2, TypeError("no such dtype"))
+    with pytest.raises(StateError, match=r"dtype: bias must be .* got \(3,\) theirs.float32"):
+        layer.load_state_dict(values)
 
 
 # ------------------------------------------------------------------------------- pictures
