@@ -11,7 +11,7 @@ Floors; a file imports only from the floors below its own, and in no circle.
     2  graph  operations  autodiff: Tensor, Op, gradients: the heart, in three chapters
     1  kernels  configuration: fast versions of formulas, and on how many threads
     0  abstract  arguments  backend  batched  elsewhere  errors: the ground,
-       random  runs  runs_pickled  runs_pytorch  sparse  trees  writes: which knows of no Tensor
+       random  runs  sparse  trees  writes: which knows of no Tensor
 """
 
 __version__ = "0.1.0"

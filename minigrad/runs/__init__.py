@@ -17,6 +17,7 @@ given by path, by URI, as bytes or as open files. Nothing here can run code from
     recorders        save and load: a model's arrays in one file, of full, half or readable numbers
     directories      transaction, manifests, verify
     arrays           safetensors          documents      JSON
+    pytorch  pickled    what torch.save writes, without running it
     files  stores    bytes on disk, in memory and in object stores
     locks            one process at a time
 """

@@ -4,7 +4,6 @@ import hashlib
 import json
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -168,6 +167,8 @@ def _hashes(entries: Sequence[Entry]) -> list[str]:
         return hashlib.sha256(entry.data).hexdigest()
 
     if sum(len(e.data) >= LARGE for e in entries) > 1:
+        from concurrent.futures import ThreadPoolExecutor
+
         with ThreadPoolExecutor() as pool:  # hashing lets other threads run
             return list(pool.map(of, entries))
     return list(map(of, entries))
@@ -326,6 +327,12 @@ class ArrayFile(Mapping[str, np.ndarray]):
         return data
 
     def __getitem__(self, name: str) -> np.ndarray:
+        """The array of that name, read and verified now.
+
+        Raises:
+            KeyError: there is none.
+            RunError: it differs from its hash, or NumPy cannot have its shape.
+        """
         name = self.tied.get(name, name)
         if name not in self.entries:
             raise KeyError(name)

@@ -4,6 +4,7 @@ Written it is whole or as it was before; read it is whole, or only the bytes tha
 """
 
 import contextlib
+import io
 import os
 import re
 import secrets
@@ -15,8 +16,8 @@ from typing import Any, Protocol
 from minigrad.errors import RunError
 
 __all__ = [
-    "Local", "Memory", "Place", "StrPath", "Stream", "Target", "atomic_write", "inside", "is_uri",
-    "local", "place_of", "read", "sync_directory",
+    "Local", "Memory", "Place", "Seekable", "StrPath", "Stream", "Target", "atomic_write", "inside",
+    "is_uri", "local", "place_of", "read", "sync_directory",
 ]  # fmt: skip
 
 StrPath = str | os.PathLike[str]
@@ -180,6 +181,32 @@ def sync_directory(directory: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+class Seekable(io.RawIOBase):
+    """A place as an open file that can be read from anywhere, for code that wants one."""
+
+    def __init__(self, place: Place):
+        self.place, self._at, self._size = place, 0, place.size()
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        data = self.place.read(self._at, min(self._at + len(buffer), self._size))
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
 
 
 class Memory:

@@ -8,7 +8,7 @@
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from minigrad.runs.arrays import (
 )
 from minigrad.runs.directories import files_of
 from minigrad.runs.documents import parse_json, save_json
-from minigrad.runs.files import Local, Target, place_of
+from minigrad.runs.files import Local, Seekable, Target, place_of
 
 __all__ = ["load", "save"]
 
@@ -262,6 +262,14 @@ def load(
     if head.lstrip()[:1] == b"{":
         document = parse_json(place, place.read())
         return _selected(place, _read_pretty(place, document), names)
+    if head[:4] == b"PK\3\4" or head[:1] == b"\x80":  # or a safetensors header of 128 bytes, ...
+        from minigrad.runs import pytorch
+
+        stream = cast(BinaryIO, Seekable(place))
+        if pytorch.recognise(stream) is not None:
+            return pytorch.read(stream, names, str(place))
+        if head[:4] == b"PK\3\4":
+            raise RunError(f"load: {place}: it is a zip archive, but none of PyTorch's")
     file = ArrayFile(place, whole=names is None and not lazy)
     if lazy and names is None:
         return file

@@ -175,7 +175,7 @@ from pathlib import Path
 import numpy as np
 import minigrad as mg
 import minigrad.nn.functional as F
-from minigrad import data, nn, optim, runs, runs_pytorch
+from minigrad import data, nn, optim, runs
 
 class Net(nn.Module):
     def __init__(self):

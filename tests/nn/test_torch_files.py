@@ -6,8 +6,9 @@ Without PyTorch nothing here runs.
 import numpy as np
 import pytest
 
-from minigrad import nn, runs, runs_pytorch
+from minigrad import nn, runs
 from minigrad.autodiff import Tensor
+from minigrad.runs import pytorch
 
 torch = pytest.importorskip("torch")
 
@@ -113,7 +114,7 @@ def test_layers_travel_both_ways(example, shapes, tmp_path):
         torch.save(theirs.state_dict(), tmp_path / "theirs.pt",
                    _use_new_zipfile_serialization=zipped)  # fmt: skip
         with open(tmp_path / "theirs.pt", "rb") as file:
-            assert ours.load_state_dict(runs_pytorch.read(file)) == ([], [])
+            assert ours.load_state_dict(pytorch.read(file)) == ([], [])
         agree(ours, theirs, inputs)
     ours = eval(f"nn.{example}", {"nn": nn})
     ours.load_state_dict(theirs.state_dict())  # tensors as they are
@@ -154,7 +155,7 @@ def test_a_model_with_tied_weights_travels_in_a_checkpoint(tmp_path):
     optimizer.step()
     saved = {"model": theirs.state_dict(), "optimizer": optimizer.state_dict(), "epoch": 3}
     torch.save(saved, tmp_path / "checkpoint.pt")
-    arrays, others = runs_pytorch.read_all((tmp_path / "checkpoint.pt").read_bytes())
+    arrays, others = pytorch.read_all((tmp_path / "checkpoint.pt").read_bytes())
     assert others["epoch"] == 3
     assert others["optimizer.param_groups.0.lr"] == 0.01
     assert arrays["model.out.weight"] is arrays["model.table.weight"]

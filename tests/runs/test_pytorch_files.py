@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minigrad import runs_pickled
-from minigrad import runs_pytorch as files
 from minigrad.errors import RunError
+from minigrad.runs import pickled
+from minigrad.runs import pytorch as files
 
 GOLDEN = Path(__file__).parent / "pytorch_files"
 
@@ -532,7 +532,7 @@ def hostile_files():
     ("data", "message"), [pytest.param(*each, id=case) for case, *each in hostile_files()]
 )
 def test_hostile_pickles_are_refused(data, message, monkeypatch):
-    monkeypatch.setattr(runs_pickled, "STEPS", 200_000)  # so that it is soon over
+    monkeypatch.setattr(pickled, "STEPS", 200_000)  # so that it is soon over
     tracemalloc.start()
     try:
         with pytest.raises(RunError, match=f"^theirs.pt: .*({message})"):
@@ -546,17 +546,17 @@ def test_hostile_pickles_are_refused(data, message, monkeypatch):
 WATCHED = """
 import sys
 from pathlib import Path
-from minigrad import runs_pickled, runs_pytorch
+from minigrad.runs import pickled, pytorch
 
 seen, watching = set(), False
 sys.addaudithook(lambda event, args: seen.add(event) if watching else None)
-runs_pickled.STEPS = 200_000
+pickled.STEPS = 200_000
 b"a".decode("cp437")  # an encoding is a module, which zipfile loads at its first name
 datas = [path.read_bytes() for path in Path(sys.argv[1]).iterdir()]
 for data in datas:
     watching = True
     try:
-        runs_pytorch.read(data)
+        pytorch.read(data)
     except OSError:
         pass
     watching = False

@@ -6,7 +6,7 @@
 
 What `torch.save` writes is a pickle, in which each tensor is a description (dtype, shape, strides)
 that points into a storage: bytes that lie beside the pickle. The pickle is read by a machine of
-our own, see `minigrad.runs_pickled`, that builds these descriptions and can run nothing; a file
+our own, see `minigrad.runs.pickled`, that builds these descriptions and can run nothing; a file
 that needs its classes to be imported, as a model saved whole does, is refused. Here are the
 containers, the zip archive of PyTorch since 1.6 and the stream of pickles before it, and what is
 made of the descriptions.
@@ -28,7 +28,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from minigrad.errors import RunError
-from minigrad.runs_pickled import DTYPES, PICKLE, Machine, Stream, Tensor, Unreadable, flat
+from minigrad.runs.pickled import DTYPES, PICKLE, Machine, Stream, Tensor, Unreadable, flat
 
 __all__ = ["contents", "read", "read_all", "recognise"]
 
