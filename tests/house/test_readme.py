@@ -141,8 +141,9 @@ def test_the_tests_run(clone):
 
 
 @pytest.mark.parametrize("page", [README, LIBRARY], ids=["README", "the library"])
-def test_the_python_prints_what_it_says(page, capsys):
+def test_the_python_prints_what_it_says(page, capsys, tmp_path, monkeypatch):
     """Each `print` of a Python block has its output behind it as a comment; one session a page."""
+    monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     assert blocks
     session: dict = {"__name__": "readme"}
@@ -155,7 +156,7 @@ def test_the_python_prints_what_it_says(page, capsys):
 def test_every_call_of_the_table_of_idioms_runs(tmp_path, monkeypatch):
     """One session for all rows, from top to bottom."""
     monkeypatch.chdir(tmp_path)
-    theirs = ROOT / "tests" / "engine" / "pytorch_files" / "kinds.pt"
+    theirs = ROOT / "tests" / "runs" / "pytorch_files" / "kinds.pt"
     shutil.copy(theirs, tmp_path / "theirs.pt")
     [table] = re.findall(r"<!-- idioms -->\n((?:\|.*\n)+)", COMING)
     rows = [line.strip("| \n").split(" | ") for line in table.splitlines()[2:]]
