@@ -80,8 +80,8 @@ def check_op(
         naive: `naive(*inputs, **params)` gives the value the slow way; None if there is none.
         order: 0 for values only, 1 or 2 for derivatives. Without floats that come in and floats
             that come out there are values only.
-        quick: compare second derivatives along two directions in which all inputs move, not along
-            every axis of each: a small wrong slope can hide behind large ones there.
+        quick: compare derivatives along two directions in which all inputs move, not along every
+            axis of each: a small wrong slope can hide behind large ones there.
         params: static parameters of the op.
 
     Raises:
@@ -99,7 +99,7 @@ def check_op(
     check.float32(order > 0)
     if order >= 1:
         check.rule_against_formula()
-        check.first_order()
+        check.first_order(quick)
         check.each_input_alone()
         check.each_output_alone()
     if order >= 2:
@@ -395,13 +395,13 @@ class _Check:
             if g is not None:
                 self.compare(f"rule against formula, input {i}", g, h, 1e-8, 1e-12)
 
-    def first_order(self) -> None:
+    def first_order(self, quick: bool = False) -> None:
         def function(xs):
             ys = self.values(xs)
             return [ys[i] for i in self.floating]
 
         found = self._first(self.inputs)
-        self.differences("first", function, self.weights, self.tracked, self.inputs, found)
+        self.differences("first", function, self.weights, self.tracked, self.inputs, found, quick)
 
     def _first(self, inputs, weights=None, which=None) -> list:
         """First-order gradients of the tracked inputs, zeros where absent."""

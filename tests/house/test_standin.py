@@ -1,7 +1,7 @@
 """The device half of minigrad without a device: tests that run under a strict stand-in for CuPy.
 
 `tests/standin/cupy` says what the stand-in is. It must be there before minigrad asks for CuPy, so
-every file runs in a process of its own.
+these tests run in processes of their own.
 """
 
 import os
@@ -102,26 +102,41 @@ READ_ONLY = [
 ]
 
 
-@pytest.mark.parametrize("name", READ_ONLY)
-def test_on_arrays_that_may_not_be_written_to(name):
-    run(TESTS / name, [], {"MINIGRAD_BACKEND": "numpy"}, "-p", "read_only")
+def test_on_arrays_that_may_not_be_written_to():
+    run([TESTS / name for name in READ_ONLY], {"MINIGRAD_BACKEND": "numpy"}, "-p", "read_only")
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_under_the_stand_in(path):
-    summary = run(path, HOST_ONLY.get(name_of(path), []), {"MINIGRAD_BACKEND": "cupy"})
+# A process for each: starting one takes as long as the tests of a file.
+GROUPS = {
+    "the table of ops": lambda name: name == "ops/test_table.py",
+    "other ops and the engine": lambda name: name.startswith(("ops/", "engine/", "standin/")),
+    "layers": lambda name: name.startswith("nn/"),
+    "the rest": lambda name: True,
+}
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_under_the_stand_in(group):
+    def first(path):
+        return next(g for g, holds in GROUPS.items() if holds(name_of(path)))
+
+    summary = run([p for p in FILES if first(p) == group], {"MINIGRAD_BACKEND": "cupy"})
     assert "skipped" not in summary, summary
 
 
-def run(path, names, environment, *options):
-    """Run the tests of a file in a process of its own, but for `names`; returns the summary."""
-    source = path.read_text(encoding="utf-8")
-    assert all(f"def {name.partition('[')[0]}(" in source for name in names), "HOST_ONLY is stale"
+def run(paths, environment, *options):
+    """Run the tests of some files in a process, on the stand-in but for HOST_ONLY; its summary."""
+    deselected = []
+    for path in paths if environment["MINIGRAD_BACKEND"] == "cupy" else ():
+        source = path.read_text(encoding="utf-8")
+        for name in HOST_ONLY.get(name_of(path), []):
+            assert f"def {name.partition('[')[0]}(" in source, "HOST_ONLY is stale"
+            deselected.append(f"{path.relative_to(TESTS.parent).as_posix()}::{name}")
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", path, "-q", "-p", "no:cacheprovider", "-p", "few_examples"]
-        + ["-m", "not peer"]  # PyTorch is on the host
+        [sys.executable, "-m", "pytest", *paths, "-q", "-p", "no:cacheprovider"]
+        + ["-p", "few_examples", "-m", "not peer and not slow"]  # PyTorch is on the host
         + list(options)
-        + [f"--deselect={path.relative_to(TESTS.parent).as_posix()}::{name}" for name in names],
+        + [f"--deselect={name}" for name in deselected],
         env=os.environ
         | {
             "PYTHONPATH": os.pathsep.join(

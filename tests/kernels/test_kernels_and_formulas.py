@@ -134,16 +134,14 @@ def test_two_runs_with_one_seed_are_equal_to_the_bit(runs, setting):
 # ------------------------------------------------------------------ other tests, without kernels
 
 
-# (The table of ops and the modules run without kernels on arrays that may not be written to.)
-@pytest.mark.parametrize(
-    "file", ["nn/test_grouped.py", "ops/test_numerics.py", "optim/test_optimizers.py"]
-)
-def test_what_is_tested_with_kernels_holds_without(file):
+def test_what_is_tested_with_kernels_holds_without():
+    # (The table of ops and the modules run without kernels on arrays that may not be written to.)
+    files = ["nn/test_grouped.py", "ops/test_numerics.py", "optim/test_optimizers.py"]
     # For the plugin `few_examples`; CuPy's stand-in beside it is not imported on NumPy.
     path = os.pathsep.join(filter(None, [str(TESTS / "standin"), os.environ.get("PYTHONPATH")]))
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "pytest", TESTS / file, "-q"),
+            *(sys.executable, "-m", "pytest", *(TESTS / file for file in files), "-q"),
             *("-p", "no:cacheprovider", "-p", "few_examples"),
         ],
         env=environment("0", PYTHONPATH=path),

@@ -55,7 +55,7 @@ def reports_of(case):
     @settings(max_examples=EXAMPLES, deadline=None)
     @given(case.calls)
     def check(call):
-        # Second derivatives along every axis take their time.
+        # Derivatives along every axis take their time.
         options = {"order": case.order, "quick": len(reports) >= EXAMPLES // 6}
         reports.append(check_op(case.op, *call.inputs, naive=case.loop, **options, **call.params))
 
