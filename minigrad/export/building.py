@@ -15,6 +15,10 @@ IR_VERSION = 8  # the one that came with this opset
 LARGEST = 2**31 - 2**20  # bytes: a protobuf has at most 2 GiB
 
 INT64 = np.dtype(np.int64)
+# In what to compute, where runtimes have no kernel for a dtype.
+LIFTED: dict[str, Any] = {
+    "bool": np.int32, "float16": np.float32, "int32": np.int64, "uint64": np.int64,
+}  # fmt: skip
 ENDS = np.iinfo(np.int64)
 
 
@@ -241,21 +245,24 @@ class Builder:
             return self.node("Or", yes, self.node("And", self.node("Not", condition), b))
         return self.through(lambda *xs: self.node("Where", condition, *xs, dtype=xs[0].dtype), a, b)
 
-    def through(self, function: Any, *xs: Term, also: str = "") -> Term:
+    def through(self, function: Any, *xs: Term, also: Sequence[str] = ()) -> Term:
         """`function` of arrays of one dtype, computed in one that runtimes have kernels for.
 
         Args:
-            also: kinds of dtypes (of NumPy's letters) that are lifted beside small integers.
+            also: further dtypes for which there is none: those of `LIFTED`. (Of int64 sums and
+                products have the bits that those of uint64 have.)
         """
         dtype = xs[0].dtype
-        wide = dtype
-        if dtype.kind in "iu" and dtype.itemsize < 4:
-            wide = np.dtype(np.int32)
-        elif dtype == np.uint32 or (dtype == np.int32 and "i" in also):
-            wide = INT64
-        elif dtype.kind == "b" and "b" in also:
-            wide = np.dtype(np.int32)
+        wide = LIFTED[dtype.name] if dtype.name in also else None
+        if wide is None and dtype.kind in "iu" and dtype.itemsize < 4:
+            wide = np.int32
+        wide = INT64 if dtype == np.uint32 else np.dtype(wide or dtype)
         return self.cast(function(*(self.cast(x, wide) for x in xs)), dtype)
+
+    def endless(self, x: Term) -> Term:
+        """Where `x` is infinite."""
+        half = x.dtype == np.float16  # which IsInf does not take
+        return self.node("IsInf", self.cast(x, np.float32) if half else x, dtype=bool)
 
     def reshape(self, x: Term, shape: Sequence[Any]) -> Term:
         """`x` in another shape; one length may be -1."""

@@ -370,7 +370,7 @@ def _nodes_of(b: Builder, step: Step, terms: list) -> tuple[Term, ...]:
             )
     try:
         ys = found.function(b, *terms, y=likes[0] if len(likes) == 1 else likes, **step.params)
-    except ExportError as error:
+    except (ExportError, OverflowError) as error:  # a number that a dtype cannot hold
         raise ExportError(f"export.onnx: the op {call.place} cannot be exported: {error}") from None
     ys = ys if type(ys) is tuple and type(ys) is not Term else (ys,)
     return tuple(

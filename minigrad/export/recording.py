@@ -30,7 +30,8 @@ class Value:
         array: itself.
         call, index: which output of which call it is; None for one from outside.
         name: of an input or a parameter; None for a constant.
-        kind: 'input', 'parameter', 'constant' or 'made'.
+        kind: 'input', 'parameter', 'constant', 'made' by an op, or 'view', of what is no constant
+            by something else than an op.
     """
 
     array: Any
@@ -127,19 +128,16 @@ class Recorder(Observer):
     def value_of(self, array: Any) -> Value:
         known = self.values.get(id(array))
         if known is None:
-            self._check_outside(array)
-            known = self.values[id(array)] = Value(array, "constant")
+            kind = "view" if self._is_view(array) else "constant"
+            known = self.values[id(array)] = Value(array, kind)
         return known
 
-    def _check_outside(self, array: Any) -> None:
-        """Raise if an array that no op has made shows the memory of one that is not constant."""
+    def _is_view(self, array: Any) -> bool:
+        """Whether an array that no op has made shows the memory of one that is not constant."""
         if not isinstance(array, np.ndarray) or array.base is None:
-            return
-        for value in self.values.values():
-            known = value.array
-            made = value.kind in ("made", "input") and isinstance(known, np.ndarray)
-            if made and np.may_share_memory(known, array):
-                self.refuse("a view", "of a tensor's array is taken, which no op describes")
+            return False
+        others = (v.array for v in self.values.values() if v.kind in ("made", "input", "view"))
+        return any(isinstance(x, np.ndarray) and np.may_share_memory(x, array) for x in others)
 
     # -- what the engine tells
 
@@ -224,6 +222,7 @@ class Recorder(Observer):
             kept.reverse()
             outputs[:] = [_now(v, same) for v in outputs]  # type: ignore[index]
             if all(call.whole for call in kept):
+                _check_views(kept, outputs)
                 return kept
             calls = []
             for call in kept:
@@ -240,12 +239,30 @@ class Recorder(Observer):
         self.calls = []
         with watched(self):
             given = call.op.formula(graph.ops, *arguments, **call.params)
-        found = given if type(given) is tuple else (given,)
-        for old, new in zip(call.outputs, found, strict=True):
-            same[old] = self.value_of(new._data if type(new) is Tensor else np.asarray(new))
+            found = given if type(given) is tuple else (given,)
+            for old, new in zip(call.outputs, found, strict=True):
+                if type(new) is Tensor and new.dtype != old.array.dtype:  # a kernel's own
+                    new = graph.ops.astype(new, dtype=old.array.dtype)
+                same[old] = self.value_of(new._data if type(new) is Tensor else np.asarray(new))
         for inner in self.calls:
             inner.module, inner.line = call.module, call.line
         return self.calls
+
+
+def _check_views(calls: Sequence[Call], outputs: Sequence[Value]) -> None:
+    """Raise if something is read that NumPy has made of an array, and no op.
+
+    Raises:
+        ExportError: something is.
+    """
+    for call in calls:
+        if any(type(x) is Value and x.kind == "view" for x in call.inputs):
+            raise ExportError(
+                f"export.onnx: {call.place} reads a part of an array that no op describes; take "
+                f"it with ops"
+            )
+    if any(x.kind == "view" for x in outputs):
+        raise ExportError("export.onnx: an output is a part of an array that no op describes")
 
 
 def _now(value: Value, same: Mapping[Value, Value]) -> Value:

@@ -112,7 +112,7 @@ OF_FLOATS = {
 }  # fmt: skip
 TO_WHOLE = {"floor": "Floor", "ceil": "Ceil", "rint": "Round"}  # halves to even
 OF_ONE = {"negative": "Neg", "absolute": "Abs", "sign": "Sign"}
-OF_TWO = {"add": "Add", "subtract": "Sub", "multiply": "Mul", "divide": "Div", "power": "Pow"}
+OF_TWO = {"add": "Add", "subtract": "Sub", "multiply": "Mul", "divide": "Div"}
 OF_TWO_BOOLEANS = {"add": "Or", "multiply": "And", "maximum": "Or", "minimum": "And"}
 COMPARISONS = {
     "less": "Less", "less_equal": "LessOrEqual", "greater": "Greater",
@@ -129,7 +129,9 @@ def _register_plain() -> None:
         translates(name)(lambda b, x, y, kind=kind: x if y.dtype.kind in "iub" else b.node(kind, x))
     for name, kind in OF_ONE.items():
         translates(name)(
-            lambda b, x, y, kind=kind: b.through(lambda v: b.node(kind, v), b.cast(x, y.dtype))
+            lambda b, x, y, kind=kind: b.through(
+                lambda v: b.node(kind, v), b.cast(x, y.dtype), also=["bool", "float16"]
+            )
         )
     for name, kind in OF_TWO.items():
         translates(name)(
@@ -284,8 +286,9 @@ def _floor_divide(b, u, v, y):
             return b.node("Sub", b.node("Div", u, v), one_less)
 
         return b.through(floored, u, v)
-    rest = _mod(b, u, v, y)  # as NumPy: what is left divides evenly, but for rounding
+    rest = b.node("Mod", u, v, fmod=1)  # as NumPy: without it, it divides evenly but for rounding
     whole = b.node("Div", b.node("Sub", u, rest), v)
+    whole = b.node("Sub", whole, b.cast(_other_sign(b, rest, v), y.dtype))
     down = b.node("Floor", whole)
     above = b.node("Greater", b.node("Sub", whole, down), b.constant(0.5, y.dtype), dtype=bool)
     found = b.node("Add", down, b.cast(above, y.dtype))
@@ -316,6 +319,20 @@ def _where(b, condition, u, v, y):
     return b.choice(b.cast(condition, bool), b.cast(u, y.dtype), b.cast(v, y.dtype))
 
 
+@translates("power")
+def _power(b, u, v, y):
+    if y.dtype.kind == "f":
+        if v == 0.5:  # NumPy takes the root, which differs for minus infinity
+            return b.node("Sqrt", b.cast(u, y.dtype))
+        return b.node("Pow", b.cast(u, y.dtype), b.cast(v, y.dtype))
+    if type(v) is not int or not 0 < v <= 64:
+        raise ExportError("a power of integers may be too large, where runtimes differ; use floats")
+    u = found = b.cast(u, y.dtype)
+    for _ in range(v - 1):
+        found = _of_two(b, "Mul", "multiply", found, u, y.dtype)
+    return found
+
+
 @translates("copysign")
 def _copysign(b, u, v, y):
     size = b.node("Abs", b.cast(u, y.dtype))
@@ -324,6 +341,7 @@ def _copysign(b, u, v, y):
 
 @translates("signbit")
 def _signbit(b, x, y):
+    x = b.cast(x, _ordered(x.dtype))
     zero = b.constant(0, x.dtype)
     below = b.node("Less", x, zero, dtype=bool)
     if x.dtype.kind != "f":
@@ -337,7 +355,7 @@ def _kind_of_number(name: str) -> Callable:
         x = x if x.dtype.kind == "f" else b.cast(x, np.float32)
         if name == "isnan":
             return b.node("IsNaN", x, dtype=bool)
-        infinite = b.node("IsInf", x, dtype=bool)
+        infinite = b.endless(x)
         if name == "isinf":
             return infinite
         return b.node("Not", b.node("Or", infinite, b.node("IsNaN", x, dtype=bool)))
@@ -396,7 +414,7 @@ def _log1p(b, x, y):
     step = b.node("Sub", u, one)
     bent = b.node("Mul", x, b.node("Div", b.node("Log", u), step))
     tiny = b.node("Equal", step, b.constant(0, y.dtype), dtype=bool)
-    endless = b.node("IsInf", x, dtype=bool)
+    endless = b.endless(x)
     return b.choice(tiny, x, b.choice(endless, b.node("Log", u), bent))
 
 
@@ -439,7 +457,7 @@ def _hypot(b, u, v, y):
     zero, one = b.constant(0, y.dtype), b.constant(1, y.dtype)
     share = b.node("Div", least, b.choice(b.node("Equal", most, zero, dtype=bool), one, most))
     found = b.node("Mul", most, b.node("Sqrt", b.node("Add", b.node("Mul", share, share), one)))
-    endless = b.node("Or", *(b.node("IsInf", x, dtype=bool) for x in (u, v)))
+    endless = b.node("Or", *(b.endless(x) for x in (u, v)))
     return b.choice(endless, b.constant(math.inf, y.dtype), found)
 
 
@@ -458,9 +476,10 @@ def _arctan2(b, u, v, y):
     return b.choice(_signbit(b, u, y), b.node("Neg", angle), angle)
 
 
-@translates("gelu", fits=lambda x, approximate: approximate == "none" and _floats(x))
+@translates("gelu", fits=lambda x, approximate: approximate == "none" and x.dtype != np.float16)
 def _gelu(b, x, y, *, approximate):
-    """x (1 + erf(x / sqrt 2)) / 2, which runtimes know; 1 is not larger than it errs."""
+    """x (1 + erf(x / sqrt 2)) / 2, which runtimes know, and which errs by the last digit of 1."""
+    x = b.cast(x, y.dtype)
     inner = b.node("Erf", b.node("Mul", x, b.constant(1 / math.sqrt(2), x.dtype)))
     half = b.node("Mul", x, b.constant(0.5, x.dtype))
     return b.node("Mul", half, b.node("Add", inner, b.constant(1, x.dtype)))
@@ -546,7 +565,7 @@ def _pad(b, x, y, *, widths, values):
                     "Pad", v, b.ints(both), b.constant(number, v.dtype), b.ints([axis])
                 ),
                 x,
-                also="b",
+                also=["bool"],
             )
     return x
 
@@ -556,7 +575,9 @@ def _part(upper: int) -> Callable:
         if x.ndim == 1:  # a row stands for all rows
             x = b.node("Expand", x, b.ints(y.shape))
         return b.through(
-            lambda v: b.node("Trilu", v, b.constant(k, np.int64), upper=upper), x, also="bi"
+            lambda v: b.node("Trilu", v, b.constant(k, np.int64), upper=upper),
+            x,
+            also=["bool", "int32"],
         )
 
     return function
@@ -721,7 +742,7 @@ def _scattered(b, x, ids, values, axis, reduction):
         lambda x, values: b.node(
             "ScatterElements", x, ids, values, axis=axis, reduction=reduction
         ),
-        x, values,
+        x, values, also=["float16", "uint64"],
     )  # fmt: skip
 
 
@@ -766,16 +787,23 @@ def _wide(dtype: np.dtype) -> np.dtype:
     return np.dtype(np.float32) if dtype == np.float16 else dtype
 
 
+def _ordered(dtype: np.dtype) -> np.dtype:
+    """A dtype with the same order that runtimes have kernels for."""
+    if dtype.kind in "iub" and dtype.itemsize < 4:
+        return np.dtype(np.int32)
+    return INT64 if dtype == np.uint32 else dtype
+
+
 @translates("sum")
 def _sum(b, x, y, *, axis=None, keepdims=False, dtype=None):
     x = b.cast(b.cast(x, y.dtype), _wide(y.dtype))
-    return b.through(lambda v: _reduced(b, "ReduceSum", v, axis, keepdims), x)
+    return b.through(lambda v: _reduced(b, "ReduceSum", v, axis, keepdims), x, also=["uint64"])
 
 
 @translates("prod")
 def _prod(b, x, y, *, axis=None, keepdims=False, dtype=None):
     x = b.cast(b.cast(x, y.dtype), _wide(y.dtype))
-    return b.through(lambda v: _reduced(b, "ReduceProd", v, axis, keepdims), x)
+    return b.through(lambda v: _reduced(b, "ReduceProd", v, axis, keepdims), x, also=["uint64"])
 
 
 @translates("mean")
@@ -799,7 +827,7 @@ def _length(b, x, y, *, axis=None, keepdims=False):
     """By the largest, as its square could be too large."""
     most = _reduced(b, "ReduceMax", b.node("Abs", x, shape=x.shape), axis)
     zero = b.node("Equal", most, b.constant(0, x.dtype), dtype=bool)
-    odd = b.node("Or", zero, b.node("IsInf", most, dtype=bool))
+    odd = b.node("Or", zero, b.endless(most))
     scale = b.choice(odd, b.constant(1, x.dtype), most)
     share = b.node("Div", x, scale)
     total = _reduced(b, "ReduceSum", b.node("Mul", share, share, shape=x.shape), axis)
@@ -814,12 +842,12 @@ def _cumsum(b, x, y, *, axis=None, dtype=None):
     if axis is None or not x.ndim:
         x, axis = b.reshape(x, (-1,)), 0
     along = b.constant(normalize_axis_index(axis, x.ndim), INT64)
-    return b.through(lambda v: b.node("CumSum", v, along), x)
+    return b.through(lambda v: b.node("CumSum", v, along), x, also=["uint64"])
 
 
 def _extreme_along(kind: str) -> Callable:
     def function(b, x, y, *, axis=None, keepdims=False):
-        found = b.through(lambda v: _reduced(b, kind, v, axis, keepdims), x, also="b")
+        found = b.through(lambda v: _reduced(b, kind, v, axis, keepdims), x, also=["bool"])
         if y.dtype.kind != "f" or not _axes(axis, x.ndim):
             return found
         # Runtimes differ in whether NaN counts; here it does.
@@ -836,8 +864,7 @@ translates("min")(_extreme_along("ReduceMin"))
 
 def _place_of(kind: str) -> Callable:
     def function(b, x, y, *, axis=None, keepdims=False):
-        if x.dtype.kind in "iub" and x.dtype.itemsize < 4:
-            x = b.cast(x, np.int32)
+        x = b.cast(x, _ordered(x.dtype))
         if axis is not None and x.ndim:
             axis = normalize_axis_index(axis, x.ndim)
             return b.node(kind, x, dtype=INT64, axis=axis, keepdims=int(keepdims))
@@ -888,8 +915,7 @@ def _top_ids(b, x, y, *, k, descending):
 
 def _top(b: Builder, x: Term, count: Term, axis: int, descending: bool) -> Term:
     """Of equal elements the one with the lower index comes first, here as there."""
-    if x.dtype.kind in "iub" and x.dtype.itemsize < 4:
-        x = b.cast(x, np.int32)
+    x = b.cast(x, _ordered(x.dtype))
     _, ids = b.node(
         "TopK", x, count, dtype=x.dtype, outputs=2, axis=axis, largest=int(descending), sorted=1
     )
@@ -903,7 +929,9 @@ def _top(b: Builder, x: Term, count: Term, axis: int, descending: bool) -> Term:
 def _matmul(b, u, v, y):
     wide = _wide(y.dtype)
     return b.through(
-        lambda *xs: b.node("MatMul", *xs), *(b.cast(b.cast(x, y.dtype), wide) for x in (u, v))
+        lambda *xs: b.node("MatMul", *xs),
+        *(b.cast(b.cast(x, y.dtype), wide) for x in (u, v)),
+        also=["bool"],
     )
 
 
@@ -924,7 +952,7 @@ def _softmax(b, x, y, *, axis=-1, dtype=None):
     return _softened(b, "Softmax", x, axis, 0)
 
 
-@translates("log_softmax", fits=_one_axis)
+@translates("log_softmax", fits=lambda x, **k: x.dtype == np.float32 and _one_axis(x, **k))
 def _log_softmax(b, x, y, *, axis=-1, dtype=None):
     return _softened(b, "LogSoftmax", x, axis, -math.inf)
 
