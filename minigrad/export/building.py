@@ -223,11 +223,12 @@ class Builder:
             y = self.node("Reshape", y, self.ints(x.shape), allowzero=1)
         else:
             assert type(x) is Table
-            # Not a slice: that would give less where there is no more, and nobody would know.
+            # Not a slice: that would give less where there is no more, and nobody would know. As
+            # int32, since onnxruntime makes a slice of a look-up at a plain range.
             y = self.constant(x.array)
             for axis, n in enumerate(x.shape):
                 if type(n) is Size:
-                    y = self.node("Gather", y, self.arange(n), axis=axis)
+                    y = self.node("Gather", y, self.cast(self.arange(n), np.int32), axis=axis)
         return y._replace(shape=x.shape)
 
     def arange(self, n: Any) -> Term:

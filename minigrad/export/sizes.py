@@ -25,7 +25,8 @@ class Size:
     """
 
     def __init__(self, terms: Mapping[tuple[str, ...], int]):
-        self.terms = {names: n for names, n in sorted(terms.items(), reverse=True) if n}
+        longest_first = sorted(terms.items(), key=lambda term: (-len(term[0]), term[0]))
+        self.terms = {names: n for names, n in longest_first if n}
 
     @property
     def names(self) -> set[str]:
