@@ -156,13 +156,13 @@ class Comparison:
             {k: self._parameter([c.params[k] for c in calls], k, first) for k in names},
             [self._shape(v) if type(v[0]) is Value else None for v in columns],
             [self._shape(v) for v in zip(*(c.outputs for c in calls), strict=True)],
-            [v.array.dtype for v in first.outputs],
+            [v.dtype for v in first.outputs],
         )
 
     def _shape(self, values: Sequence[Value]) -> tuple:
-        if len({v.array.ndim for v in values}) > 1:
+        if len({len(v.shape) for v in values}) > 1:
             raise ExportError("export.onnx: how many axes an array has depends on sizes")
-        return tuple(fit(n, self.sizes) for n in zip(*(v.array.shape for v in values), strict=True))
+        return tuple(fit(n, self.sizes) for n in zip(*(v.shape for v in values), strict=True))
 
     # -- inputs
 

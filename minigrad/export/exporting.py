@@ -60,7 +60,11 @@ def onnx(
     The model is called a few times with inputs of different lengths, made of those of the example.
     What is the same in all calls is a constant in the file; a number that follows from lengths is
     computed there. What hangs on values, or on lengths in another way (a loop over them, say), is
-    refused.
+    refused. What the model does at no length but 1 or at large ones only (`if len(x) == 1`) is not
+    seen: then compare the file with the model there.
+
+    Ids are not checked in the file beyond what the runtime does: negative ones count from the end.
+    onnxruntime has few kernels for float64 (none for erf), and says so when it loads a file.
 
     Args:
         model: a Module; or a method of one, as `translator.encode`; or any function of Tensors (of
@@ -304,6 +308,10 @@ def _translated(
         for a, length in own.items():
             b.sources.setdefault(length, (inputs[-1], a))
     given = {x.name: x for x in inputs}
+    names = _output_names(comparison.recordings[0].structure, len(comparison.outputs), output_names)
+    for name in names:
+        if b.name(name) != name:
+            raise ExportError(f"export.onnx: the output '{name}' has the name of an input")
     owner = _owner(model)
     weights = {}
     if owner is not None:
@@ -311,7 +319,7 @@ def _translated(
     made: list[tuple[Term, ...]] = []
     known: dict[str, Term] = {}
 
-    def term(x: Any, shape: Any = None) -> Any:
+    def term(x: Any) -> Any:
         if type(x) is Ref:
             if x.kind == "made":
                 return made[x.name][x.index]
@@ -332,13 +340,9 @@ def _translated(
         ]
         made.append(_nodes_of(b, step, terms))
     b.scope = ""
-    names = _output_names(comparison.recordings[0].structure, len(comparison.outputs), output_names)
     outputs = []
     for i, (ref, name) in enumerate(zip(comparison.outputs, names, strict=True)):
         y = term(ref)
-        label = b.name(name)
-        if label != name:
-            raise ExportError(f"export.onnx: the output '{name}' has the name of an input")
         b.nodes.append(b.onnx.helper.make_node("Identity", [y.name], [name], f"/{name}"))
         outputs.append(Term(name, y.dtype, comparison.shapes[i]))
     return inputs, outputs

@@ -6,6 +6,7 @@ of other ops the calls are written down that their formula makes.
 
 import itertools
 import sys
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
@@ -20,25 +21,37 @@ from minigrad.backend import Observer, is_array, watched
 from minigrad.errors import ExportError
 from minigrad.nn.module import Module
 from minigrad.programs.watching import OURS, owner_of
+from minigrad.random import Key
 
 
-@dataclass(eq=False)
 class Value:
     """An array that a recording has met.
 
     Attributes:
-        array: itself.
+        shape, dtype: of the array.
         call, index: which output of which call it is; None for one from outside.
         name: of an input or a parameter; None for a constant.
         kind: 'input', 'parameter', 'constant', 'made' by an op, or 'view', of what is no constant
             by something else than an op.
     """
 
-    array: Any
-    kind: str
-    name: str | None = None
-    call: "Call | None" = None
-    index: int = 0
+    def __init__(self, array: Any, kind: str, name: str | None = None):
+        self.shape, self.dtype = array.shape, array.dtype
+        self.kind, self.name = kind, name
+        self.call: Call | None = None
+        self.index = 0
+        self._array: Any = array
+        self._refer: Callable[[], Any] = lambda: None
+
+    @property
+    def array(self) -> Any:
+        """The array itself; None once it is gone."""
+        return self._refer() if self._array is None else self._array
+
+    def let_go(self) -> None:
+        """Keep the array no longer than others do."""
+        if isinstance(self._array, np.ndarray):
+            self._refer, self._array = weakref.ref(self._array), None
 
 
 @dataclass(eq=False)
@@ -101,7 +114,7 @@ class Recorder(Observer):
 
     def __init__(self, has_translation: Callable, fits: Callable, model: Module | None):
         self.has_translation, self.fits = has_translation, fits
-        self.values: dict[int, Value] = {}  # by the id of their arrays, which live as long
+        self.values: dict[int, Value] = {}  # by the ids of their arrays
         self.calls: list[Call] = []
         self.modules: dict[int, str] = {}
         if model is not None:
@@ -123,11 +136,15 @@ class Recorder(Observer):
                 given = model(*args, **kwargs)
             outputs: list[Value] = []
             structure = _named(given, outputs, self.value_of)
-            return Recording(self._spelled_out(outputs), outputs, structure)
+            calls = self._spelled_out(outputs)
+        for value in self.values.values():
+            if value.kind != "constant":
+                value.let_go()  # only constants are compared
+        return Recording(calls, outputs, structure)
 
     def value_of(self, array: Any) -> Value:
         known = self.values.get(id(array))
-        if known is None:
+        if known is None or known.array is not array:
             kind = "view" if self._is_view(array) else "constant"
             known = self.values[id(array)] = Value(array, kind)
         return known
@@ -148,14 +165,24 @@ class Recorder(Observer):
         outputs = [t._data if type(t) is Tensor else t for t in (y if type(y) is tuple else (y,))]
         if len(outputs) == 1 and any(outputs[0] is x for x in arrays):
             return  # nothing was done
-        settings = {**op.static, **params} if type(op) is Op else params
         inputs = [self.value_of(x) if is_array(x) else x for x in arrays]
+        tensors = any(type(t) is Tensor for t in (y if type(y) is tuple else (y,)))
+        varies = (x.kind != "constant" if type(x) is Value else type(x) is Key for x in inputs)
+        if not tensors and not any(varies):
+            for array in outputs:
+                self.values[id(array)] = Value(array, "constant")
+            return
+        settings = {**op.static, **params} if type(op) is Op else params
         whole = op.primitive or self.fits(op, arrays, settings)
         call = Call(op, inputs, settings, [], whole, self._module(sys._getframe(1)), caller())
         for i, array in enumerate(outputs):
-            call.outputs.append(Value(array, "made", None, call, i))
+            value = Value(array, "made")
+            value.call, value.index = call, i
+            call.outputs.append(value)
             if not any(array is x for x in arrays):
-                self.values[id(array)] = call.outputs[i]
+                self.values[id(array)] = value
+            if not tensors:
+                value.let_go()  # mostly of a formula, which has no more need of it soon
         self.calls.append(call)
 
     def shown(self, tensor: Tensor, array: Any) -> Any:
@@ -180,6 +207,11 @@ class Recorder(Observer):
 
     def updated(self, optimizer: Any, gradients: Any) -> None:
         self.refuse("an optimizer", "makes a step, and only a forward pass can be exported")
+
+    def split(self, groups: Any, models: list) -> bool:
+        if type(groups) is Tensor:
+            self.refuse("nn.Grouped", "is called with groups that are values; export model[group]")
+        return False
 
     def refuse(self, what: str, reason: str = "") -> None:
         """Raise ExportError because of `what`, for `reason` or because it asks for a value."""
@@ -233,16 +265,21 @@ class Recorder(Observer):
         arguments: list[Any] = []
         for x in call.inputs:
             if type(x) is Value:
-                self.values[id(x.array)] = x
-                x = wrap(x.array)
+                array = x.array
+                if array is None:
+                    raise ExportError(
+                        f"export.onnx: {call.place} is called with plain arrays; give it Tensors"
+                    )
+                self.values[id(array)] = x
+                x = wrap(array)
             arguments.append(x)
         self.calls = []
         with watched(self):
             given = call.op.formula(graph.ops, *arguments, **call.params)
             found = given if type(given) is tuple else (given,)
             for old, new in zip(call.outputs, found, strict=True):
-                if type(new) is Tensor and new.dtype != old.array.dtype:  # a kernel's own
-                    new = graph.ops.astype(new, dtype=old.array.dtype)
+                if type(new) is Tensor and new.dtype != old.dtype:  # a kernel's own
+                    new = graph.ops.astype(new, dtype=old.dtype)
                 same[old] = self.value_of(new._data if type(new) is Tensor else np.asarray(new))
         for inner in self.calls:
             inner.module, inner.line = call.module, call.line

@@ -973,7 +973,7 @@ def _can_attend(q, k, v, mask=None, key=None, **_):
     return key is None and _floats(q, k, v)
 
 
-@translates("attention", fits=_can_attend)
+@translates("attention", fits=_can_attend, sized=["scale"])
 def _attention(b, q, k, v, mask, key, y, *, heads, causal, scale, dropout):
     width = q.shape[2] // heads
     scale = (1 / math.sqrt(width) if width else 1.0) if scale is None else scale

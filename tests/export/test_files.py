@@ -164,6 +164,11 @@ def inverse(x):
     return mg.linalg.inv(x.T @ x + mg.eye(3))
 
 
+def grouped(x):
+    ids = mg.zeros_like(x[:, 0], dtype="int64")  # of one group, as an example may be
+    return nn.Grouped({"a": nn.ReLU(), "b": nn.Tanh()})(ids, x)
+
+
 def gives_a_number(x):
     return 3.0
 
@@ -186,6 +191,7 @@ REFUSED = {
     drops: "'dropout'.*cannot be exported: it draws random numbers",
     vmaps: "'hide'.*vmap cannot be exported",
     inverse: r"the op 'inv' \(called at .*test_files\.py:\d+\) cannot be exported: there is no",
+    grouped: r"nn\.Grouped is called with groups that are values; export model\[group\]",
     gives_a_number: "gives a float; it must give Tensors",
     memory_of_a_call: "no formula of 'batch'",
 }
@@ -203,6 +209,14 @@ def test_values_are_not_baked_in_where_the_example_is_all_alike(export):
     """Zeros are the usual example, of which a roll is the same again."""
     with pytest.raises(ExportError, match=r"by the values|no formula"):
         export(by_an_array, mg.zeros((3, 3)), dynamic_axes={})
+
+
+def test_a_model_that_has_programs_and_gradients_in_it(export):
+    field = mg.jit(lambda x: mg.tanh(x * 2))
+    run = export(lambda x: mg.grad(lambda v: (field(v) ** 2).sum())(x), floats(2, 3))
+    x = floats(5, 3)
+    t = np.tanh(x * 2)
+    np.testing.assert_allclose(run(x)[0], 4 * t * (1 - t * t), rtol=1e-4, atol=1e-5)
 
 
 def test_a_refused_op_is_named_with_its_module(export):
