@@ -280,10 +280,6 @@ class Builder:
         """The lengths of axes of `x`, whatever they will be, as a vector of int64."""
         return self.node("Shape", x, dtype=INT64, start=start, end=end)
 
-    def nonzero_shape(self, term: Term) -> bool:
-        """Whether no length is known to be zero."""
-        return term.shape is not None and 0 not in term.shape
-
     # -- the file
 
     def model(self, inputs: Sequence[Term], outputs: Sequence[Term], about: Mapping[str, str]):

@@ -282,7 +282,7 @@ def _resized(x: np.ndarray, lengths: Mapping[int, int], turn: int) -> np.ndarray
     What the model computes from values behind our back is then found out, as it differs.
     """
     if not x.size:
-        if any(x.shape[a] == 0 for a in lengths) or lengths:
+        if lengths:
             raise ExportError("export.onnx: an example must not be empty; give it some elements")
         return x
     y = np.roll(x.reshape(-1), turn).reshape(x.shape)
@@ -374,8 +374,10 @@ def _nodes_of(b: Builder, step: Step, terms: list) -> tuple[Term, ...]:
             )
     try:
         ys = found.function(b, *terms, y=likes[0] if len(likes) == 1 else likes, **step.params)
-    except (ExportError, OverflowError) as error:  # a number that a dtype cannot hold
-        raise ExportError(f"export.onnx: the op {call.place} cannot be exported: {error}") from None
+    except Exception as error:  # also of NumPy's, as for a number that a dtype cannot hold
+        raise ExportError(
+            f"export.onnx: the op {call.place} cannot be exported: {error}"
+        ) from error
     ys = ys if type(ys) is tuple and type(ys) is not Term else (ys,)
     return tuple(
         b.cast(y, like.dtype)._replace(shape=like.shape) for y, like in zip(ys, likes, strict=True)
