@@ -4,7 +4,7 @@ Floors; a file imports only from the floors below its own, and in no circle.
 
     7  jsl  examples: the application, and smaller ones
     6  reference  testing: the page of all ops, and the checker; they read the names given here
-    5  learner: the training loop
+    5  learner  export: the training loop; models as files of other formats
     4  nn  optim  data: layers, optimizers, data loaders
        transforms  programs  observers: grad and vmap, jit, profiles
     3  ops: one formula an op
@@ -64,12 +64,12 @@ __all__ += ops.__all__
 
 
 if TYPE_CHECKING:
-    from minigrad import data, learner
+    from minigrad import data, export, learner
     from minigrad.learner import Learner
     from minigrad.programs import disable_jit, jit
 
 
-_LATER = ("Learner", "data", "learner", "reference", "testing")  # loaded when asked for
+_LATER = ("Learner", "data", "export", "learner", "reference", "testing")  # loaded when asked for
 
 
 def __getattr__(name: str) -> Any:

@@ -49,6 +49,10 @@ class Observer:
     captures = False
     updates: Sequence[Any] = ()
 
+    def whole(self, op: Any) -> bool:
+        """Whether a composite op is to be captured as one call, not as those of its formula."""
+        return False
+
     def called(self, op: Any, arrays: list, params: dict, y: Any, seconds: float) -> None:
         """An op was called with `arrays`, and gave `y`."""
 

@@ -9,6 +9,7 @@
     ├── LinAlgError           a matrix without an inverse or a root          (NumPy's as well)
     ├── DivergenceError       a training whose loss is not finite           (FloatingPointError)
     ├── CaptureError          a step that jit cannot repeat                  (a RuntimeError)
+    ├── ExportError           a model that ONNX cannot express               (a RuntimeError)
     ├── BackendError          an array module that is absent or mixed        (a RuntimeError)
     ├── StateError            a state dictionary that does not fit a model   (a ValueError)
     ├── GroupError            unknown groups, sub-models that differ         (a ValueError)
@@ -24,8 +25,8 @@ import numpy as np
 
 __all__ = [
     "AnomalyError", "BackendError", "CaptureError", "DataError", "DivergenceError", "DtypeError",
-    "GradientError", "GroupError", "LinAlgError", "MinigradError", "OutOfRangeError", "RunError",
-    "ShapeError", "StateError", "WorkerError",
+    "ExportError", "GradientError", "GroupError", "LinAlgError", "MinigradError",
+    "OutOfRangeError", "RunError", "ShapeError", "StateError", "WorkerError",
 ]  # fmt: skip
 
 LONGEST = 4000  # characters of a message; lists of names can have a line for each of thousands
@@ -66,6 +67,10 @@ class CaptureError(MinigradError, RuntimeError):
 
 class AnomalyError(GradientError, ArithmeticError):
     """An op made a number that is not finite, or an array changed that a rule needs."""
+
+
+class ExportError(MinigradError, RuntimeError):
+    """A model does what a file of another format cannot express."""
 
 
 class DivergenceError(MinigradError, FloatingPointError):

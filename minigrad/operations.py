@@ -120,7 +120,8 @@ class Op(Generic[P]):
             elif self.joint_rule is None and self.rules is None:
                 return self.inline(inputs, arrays, params)
         if mode.observers:
-            if mode.capturing and tensors and self.only_composed():
+            parts = mode.capturing and tensors and self.only_composed()
+            if parts and not any(observer.whole(self) for observer in mode.observers):
                 return self.inline(inputs, arrays, params)  # programs have kernels for its parts
             began, given = time.perf_counter(), list(arrays)
         try:

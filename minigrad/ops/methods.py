@@ -342,7 +342,7 @@ class TensorMethods:
 
     def copy(self) -> "Tensor":
         """The same values in an array of its own, without the history, which `clone` keeps."""
-        return Tensor(self.data.copy())
+        return ops.astype(self.detach(), dtype=self.dtype)
 
     # -- history
 

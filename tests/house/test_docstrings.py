@@ -50,7 +50,8 @@ def public():
     for package in (mg.ops, mg.kernels, mg.programs):
         names = [m.name for m in pkgutil.iter_modules(package.__path__)]
         waiting += [importlib.import_module(f"{package.__name__}.{name}") for name in names]
-    waiting += [mg, mg.data, mg.learner, mg.nn.functional, mg.nn.utils, mg.reference, mg.testing]
+    waiting += [mg, mg.data, mg.export, mg.learner, mg.nn.functional, mg.nn.utils]
+    waiting += [mg.reference, mg.testing]
     modules, found = set(), set()
     while waiting:
         module = waiting.pop()

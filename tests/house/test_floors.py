@@ -24,7 +24,7 @@ ROOT = Path(mg.__file__).parents[1]
 FLOORS = {
     7: "jsl minigrad.examples",
     6: "minigrad minigrad.reference minigrad.testing",  # `minigrad`: the public names of all
-    5: "minigrad.learner",
+    5: "minigrad.learner minigrad.export",
     4: (
         "minigrad.nn minigrad.optim minigrad.data minigrad.transforms minigrad.programs "
         "minigrad.observers"
@@ -39,7 +39,7 @@ FLOORS = {
     ),
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names.split()}
-HEAVY = {"cupy", "numba", "scipy", "torch", "click", "rich", "hypothesis"}
+HEAVY = {"cupy", "numba", "scipy", "torch", "click", "rich", "hypothesis", "onnx"}
 
 
 def name_of(file):
