@@ -213,8 +213,8 @@ def write_manifest(directory: StrPath, names: Iterable[str]) -> None:
     Raises:
         RunError: a name is none of these, or its file is missing.
     """
-    files = fingerprints(directory, names)
-    save_json(Path(directory, MANIFEST), {"files": files})
+    directory = local("write_manifest", directory)
+    save_json(directory / MANIFEST, {"files": fingerprints(directory, names)})
 
 
 # --------------------------------------------------------------------------------------- reading

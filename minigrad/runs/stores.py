@@ -25,6 +25,9 @@ T = TypeVar("T")
 ATTEMPTS = 4
 FIRST_WAIT = 0.5  # seconds; twice as long each time, and less by chance, so that many do not meet
 LONGEST = 120.0  # seconds after which nothing is tried again
+# An upload may wait for an answer that never comes: seconds that it is given, and bytes a second
+# that are expected of the slowest line.
+PATIENCE, SLOWEST = 60.0, 1e5
 
 # How errors that may pass are called, whichever library they are of.
 _PASSING = {
@@ -136,7 +139,8 @@ class Remote:
 
         def put(fs: Any, path: str) -> None:
             if _replaces(fs):
-                fs.pipe_file(path, data)
+                limit = {"timeout": PATIENCE + len(data) / SLOWEST} if fs.async_impl else {}
+                fs.pipe_file(path, data, **limit)
                 return
             # A file system: its files grow as they are written, and are moved at once.
             folder, _, name = path.rpartition("/")
@@ -281,7 +285,7 @@ class Remote:
         codes = [code for cause in causes if (code := _code(cause))]
         status = next((number for cause in causes if (number := _status(cause))), None)
         said = ", ".join([*dict.fromkeys(codes), *([str(status)] if status else [])])
-        said = said or type(causes[-1]).__name__
+        said = said or type(error).__name__
         settings = _SETTINGS.get(self._protocol(), "the configuration of fsspec")
         if names & _UNAUTHORIZED:
             return _Failure(f"there are no credentials: {said}; they are taken from {settings}")
@@ -307,7 +311,7 @@ class Remote:
 
 def _replaces(fs: Any) -> bool:
     """Whether a store puts an object in place when all of it has come, as object stores do."""
-    return getattr(fs, "async_impl", False) or "memory" in fs.protocol
+    return fs.async_impl or "memory" in fs.protocol
 
 
 def _stamp(info: dict[str, Any]) -> list[Any]:
