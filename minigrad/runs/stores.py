@@ -114,24 +114,20 @@ class Remote:
 
     def read(self, start: int = 0, stop: int | None = None) -> bytes:
         if start == 0 and stop is None:
-            self._seen = None  # all of it: of what is there now
+            return self._done("read", self._all)
         seen = self._looked()
-        size = seen.get("size")
-        if size is None:  # a web server that does not say: whole, then
-            return self._done("read", lambda fs, path: fs.cat_file(path))[start:stop]
-        stop = size if stop is None else min(stop, size)
-        if start >= stop:
-            return b""
+        return self._done("read", lambda fs, path: _part(fs, path, seen, start, stop))
 
-        def part(fs: Any, path: str) -> bytes:
-            data = fs.cat_file(path, start=start, end=stop)
-            if _stamp(fs.info(path)) != _stamp(seen):
-                raise _Replaced
-            if len(data) != stop - start:
-                raise _Short(f"{len(data)} bytes came, {stop - start} were asked for")
-            return data
-
-        return self._done("read", part)
+    def _all(self, fs: Any, path: str) -> bytes:
+        """All of what is there now, also while others replace it."""
+        for attempt in range(ATTEMPTS):
+            self._seen = fs.info(path)
+            try:
+                return _part(fs, path, self._seen)
+            except _Replaced:
+                if attempt == ATTEMPTS - 1:
+                    raise
+        raise AssertionError
 
     def write(self, pieces: Iterable[bytes]) -> None:
         data = b"".join(pieces)
@@ -178,8 +174,8 @@ class Remote:
         """The next parts of the names that begin with this one's and a slash."""
 
         def names(fs: Any, path: str) -> list[str]:
-            found = (entry["name"].rstrip("/") for entry in fs.ls(path, detail=True))
-            return sorted({n.rpartition("/")[2] for n in found} - {path.rpartition("/")[2]})
+            found = {entry["name"].strip("/") for entry in fs.ls(path, detail=True)}
+            return sorted(name.rpartition("/")[2] for name in found - {path.strip("/")})
 
         found, failure = self._tried(names)
         if failure is not None and failure.missing:
@@ -291,8 +287,6 @@ class Remote:
             return _Failure(f"there are no credentials: {said}; they are taken from {settings}")
         if _NO_BUCKET.intersection(codes):
             return _Failure(f"there is no such bucket: {said}; make it first, or check {settings}")
-        if isinstance(error, FileNotFoundError):
-            return _Failure("there is no such object", missing=True)
         if isinstance(error, PermissionError) or status in (401, 403):
             return _Failure(
                 f"the store refuses: {said}; check what these credentials may do, and {settings}"
@@ -304,6 +298,8 @@ class Remote:
             or any(isinstance(cause, ConnectionError | TimeoutError) for cause in causes)
         ):
             return _Failure(f"the store cannot be reached or is busy: {said}", passing=True)
+        if isinstance(error, FileNotFoundError):
+            return _Failure("there is no such object", missing=True)
         if isinstance(error, OSError) and error.errno:
             said += f" ({errno.errorcode.get(error.errno, error.errno)})"
         return _Failure(f"{said}; check the URI, and {settings}")
@@ -312,6 +308,22 @@ class Remote:
 def _replaces(fs: Any) -> bool:
     """Whether a store puts an object in place when all of it has come, as object stores do."""
     return fs.async_impl or "memory" in fs.protocol
+
+
+def _part(
+    fs: Any, path: str, seen: dict[str, Any], start: int = 0, stop: int | None = None
+) -> bytes:
+    """Some bytes of an object, if it is still the one that was seen."""
+    size = seen.get("size")
+    if size is None:  # a web server that does not say: whole, then
+        return fs.cat_file(path)[start:stop]
+    stop = size if stop is None else min(stop, size)
+    data = fs.cat_file(path, start=start, end=stop) if start < stop else b""
+    if _stamp(fs.info(path)) != _stamp(seen):
+        raise _Replaced
+    if len(data) != max(stop - start, 0):
+        raise _Short(f"{len(data)} bytes came, {stop - start} were asked for")
+    return data
 
 
 def _stamp(info: dict[str, Any]) -> list[Any]:
@@ -339,7 +351,9 @@ def _status(error: BaseException) -> int | None:
     response = getattr(error, "response", None)
     about = response.get("ResponseMetadata", {}) if isinstance(response, dict) else {}
     found = [about.get("HTTPStatusCode")]
-    found += [getattr(error, name, None) for name in ("status", "status_code", "code")]
+    for name in ("status", "status_code", "code"):
+        if type(found[-1]) is not int:
+            found.append(getattr(error, name, None))
     return next((n for n in found if type(n) is int and 400 <= n <= 599), None)
 
 

@@ -107,6 +107,33 @@ def test_a_lazy_mapping_says_when_its_object_was_replaced():
         lazy["encoder.w"]
 
 
+def test_a_whole_file_is_read_while_it_is_replaced():
+    runs.save("memory://a/m", arrays(0))
+    stop = threading.Event()
+
+    def write():
+        number = 0
+        while not stop.is_set():
+            runs.save("memory://a/m", arrays(number := number + 1))
+            time.sleep(0.005)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        for _ in range(50):
+            found = runs.load("memory://a/m")
+            assert (found["encoder.w"] == found["decoder.b"][0]).all()
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_an_object_may_be_empty_or_be_called_as_its_directory_is():
+    Remote("memory://a/a").write([])
+    assert runs.files.read("memory://a/a") == b""
+    assert Remote("memory://a").names() == ["a"]
+
+
 def test_a_file_uri_is_a_path(tmp_path):
     runs.save((tmp_path / "m").as_uri(), arrays(1))
     assert (tmp_path / "m").is_file()
@@ -746,6 +773,28 @@ def test_of_some_arrays_only_their_bytes_are_fetched(s3):
         assert sum(count for _, _, count in s3.requests) < 10_000
         assert lazy["layers.9.w"][0] == 9
         assert 200_000 < sum(count for _, _, count in s3.requests) < 210_000
+
+
+def test_a_run_is_read_over_http(s3):
+    save(s3.run, 1)
+    uri = f"{s3.url}/{s3.run.removeprefix('s3://')}".replace("://", f"://{ACCESS}:{SECRET[:8]}@")
+    for where in (uri, f"{uri}?token={TOKEN}"):
+        assert number_at(where) == 1
+        s3.requests.clear()
+        assert runs.load(where, names="decoder")["decoder.b"][0] == 1
+        assert sum(count for method, _, count in s3.requests if method == "GET") < 2500
+        s3.fault = lambda method, path: 403
+        for use in (runs.load, runs.files_of, runs.verify):
+            with pytest.raises(RunError, match="the store refuses") as caught:
+                use(where)
+            assert_nothing_secret_in(caught.value)
+            assert SECRET[:8] not in str(caught.value)
+        s3.fault = once(503)
+        assert number_at(where) == 1
+        s3.fault = lambda method, path: 503  # which fsspec takes for no file
+        with pytest.raises(RunError, match="503, after 4 attempts"):
+            runs.load(where)
+        s3.clear()
 
 
 @pytest.mark.parametrize("fault", [500, 503, "reset", "lost", "cut", "torn", "slow"])
