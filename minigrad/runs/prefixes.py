@@ -42,7 +42,7 @@ from minigrad.runs.manifests import (
 )
 from minigrad.runs.stores import Remote
 
-__all__ = ["files", "prepare", "problems", "read_file", "transaction"]
+__all__ = ["files", "prepare", "problems", "read_file", "remove", "transaction"]
 
 T = TypeVar("T")
 
@@ -73,6 +73,16 @@ def transaction(uri: str) -> Iterator[Path]:
         yield new
         names = {path.name for path in new.iterdir() if not is_temporary(path.name)}
         _upload(uri, new, fingerprints(new, names - {MANIFEST}))
+
+
+def remove(uri: str) -> None:
+    """Remove all objects of the run, the manifest first: no half of it looks whole.
+
+    Raises:
+        RunError: one cannot be removed.
+    """
+    for name in [MANIFEST, *Remote(uri).below()]:
+        _under(uri, name).remove()
 
 
 def _upload(uri: str, new: Path, files: dict[str, Fingerprint]) -> None:
@@ -117,7 +127,7 @@ def _tidy(uri: str, home: Remote) -> None:
     kept = {location(name, entry).partition("/")[0] for name, entry in _found(uri).items()}
     for save in Remote(uri).names() if now is not None else ():
         if SAVE.fullmatch(save) and save not in kept:
-            for name in _under(uri, save).names():
+            for name in _under(uri, save).below():
                 place = _under(uri, f"{save}/{name}")
                 written = place.modified()
                 if now is not None and written is not None and now - written > DEAD:

@@ -182,6 +182,19 @@ class Remote:
             return []
         return self._unless(failure, "list", found)
 
+    def below(self) -> list[str]:
+        """The rest of every name that begins with this one's and a slash."""
+
+        def rests(fs: Any, path: str) -> list[str]:
+            begin = path.strip("/") + "/"
+            found = (name.strip("/") for name in fs.find(path))
+            return sorted(name.removeprefix(begin) for name in found if name.startswith(begin))
+
+        found, failure = self._tried(rests)
+        if failure is not None and failure.missing:
+            return []
+        return self._unless(failure, "list", found)
+
     def modified(self) -> datetime | None:
         """When the object was written, by the store's clock; None if the store does not say."""
         found, _ = self._tried(lambda fs, path: fs.modified(path))

@@ -189,6 +189,35 @@ def test_a_run_is_saved_replaced_and_read_by_uri():
     assert runs.prepare_directory(RUN, overwrite=True) == RUN
 
 
+def test_whether_there_is_a_run_and_what_may_be_missing():
+    assert not runs.has_run(RUN)
+    runs.save_json(f"{RUN}/save-0123456789abcdef/{CONFIG}", 1)
+    assert not runs.has_run(RUN)
+    save(RUN, 1, extra=["more.json"])
+    assert runs.has_run(RUN)
+    (name,) = (name for name in MemoryFileSystem.store if name.endswith("more.json"))
+    del MemoryFileSystem.store[name]
+    assert sorted(runs.files_of(RUN, "more.json".__eq__)) == [CONFIG, MODEL]
+    with pytest.raises(RunError, match=r"more\.json is missing"):
+        runs.files_of(RUN, MODEL.__eq__)
+
+
+def test_a_run_is_removed_with_all_in_it_and_nothing_beside(monkeypatch):
+    save(RUN, 1)
+    save(f"{RUN}-more", 2)
+    runs.save_json(f"{RUN}/logs/of/it.json", 1)
+    removed = []
+    rm_file = MemoryFileSystem.rm_file
+    monkeypatch.setattr(
+        MemoryFileSystem, "rm_file", lambda fs, path: removed.append(path) or rm_file(fs, path)
+    )
+    runs.remove(RUN)
+    assert removed[0].endswith("manifest.json")
+    assert objects() == []
+    assert number_at(f"{RUN}-more") == 2
+    runs.remove(RUN)
+
+
 def test_a_block_that_raises_changes_nothing():
     save(RUN, 1)
     before = objects()
