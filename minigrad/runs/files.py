@@ -68,7 +68,8 @@ def place_of(target: Target) -> Place:
 def is_uri(target: Target) -> bool:
     """Whether `target` names something in an object store. (file:// is a path.)
 
-    Raises RunError for a URI that became a Path on its way, and with it lost a slash.
+    Raises RunError for a URI that became a Path on its way, and with it lost a slash; and for a
+    chain of fsspec's, as simplecache::s3://bucket, whose caches would show what has been replaced.
     """
     if not isinstance(target, str | os.PathLike):
         return False
@@ -76,6 +77,8 @@ def is_uri(target: Target) -> bool:
     if not isinstance(target, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]+:[/\\][^/\\]", text):
         uri = redacted(re.sub(r":[/\\\\]", "://", text, count=1))
         raise RunError(f"{uri} was a URI before it became a {type(target).__name__}; pass a str")
+    if "://" in text and "::" in text:
+        raise RunError(f"{redacted(text)} is a chain of stores; give the URI of the store itself")
     return bool(_URI.match(text)) and not text.lower().startswith("file://")
 
 

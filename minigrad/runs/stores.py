@@ -11,6 +11,7 @@ import importlib
 import logging
 import random
 import re
+import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
@@ -140,7 +141,7 @@ class Remote:
                 return
             # A file system: its files grow as they are written, and are moved at once.
             folder, _, name = path.rpartition("/")
-            beside = f"{folder}/.{name}.tmp-{random.SystemRandom().randbytes(8).hex()}"
+            beside = f"{folder}/.{name}.tmp-{secrets.token_hex(8)}"
             fs.makedirs(folder, exist_ok=True)
             try:
                 fs.pipe_file(beside, data)

@@ -150,6 +150,13 @@ def test_a_uri_that_became_a_path_is_noticed():
     assert_nothing_secret(str(caught.value))
 
 
+@pytest.mark.parametrize("uri", ["simplecache::s3://b/a", "zip://a::memory://b", "s3://b/a::c"])
+def test_a_chain_of_stores_is_refused(uri):
+    for use in (runs.load, runs.files_of, lambda uri: save(uri, 1)):
+        with pytest.raises(RunError, match="the URI of the store itself"):
+            use(uri)
+
+
 @POSIX
 def test_in_a_file_system_of_fsspec_an_object_is_moved_into_its_place(tmp_path, monkeypatch):
     uri = f"local://{tmp_path}/deep/er"
@@ -714,7 +721,7 @@ class Wire:
         request.wfile.flush()
         request.close_connection = True
         if not calmly:  # so that closing resets
-            linger = struct.pack("ii", 1, 0)
+            linger = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
             request.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         request.connection.close()
 
