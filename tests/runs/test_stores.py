@@ -18,6 +18,7 @@ import time
 import traceback
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path, PurePosixPath
 
 import fsspec
 import numpy as np
@@ -88,6 +89,16 @@ def test_a_model_is_saved_and_loaded_by_uri(record):
         assert not runs.verify("memory://a/m")
 
 
+@pytest.mark.parametrize("name", ["checkpoint.pt", "kinds_legacy.pt"])
+def test_files_of_pytorch_are_read_by_uri(name):
+    path = Path(__file__).parent / "pytorch_files" / name
+    runs.atomic_write("memory://a/model", path.read_bytes())
+    found, expected = runs.load("memory://a/model"), runs.load(path)
+    assert sorted(found) == sorted(expected)
+    for key, array in expected.items():
+        np.testing.assert_array_equal(found[key], array)
+
+
 def test_texts_and_documents_are_saved_by_uri():
     runs.save_json("memory://a/c.json", {"日本": [1, None]})
     assert runs.load_json("memory://a/c.json") == {"日本": [1, None]}
@@ -142,8 +153,6 @@ def test_a_file_uri_is_a_path(tmp_path):
 
 
 def test_a_uri_that_became_a_path_is_noticed():
-    from pathlib import PurePosixPath
-
     with pytest.raises(RunError) as caught:
         runs.load(PurePosixPath(f"s3://{ACCESS}:{SECRET}@bucket/run"))
     assert "pass a str" in str(caught.value)
