@@ -12,10 +12,13 @@
 
 A file is written beside its place and then moved there, and so is what several files together are:
 whoever is interrupted, by whatever and whenever, leaves the old state or the new one. Files are
-given by path, by URI, as bytes or as open files. Nothing here can run code from a file: no pickle.
+given by path, by URI, as bytes or as open files, directories by path or URI: s3://bucket/run with
+the extra `s3`, memory://run and what else fsspec knows with the extra `stores`. Nothing here can
+run code from a file: no pickle.
 
     recorders        save and load: a model's arrays in one file, of full, half or readable numbers
-    directories      transaction, manifests, verify
+    directories      transaction, verify; on disk, and by
+    prefixes         in object stores       manifests   what belongs together
     arrays           safetensors          documents      JSON
     pytorch  pickled    what torch.save writes, without running it
     files  stores    bytes on disk, in memory and in object stores
@@ -37,9 +40,10 @@ from minigrad.runs.directories import (
     write_manifest,
 )
 from minigrad.runs.documents import load_json, save_json, save_text
-from minigrad.runs.files import atomic_write
+from minigrad.runs.files import atomic_write, inside, is_uri
 from minigrad.runs.locks import locked
 from minigrad.runs.recorders import load, save
+from minigrad.runs.stores import redacted
 
 __all__ = [
     "MANIFEST",
@@ -47,13 +51,16 @@ __all__ = [
     "atomic_write",
     "files_of",
     "has_run",
+    "inside",
     "is_temporary",
+    "is_uri",
     "load",
     "load_arrays",
     "load_json",
     "load_metadata",
     "locked",
     "prepare_directory",
+    "redacted",
     "remove",
     "save",
     "save_arrays",

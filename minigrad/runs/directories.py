@@ -11,23 +11,34 @@ Who reads takes the files in `.commit`, if there is one, before those in their p
 next moves what is left there, and removes what killed saves have left.
 """
 
-import hashlib
 import os
-import re
 import secrets
 import shutil
 import stat
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 from minigrad.errors import RunError
+from minigrad.runs import prefixes
 from minigrad.runs.arrays import load_arrays
-from minigrad.runs.documents import load_json, save_json
-from minigrad.runs.files import TEMPORARY, StrPath, local, sync_directory
+from minigrad.runs.documents import save_json
+from minigrad.runs.files import StrPath, Target, inside, is_uri, local, read, sync_directory
 from minigrad.runs.locks import LOCK, locked
+from minigrad.runs.manifests import (
+    COMMIT,
+    MANIFEST,
+    Fingerprint,
+    check_problems,
+    file_fingerprint,
+    fingerprints,
+    is_temporary,
+    location,
+    mismatched,
+    parse_manifest,
+)
+from minigrad.runs.stores import Remote
 
 __all__ = [
     "MANIFEST",
@@ -43,25 +54,22 @@ __all__ = [
     "write_manifest",
 ]
 
-MANIFEST = "manifest.json"
-COMMIT = ".commit"
-STAGING = re.compile(r"\.save-[0-9a-f]{16}")
-REMOVED = re.compile(r"\..+\.gone-[0-9a-f]{16}")
-# Of names that no file may have on Windows, whatever follows a dot.
-_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
-Fingerprint = dict[str, Any]
-
-
-def prepare_directory(path: StrPath, overwrite: bool = False) -> Path:
+def prepare_directory(path: StrPath, overwrite: bool = False) -> Any:
     """The directory at `path`, created with its parents if need be.
 
     Even with `overwrite` nothing is deleted: later saves replace the files that they name, and
     others stay. What killed saves have left does not count.
 
+    Returns:
+        Its Path; of a URI, where there is nothing to create, the URI.
+
     Raises:
         RunError: it holds something and `overwrite` is False, or it cannot be used.
     """
+    if is_uri(path):
+        prefixes.prepare(os.fspath(path), overwrite)
+        return path
     directory = local("prepare_directory", path)
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -76,11 +84,6 @@ def prepare_directory(path: StrPath, overwrite: bool = False) -> Path:
             "overwrite=True to replace its files"
         )
     return directory
-
-
-def is_temporary(name: str) -> bool:
-    """Whether a file or directory of that name is what a save, or a removal, makes on its way."""
-    return name == LOCK or any(p.fullmatch(name) for p in (STAGING, TEMPORARY, REMOVED))
 
 
 # --------------------------------------------------------------------------------------- writing
@@ -98,9 +101,16 @@ def transaction(path: StrPath) -> Iterator[Path]:
     whatever happens, readers find either the old files or the new ones. Files that no manifest
     names stay. If the block raises, nothing has changed.
 
+    Of a URI they are written on this machine's disk, and uploaded at the end; of two processes that
+    save there the last one wins, whole.
+
     Raises:
         RunError: something cannot be written, or another process is writing into the directory.
     """
+    if is_uri(path):
+        with prefixes.transaction(os.fspath(path)) as new:
+            yield new
+        return
     directory = prepare_directory(path, overwrite=True)
     with locked(directory):
         try:
@@ -149,11 +159,17 @@ def complete(directory: Path) -> None:
         new, old = _manifest(commit / MANIFEST), dict[str, Fingerprint]()
         with suppress(RunError):
             old = _manifest(directory / MANIFEST)
+        gone = {location(name, entry) for name, entry in old.items()} - new.keys()
         for name in new:
             if (commit / name).exists():
                 os.replace(commit / name, directory / name)
-        for name in old.keys() - new.keys():
-            (directory / name).unlink(missing_ok=True)
+        for place in gone:
+            folder = (directory / place).parent  # another one in a run from an object store
+            if not folder.is_symlink():
+                (directory / place).unlink(missing_ok=True)
+            if folder != directory:
+                with suppress(OSError):
+                    folder.rmdir()
         sync_directory(directory)
         os.replace(commit / MANIFEST, directory / MANIFEST)
         sync_directory(directory)
@@ -177,6 +193,9 @@ def remove(path: StrPath) -> None:
     Raises:
         RunError: it cannot be removed.
     """
+    if is_uri(path):
+        prefixes.remove(os.fspath(path))
+        return
     directory = local("remove", path)
     gone = directory.with_name(f".{directory.name}.gone-{secrets.token_hex(8)}")
     try:
@@ -194,21 +213,8 @@ def write_manifest(directory: StrPath, names: Iterable[str]) -> None:
     Raises:
         RunError: a name is none of these, or its file is missing.
     """
-    files, folded = {}, dict[str, str]()
-    for name in sorted(set(names)):
-        if not _is_plain(name):
-            raise RunError(
-                f"write_manifest: expects plain names of files, which every system can have, got "
-                f"{name!r}"
-            )
-        if (other := folded.setdefault(name.casefold(), name)) != name:
-            raise RunError(
-                f"write_manifest: {other!r} and {name!r} are one file on macOS and Windows"
-            )
-        files[name] = _fingerprint(Path(directory, name))
-    if missing := [name for name, fingerprint in files.items() if fingerprint is None]:
-        raise RunError(f"write_manifest: {directory} has no readable {', '.join(missing)}")
-    save_json(Path(directory, MANIFEST), {"files": files})
+    directory = local("write_manifest", directory)
+    save_json(directory / MANIFEST, {"files": fingerprints(directory, names)})
 
 
 # --------------------------------------------------------------------------------------- reading
@@ -218,16 +224,18 @@ def verify(path: StrPath) -> list[str]:
     """What is wrong at `path`, a line for each file; an empty list if all is well.
 
     Args:
-        path: a directory with a manifest, or a safetensors file.
+        path: a directory with a manifest, or a safetensors file; by its path or URI.
 
     Raises:
         RunError: there is nothing, or no manifest in the directory that could be read.
     """
-    place = local("verify", path)
-    if not place.is_file():
-        return _look(place)[1]
+    if is_uri(path):
+        if not Remote(os.fspath(path)).is_file():
+            return prefixes.problems(os.fspath(path))[1]
+    elif not (directory := local("verify", path)).is_file():
+        return _look(directory)[1]
     try:
-        load_arrays(place)
+        load_arrays(path)
     except RunError as error:
         return [str(error)]
     return []
@@ -240,13 +248,24 @@ def verify_manifest(directory: StrPath) -> list[str]:
         RunError: files are missing or differ, as when one of them was copied from elsewhere; each
             is named.
     """
-    return list(files_of(directory))
+    if is_uri(directory):
+        names, problems = prefixes.problems(os.fspath(directory))
+    else:
+        files, problems = _look(local("verify_manifest", directory))
+        names = list(files)
+    check_problems(directory, problems)
+    return names
 
 
-def files_of(directory: StrPath, optional: Callable[[str], bool] | None = None) -> dict[str, Path]:
-    """Where each file is that the manifest names, after checking it as `verify_manifest` does.
+def files_of(
+    directory: StrPath, optional: Callable[[str], bool] | None = None
+) -> dict[str, Target]:
+    """Each file that the manifest names, for `load_arrays` or `load_json`; checked as by
+    `verify_manifest`.
 
-    (Between a save and its last move, some are not in their places yet.)
+    On disk it is the file's path. (Between a save and its last move, some are not in their places
+    yet.) Of a URI it is what was read to check it: whoever replaces the run meanwhile, these files
+    are of one save.
 
     Args:
         optional: which names may be missing, and are left out then; by default none.
@@ -254,17 +273,18 @@ def files_of(directory: StrPath, optional: Callable[[str], bool] | None = None) 
     Raises:
         RunError: as by `verify_manifest`.
     """
+    if is_uri(directory):
+        return dict(prefixes.files(os.fspath(directory), optional))
     files, problems = _look(local("files_of", directory), optional)
-    if problems:
-        raise RunError(
-            f"{directory}: files do not belong together: {'; '.join(problems)}; "
-            "restore them or save the run again"
-        )
+    check_problems(directory, problems)
     return files
 
 
-def has_run(directory: Path) -> bool:
+def has_run(directory: StrPath) -> bool:
     """Whether a save into the directory has come to its end, ever."""
+    if is_uri(directory):
+        return Remote(str(inside(directory, MANIFEST))).is_file()
+    directory = local("has_run", directory)
     return _place(directory, MANIFEST).is_file()
 
 
@@ -278,29 +298,27 @@ def _look(
         path = _place(directory, MANIFEST)
         before = _stamp(path)
         manifest = _manifest(path)
-        files = {name: _place(directory, name) for name in manifest}
-        problems = []
+        files = {n: _place(directory, n, location(n, entry)) for n, entry in manifest.items()}
+        problems = list[str]()
         for name, expected in manifest.items():
             try:
-                found = _fingerprint(files[name], directory)
+                found = file_fingerprint(files[name], directory)
             except RunError as error:
                 problems.append(f"{name} {error}")
                 continue
             if found is None and optional is not None and optional(name):
                 del files[name]
-            elif found is None:
-                problems.append(f"{name} is missing")
-            elif found != expected:
-                problems.append(f"{name} differs")
+            elif problem := mismatched(name, expected, found):
+                problems.append(problem)
         if not problems or _stamp(_place(directory, MANIFEST)) == before:
             return files, problems
         # Somebody has saved meanwhile: look again.
 
 
-def _place(directory: Path, name: str) -> Path:
+def _place(directory: Path, name: str, usual: str | None = None) -> Path:
     """Where a file of the directory is, of a save that is not in its place, too."""
     waiting = directory / COMMIT / name
-    return waiting if waiting.exists() else directory / name
+    return waiting if waiting.exists() else directory / (usual or name)
 
 
 def _stamp(path: Path) -> Any:
@@ -312,46 +330,4 @@ def _stamp(path: Path) -> Any:
 
 
 def _manifest(path: Path) -> dict[str, Fingerprint]:
-    """The files that a manifest names."""
-    manifest = load_json(path)
-    files = manifest.get("files") if isinstance(manifest, dict) else None
-    # Names from a file: they must not lead out of the directory.
-    if not isinstance(files, dict) or not all(map(_is_plain, files)):
-        raise RunError(f'{path}: expects {{"files": {{plain name: ...}}}}')
-    return files
-
-
-def _is_plain(name: str) -> bool:
-    """Whether `name` is one file name, not a path, on every platform; and not one of our own."""
-    return (
-        name not in ("", ".", "..", MANIFEST, COMMIT)
-        and not is_temporary(name)
-        and PureWindowsPath(name).name == name
-        and not _DEVICES.fullmatch(name)
-        and name == name.rstrip(". ")
-        and not any(c in '<>:"/\\|?*' or ord(c) < 32 for c in name)
-        and unicodedata.is_normalized("NFC", name)  # as macOS would change it
-    )
-
-
-def _fingerprint(path: Path, within: Path | None = None) -> Fingerprint | None:
-    """Size and SHA-256 of a file; None if there is none.
-
-    Raises RunError if it cannot be read, or is no file inside the directory `within`.
-    """
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for ever
-            return None
-        if within is not None:
-            home = Path(os.path.realpath(within))
-            if not Path(os.path.realpath(path)).is_relative_to(home):
-                raise RunError("leads out of the directory")
-        with open(path, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            return {"bytes": file.tell(), "sha256": digest}
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        return None
-    except RunError:
-        raise
-    except OSError as error:
-        raise RunError(f"{path}: cannot be read: {error.strerror or error}") from error
+    return parse_manifest(path, read(path))

@@ -5,7 +5,7 @@ import math
 from typing import Any
 
 from minigrad.errors import RunError
-from minigrad.runs.files import Target, atomic_write, place_of, read
+from minigrad.runs.files import Target, atomic_write, place_of, read, shown
 
 __all__ = ["load_json", "parse_json", "save_json", "save_text"]
 
@@ -19,7 +19,7 @@ def save_text(path: Target, text: str) -> None:
     try:
         data = text.encode()
     except UnicodeEncodeError as error:
-        raise RunError(f"save_text: cannot write {path} as UTF-8: {error}") from error
+        raise RunError(f"save_text: cannot write {shown(path)} as UTF-8: {error}") from error
     atomic_write(path, data)
 
 
@@ -34,7 +34,7 @@ def save_json(path: Target, value: Any) -> None:
         _check_json(path, value, "")
         text = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False)
     except (ValueError, RecursionError) as error:  # a giant integer; a list that holds itself
-        raise RunError(f"save_json: cannot write {path}: {error}") from error
+        raise RunError(f"save_json: cannot write {shown(path)}: {error}") from error
     save_text(path, text + "\n")
 
 
@@ -59,7 +59,7 @@ def _check_json(path: Target, value: Any, place: str) -> None:
 
 
 def _refuse_json(path: Target, place: str, reason: str) -> None:
-    raise RunError(f"save_json: cannot write {path}: {place or 'the value'} {reason}")
+    raise RunError(f"save_json: cannot write {shown(path)}: {place or 'the value'} {reason}")
 
 
 def load_json(path: Target) -> Any:

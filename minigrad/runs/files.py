@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from minigrad.errors import RunError
+from minigrad.runs.stores import Remote, redacted
 
 __all__ = [
     "Local", "Memory", "Place", "Seekable", "StrPath", "Stream", "Target", "atomic_write", "inside",
-    "is_uri", "local", "place_of", "read", "sync_directory",
+    "is_uri", "local", "place_of", "read", "shown", "sync_directory",
 ]  # fmt: skip
 
 StrPath = str | os.PathLike[str]
@@ -49,7 +50,7 @@ def place_of(target: Target) -> Place:
 
     Raises RunError for what is none of them.
     """
-    if isinstance(target, Local | Memory | Stream):
+    if isinstance(target, Local | Memory | Remote | Stream):
         return target
     if isinstance(target, bytes | bytearray | memoryview):
         return Memory(bytes(target))
@@ -60,23 +61,30 @@ def place_of(target: Target) -> Place:
             f"expects a path, a URI, bytes or an open binary file, got {type(target).__name__}"
         )
     if is_uri(target):
-        from minigrad.runs.stores import Remote
-
-        return Remote.of(str(target))
+        return Remote(os.fspath(target))
     return Local(_path_of(target))
 
 
 def is_uri(target: Target) -> bool:
     """Whether `target` names something in an object store. (file:// is a path.)
 
-    Raises RunError for a URI that became a Path on its way, and with it lost a slash.
+    Raises RunError for a URI that became a Path on its way, and with it lost a slash; and for a
+    chain of fsspec's, as simplecache::s3://bucket, whose caches would show what has been replaced.
     """
     if not isinstance(target, str | os.PathLike):
         return False
     text = os.fspath(target)
     if not isinstance(target, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]+:[/\\][^/\\]", text):
-        raise RunError(f"{text} was a URI before it became a {type(target).__name__}; pass a str")
+        uri = redacted(re.sub(r":[/\\\\]", "://", text, count=1))
+        raise RunError(f"{uri} was a URI before it became a {type(target).__name__}; pass a str")
+    if "://" in text and "::" in text:
+        raise RunError(f"{redacted(text)} is a chain of stores; give the URI of the store itself")
     return bool(_URI.match(text)) and not text.lower().startswith("file://")
+
+
+def shown(target: Target) -> str:
+    """A target as messages name it: of a URI, nothing that is secret."""
+    return redacted(os.fspath(target)) if is_uri(target) else str(target)
 
 
 def _path_of(target: StrPath) -> Path:
@@ -95,14 +103,17 @@ def _path_of(target: StrPath) -> Path:
 def local(function: str, target: StrPath) -> Path:
     """The path of what must be on this machine's disk. Raises RunError for a URI of a store."""
     if is_uri(target):
-        raise RunError(f"{function}: {target}: expects a directory on disk")
+        raise RunError(f"{function}: {shown(target)}: expects a directory on disk")
     return _path_of(target)
 
 
 def inside(directory: StrPath, name: str) -> StrPath:
     """The file or directory `name` in a directory that is given by its path or URI."""
     if is_uri(directory):
-        return f"{str(directory).rstrip('/')}/{name}"
+        uri, mark, query = os.fspath(directory), "", ""
+        if re.match("https?://", uri, re.IGNORECASE):
+            uri, mark, query = uri.partition("?")  # as signed ones have it
+        return f"{uri.rstrip('/')}/{name}{mark}{query}"
     return _path_of(directory) / name
 
 
@@ -212,11 +223,12 @@ class Seekable(io.RawIOBase):
 class Memory:
     """Bytes that are read as a file is."""
 
-    def __init__(self, data: bytes):
+    def __init__(self, data: bytes, name: str | None = None):
         self.data = data
+        self.name = name  # of what they were read from
 
     def __str__(self) -> str:
-        return f"{len(self.data)} bytes"
+        return f"{len(self.data)} bytes" if self.name is None else self.name
 
     def size(self) -> int:
         return len(self.data)

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from minigrad.errors import DtypeError, RunError
+from minigrad.runs import prefixes
 from minigrad.runs.arrays import (
     BFLOAT16,
     DTYPES,
@@ -25,7 +26,8 @@ from minigrad.runs.arrays import (
 )
 from minigrad.runs.directories import files_of
 from minigrad.runs.documents import parse_json, save_json
-from minigrad.runs.files import Local, Seekable, Target, place_of
+from minigrad.runs.files import Local, Place, Seekable, Target, place_of
+from minigrad.runs.stores import Remote
 
 __all__ = ["load", "save"]
 
@@ -241,7 +243,8 @@ def load(
     Args:
         path: a path, a URI, bytes or an open binary file of safetensors, of a pretty record, or of
             `torch.save` (a state dictionary or a checkpoint, by dotted names; no code is run). Or a
-            directory with a manifest: its model.safetensors, verified.
+            directory with a manifest: its model.safetensors, verified. (Of a URI, by the digests
+            in the file where not all of it is read.)
         names: only these arrays, and those in the modules of these names; of safetensors, nothing
             else is read.
         lazy: give a mapping that reads an array when it is asked for.
@@ -258,6 +261,15 @@ def load(
         if MODEL not in files:
             raise RunError(f"load: {place} has no {MODEL}; its files are {', '.join(files)}")
         place = Local(files[MODEL])
+    if isinstance(place, Remote) and not place.is_file():
+        whole = names is None and not lazy
+        return prefixes.read_file(place.uri, MODEL, whole, lambda p: _loaded(p, names, lazy))
+    return _loaded(place, names, lazy)
+
+
+def _loaded(
+    place: Place, names: str | Iterable[str] | None, lazy: bool
+) -> Mapping[str, np.ndarray]:
     head = place.read(0, 16)
     if head.lstrip()[:1] == b"{":
         document = parse_json(place, place.read())
