@@ -21,12 +21,12 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PureWindowsPath
-from typing import Any
+from typing import Any, TypeVar
 
 from minigrad.errors import RunError
 from minigrad.runs.arrays import load_arrays
 from minigrad.runs.documents import load_json, save_json
-from minigrad.runs.files import TEMPORARY, StrPath, local, sync_directory
+from minigrad.runs.files import TEMPORARY, StrPath, local, remove_abandoned, sync_directory
 from minigrad.runs.locks import LOCK, locked
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "files_of",
     "has_run",
     "is_temporary",
+    "load_together",
     "prepare_directory",
     "remove",
     "tidy",
@@ -48,9 +49,14 @@ COMMIT = ".commit"
 STAGING = re.compile(r"\.save-[0-9a-f]{16}")
 REMOVED = re.compile(r"\..+\.gone-[0-9a-f]{16}")
 # Of names that no file may have on Windows, whatever follows a dot.
-_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+_DEVICES = re.compile(r"(con(in\$|out\$)?|prn|aux|nul|(com|lpt)[\d¹²³]) *(\..*)?", re.IGNORECASE)
+LONGEST_NAME = 255 - len(f"..tmp-{'':16}")  # bytes; with what `atomic_write` puts around it
+TRIES = 100  # of a reader, before it takes the directory for one that is never at rest
 
 Fingerprint = dict[str, Any]
+T = TypeVar("T")
+
+_written = set[tuple[str, int]]()  # directories that transactions of this process write into
 
 
 def prepare_directory(path: StrPath, overwrite: bool = False) -> Path:
@@ -102,7 +108,7 @@ def transaction(path: StrPath) -> Iterator[Path]:
         RunError: something cannot be written, or another process is writing into the directory.
     """
     directory = prepare_directory(path, overwrite=True)
-    with locked(directory):
+    with locked(directory), _alone(directory):
         try:
             complete(directory)
             tidy(directory)
@@ -117,6 +123,7 @@ def transaction(path: StrPath) -> Iterator[Path]:
             for name in names:
                 if (directory / name).is_dir():
                     raise RunError(f"cannot write {directory / name}: there is a directory")
+                _flush(new / name)
                 with suppress(FileNotFoundError):
                     if os.name == "posix":
                         os.chmod(new / name, stat.S_IMODE((directory / name).stat().st_mode))
@@ -140,35 +147,59 @@ def transaction(path: StrPath) -> Iterator[Path]:
             ) from error
 
 
+@contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """Raises RunError for a transaction within one of the same directory: they share a lock."""
+    key = os.path.realpath(directory), os.getpid()
+    if key in _written:
+        raise RunError(f"transaction: one that writes into {directory} has not ended")
+    _written.add(key)
+    try:
+        yield
+    finally:
+        _written.discard(key)
+
+
+def _flush(path: Path) -> None:
+    """Flush a file to disk, whoever has written it and how."""
+    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def complete(directory: Path) -> None:
     """Move the files of a save that counts already into their places."""
     commit = directory / COMMIT
-    if not commit.is_dir():
+    if commit.is_symlink() or not commit.is_dir():
         return
-    if (commit / MANIFEST).exists():
-        new, old = _manifest(commit / MANIFEST), dict[str, Fingerprint]()
+    if os.path.lexists(commit / MANIFEST):
+        new, old = _manifest(commit / MANIFEST, directory), dict[str, Fingerprint]()
         with suppress(RunError):
-            old = _manifest(directory / MANIFEST)
+            old = _manifest(directory / MANIFEST, directory)
         for name in new:
-            if (commit / name).exists():
+            if os.path.lexists(commit / name):
                 os.replace(commit / name, directory / name)
-        for name in old.keys() - new.keys():
-            (directory / name).unlink(missing_ok=True)
+        folded = set(map(_folded, new))
+        for name in old:
+            # (What was only written in other letters is a new file on macOS and Windows.)
+            if _folded(name) not in folded and not (directory / name).is_dir():
+                (directory / name).unlink(missing_ok=True)
         sync_directory(directory)
         os.replace(commit / MANIFEST, directory / MANIFEST)
         sync_directory(directory)
+    tidy(commit)
     commit.rmdir()
 
 
 def tidy(path: StrPath) -> None:
     """Remove what killed saves and removals have left; for who has the lock."""
     directory = local("tidy", path)
+    remove_abandoned(directory)
     for left in directory.iterdir():
-        if left.name != LOCK and is_temporary(left.name):
-            if left.is_dir() and not left.is_symlink():
-                shutil.rmtree(left, ignore_errors=True)
-            else:
-                left.unlink(missing_ok=True)
+        if STAGING.fullmatch(left.name) or REMOVED.fullmatch(left.name):
+            shutil.rmtree(left, ignore_errors=True)  # links are not followed
 
 
 def remove(path: StrPath) -> None:
@@ -201,11 +232,11 @@ def write_manifest(directory: StrPath, names: Iterable[str]) -> None:
                 f"write_manifest: expects plain names of files, which every system can have, got "
                 f"{name!r}"
             )
-        if (other := folded.setdefault(name.casefold(), name)) != name:
+        if (other := folded.setdefault(_folded(name), name)) != name:
             raise RunError(
                 f"write_manifest: {other!r} and {name!r} are one file on macOS and Windows"
             )
-        files[name] = _fingerprint(Path(directory, name))
+        files[name] = _fingerprint(Path(directory, name), Path(directory))
     if missing := [name for name, fingerprint in files.items() if fingerprint is None]:
         raise RunError(f"write_manifest: {directory} has no readable {', '.join(missing)}")
     save_json(Path(directory, MANIFEST), {"files": files})
@@ -268,51 +299,100 @@ def has_run(directory: Path) -> bool:
     return _place(directory, MANIFEST).is_file()
 
 
+def load_together(directory: StrPath, load: Callable[[dict[str, Path]], T]) -> T:
+    """What `load` makes of the verified files of a directory, by name; all of them of one save.
+
+        def read(files):
+            config = runs.load_json(files["config.json"])
+            return config, runs.load_arrays(files["model.safetensors"])
+
+        config, arrays = runs.load_together("models/first", read)
+
+    Somebody may save after one file was read and before the next. Then `load` is called again.
+
+    Raises:
+        RunError: as by `verify_manifest`, and by `load`; or somebody saves all the time.
+    """
+    place = local("load_together", directory)
+    return _at_rest(place, lambda: load(files_of(place)), lambda found: True)
+
+
 def _look(
     directory: Path, optional: Callable[[str], bool] | None = None
 ) -> tuple[dict[str, Path], list[str]]:
     """The files that the manifest names, and what is wrong with them."""
     if not directory.is_dir():
         raise RunError(f"{directory}: there is no such directory")
-    while True:
-        path = _place(directory, MANIFEST)
-        before = _stamp(path)
-        manifest = _manifest(path)
-        files = {name: _place(directory, name) for name in manifest}
-        problems = []
-        for name, expected in manifest.items():
-            try:
-                found = _fingerprint(files[name], directory)
-            except RunError as error:
-                problems.append(f"{name} {error}")
-                continue
-            if found is None and optional is not None and optional(name):
-                del files[name]
-            elif found is None:
-                problems.append(f"{name} is missing")
-            elif found != expected:
-                problems.append(f"{name} differs")
-        if not problems or _stamp(_place(directory, MANIFEST)) == before:
-            return files, problems
-        # Somebody has saved meanwhile: look again.
+    return _at_rest(
+        directory, lambda: _look_once(directory, optional), lambda found: bool(optional or found[1])
+    )
+
+
+def _look_once(
+    directory: Path, optional: Callable[[str], bool] | None
+) -> tuple[dict[str, Path], list[str]]:
+    manifest = _manifest(_place(directory, MANIFEST), directory)
+    files = {name: _place(directory, name) for name in manifest}
+    problems = []
+    for name, expected in manifest.items():
+        try:
+            found = _fingerprint(files[name], directory)
+        except RunError as error:
+            problems.append(f"{name} {error}")
+            continue
+        if found is None and optional is not None and optional(name):
+            del files[name]
+        elif found is None:
+            problems.append(f"{name} is missing")
+        elif found != expected:
+            problems.append(f"{name} differs")
+    return files, problems
+
+
+def _at_rest(directory: Path, look: Callable[[], T], doubtful: Callable[[T], bool]) -> T:
+    """What `look` finds; once more if that is doubtful, or an error, and somebody saved meanwhile.
+
+    A save that counts but is on its way does not change what there is, but where.
+    """
+    for _ in range(TRIES):
+        before = _stamp(directory)
+        try:
+            if not doubtful(found := look()) or _stamp(directory) == before:
+                return found
+        except OSError:
+            if _stamp(directory) == before:
+                raise
+    raise RunError(f"{directory}: it is written into all the time; try again later")
 
 
 def _place(directory: Path, name: str) -> Path:
     """Where a file of the directory is, of a save that is not in its place, too."""
-    waiting = directory / COMMIT / name
-    return waiting if waiting.exists() else directory / name
+    commit = directory / COMMIT
+    waiting = commit / name
+    return waiting if os.path.lexists(waiting) and not commit.is_symlink() else directory / name
 
 
-def _stamp(path: Path) -> Any:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+def _stamp(directory: Path) -> Any:
+    """What differs after a save, and while files are moved into their places."""
+    found: list[Any] = []
+    for path in (directory / COMMIT / MANIFEST, directory / MANIFEST):
+        with suppress(OSError):
+            seen = path.lstat()
+            found += [seen.st_mtime_ns, seen.st_size, seen.st_ino]
+            if stat.S_ISREG(seen.st_mode):
+                found.append(path.read_bytes())
+        found.append(None)
+    with suppress(OSError):
+        found += sorted(os.listdir(directory / COMMIT))
+    return found
 
 
-def _manifest(path: Path) -> dict[str, Fingerprint]:
-    """The files that a manifest names."""
+def _manifest(path: Path, directory: Path) -> dict[str, Fingerprint]:
+    """The files that the manifest of a directory names."""
+    if _leads_out(path, directory):
+        raise RunError(f"{path} leads out of the directory")
+    if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+        raise RunError(f"{path} is no file")
     manifest = load_json(path)
     files = manifest.get("files") if isinstance(manifest, dict) else None
     # Names from a file: they must not lead out of the directory.
@@ -321,31 +401,36 @@ def _manifest(path: Path) -> dict[str, Fingerprint]:
     return files
 
 
+def _folded(name: str) -> str:
+    """The same for names that are one file on macOS or Windows."""
+    return unicodedata.normalize("NFC", name.casefold())
+
+
 def _is_plain(name: str) -> bool:
     """Whether `name` is one file name, not a path, on every platform; and not one of our own."""
     return (
-        name not in ("", ".", "..", MANIFEST, COMMIT)
+        isinstance(name, str)
+        and name.casefold() not in ("", ".", "..", MANIFEST, COMMIT, LOCK)
         and not is_temporary(name)
         and PureWindowsPath(name).name == name
         and not _DEVICES.fullmatch(name)
         and name == name.rstrip(". ")
-        and not any(c in '<>:"/\\|?*' or ord(c) < 32 for c in name)
+        and not any(c in '<>:"/\\|?*' or unicodedata.category(c) in ("Cc", "Cs") for c in name)
         and unicodedata.is_normalized("NFC", name)  # as macOS would change it
+        and len(name.encode()) <= LONGEST_NAME
     )
 
 
 def _fingerprint(path: Path, within: Path | None = None) -> Fingerprint | None:
     """Size and SHA-256 of a file; None if there is none.
 
-    Raises RunError if it cannot be read, or is no file inside the directory `within`.
+    Raises RunError if it cannot be read, or is not inside the directory `within`.
     """
     try:
+        if within is not None and _leads_out(path, within):
+            raise RunError("leads out of the directory")
         if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for ever
             return None
-        if within is not None:
-            home = Path(os.path.realpath(within))
-            if not Path(os.path.realpath(path)).is_relative_to(home):
-                raise RunError("leads out of the directory")
         with open(path, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             return {"bytes": file.tell(), "sha256": digest}
@@ -355,3 +440,9 @@ def _fingerprint(path: Path, within: Path | None = None) -> Fingerprint | None:
         raise
     except OSError as error:
         raise RunError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _leads_out(path: Path, directory: Path) -> bool:
+    """Whether a file is elsewhere than in the directory, as a link's can be."""
+    home = Path(os.path.realpath(directory))
+    return not Path(os.path.realpath(path)).is_relative_to(home)
