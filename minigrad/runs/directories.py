@@ -359,7 +359,7 @@ def _at_rest(directory: Path, look: Callable[[], T], doubtful: Callable[[T], boo
         try:
             if not doubtful(found := look()) or _stamp(directory) == before:
                 return found
-        except OSError:
+        except Exception:  # whatever files of two saves may lead to
             if _stamp(directory) == before:
                 raise
     raise RunError(f"{directory}: it is written into all the time; try again later")
