@@ -229,7 +229,11 @@ def _array(place: Any, name: str, dtype: str, shape: list, values: Any) -> np.nd
         if type(v) not in types or (isinstance(v, str) and v not in texts):
             raise RunError(f"{place}: entry {name!r} is {dtype} and has the value {v!r}")
     try:
-        array = np.array([float(v) for v in flat] if kind == "f" else flat, dtype)
+        numbers = [float(v) for v in flat] if kind == "f" else flat
+        with np.errstate(over="ignore"):
+            array = np.array(numbers, dtype)
+        if kind == "f" and not np.array_equal(np.isinf(array), np.isinf(numbers)):
+            raise ValueError(f"a number is too large for {dtype}")
         return array.reshape(shape)
     except (ValueError, OverflowError, TypeError) as error:
         raise RunError(f"{place}: entry {name!r}: {error}") from error

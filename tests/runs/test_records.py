@@ -110,6 +110,8 @@ GOOD = {"dtype": "float32", "shape": [2], "values": [1.0, 2]}
         {"values": [1.0, True]},
         {"values": {"0": 1.0, "1": 2.0}},
         {"values": [10**400, 1]},
+        {"values": [1e300, 1]},
+        {"dtype": "float16", "values": [65520.0, 1]},
         {"dtype": "int8", "values": [1, 128]},
         {"dtype": "int8", "values": [1, 1.0]},
         {"dtype": "uint8", "values": [1, -1]},
