@@ -55,12 +55,12 @@ def test_killed_before_or_after_any_step_of_a_save(every):
     )
 
 
-@times(5, 300)
+@times(5, 100)
 def test_killed_in_a_save_and_again_in_the_one_that_cleans_up(count):
     assert run("kill_twice", count)["kills"] == 2 * count
 
 
-@times(10, 400)
+@times(10, 200)
 def test_killed_at_any_instant(count):
     counts = run("kill_at_random", count)
     assert counts["kills"] == count
@@ -84,7 +84,7 @@ def test_a_directory_that_is_read_only_or_becomes_so():
     run("read_only")
 
 
-@times(30, 1000)
+@times(30, 300)
 def test_two_writers_and_a_reader(count):
     """One of two gets an error, and who reads meanwhile never sees files of two saves."""
     counts = run("two_writers", count)

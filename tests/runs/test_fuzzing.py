@@ -381,7 +381,7 @@ def test_mutated_manifests(tmp_path, count):
     assert counts["refused"] > count / 3
 
 
-@times(60, 1500)
+@times(40, 600)
 def test_saves_into_mutated_directories(tmp_path, count):
     """A save either works or says why not, and touches nothing outside of the directory."""
     outside = tmp_path / "outside"
