@@ -23,6 +23,7 @@ BENCHMARKS = {
     "memory": "peak memory of a training step beside PyTorch",
     "overhead": "what an op costs on small arrays beside PyTorch",
     "jacobians": "Jacobians of a small network",
+    "runs": "saving and loading arrays beside the disk and the memory",
     "data": "rows of tables one by one, and a gather a batch",
     "main_job": "the README's main job: train, save, translate",
 }

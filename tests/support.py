@@ -83,3 +83,21 @@ EVERY = {
     "ASGD": (optim.ASGD, {"t0": 2, "lambd": 0.1}),
     "Rprop": (optim.Rprop, {}),
 }
+
+
+def names_in(directory):
+    """What is in a directory, hidden files too."""
+    return sorted(path.name for path in directory.iterdir())
+
+
+def same_arrays(got, expected):
+    """That loaded arrays are those that were saved, and such as one can go on with."""
+    assert sorted(got) == sorted(expected)
+    for name, array in expected.items():
+        assert type(got[name]) is np.ndarray
+        assert got[name].dtype == array.dtype.newbyteorder("=")
+        assert got[name].shape == array.shape
+        np.testing.assert_array_equal(got[name], array)  # NaN equals NaN
+        assert got[name].flags.writeable
+        assert got[name].flags.c_contiguous
+        assert got[name].flags.aligned

@@ -1,6 +1,7 @@
 """A model as a file that runs without its class."""
 
 import inspect
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -41,7 +42,7 @@ class Exported:
 def onnx(
     model: Callable,
     example_inputs: Any,
-    path: runs.StrPath,
+    path: str | os.PathLike[str],
     *,
     input_names: Sequence[str] | None = None,
     output_names: Sequence[str] | None = None,

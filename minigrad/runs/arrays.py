@@ -32,6 +32,7 @@ DTYPES = {
 }
 TAGS = {dtype: tag for tag, dtype in DTYPES.items()}
 BFLOAT16 = "BF16"  # the upper half of a float32, which is what it is read as
+HALVES = ("F16", BFLOAT16)
 
 # Our own entries in a file's metadata. Format and digest ask for each other, so that no damage to
 # one name can pass our file off as a foreign one, which has no digest to check. The digest is of
@@ -103,12 +104,14 @@ def write_arrays(
         tags: of arrays that are written as another dtype: uint16 as 'BF16'.
     """
     where = _shown(path)
-    entries, tied, first = [], {}, dict[Any, str]()
-    for name, array in arrays.items():
+    arrays = dict(arrays)  # a mapping may make them as it is asked; two must not have one address
+    for name in arrays:
         if not isinstance(name, str) or name == "__metadata__":
             raise RunError(f"save_arrays: cannot write {where}: an entry cannot be named {name!r}")
+    entries, tied, first = [], {}, dict[Any, str]()
+    for name, array in sorted(arrays.items()):
         entry = _encode(name, array)
-        key = (array.ctypes.data, array.strides, entry.tag, *entry.shape)
+        key = (array.ctypes.data, array.strides, array.dtype.str, *entry.shape)
         if array.size and first.setdefault(key, name) != name:
             tied[name] = first[key]
         else:
@@ -275,6 +278,10 @@ class ArrayFile(Mapping[str, np.ndarray]):
         if twice := self.tied.keys() & self.entries.keys():
             raise RunError(f"{self.place}: {TIED} has {min(twice)!r}, which is an entry")
         self.before = self._table(DTYPES_BEFORE)
+        for name, tag in self.before.items():
+            kept = self.entries.get(self.tied.get(name, name), ("",))[0]
+            if tag not in ("F32", "F64") or kept not in HALVES:
+                raise RunError(f"{self.place}: {DTYPES_BEFORE} says that {name!r} was {tag!r}")
 
     def _table(self, name: str) -> dict[str, str]:
         """A dictionary that is kept as a string of the metadata."""
@@ -348,15 +355,7 @@ class ArrayFile(Mapping[str, np.ndarray]):
                 array = np.frombuffer(data, stored).reshape(shape).astype(dtype)
         except (ValueError, OverflowError) as error:  # more axes, or longer ones, than NumPy has
             raise RunError(f"{self.place}: entry {name!r}: {error}") from error
-        if name in self.before:
-            array = array.astype(self._before(name))
-        return array
-
-    def _before(self, name: str) -> np.dtype:
-        tag = self.before[name]
-        if tag not in DTYPES:
-            raise RunError(f"{self.place}: {DTYPES_BEFORE} has the dtype {tag!r}")
-        return DTYPES[tag]
+        return array.astype(DTYPES[self.before[name]]) if name in self.before else array
 
     def __iter__(self) -> Iterator[str]:
         return iter(sorted([*self.entries, *self.tied]))
@@ -430,6 +429,10 @@ def _header(
     metadata = {} if metadata is None else metadata
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         refuse("its metadata are not strings")
+    try:
+        "".join([*found, *metadata, *metadata.values()]).encode()
+    except UnicodeEncodeError:
+        refuse("a name or a string in its header is not UTF-8")
     entries = {}
     for name, entry in found.items():
         match entry:

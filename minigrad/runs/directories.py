@@ -18,22 +18,35 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from minigrad.errors import RunError
 from minigrad.runs import prefixes
 from minigrad.runs.arrays import load_arrays
 from minigrad.runs.documents import save_json
-from minigrad.runs.files import StrPath, Target, inside, is_uri, local, read, sync_directory
-from minigrad.runs.locks import LOCK, locked
+from minigrad.runs.files import (
+    StrPath,
+    Target,
+    inside,
+    is_uri,
+    local,
+    read,
+    remove_abandoned,
+    sync_directory,
+)
+from minigrad.runs.locks import locked
 from minigrad.runs.manifests import (
     COMMIT,
     MANIFEST,
+    REMOVED,
+    STAGING,
     Fingerprint,
     check_problems,
     file_fingerprint,
     fingerprints,
+    folded_name,
     is_temporary,
+    leads_out,
     location,
     mismatched,
     parse_manifest,
@@ -45,6 +58,7 @@ __all__ = [
     "files_of",
     "has_run",
     "is_temporary",
+    "load_together",
     "prepare_directory",
     "remove",
     "tidy",
@@ -53,6 +67,12 @@ __all__ = [
     "verify_manifest",
     "write_manifest",
 ]
+
+TRIES = 100  # of a reader, before it takes the directory for one that is never at rest
+
+T = TypeVar("T")
+
+_written = set[tuple[str, int]]()  # directories that transactions of this process write into
 
 
 def prepare_directory(path: StrPath, overwrite: bool = False) -> Any:
@@ -112,7 +132,7 @@ def transaction(path: StrPath) -> Iterator[Path]:
             yield new
         return
     directory = prepare_directory(path, overwrite=True)
-    with locked(directory):
+    with locked(directory), _alone(directory):
         try:
             complete(directory)
             tidy(directory)
@@ -127,6 +147,7 @@ def transaction(path: StrPath) -> Iterator[Path]:
             for name in names:
                 if (directory / name).is_dir():
                     raise RunError(f"cannot write {directory / name}: there is a directory")
+                _flush(new / name)
                 with suppress(FileNotFoundError):
                     if os.name == "posix":
                         os.chmod(new / name, stat.S_IMODE((directory / name).stat().st_mode))
@@ -150,41 +171,65 @@ def transaction(path: StrPath) -> Iterator[Path]:
             ) from error
 
 
+@contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """Raises RunError for a transaction within one of the same directory: they share a lock."""
+    key = os.path.realpath(directory), os.getpid()
+    if key in _written:
+        raise RunError(f"transaction: one that writes into {directory} has not ended")
+    _written.add(key)
+    try:
+        yield
+    finally:
+        _written.discard(key)
+
+
+def _flush(path: Path) -> None:
+    """Flush a file to disk, whoever has written it and how."""
+    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def complete(directory: Path) -> None:
     """Move the files of a save that counts already into their places."""
     commit = directory / COMMIT
-    if not commit.is_dir():
+    if commit.is_symlink() or not commit.is_dir():
         return
-    if (commit / MANIFEST).exists():
-        new, old = _manifest(commit / MANIFEST), dict[str, Fingerprint]()
+    if os.path.lexists(commit / MANIFEST):
+        new, old = _manifest(commit / MANIFEST, directory), dict[str, Fingerprint]()
         with suppress(RunError):
-            old = _manifest(directory / MANIFEST)
-        gone = {location(name, entry) for name, entry in old.items()} - new.keys()
+            old = _manifest(directory / MANIFEST, directory)
         for name in new:
-            if (commit / name).exists():
+            if os.path.lexists(commit / name):
                 os.replace(commit / name, directory / name)
-        for place in gone:
-            folder = (directory / place).parent  # another one in a run from an object store
-            if not folder.is_symlink():
-                (directory / place).unlink(missing_ok=True)
+        folded = set(map(folded_name, new))
+        for name, entry in old.items():
+            # (What was only written in other letters is a new file on macOS and Windows.)
+            place = directory / location(name, entry)
+            folder = place.parent  # another one in a run from an object store
+            kept = folder == directory and folded_name(name) in folded
+            if not kept and not folder.is_symlink() and not place.is_dir():
+                place.unlink(missing_ok=True)
             if folder != directory:
                 with suppress(OSError):
                     folder.rmdir()
         sync_directory(directory)
         os.replace(commit / MANIFEST, directory / MANIFEST)
         sync_directory(directory)
+    tidy(commit)
     commit.rmdir()
 
 
 def tidy(path: StrPath) -> None:
     """Remove what killed saves and removals have left; for who has the lock."""
     directory = local("tidy", path)
+    remove_abandoned(directory)
     for left in directory.iterdir():
-        if left.name != LOCK and is_temporary(left.name):
-            if left.is_dir() and not left.is_symlink():
-                shutil.rmtree(left, ignore_errors=True)
-            else:
-                left.unlink(missing_ok=True)
+        if STAGING.fullmatch(left.name) or REMOVED.fullmatch(left.name):
+            shutil.rmtree(left, ignore_errors=True)  # links are not followed
 
 
 def remove(path: StrPath) -> None:
@@ -288,46 +333,99 @@ def has_run(directory: StrPath) -> bool:
     return _place(directory, MANIFEST).is_file()
 
 
+def load_together(directory: StrPath, load: Callable[[dict[str, Target]], T]) -> T:
+    """What `load` makes of the verified files of a directory, by name; all of them of one save.
+
+        def read(files):
+            config = runs.load_json(files["config.json"])
+            return config, runs.load_arrays(files["model.safetensors"])
+
+        config, arrays = runs.load_together("models/first", read)
+
+    Somebody may save after one file was read and before the next. Then `load` is called again.
+
+    Raises:
+        RunError: as by `verify_manifest`, and by `load`; or somebody saves all the time.
+    """
+    if is_uri(directory):
+        return load(files_of(directory))  # what was read to check it: of one save
+    place = local("load_together", directory)
+    return _at_rest(place, lambda: load(files_of(place)), lambda found: True)
+
+
 def _look(
     directory: Path, optional: Callable[[str], bool] | None = None
 ) -> tuple[dict[str, Path], list[str]]:
     """The files that the manifest names, and what is wrong with them."""
     if not directory.is_dir():
         raise RunError(f"{directory}: there is no such directory")
-    while True:
-        path = _place(directory, MANIFEST)
-        before = _stamp(path)
-        manifest = _manifest(path)
-        files = {n: _place(directory, n, location(n, entry)) for n, entry in manifest.items()}
-        problems = list[str]()
-        for name, expected in manifest.items():
-            try:
-                found = file_fingerprint(files[name], directory)
-            except RunError as error:
-                problems.append(f"{name} {error}")
-                continue
-            if found is None and optional is not None and optional(name):
-                del files[name]
-            elif problem := mismatched(name, expected, found):
-                problems.append(problem)
-        if not problems or _stamp(_place(directory, MANIFEST)) == before:
-            return files, problems
-        # Somebody has saved meanwhile: look again.
+    return _at_rest(
+        directory, lambda: _look_once(directory, optional), lambda found: bool(optional or found[1])
+    )
+
+
+def _look_once(
+    directory: Path, optional: Callable[[str], bool] | None
+) -> tuple[dict[str, Path], list[str]]:
+    manifest = _manifest(_place(directory, MANIFEST), directory)
+    files = {n: _place(directory, n, location(n, entry)) for n, entry in manifest.items()}
+    problems = list[str]()
+    for name, expected in manifest.items():
+        try:
+            found = file_fingerprint(files[name], directory)
+        except RunError as error:
+            problems.append(f"{name} {error}")
+            continue
+        if found is None and optional is not None and optional(name):
+            del files[name]
+        elif problem := mismatched(name, expected, found):
+            problems.append(problem)
+    return files, problems
+
+
+def _at_rest(directory: Path, look: Callable[[], T], doubtful: Callable[[T], bool]) -> T:
+    """What `look` finds; once more if that is doubtful, or an error, and somebody saved meanwhile.
+
+    A save that counts but is on its way does not change what there is, but where.
+    """
+    for _ in range(TRIES):
+        before = _stamp(directory)
+        try:
+            if not doubtful(found := look()) or _stamp(directory) == before:
+                return found
+        except Exception:  # whatever files of two saves may lead to
+            if _stamp(directory) == before:
+                raise
+    raise RunError(f"{directory}: it is written into all the time; try again later")
 
 
 def _place(directory: Path, name: str, usual: str | None = None) -> Path:
     """Where a file of the directory is, of a save that is not in its place, too."""
-    waiting = directory / COMMIT / name
-    return waiting if waiting.exists() else directory / (usual or name)
+    commit = directory / COMMIT
+    waiting = commit / name
+    there = os.path.lexists(waiting) and not commit.is_symlink()
+    return waiting if there else directory / (usual or name)
 
 
-def _stamp(path: Path) -> Any:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+def _stamp(directory: Path) -> Any:
+    """What differs after a save, and while files are moved into their places."""
+    found: list[Any] = []
+    for path in (directory / COMMIT / MANIFEST, directory / MANIFEST):
+        with suppress(OSError):
+            seen = path.lstat()
+            found += [seen.st_mtime_ns, seen.st_size, seen.st_ino]
+            if stat.S_ISREG(seen.st_mode):
+                found.append(path.read_bytes())
+        found.append(None)
+    with suppress(OSError):
+        found += sorted(os.listdir(directory / COMMIT))
+    return found
 
 
-def _manifest(path: Path) -> dict[str, Fingerprint]:
+def _manifest(path: Path, directory: Path) -> dict[str, Fingerprint]:
+    """The files that the manifest of a directory names."""
+    if leads_out(path, directory):
+        raise RunError(f"{path} leads out of the directory")
+    if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+        raise RunError(f"{path} is no file")
     return parse_manifest(path, read(path))

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 from typing import Any
 
 from minigrad.errors import RunError
@@ -82,8 +83,7 @@ def parse_json(path: Any, data: bytes) -> Any:
     def unique(pairs):
         result = dict(pairs)
         if len(result) < len(pairs):
-            names = [name for name, _ in pairs]
-            twice = next(name for name in names if names.count(name) > 1)
+            twice = next(name for name, n in Counter(k for k, _ in pairs).items() if n > 1)
             raise RunError(f"{path}: the key {twice!r} is repeated in one object")
         return result
 

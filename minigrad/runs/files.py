@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from minigrad.errors import RunError
+from minigrad.runs.locks import NO_LINK, taken
 from minigrad.runs.stores import Remote, redacted
 
 __all__ = [
@@ -26,7 +27,8 @@ StrPath = str | os.PathLike[str]
 Target = Any
 
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # of two letters at least: C:/ is a drive
-TEMPORARY = re.compile(r"\..+\.tmp-[0-9a-f]{16}")  # how `atomic_write` calls what it moves
+# How `atomic_write` calls what it moves.
+TEMPORARY = re.compile(r"\.(.+)\.tmp-[0-9a-f]{16}", re.DOTALL)
 
 
 class Place(Protocol):
@@ -163,22 +165,58 @@ class Local:
 
     def write(self, pieces: Iterable[bytes]) -> None:
         target = Path(os.path.realpath(self.path))
+        remove_abandoned(target.parent, target.name)
+        while not self._written(target, pieces):
+            pass
+        sync_directory(target.parent)
+
+    def _written(self, target: Path, pieces: Iterable[bytes]) -> bool:
+        """False if another process took the new file for an abandoned one, before it was locked."""
         temporary = target.with_name(f".{target.name}.tmp-{secrets.token_hex(8)}")
         try:
             with open(temporary, "xb") as file:
+                if os.name != "nt" and (taken(file.fileno()) is False or not temporary.exists()):
+                    return False
                 for piece in pieces:
                     file.write(piece)
                 file.flush()
                 os.fsync(file.fileno())
-            if os.name == "posix" and target.exists():
-                os.chmod(temporary, stat.S_IMODE(target.stat().st_mode))
-            os.replace(temporary, target)
+                if os.name == "posix" and target.exists():
+                    os.chmod(temporary, stat.S_IMODE(target.stat().st_mode))
+                if os.name == "nt":
+                    file.close()  # it moves no open files, nor removes them
+                os.replace(temporary, target)
         except OSError as error:
             raise RunError(f"atomic_write: cannot write {self}: {error}") from error
         finally:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
-        sync_directory(target.parent)
+        return True
+
+
+def remove_abandoned(directory: Path, name: str | None = None) -> None:
+    """Remove the temporary files of writers that were killed: those that nobody has locked.
+
+    Args:
+        name: of the file that was to be written; None for any.
+    """
+    found = []
+    with contextlib.suppress(OSError), os.scandir(directory) as entries:
+        for entry in entries:
+            match = TEMPORARY.fullmatch(entry.name)
+            if match and name in (None, match[1]) and entry.is_file(follow_symlinks=False):
+                found.append(entry.path)
+    for path in found:
+        with contextlib.suppress(OSError):
+            if os.name == "nt":
+                os.unlink(path)  # not while another has it open
+                continue
+            descriptor = os.open(path, os.O_RDONLY | NO_LINK)
+            try:
+                if taken(descriptor):
+                    os.unlink(path)
+            finally:
+                os.close(descriptor)
 
 
 def sync_directory(directory: Path) -> None:
@@ -261,10 +299,17 @@ class Stream:
         return self._begin
 
     def _bytes(self, count: int = -1) -> bytes:
-        data = self.file.read(count)
-        if not isinstance(data, bytes):
-            raise RunError(f"{self} is no binary file: reading gives {type(data).__name__}")
-        return data
+        """So many bytes, or all: an unbuffered file or a socket gives them in parts."""
+        parts, left = [], count
+        while left:
+            data = self.file.read(left)
+            if not isinstance(data, bytes):
+                raise RunError(f"{self} is no binary file: reading gives {type(data).__name__}")
+            if not data:
+                break
+            parts.append(data)
+            left -= len(data) if count > 0 else 0
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def size(self) -> int:
         try:
@@ -290,6 +335,11 @@ class Stream:
     def write(self, pieces: Iterable[bytes]) -> None:
         try:
             for piece in pieces:
-                self.file.write(piece)
+                left = memoryview(piece)
+                while left:  # an unbuffered file or a socket may take a part of it
+                    count = self.file.write(left)
+                    if count == 0 or (count is None and isinstance(self.file, io.RawIOBase)):
+                        raise OSError("it takes no more")
+                    left = left[len(left) if count is None else count :]
         except (OSError, ValueError, TypeError) as error:
             raise RunError(f"cannot write {self}: {error}; expects an open binary file") from error

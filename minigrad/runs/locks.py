@@ -13,11 +13,12 @@ from pathlib import Path
 
 from minigrad.errors import RunError
 
-__all__ = ["LOCK", "locked"]
+__all__ = ["LOCK", "locked", "taken"]
 
 LOCK = ".lock"
+NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # nobody's link leads us out of the directory
 
-_held: dict[tuple[str, int], int] = {}  # how often, by directory and thread
+_held: dict[tuple[str, int, int], int] = {}  # how often, by directory, process and thread
 _counting = threading.Lock()
 
 
@@ -30,7 +31,7 @@ def locked(directory: Path) -> Iterator[None]:
     Raises:
         RunError: somebody has it, or it cannot be made.
     """
-    key = os.path.realpath(directory), threading.get_ident()
+    key = os.path.realpath(directory), os.getpid(), threading.get_ident()
     with _counting:
         _held[key] = _held.get(key, 0) + 1
         first = _held[key] == 1
@@ -52,11 +53,11 @@ def _acquire(directory: Path) -> int:
     path = directory / LOCK
     while True:
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | NO_LINK, 0o666)
         except OSError as error:
             raise RunError(f"cannot write into {directory}: {error.strerror or error}") from error
         try:
-            if not _try(descriptor):
+            if taken(descriptor) is False:
                 raise RunError(
                     f"another process is writing into {directory}; wait for it, or choose another "
                     f"directory"
@@ -74,7 +75,8 @@ def _acquire(directory: Path) -> int:
 if os.name == "nt":
     import msvcrt
 
-    def _try(descriptor: int) -> bool:
+    def taken(descriptor: int) -> bool | None:
+        """Whether an open file is locked now by us; None where files cannot be locked."""
         try:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
         except OSError:
@@ -89,13 +91,14 @@ if os.name == "nt":
 else:
     import fcntl
 
-    def _try(descriptor: int) -> bool:
+    def taken(descriptor: int) -> bool | None:
+        """Whether an open file is locked now by us; None where files cannot be locked."""
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         except OSError:
-            return True  # a file system without locks: one process at a time is then up to people
+            return None  # one process at a time is then up to people
         return True
 
     def _release(path: Path, descriptor: int) -> None:

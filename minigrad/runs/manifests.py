@@ -21,7 +21,8 @@ from minigrad.runs.locks import LOCK
 
 __all__ = [
     "COMMIT", "MANIFEST", "SAVE", "Fingerprint", "check_problems", "file_fingerprint",
-    "fingerprints", "is_temporary", "location", "mismatched", "parse_manifest",
+    "fingerprints", "folded_name", "is_temporary", "leads_out", "location", "mismatched",
+    "parse_manifest",
 ]  # fmt: skip
 
 MANIFEST = "manifest.json"
@@ -30,7 +31,8 @@ STAGING = re.compile(r"\.save-[0-9a-f]{16}")
 REMOVED = re.compile(r"\..+\.gone-[0-9a-f]{16}")
 SAVE = re.compile(r"save-[0-9a-f]{16}")  # where an object store has the files of one save
 # Of names that no file may have on Windows, whatever follows a dot.
-_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+_DEVICES = re.compile(r"(con(in\$|out\$)?|prn|aux|nul|(com|lpt)[\d¹²³]) *(\..*)?", re.IGNORECASE)
+LONGEST_NAME = 255 - len(f"..tmp-{'':16}")  # bytes; with what `atomic_write` puts around it
 
 Fingerprint = dict[str, Any]
 
@@ -40,16 +42,23 @@ def is_temporary(name: str) -> bool:
     return name == LOCK or any(p.fullmatch(name) for p in (STAGING, TEMPORARY, REMOVED))
 
 
+def folded_name(name: str) -> str:
+    """The same for names that are one file on macOS or Windows."""
+    return unicodedata.normalize("NFC", name.casefold())
+
+
 def _is_plain(name: str) -> bool:
     """Whether `name` is one file name, not a path, on every platform; and not one of our own."""
     return (
-        name not in ("", ".", "..", MANIFEST, COMMIT)
+        isinstance(name, str)
+        and name.casefold() not in ("", ".", "..", MANIFEST, COMMIT, LOCK)
         and not is_temporary(name)
         and PureWindowsPath(name).name == name
         and not _DEVICES.fullmatch(name)
         and name == name.rstrip(". ")
-        and not any(c in '<>:"/\\|?*' or ord(c) < 32 for c in name)
+        and not any(c in '<>:"/\\|?*' or unicodedata.category(c) in ("Cc", "Cs") for c in name)
         and unicodedata.is_normalized("NFC", name)  # as macOS would change it
+        and len(name.encode()) <= LONGEST_NAME
     )
 
 
@@ -66,11 +75,11 @@ def fingerprints(directory: StrPath, names: Iterable[str]) -> dict[str, Fingerpr
                 f"write_manifest: expects plain names of files, which every system can have, got "
                 f"{name!r}"
             )
-        if (other := folded.setdefault(name.casefold(), name)) != name:
+        if (other := folded.setdefault(folded_name(name), name)) != name:
             raise RunError(
                 f"write_manifest: {other!r} and {name!r} are one file on macOS and Windows"
             )
-        if (found := file_fingerprint(Path(directory, name))) is None:
+        if (found := file_fingerprint(Path(directory, name), Path(directory))) is None:
             missing.append(name)
         else:
             files[name] = found
@@ -122,15 +131,13 @@ def check_problems(directory: StrPath, problems: list[str]) -> None:
 def file_fingerprint(path: Path, within: Path | None = None) -> Fingerprint | None:
     """Size and SHA-256 of a file; None if there is none.
 
-    Raises RunError if it cannot be read, or is no file inside the directory `within`.
+    Raises RunError if it cannot be read, or is not inside the directory `within`.
     """
     try:
+        if within is not None and leads_out(path, within):
+            raise RunError("leads out of the directory")
         if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for ever
             return None
-        if within is not None:
-            home = Path(os.path.realpath(within))
-            if not Path(os.path.realpath(path)).is_relative_to(home):
-                raise RunError("leads out of the directory")
         with open(path, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             return {"bytes": file.tell(), "sha256": digest}
@@ -140,3 +147,9 @@ def file_fingerprint(path: Path, within: Path | None = None) -> Fingerprint | No
         raise
     except OSError as error:
         raise RunError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def leads_out(path: Path, directory: Path) -> bool:
+    """Whether a file is elsewhere than in the directory, as a link's can be."""
+    home = Path(os.path.realpath(directory))
+    return not Path(os.path.realpath(path)).is_relative_to(home)

@@ -18,13 +18,14 @@ from minigrad.runs.arrays import (
     BFLOAT16,
     DTYPES,
     DTYPES_BEFORE,
+    LONGEST_HEADER,
     TAGS,
     ArrayFile,
     as_text,
     chosen,
     write_arrays,
 )
-from minigrad.runs.directories import files_of
+from minigrad.runs.directories import load_together
 from minigrad.runs.documents import parse_json, save_json
 from minigrad.runs.files import Local, Place, Seekable, Target, place_of
 from minigrad.runs.stores import Remote
@@ -97,6 +98,7 @@ def _arrays(given: Any) -> dict[str, np.ndarray]:
             f"save: expects a model or arrays by name, got {type(given).__name__}; "
             f"a dictionary names an array"
         )
+    given = dict(given)  # which keeps all of them, so that no two have one id
     found, seen = {}, dict[int, np.ndarray]()
     for name, x in given.items():
         if id(x) not in seen:
@@ -120,7 +122,7 @@ def _arrays(given: Any) -> dict[str, np.ndarray]:
 def _halved(name: str, array: np.ndarray, dtype: str) -> np.ndarray:
     """The nearest numbers of 16 bits; bfloat16 as the uint16 of its bits. Ties go to even."""
     if dtype == "float16":
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             half = array.astype(np.float16)
         if not np.array_equal(np.isinf(half), np.isinf(array)):
             largest = np.abs(array[np.isfinite(array)]).max()
@@ -129,11 +131,15 @@ def _halved(name: str, array: np.ndarray, dtype: str) -> np.ndarray:
                 f"use dtype='bfloat16'"
             )
         return half
-    with np.errstate(over="ignore"):
-        bits = np.ascontiguousarray(array, np.float32).view(np.uint32).astype(np.uint64)
-    rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16
-    nan = np.isnan(array)
-    half = np.where(nan, 0x7FC0, rounded).astype(np.uint16)
+    with np.errstate(over="ignore", invalid="ignore"):
+        single = array.astype(np.float32, order="C")
+    bits = single.view(np.uint32)
+    if array.dtype.itemsize > 4:
+        # What is a tie only by this first rounding goes the way it came from.
+        tie = bits & 0xFFFF == 0x8000
+        bits = bits + (tie & (abs(array) > abs(single))) - (tie & (abs(array) < abs(single)))
+    rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16  # beyond 32 bits: a NaN only
+    half = np.where(np.isnan(array), 0x7FC0, rounded).astype(np.uint16)
     if not np.array_equal(np.isinf(_widened(half)), np.isinf(array)):
         raise RunError(f"save: entry {name!r} has numbers beyond bfloat16's; use record='full'")
     return half
@@ -177,14 +183,16 @@ def _write_pretty(path: Target, arrays: Mapping[str, np.ndarray]) -> None:
 
 def _plain(x: Any, dtype: np.dtype) -> Any:
     """Nested lists as JSON can hold them: what is not finite, as text; float32 with its own digits,
-    which are fewer than those of the float64 that Python has.
+    which are fewer than those of the float64 that Python has. (A few of these digits would be
+    rounded to a neighbour by way of float64: those numbers have all.)
     """
     if isinstance(x, list):
         return [_plain(v, dtype) for v in x]
     if isinstance(x, float):
         if not np.isfinite(x):
             return str(x)
-        return float(str(dtype.newbyteorder("=").type(x)))
+        shorter = float(str(dtype.type(x)))
+        return shorter if dtype.type(shorter) == x else x
     return x
 
 
@@ -208,7 +216,13 @@ def _read_pretty(place: Any, document: Any) -> dict[str, np.ndarray]:
 def _array(place: Any, name: str, dtype: str, shape: list, values: Any) -> np.ndarray:
     if dtype not in map(str, DTYPES.values()):
         raise RunError(f"{place}: entry {name!r} has the dtype {dtype!r}")
-    flat = list(_flat(values))
+    if not all(type(n) is int and n >= 0 for n in shape) or len(shape) > 64:
+        raise RunError(f"{place}: entry {name!r}: {shape} is no shape")
+    flat = [values]
+    for n in shape:  # axis by axis
+        if not all(isinstance(v, list) and len(v) == n for v in flat):
+            raise RunError(f"{place}: entry {name!r} is not of the shape {shape} that it has")
+        flat = [v for row in flat for v in row]
     kind = np.dtype(dtype).kind
     types = {"b": (bool,), "f": (float, int, str)}.get(kind, (int,))
     texts = ("nan", "inf", "-inf")
@@ -216,20 +230,14 @@ def _array(place: Any, name: str, dtype: str, shape: list, values: Any) -> np.nd
         if type(v) not in types or (isinstance(v, str) and v not in texts):
             raise RunError(f"{place}: entry {name!r} is {dtype} and has the value {v!r}")
     try:
-        if not all(type(n) is int and n >= 0 for n in shape):
-            raise ValueError("a length is no integer from 0 on")
-        array = np.array([float(v) for v in flat] if kind == "f" else flat, dtype)
+        numbers = [float(v) for v in flat] if kind == "f" else flat
+        with np.errstate(over="ignore"):
+            array = np.array(numbers, dtype)
+        if kind == "f" and not np.array_equal(np.isinf(array), np.isinf(numbers)):
+            raise ValueError(f"a number is too large for {dtype}")
         return array.reshape(shape)
     except (ValueError, OverflowError, TypeError) as error:
         raise RunError(f"{place}: entry {name!r}: {error}") from error
-
-
-def _flat(x: Any) -> Iterable[Any]:
-    if isinstance(x, list):
-        for v in x:
-            yield from _flat(v)
-    else:
-        yield x
 
 
 # --------------------------------------------------------------------------------------- loading
@@ -257,10 +265,13 @@ def load(
     """
     place = place_of(path)
     if isinstance(place, Local) and place.path.is_dir():
-        files = files_of(place.path)
-        if MODEL not in files:
-            raise RunError(f"load: {place} has no {MODEL}; its files are {', '.join(files)}")
-        place = Local(files[MODEL])
+
+        def of_the_model(files: dict[str, Any]) -> Mapping[str, np.ndarray]:
+            if MODEL not in files:
+                raise RunError(f"load: {place} has no {MODEL}; its files are {', '.join(files)}")
+            return _loaded(Local(files[MODEL]), names, lazy)
+
+        return load_together(place.path, of_the_model)
     if isinstance(place, Remote) and not place.is_file():
         whole = names is None and not lazy
         return prefixes.read_file(place.uri, MODEL, whole, lambda p: _loaded(p, names, lazy))
@@ -271,7 +282,9 @@ def _loaded(
     place: Place, names: str | Iterable[str] | None, lazy: bool
 ) -> Mapping[str, np.ndarray]:
     head = place.read(0, 16)
-    if head.lstrip()[:1] == b"{":
+    # As the length of a header, the first eight bytes of a text would be far too large.
+    text = len(head) < 8 or int.from_bytes(head[:8], "little") > LONGEST_HEADER
+    if text and head.lstrip()[:1] == b"{":
         document = parse_json(place, place.read())
         return _selected(place, _read_pretty(place, document), names)
     if head[:4] == b"PK\3\4" or head[:1] == b"\x80":  # or a safetensors header of 128 bytes, ...
