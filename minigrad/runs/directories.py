@@ -228,8 +228,13 @@ def tidy(path: StrPath) -> None:
     directory = local("tidy", path)
     remove_abandoned(directory)
     for left in directory.iterdir():
-        if STAGING.fullmatch(left.name) or REMOVED.fullmatch(left.name):
-            shutil.rmtree(left, ignore_errors=True)  # links are not followed
+        if not (STAGING.fullmatch(left.name) or REMOVED.fullmatch(left.name)):
+            continue
+        if left.is_dir() and not left.is_symlink():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                left.unlink()  # of a pipe, `rmtree` would wait for a writer
 
 
 def remove(path: StrPath) -> None:
