@@ -311,7 +311,8 @@ OPTIONS = {
         *("--corpus", "--encoding", "--preset [tiny]", "--epochs", "--batch-size"),
         *("--learning-rate", "--seed"),
         *("--d-model", "--n-heads", "--d-ff", "--n-layers", "--max-seq-len"),
-        *("--backend [auto|cupy|numpy]", "--save", "--load", "--overwrite", "--no-jit"),
+        *("--backend [auto|cupy|numpy]", "--save", "--load", "--resume", "--save-every-steps"),
+        *("--save-every-minutes", "--keep", "--overwrite", "--no-jit"),
         *("--help", "--lang [ja|en]", "--debug"),
     ],
     "predict": [
@@ -319,6 +320,7 @@ OPTIONS = {
         *("--beam", "--int8"),
         *("--help", "--lang [ja|en]", "--debug"),
     ],
+    "verify": ["--help", "--lang [ja|en]", "--debug"],
 }
 
 
