@@ -67,6 +67,7 @@ class Run:
     weights: dict[str, np.ndarray]
     metrics: dict[str, Any]
     progress: dict[str, Any]
+    trained_at: str
     files: dict[str, Path]
 
 
@@ -255,6 +256,7 @@ def load(directory: Path) -> Run:
         weights=weights,
         metrics=metrics,
         progress=config["progress"],
+        trained_at=config["metadata"]["trained_at"],
         files=files,
     )
 
@@ -270,9 +272,9 @@ def _from_format_1(config: Any, metrics: Any, state: Any) -> tuple[Any, Any]:
     training, corpus, about = (config.get(n) for n in ("training", "corpus", "metadata"))
     steps = state.get("step") if isinstance(state, dict) else None
     with suppress(TypeError, KeyError, ZeroDivisionError):  # then an entry is wrong
-        epochs, rows = training["epochs"], corpus["rows"]  # type: ignore[index]
-        if steps is None:
-            steps = epochs * -(-rows // training["batch_size"])  # type: ignore[index]
+        epochs, rows, size = training["epochs"], corpus["rows"], training["batch_size"]  # type: ignore[index]
+        if steps is None and {type(x) for x in (epochs, rows, size)} == {int}:
+            steps = epochs * -(-rows // size)
         config["progress"] = {
             "steps": steps, "last_epoch": epochs, "finished": True, "jit": True,
         }  # fmt: skip
@@ -339,6 +341,7 @@ def resume(trainer: "Trainer", run: Run) -> None:
                 # What was done of an epoch is of other batches.
                 state = trainer.state_dict() | {"batches": 0, "means": {}}
                 trainer.load_state_dict(state)
+            _compare_states(trainer, run)
             return
         trainer.model.load_state_dict(run.weights)
         if OPTIMIZER in run.files:
@@ -357,8 +360,28 @@ def resume(trainer: "Trainer", run: Run) -> None:
         trainer.losses.first = run.metrics.get("first_step_loss_per_token")
 
 
+def _compare_states(trainer: "Trainer", run: Run) -> None:
+    """RunDirError if what was loaded from training.json is not what the other files say."""
+    state = trainer.state_dict()
+    said = metrics_of(state["history"], trainer.losses.first, {})
+    steps = len(trainer.batches)
+    equal = {
+        "epoch": state["epoch"] == run.training.epochs,
+        "step": state["step"] == run.progress["steps"],
+        "seed": state["seed"] in (run.training.seed, None),
+        "stopped": not state["stopped"],
+        "batches": state["batches"] <= min(steps, state["step"]),
+        "loader": state["loader"] is None,
+        **{name: value == run.metrics.get(name) for name, value in said.items() if value != {}},
+    }
+    if other := [name for name, same in equal.items() if not same]:
+        raise RunDirError(say("checkpoint.unequal", path=run.directory, names=listed(other)))
+
+
 def newest(directory: Path) -> tuple[Run, list[RunDirError]]:
-    """The run in `directory` that is furthest: its own, or one saved on the way to it.
+    """The run in `directory` that was saved last: its own, or one saved on the way to it.
+
+    (Its own may be older, and of more steps, where another training has begun to replace it.)
 
     Returns:
         The run, and what is wrong with those that were damaged and left out.
@@ -366,7 +389,7 @@ def newest(directory: Path) -> tuple[Run, list[RunDirError]]:
     Raises:
         RunDirError: there is none.
     """
-    places = [directory, *(directory / CHECKPOINTS).glob("step-*")]
+    places = [directory, *on_the_way(directory)]
     found, damaged = list[Run](), list[RunDirError]()
     for place in places:
         if place.is_dir() and runs.has_run(place):
@@ -378,14 +401,36 @@ def newest(directory: Path) -> tuple[Run, list[RunDirError]]:
         if damaged:
             raise damaged[0]
         load(directory)  # raises
-    return max(found, key=lambda run: run.progress["steps"]), damaged
+    return max(found, key=lambda run: (run.trained_at, run.progress["steps"])), damaged
+
+
+def on_the_way(directory: Path) -> list[Path]:
+    """Where runs on the way to that in `directory` are, the one of the fewest steps first."""
+    return sorted((directory / CHECKPOINTS).glob("step-*"))
+
+
+def of_others(directory: Path, before: Run | None) -> list[Path]:
+    """Runs on the way that the training which goes on from `before` will not come by.
+
+    They are of a former training or, where newer ones were damaged, of a future that is none now.
+    """
+    found = on_the_way(directory)
+    if before is not None:
+        begun = f"step-{before.progress['steps']:08}"
+        return [path for path in found if path.name > begun]
+    return [*found, directory / BEST] if (directory / BEST).is_dir() else found
 
 
 def keep_last(directory: Path, count: int) -> None:
-    """Remove the runs on the way that are older than the last `count`."""
-    steps = sorted((directory / CHECKPOINTS).glob("step-*"))
-    for older in steps[: max(0, len(steps) - count)]:
-        runs.remove(older)
+    """Remove the runs on the way that are older than the last `count`.
+
+    Raises:
+        RunDirError: they cannot be removed.
+    """
+    steps = on_the_way(directory)
+    with saving(directory):
+        for older in steps[: max(0, len(steps) - count)]:
+            runs.remove(older)
     if steps and not count:
         with suppress(OSError):
             (directory / CHECKPOINTS).rmdir()

@@ -275,7 +275,8 @@ def train(
             prepare_kernels()
         if before is not None and checkpoint.OPTIMIZER not in before.files:
             click.echo(say("checkpoint.no_optimizer", path=before.directory), err=True)
-        saves = Saves(directory, keep, save_every_steps, save_every_minutes)
+        others = checkpoint.of_others(directory, before if resume is not None else None)
+        saves = Saves(directory, keep, save_every_steps, save_every_minutes, others)
         trainer = Trainer(rows, model, training, before, jit=not no_jit, saves=saves)
         click.echo(
             say(
@@ -306,6 +307,7 @@ def train(
                 raise JslError(say("train.not_begun"))
             with interrupts.ignored():
                 trainer.save_run(directory, matches)
+                saves.forget_others(directory)
                 checkpoint.keep_last(directory, keep - 1)
         if unheard is not None:
             raise unheard

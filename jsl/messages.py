@@ -222,6 +222,10 @@ TEXTS: dict[str, tuple[str, str]] = {
         "{path} の {place} は {expected} のはずですが、{found} でした。",
         "The entry {place} of {path} should be: {expected}; it is {found}.",
     ),
+    "schema.twice": (
+        "{path} の {place} に {found} が二度以上あります。",
+        "The entry {place} of {path} has {found} more than once.",
+    ),
     "schema.unknown": (
         "{path} に知らない項目 {place} があります。{nearest}",
         "{path} has the entry {place}, which is not known.{nearest}",
@@ -296,6 +300,12 @@ TEXTS: dict[str, tuple[str, str]] = {
         "{path} has numbers in {name} that are not finite. Its training has failed; it is of no "
         "use.",
     ),
+    "checkpoint.unequal": (
+        "{path} の training.json が config.json や metrics.json と合いません（{names}）。",
+        "The training.json of {path} does not say what its config.json and metrics.json do "
+        "({names}).",
+    ),
+    "checkpoint.problem": ("{path}: {problem}", "{path}: {problem}"),
     "checkpoint.whole": (
         "{path}: {count}個のファイルはどれも無事です。",
         "{path}: all {count} files are whole.",
@@ -321,12 +331,11 @@ TEXTS: dict[str, tuple[str, str]] = {
         "{path} の学習に使ったコーパスではありません。同じ {name} を --corpus で指定してください。",
         "This is not the corpus that {path} was being trained on. Name the same {name}: --corpus",
     ),
-    "train.kept": ("途中の状態を {path} に保存しました。", "What there was is saved to {path}."),
     "train.lost": (
         "学習のあとの損失が{loss}です。学習率{rate}を下げてください（--learning-rate）。"
-        "何も保存していません。",
+        "この重みは保存していません。",
         "After the training the loss is {loss}. Lower the learning rate, which is {rate} "
-        "(--learning-rate). Nothing was saved.",
+        "(--learning-rate). These weights were not saved.",
     ),
     "train.not_begun": (
         "学習を始める前に中断しました。保存するものはありません。",
@@ -370,9 +379,9 @@ TEXTS: dict[str, tuple[str, str]] = {
     "train.diverged": (
         "エポック{epoch}で損失が{loss}になりました。"
         "学習率{rate}を下げてください（--learning-rate）。"
-        "何も保存していません。",
+        "この重みは保存していません。",
         "The loss became {loss} in epoch {epoch}. Lower the learning rate, which is {rate} "
-        "(--learning-rate). Nothing was saved.",
+        "(--learning-rate). These weights were not saved.",
     ),
     "train.start": (
         "{rows}行（グループ {groups}）、語彙{vocabulary}、"

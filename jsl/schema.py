@@ -9,6 +9,7 @@ let in), and the reference page, `jsl/FILES.md`, which is made of it:
 import difflib
 import math
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -51,7 +52,7 @@ class Entry:
                 )
             case "integer" if type(value) is not int:
                 return False
-            case "number" if type(value) not in (int, float) or not math.isfinite(value):
+            case "number" if type(value) not in (int, float) or not abs(value) <= MOST_REAL:
                 return False
         return self.low <= value <= self.high and not (self.above and value == self.low)
 
@@ -70,14 +71,21 @@ class Entry:
 
 @dataclass(frozen=True)
 class Each:
-    """A list, or an object with any names, whose entries are all alike."""
+    """A list, or an object with any names, whose entries are all alike.
+
+    Attributes:
+        of: list or dict.
+        distinct: whether no entry may be there twice.
+    """
 
     entry: Any
-    of: type  # list or dict
+    of: type
     least: int = 0
+    distinct: bool = False
 
 
 MOST = 2**63 - 1  # what other programs read
+MOST_REAL = sys.float_info.max  # an integer may be beyond it
 
 
 def integer(about: str, low: int = 0, high: float = MOST, **options: Any) -> Entry:
@@ -119,7 +127,7 @@ CONFIG: dict[str, Any] = {
         "finished": Entry("whether it came there", "flag"),
         "jit": Entry("whether steps were repeated as captured programs", "flag"),
     },
-    "groups": Each(text("the groups, in the order of their numbers", NAME), list, 1),
+    "groups": Each(text("the groups, in the order of their numbers", NAME), list, 1, True),
     "vocabulary": {
         "special": Each(text("ids from 0 on: padding, and start and end"), list),
         "symbols": Each(text("ids behind them: the symbols of Japanese"), list),
@@ -180,7 +188,9 @@ def check(path: Any, value: Any, schema: Any, place: str = "") -> None:
     """
     if isinstance(schema, Entry):
         if not schema.fits(value):
-            found = repr(value) if len(repr(value)) <= 60 else type(value).__name__
+            # (Lists and objects may be deeper than Python shows them.)
+            shown = "" if isinstance(value, list | dict) and value else repr(value)
+            found = shown if 0 < len(shown) <= 60 else type(value).__name__
             raise RunDirError(
                 say("schema.value", path=path, place=place, expected=str(schema), found=found)
             )
@@ -197,6 +207,9 @@ def check(path: Any, value: Any, schema: Any, place: str = "") -> None:
         items: Any = value.items() if isinstance(value, dict) else enumerate(value)
         for name, item in items:
             check(path, item, schema.entry, f"{place}[{name}]")
+        if schema.distinct and len(set(value)) < len(value):
+            twice = next(name for name in value if value.count(name) > 1)
+            raise RunDirError(say("schema.twice", path=path, place=place, found=twice))
         return
     if type(value) is not dict:
         found = type(value).__name__

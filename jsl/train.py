@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,8 @@ from jsl.errors import TrainingError, UsageError
 from jsl.messages import listed, say
 from jsl.model import arrays_of, build_model, loss_of
 from jsl.vocabulary import Vocabulary
-from minigrad import Tensor, nn, optim
-from minigrad.errors import DivergenceError
+from minigrad import Tensor, nn, optim, runs
+from minigrad.errors import DivergenceError, StateError
 from minigrad.learner import Callback, Checkpoint, Learner, Throughput
 
 
@@ -68,8 +68,19 @@ class Losses(Callback):
         return {"first": self.first, "total": self._total, "epoch": self._epoch}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.first = state["first"]
-        self._total, self._epoch = state.get("total", 0.0), state.get("epoch", -1)
+        self.first = None if state["first"] is None else _number(state, "first")
+        self._total, self._epoch = _number(state, "total", 0.0), int(_number(state, "epoch", -1))
+
+
+def _number(state: Mapping[str, Any], name: str, *absent: float) -> float:
+    """A number of a state, or what it is where a state of an earlier version has none.
+
+    Raises StateError if it is no number.
+    """
+    x = state.get(name, *absent)
+    if type(x) not in (int, float):
+        raise StateError(f"{name}: expected a number, got a {type(x).__name__}")
+    return x
 
 
 class Report(Callback):
@@ -92,6 +103,7 @@ class Saves(Checkpoint):
         directory: of the training; they are in `checkpoints` there, the one of the lowest loss of
             an epoch in `best`, too.
         keep: how many of them stay, besides that.
+        others: runs of a former training, that go once there is one of this.
     """
 
     def __init__(
@@ -100,9 +112,10 @@ class Saves(Checkpoint):
         keep: int = 1,
         steps: int | None = None,
         minutes: float | None = None,
+        others: Sequence[Path] = (),
     ):
         super().__init__(sys.maxsize, keep, steps=steps, minutes=minutes)
-        self.directory = directory
+        self.directory, self.others = directory, list(others)
         self.lowest: float = math.inf
 
     def on_fit_start(self, learner: Learner) -> None:
@@ -113,8 +126,9 @@ class Saves(Checkpoint):
     def save(self, learner: Learner) -> None:
         assert isinstance(learner, Trainer)
         assert self.directory is not None
-        folder = self.directory / checkpoint.CHECKPOINTS
-        learner.save_run(folder / f"step-{learner.step:08}", {})
+        saved = self.directory / checkpoint.CHECKPOINTS / f"step-{learner.step:08}"
+        learner.save_run(saved, {})
+        self.forget_others(saved)
         assert self.keep is not None
         checkpoint.keep_last(self.directory, self.keep)
         losses = learner.history.epochs
@@ -122,11 +136,19 @@ class Saves(Checkpoint):
             self.lowest = losses[-1]["loss"]
             learner.save_run(self.directory / checkpoint.BEST, {})
 
+    def forget_others(self, saved: Path) -> None:
+        """Remove what is of a former training, now that a run of this one is `saved`."""
+        with checkpoint.saving(saved):
+            for other in self.others:
+                if other != saved and other.is_dir():
+                    runs.remove(other)
+        self.others = []
+
     def state_dict(self) -> dict[str, Any]:
         return {"lowest": self.lowest}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.lowest = state.get("lowest", math.inf)
+        self.lowest = _number(state, "lowest", math.inf)
 
 
 class Trainer(Learner):

@@ -218,8 +218,9 @@ class Artifacts:
         for name, state_of_it in arrays.items():
             if (entry := not_finite(state_of_it)) is not None and name in optional:
                 raise RunError(f"{files[name]}: the entry {entry} is not finite")
-        check_state(directory, state := unpacked(runs.load_json(files[STATE])))
+        packed_state = runs.load_json(files[STATE])
         try:
+            check_state(directory, state := unpacked(packed_state))
             learner.load_state_dict(state)
             learner.model.load_state_dict(model)
             for name, part in _parts(learner):
@@ -231,7 +232,9 @@ class Artifacts:
                     learner.say(f"{directory} has no {name}: the optimizer begins anew")
         except MinigradError:
             raise
-        except (AttributeError, LookupError, TypeError, ValueError) as error:
+        except (
+            AttributeError, LookupError, OverflowError, RecursionError, TypeError, ValueError,
+        ) as error:  # fmt: skip
             raise RunError(
                 f"{directory / STATE}: it is not what this learner writes: "
                 f"{type(error).__name__}: {error}"

@@ -22,6 +22,7 @@ import jsl.translate
 import minigrad
 from jsl import checkpoint
 from jsl.cli import main
+from minigrad import runs
 
 # Quick to train, on the small corpus.
 QUICK = ["--d-model", "8", "--d-ff", "8", "--n-layers", "1"]
@@ -325,29 +326,100 @@ def test_a_training_that_diverges_says_so(train):
 # -------------------------------------------------------------------------- interruptions
 
 
-@pytest.mark.parametrize("method", ["exact_matches", "weigh"])
-def test_the_first_interrupt_asks_and_the_second_interrupts(train, monkeypatch, method):
-    """While it trains, and when it looks afterwards what was learned."""
+STOPPING = "Saving after this step, then stopping. To leave without saving, press Ctrl-C"
+
+
+def pressing(monkeypatch, method, *numbers):
+    """At the next call of a Trainer's method these signals come."""
+    real, left = getattr(jsl.train.Trainer, method), list(numbers)
+
+    def press(self, *arguments):
+        while left:
+            signal.raise_signal(left.pop())
+        return real(self, *arguments)
+
+    monkeypatch.setattr(jsl.train.Trainer, method, press)
+
+
+STOPS = [(signal.SIGINT, 1), (signal.SIGTERM, 143)]
+STOPS += [(signal.SIGHUP, 129)] if hasattr(signal, "SIGHUP") else []
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize(("number", "code"), STOPS)
+def test_a_signal_stops_after_the_step_and_what_there_is_is_saved(
+    train, run, monkeypatch, number, code, times
+):
     before = signal.getsignal(signal.SIGINT)
-    real = getattr(jsl.train.Trainer, method)
-    for times, number, code in ((1, signal.SIGINT, 1), (1, signal.SIGTERM, 143), (2, 2, 1)):
-        left = [None] * times
+    pressing(monkeypatch, "weigh", *[number] * times)
+    found = train("--epochs", 3, "--save", "a b")
+    assert signal.getsignal(signal.SIGINT) is before
+    assert found.code == code
+    assert [line.startswith(STOPPING) for line in found.err.splitlines()] == [True] * times
+    assert "2 more" in found.err
+    assert ("1 more" in found.err) == (times == 2)
+    assert found.lines[-2] == "Saved to a b."
+    begun = checkpoint.load(Path("a b"))
+    assert begun.progress == {"steps": 1, "last_epoch": 3, "finished": False, "jit": True}
 
-        def press(self, *arguments, left=left, number=number):
-            while left:
-                left.pop()
-                signal.raise_signal(number)
-            return real(self, *arguments)
+    program, *arguments = shlex.split(found.lines[-1].removeprefix("To go on:  "))
+    assert (program, arguments[:3]) == ("jsl", ["train", "--resume", "a b"])
+    found = run(*arguments)
+    assert (found.code, found.err) == (0, "")
+    assert epochs_of(found) == [(1, 3), (2, 3), (3, 3)]
+    assert train("--epochs", 3, "--save", "through").code == 0
+    for name in ("model.safetensors", "optimizer.safetensors"):
+        assert Path("through", name).read_bytes() == Path("a b", name).read_bytes()
 
-        monkeypatch.setattr(jsl.train.Trainer, method, press)
-        found = train("--epochs", 3, "--save", f"{times} {number}")
-        assert signal.getsignal(signal.SIGINT) is before
-        assert found.err.startswith("Stopping at the end of this epoch, then saving. Press Ctrl-C")
-        whole = method == "exact_matches"  # all the epochs were done
-        assert found.code == (code if times == 2 or not whole else 0)
-        assert os.path.exists(f"{times} {number}") == (times == 1)
-        assert (found.err.splitlines()[-1] == "Interrupted.") == (times == 2)
-        assert epochs_of(found) == ([(1, 3), (2, 3), (3, 3)] if whole else [(1, 3)] * (times == 1))
+
+def test_the_third_ctrl_c_ends_in_the_midst_of_a_step(train, monkeypatch):
+    pressing(monkeypatch, "loss_step", *[signal.SIGINT] * 3)
+    found = train("--epochs", 3, "--save", "a")
+    assert found.code == 1
+    assert found.err.splitlines()[-1].endswith("Left in the midst of a step. Nothing had been saved.")
+    assert not os.path.exists("a")
+
+
+def test_the_third_ctrl_c_says_what_was_saved_last(train, monkeypatch):
+    real = jsl.train.Trainer.loss_step
+
+    def press(self, batch):
+        if self.step == 2:
+            for _ in range(3):
+                signal.raise_signal(signal.SIGINT)
+        return real(self, batch)
+
+    monkeypatch.setattr(jsl.train.Trainer, "loss_step", press)
+    options = ["--batch-size", 3, "--save-every-steps", 1, "--no-jit"]
+    found = train("--epochs", 3, "--save", "a", *options)
+    assert found.code == 1
+    last = Path("a", "checkpoints", "step-00000002")
+    assert found.err.splitlines()[-1].endswith(f"The last state that was saved is {last}.")
+    assert checkpoint.load(last).progress["steps"] == 2
+
+
+def test_ctrl_c_before_the_first_step_saves_nothing(train, monkeypatch):
+    pressing(monkeypatch, "weigh", *[signal.SIGINT] * 3)
+    found = train("--epochs", 3, "--save", "a")
+    assert (found.code, os.path.exists("a")) == (1, False)
+    assert found.err.splitlines()[-1].endswith("there is nothing to save.")
+
+    def build(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("jsl.train.build_model", build)
+    found = train("--epochs", 3, "--save", "a")
+    assert (found.code, found.err, os.path.exists("a")) == (1, "Interrupted.\n", False)
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_an_interrupt_after_the_last_step_loses_nothing(train, monkeypatch, times):
+    pressing(monkeypatch, "exact_matches", *[signal.SIGINT] * times)
+    found = train("--epochs", 3, "--save", "a")
+    assert found.code == 0
+    whole = checkpoint.load(Path("a"))
+    assert whole.progress["finished"]
+    assert bool(whole.metrics["exact_match"]) == (times == 1)
 
 
 def test_saving_is_not_interrupted(train, monkeypatch):
@@ -377,20 +449,24 @@ def test_an_interrupted_training_can_go_on(run, corpus_path):
         training.send_signal(signal.SIGINT)
         out, err = training.communicate(timeout=60)
     assert training.returncode == 1
-    assert "Press Ctrl-C again" in err
+    assert STOPPING in err
     assert "Traceback" not in err
     assert "Saved to a b." in out
 
-    epoch = checkpoint.load(Path("a b")).training.epochs
-    assert 1 <= epoch < 1_000_000
+    begun = checkpoint.load(Path("a b"))
+    assert 1 <= begun.training.epochs < 1_000_000
     _, _, command = out.splitlines()[-1].partition("To go on:  ")
     program, *arguments = shlex.split(command)
-    assert program == "jsl"
-    assert arguments[arguments.index("--epochs") + 1] == str(1_000_000 - epoch)
-    arguments[arguments.index("--epochs") + 1] = "2"
+    assert (program, arguments[:3]) == ("jsl", ["train", "--resume", "a b"])
+    # Not to the end of a million epochs.
+    config = json.loads(Path("a b", "config.json").read_text("utf-8"))
+    config["progress"]["last_epoch"] = begun.training.epochs + 2
+    runs.save_json(Path("a b", "config.json"), config)
+    runs.write_manifest(Path("a b"), [*checkpoint.FILES, checkpoint.TRAINING])
     found = run(*arguments)
     assert found.code == 0, found.err
-    assert epochs_of(found) == [(epoch + 1, epoch + 2), (epoch + 2, epoch + 2)]
+    last = begun.training.epochs + 2
+    assert epochs_of(found) == [(last - 1, last), (last, last)]
 
 
 def test_an_interrupted_prediction(run, learned, monkeypatch):
@@ -627,7 +703,7 @@ def test_languages(run, learned):
         (["predict", "--load"], "エラー: --load の後に値が足りないか、余分です。"),
         (
             ["forget"],
-            "エラー: forget というコマンドはありません。あるのは predict、train、warmup です。",
+            "エラー: forget というコマンドはありません。あるのは predict、train、verify、warmup です。",
         ),
     ],
 )
@@ -717,6 +793,7 @@ def test_exit_codes_of_the_process(tmp_path):
 LOADED = """
 import json, sys
 from jsl.cli import main
+from minigrad import runs
 try:
     main()
 finally:
@@ -828,7 +905,7 @@ def test_wrong_values_of_every_option_get_a_short_message(run, learned, value):
     commands = {"train": jsl.cli.train, "predict": jsl.cli.predict}
     for name, command in commands.items():
         for option in command.params:
-            takes_any = option.name in ("texts", "debug", "corpus", "load", "save")
+            takes_any = option.name in ("texts", "debug", "corpus", "load", "save", "resume")
             if takes_any or getattr(option, "is_flag", False):
                 continue
             needed = ["はい", "--load", learned] if name == "predict" else []

@@ -176,13 +176,15 @@ def test_progress_counts_epochs(corpus):
     assert trainer.history["loss"] == [p.loss_per_token for p in reports]
 
 
-def test_a_stop_is_heeded_at_the_end_of_an_epoch(corpus, tmp_path):
+def test_a_stop_is_heeded_at_the_end_of_a_step(corpus, tmp_path):
     trainer = Trainer(corpus, SMALL, TrainingConfig(epochs=5))
     with trainer.interrupts:
         signal.raise_signal(signal.SIGINT)  # before the first step
         trainer.run()
-    assert trainer.epoch == 1
-    assert saved(trainer, tmp_path / "a").training.epochs == 1
+    assert (trainer.interrupted, trainer.epoch, trainer.step) == (True, 0, 1)
+    run = saved(trainer, tmp_path / "a")
+    assert run.training.epochs == 0
+    assert run.progress == {"steps": 1, "last_epoch": 5, "finished": False, "jit": True}
 
 
 def test_a_loss_that_is_not_finite_ends_training(corpus):
