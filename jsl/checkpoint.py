@@ -228,7 +228,8 @@ def load(directory: Path) -> Run:
                 say("checkpoint.format", path=directory, found=number, expected=FORMAT)
             )
         if number == 1:
-            state = runs.load_json(files[TRAINING]) if TRAINING in files else {}
+            # Its training.json is of another Learner; it says nothing that other files do not.
+            state = runs.load_json(files.pop(TRAINING)) if TRAINING in files else {}
             config, metrics = _from_format_1(config, metrics, state)
         schema.check(directory / CONFIG, config, schema.CONFIG)
         schema.check(directory / METRICS, metrics, schema.METRICS)

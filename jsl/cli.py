@@ -673,12 +673,17 @@ def verify(directories: tuple[Path, ...]) -> None:
 
     failed = False
     for directory in directories:
+        problems: list[object] = []
         try:
-            problems = runs.verify(directory)
+            problems += runs.verify(directory)
             if not problems and directory.is_dir():
                 checkpoint.load(directory)
-        except (RunError, JslError) as error:
-            problems = [str(error)]
+        except RunError as error:
+            problems = [error]
+        except JslError as error:  # which names the directory
+            click.echo(error, err=True)
+            failed = True
+            continue
         for problem in problems:
             click.echo(say("checkpoint.problem", path=directory, problem=problem), err=True)
         failed |= bool(problems)

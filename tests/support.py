@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -101,3 +102,16 @@ def same_arrays(got, expected):
         assert got[name].flags.writeable
         assert got[name].flags.c_contiguous
         assert got[name].flags.aligned
+
+
+@dataclass
+class Result:
+    """What a command line gave."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self):
+        return self.out.splitlines()

@@ -278,9 +278,17 @@ def check_state(directory: Path, state: Any) -> None:
     for name, kinds in ENTRIES.items():
         value = state.get(name, ...)
         if type(value) not in kinds or (type(value) is int and value < 0):
-            found = "nothing" if value is ... else repr(value)[:100]
+            found = "nothing" if value is ... else f"a {type(value).__name__}"
             expected = " or ".join("null" if k is type(None) else k.__name__ for k in kinds)
             raise RunError(f"{directory / STATE}: expects {name} to be {expected}, got {found}")
+    for name in ("history", "means"):
+        entries = state[name] if name == "history" else state[name].values()
+        if not all(isinstance(e, dict) and all(map(_is_number, e.values())) for e in entries):
+            raise RunError(f"{directory / STATE}: expects {name} to hold objects of numbers")
+
+
+def _is_number(x: Any) -> bool:
+    return type(x) in (int, float)
 
 
 def _parts(learner: "Learner") -> Iterator[tuple[str, Any]]:

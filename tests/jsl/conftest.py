@@ -1,10 +1,14 @@
 """A corpus small enough to be learned in a second, and a run that has learned it."""
 
+import io
 import os
+import sys
 
 import pytest
+from support import Result
 
 import jsl.messages
+from jsl.cli import main
 from jsl.config import ModelConfig, TrainingConfig
 from jsl.corpus import load_corpus
 from jsl.train import Trainer
@@ -64,3 +68,26 @@ def learned(corpus, tmp_path_factory):
     directory = tmp_path_factory.mktemp("learned")
     trainer.save_run(directory, matches)
     return directory
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """`jsl` in this process, in an empty directory, in English: run("train", "--epochs", 3)."""
+    monkeypatch.setattr(jsl.messages, "_chosen", "en")
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+
+    def run(*arguments, stdin=b""):
+        stdin = stdin.encode() if isinstance(stdin, str) else stdin
+        monkeypatch.setattr(sys, "argv", ["jsl", *map(str, arguments)])
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        capsys.readouterr()
+        code = 0
+        try:
+            main()
+        except SystemExit as error:
+            code = error.code or 0
+        return Result(code, *capsys.readouterr())
+
+    return run

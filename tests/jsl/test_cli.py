@@ -1,6 +1,5 @@
 """The command line: what it prints and where, its exit codes, and how it is interrupted."""
 
-import io
 import json
 import os
 import re
@@ -9,11 +8,11 @@ import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from support import Result
 
 import jsl.cli
 import jsl.messages
@@ -21,47 +20,12 @@ import jsl.train
 import jsl.translate
 import minigrad
 from jsl import checkpoint
-from jsl.cli import main
 from minigrad import runs
 
 # Quick to train, on the small corpus.
 QUICK = ["--d-model", "8", "--d-ff", "8", "--n-layers", "1"]
 
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and shells of POSIX")
-
-
-@dataclass
-class Result:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def lines(self):
-        return self.out.splitlines()
-
-
-@pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
-    """`jsl` in this process, in an empty directory, in English: run("train", "--epochs", 3)."""
-    monkeypatch.setattr(jsl.messages, "_chosen", "en")
-    work = tmp_path / "work"
-    work.mkdir()
-    monkeypatch.chdir(work)
-
-    def run(*arguments, stdin=b""):
-        stdin = stdin.encode() if isinstance(stdin, str) else stdin
-        monkeypatch.setattr(sys, "argv", ["jsl", *map(str, arguments)])
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-        capsys.readouterr()
-        code = 0
-        try:
-            main()
-        except SystemExit as error:
-            code = error.code or 0
-        return Result(code, *capsys.readouterr())
-
-    return run
 
 
 def process(*arguments, code=None, cwd=None, **environment):
@@ -376,7 +340,9 @@ def test_the_third_ctrl_c_ends_in_the_midst_of_a_step(train, monkeypatch):
     pressing(monkeypatch, "loss_step", *[signal.SIGINT] * 3)
     found = train("--epochs", 3, "--save", "a")
     assert found.code == 1
-    assert found.err.splitlines()[-1].endswith("Left in the midst of a step. Nothing had been saved.")
+    assert found.err.splitlines()[-1].endswith(
+        "Left in the midst of a step. Nothing had been saved."
+    )
     assert not os.path.exists("a")
 
 
@@ -703,7 +669,8 @@ def test_languages(run, learned):
         (["predict", "--load"], "エラー: --load の後に値が足りないか、余分です。"),
         (
             ["forget"],
-            "エラー: forget というコマンドはありません。あるのは predict、train、verify、warmup です。",
+            "エラー: forget というコマンドはありません。"
+            "あるのは predict、train、verify、warmup です。",
         ),
     ],
 )
@@ -792,7 +759,6 @@ def test_exit_codes_of_the_process(tmp_path):
 
 LOADED = """
 import json, sys
-from jsl.cli import main
 from minigrad import runs
 try:
     main()
