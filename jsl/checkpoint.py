@@ -57,7 +57,7 @@ FIGURES = {"loss": "loss_per_token"}
 class Run:
     """A run as it was read from its directory; the arrays are on the host."""
 
-    directory: Path
+    directory: Path | str
     model: ModelConfig
     training: TrainingConfig
     vocabulary: Vocabulary
@@ -83,28 +83,55 @@ def default_directory() -> Path:
     return directory
 
 
-def prepare(directory: Path, overwrite: bool) -> None:
+def is_local(directory: Path | str) -> bool:
+    """Whether a directory is on disk, not in an object store."""
+    return not runs.is_uri(directory)
+
+
+def is_directory(place: Path | str) -> bool:
+    """Whether there is a directory; in a store, where there are none, something that is no file."""
+    return place.is_dir() if isinstance(place, Path) else runs.has_run(place)
+
+
+def shown(directory: Path | str) -> str:
+    """A directory as messages name it; without the password that a URI may hold."""
+    return runs.redacted(str(directory))
+
+
+def named(directory: Path | str, name: str) -> str:
+    """A file of a directory as messages name it."""
+    return shown(str(runs.inside(directory, name)))
+
+
+def prepare(directory: Path | str, overwrite: bool) -> None:
     """Create `directory`; RunDirError if it holds something and `overwrite` is False."""
     with saving(directory):
+        if isinstance(directory, str):
+            if not overwrite and runs.has_run(directory):
+                raise RunDirError(say("checkpoint.not_empty", path=shown(directory)))
+            return
         if not overwrite and directory.is_dir():
             there = [path.name for path in directory.iterdir()]
             if not all(map(runs.is_temporary, there)):
-                raise RunDirError(say("checkpoint.not_empty", path=directory))
+                raise RunDirError(say("checkpoint.not_empty", path=shown(directory)))
         runs.prepare_directory(directory, overwrite)
 
 
 @contextmanager
-def held(directory: Path) -> Iterator[None]:
+def held(directory: Path | str) -> Iterator[None]:
     """In this block no other process writes runs into `directory`.
 
     Raises:
         RunDirError: one does.
     """
+    if isinstance(directory, str):  # of two processes that save in a store the last one wins
+        yield
+        return
     with ExitStack() as stack:
         try:
             stack.enter_context(runs.locked(directory))
         except RunError as error:
-            raise RunDirError(say("checkpoint.busy", path=directory)) from error
+            raise RunDirError(say("checkpoint.busy", path=shown(directory))) from error
         with saving(directory):
             runs.tidy(directory)
             if (directory / CHECKPOINTS).is_dir():
@@ -113,7 +140,7 @@ def held(directory: Path) -> Iterator[None]:
 
 
 @contextmanager
-def saving(directory: Path) -> Iterator[None]:
+def saving(directory: Path | str) -> Iterator[None]:
     """Says it in a person's language if something cannot be written in the block.
 
     Raises:
@@ -122,7 +149,9 @@ def saving(directory: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise RunDirError(say("checkpoint.unwritable", path=directory, reason=error)) from error
+        raise RunDirError(
+            say("checkpoint.unwritable", path=shown(directory), reason=error)
+        ) from error
 
 
 def trigrams(text: str) -> set[str]:
@@ -205,39 +234,46 @@ def metrics_of(
     }
 
 
-def load(directory: Path) -> Run:
+def load(directory: Path | str) -> Run:
     """Read and verify a run. What is in its files is compared before anything is built of it.
 
     Raises:
         RunDirError: it is not a run, or its files are damaged or do not belong together.
     """
-    if not directory.is_dir():
-        raise RunDirError(say("checkpoint.no_directory", path=directory))
-    if not runs.has_run(directory):
-        absent = [n for n in (*FILES, runs.MANIFEST) if not (directory / n).is_file()]
-        raise RunDirError(say("checkpoint.absent", path=directory, names=listed(absent)))
+    if is_local(directory):
+        directory = Path(directory)
+    if isinstance(directory, Path) and not directory.is_dir():
+        raise RunDirError(say("checkpoint.no_directory", path=shown(directory)))
+    with loading(directory):
+        there = runs.has_run(directory)
+    if not there:
+        local = isinstance(directory, Path)
+        absent = [
+            n for n in (*FILES, runs.MANIFEST) if not local or not Path(directory, n).is_file()
+        ]
+        raise RunDirError(say("checkpoint.absent", path=shown(directory), names=listed(absent)))
     with loading(directory):
         files = runs.files_of(directory, OPTIMIZER.__eq__)
         if absent := [name for name in (MODEL, CONFIG, METRICS) if name not in files]:
             names = listed(absent)
-            raise RunDirError(say("checkpoint.absent", path=directory, names=names))
+            raise RunDirError(say("checkpoint.absent", path=shown(directory), names=names))
         config, metrics = runs.load_json(files[CONFIG]), runs.load_json(files[METRICS])
         number = config.get("format") if isinstance(config, dict) else None
         if type(number) is not int or not 1 <= number <= FORMAT:
             raise RunDirError(
-                say("checkpoint.format", path=directory, found=number, expected=FORMAT)
+                say("checkpoint.format", path=shown(directory), found=number, expected=FORMAT)
             )
         if number == 1:
             # Its training.json is of another Learner; it says nothing that other files do not.
             state = runs.load_json(files.pop(TRAINING)) if TRAINING in files else {}
             config, metrics = _from_format_1(config, metrics, state)
-        schema.check(directory / CONFIG, config, schema.CONFIG)
-        schema.check(directory / METRICS, metrics, schema.METRICS)
+        schema.check(named(directory, CONFIG), config, schema.CONFIG)
+        schema.check(named(directory, METRICS), metrics, schema.METRICS)
         vocabulary = Vocabulary.from_json(config["vocabulary"])
         sizes = dict(config["model"])
         recorded = sizes.pop("vocab_size"), config["metadata"]["vocab_hash"]
         if recorded != (vocabulary.size, vocabulary.hash):
-            raise RunDirError(say("checkpoint.vocabulary", path=directory))
+            raise RunDirError(say("checkpoint.vocabulary", path=shown(directory)))
         model = ModelConfig.from_json(sizes, "model")
         groups = tuple(config["groups"])
         stored = runs.ArrayFile(files[MODEL])
@@ -245,7 +281,7 @@ def load(directory: Path) -> Run:
         weights = stored.load()
     lost = next((k for k, w in weights.items() if not np.isfinite(w).all()), None)
     if lost is not None:
-        raise RunDirError(say("checkpoint.lost", path=directory, name=lost))
+        raise RunDirError(say("checkpoint.lost", path=shown(directory), name=lost))
     return Run(
         directory=directory,
         model=model,
@@ -285,7 +321,11 @@ def _from_format_1(config: Any, metrics: Any, state: Any) -> tuple[Any, Any]:
 
 
 def _compare_sizes(
-    directory: Path, stored: runs.ArrayFile, model: ModelConfig, size: int, groups: Sequence[str]
+    directory: Path | str,
+    stored: runs.ArrayFile,
+    model: ModelConfig,
+    size: int,
+    groups: Sequence[str],
 ) -> None:
     """RunDirError if the weights in a file are not those of a model of these sizes."""
     found, count = {name: tuple(shape) for name, (_, shape, *_) in stored.entries.items()}, 0
@@ -294,15 +334,15 @@ def _compare_sizes(
         count += 1
         if found.get(name) != shape:
             reason = f"{name}: {shape}, {found.get(name, '-')}"
-            raise RunDirError(say("checkpoint.sizes", path=directory, reason=Said(reason)))
+            raise RunDirError(say("checkpoint.sizes", path=shown(directory), reason=Said(reason)))
     if count != len(found):
         known = {name for name, _ in shapes_of(model, size, groups)}
         other = min(found.keys() - known)
-        raise RunDirError(say("checkpoint.sizes", path=directory, reason=other))
+        raise RunDirError(say("checkpoint.sizes", path=shown(directory), reason=other))
 
 
 @contextmanager
-def loading(directory: Path) -> Iterator[None]:
+def loading(directory: Path | str) -> Iterator[None]:
     """Says it in a person's language if files of a run turn out to be damaged in the block.
 
     Raises:
@@ -312,7 +352,7 @@ def loading(directory: Path) -> Iterator[None]:
         yield
     except (RunError, StateError) as error:
         raise RunDirError(
-            say("checkpoint.damaged", path=directory, reason=reason_of(error))
+            say("checkpoint.damaged", path=shown(directory), reason=reason_of(error))
         ) from error
 
 
@@ -322,8 +362,10 @@ def restore(model: nn.Grouped, run: Run) -> None:
         model.load_state_dict(run.weights)
 
 
-def remove_if_empty(directory: Path) -> None:
+def remove_if_empty(directory: Path | str) -> None:
     """Take back a directory that was made for a run which did not come about."""
+    if isinstance(directory, str):
+        return
     with suppress(OSError):
         directory.rmdir()
 
@@ -376,10 +418,10 @@ def _compare_states(trainer: "Trainer", run: Run) -> None:
         **{name: value == run.metrics.get(name) for name, value in said.items() if value != {}},
     }
     if other := [name for name, same in equal.items() if not same]:
-        raise RunDirError(say("checkpoint.unequal", path=run.directory, names=listed(other)))
+        raise RunDirError(say("checkpoint.unequal", path=shown(run.directory), names=listed(other)))
 
 
-def newest(directory: Path) -> tuple[Run, list[RunDirError]]:
+def newest(directory: Path | str) -> tuple[Run, list[RunDirError]]:
     """The run in `directory` that was saved last: its own, or one saved on the way to it.
 
     (Its own may be older, and of more steps, where another training has begun to replace it.)
@@ -390,10 +432,10 @@ def newest(directory: Path) -> tuple[Run, list[RunDirError]]:
     Raises:
         RunDirError: there is none.
     """
-    places = [directory, *on_the_way(directory)]
+    places: list[Path | str] = [directory, *on_the_way(directory)]
     found, damaged = list[Run](), list[RunDirError]()
     for place in places:
-        if place.is_dir() and runs.has_run(place):
+        if is_directory(place) and runs.has_run(place):
             try:
                 found.append(load(place))
             except RunDirError as error:
@@ -405,12 +447,12 @@ def newest(directory: Path) -> tuple[Run, list[RunDirError]]:
     return max(found, key=lambda run: (run.trained_at, run.progress["steps"])), damaged
 
 
-def on_the_way(directory: Path) -> list[Path]:
+def on_the_way(directory: Path | str) -> list[Path]:
     """Where runs on the way to that in `directory` are, the one of the fewest steps first."""
-    return sorted((directory / CHECKPOINTS).glob("step-*"))
+    return sorted(Path(directory, CHECKPOINTS).glob("step-*")) if is_local(directory) else []
 
 
-def of_others(directory: Path, before: Run | None) -> list[Path]:
+def of_others(directory: Path | str, before: Run | None) -> list[Path]:
     """Runs on the way that the training which goes on from `before` will not come by.
 
     They are of a former training or, where newer ones were damaged, of a future that is none now.
@@ -419,10 +461,11 @@ def of_others(directory: Path, before: Run | None) -> list[Path]:
     if before is not None:
         begun = f"step-{before.progress['steps']:08}"
         return [path for path in found if path.name > begun]
-    return [*found, directory / BEST] if (directory / BEST).is_dir() else found
+    best = Path(directory, BEST)
+    return [*found, best] if is_local(directory) and best.is_dir() else found
 
 
-def keep_last(directory: Path, count: int) -> None:
+def keep_last(directory: Path | str, count: int) -> None:
     """Remove the runs on the way that are older than the last `count`.
 
     Raises:
@@ -434,7 +477,7 @@ def keep_last(directory: Path, count: int) -> None:
             runs.remove(older)
     if steps and not count:
         with suppress(OSError):
-            (directory / CHECKPOINTS).rmdir()
+            Path(directory, CHECKPOINTS).rmdir()
 
 
 def version_of(*names: str) -> str:

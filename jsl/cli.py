@@ -134,11 +134,11 @@ def cli() -> None:
 )
 @click.option(
     "--save",
-    type=options.Path(),
+    type=options.Run(),
     help="Where to save; models/jsl-seq2seq/<time> by default.",
 )
-@click.option("--load", type=options.Path(), help="A run to continue.")
-@click.option("--resume", type=options.Path(), help="An interrupted training, to go on to its end.")
+@click.option("--load", type=options.Run(), help="A run to continue.")
+@click.option("--resume", type=options.Run(), help="An interrupted training, to go on to its end.")
 @click.option(
     "--save-every-steps", type=options.Integer(1, 10**9), help="Save on the way, too, so often."
 )
@@ -174,9 +174,9 @@ def train(
     d_ff: int | None,
     n_layers: int | None,
     max_seq_len: int | str | None,
-    save: Path | None,
-    load: Path | None,
-    resume: Path | None,
+    save: Path | str | None,
+    load: Path | str | None,
+    resume: Path | str | None,
     save_every_steps: int | None,
     save_every_minutes: float,
     keep: int,
@@ -247,7 +247,8 @@ def train(
             bundled = hashlib.sha256(starter_corpus_path().read_bytes()).hexdigest()
             if corpus is None and before.corpus["sha256"] != bundled:
                 name = before.corpus["name"]
-                raise UsageError(say("train.which_corpus", path=load or resume, name=name))
+                place = checkpoint.shown(before.directory)
+                raise UsageError(say("train.which_corpus", path=place, name=name))
         model, training = replace(model, **sizes), replace(training, **schedule)
         path, limit = corpus or starter_corpus_path(), MAX_SEQ_LEN if fitting else model.max_seq_len
         rows = load_corpus(path, limit, encoding)
@@ -276,7 +277,13 @@ def train(
         if before is not None and checkpoint.OPTIMIZER not in before.files:
             click.echo(say("checkpoint.no_optimizer", path=before.directory), err=True)
         others = checkpoint.of_others(directory, before if resume is not None else None)
-        saves = Saves(directory, keep, save_every_steps, save_every_minutes, others)
+        saves = Saves(
+            directory if isinstance(directory, Path) else None,
+            keep,
+            save_every_steps,
+            save_every_minutes,
+            others,
+        )
         trainer = Trainer(rows, model, training, before, jit=not no_jit, saves=saves)
         click.echo(
             say(
@@ -313,9 +320,9 @@ def train(
             raise unheard
         for group, (right, total) in matches.items():
             click.echo(say("train.matches", group=group, right=right, rows=total))
-        click.echo(say("train.saved", path=directory))
+        click.echo(say("train.saved", path=checkpoint.shown(directory)))
         if trainer.epoch < trainer.last_epoch:
-            command = ["jsl", "train", "--resume", str(directory)]
+            command = ["jsl", "train", "--resume", checkpoint.shown(directory)]
             command += ["--corpus", str(corpus)] if corpus else []
             command += ["--encoding", encoding] if encoding else []
             command += ["--backend", backend] if backend else []
@@ -326,7 +333,7 @@ def train(
             sys.exit(1 if received in (None, signal.SIGINT) else 128 + received)
 
 
-def cut_short(directory: Path) -> str:
+def cut_short(directory: Path | str) -> str:
     """What is said of a training that ended in the midst of a step, and of what there is of it."""
     from jsl import checkpoint
     from jsl.errors import RunDirError
@@ -502,7 +509,7 @@ def progress_lines(epochs: int) -> Iterator[Callable[["Progress"], None]]:
 
 @cli.command(epilog=EXIT_CODES)
 @click.argument("texts", nargs=-1, metavar="TEXT...")
-@click.option("--load", type=options.Path(), required=True, help="A saved run.")
+@click.option("--load", type=options.Run(), required=True, help="A saved run.")
 @click.option("--group", help="Translate for this group only; for all groups by default.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a text, for programs.")
 @click.option(
@@ -516,7 +523,7 @@ def progress_lines(epochs: int) -> Iterator[Callable[["Progress"], None]]:
 @common
 def predict(
     texts: tuple[str, ...],
-    load: Path,
+    load: Path | str,
     group: str | None,
     as_json: bool,
     beam: int,
@@ -660,9 +667,9 @@ def show(
 
 
 @cli.command(epilog=EXIT_CODES)
-@click.argument("directories", nargs=-1, required=True, type=options.Path(), metavar="DIR...")
+@click.argument("directories", nargs=-1, required=True, type=options.Run(), metavar="DIR...")
 @common
-def verify(directories: tuple[Path, ...]) -> None:
+def verify(directories: tuple[Path | str, ...]) -> None:
     """Compare the files of saved runs with their hashes, and what they say with one another.
 
     What is damaged is named; the exit code is then 1.
@@ -676,7 +683,7 @@ def verify(directories: tuple[Path, ...]) -> None:
         problems: list[object] = []
         try:
             problems += runs.verify(directory)
-            if not problems and directory.is_dir():
+            if not problems and checkpoint.is_directory(directory):
                 checkpoint.load(directory)
         except RunError as error:
             problems = [error]
@@ -685,11 +692,16 @@ def verify(directories: tuple[Path, ...]) -> None:
             failed = True
             continue
         for problem in problems:
-            click.echo(say("checkpoint.problem", path=directory, problem=problem), err=True)
+            click.echo(
+                say("checkpoint.problem", path=checkpoint.shown(directory), problem=problem),
+                err=True,
+            )
         failed |= bool(problems)
         if not problems:
-            count = len(runs.files_of(directory)) if directory.is_dir() else 1
-            click.echo(say("checkpoint.whole", path=directory, count=count))
+            count = (
+                len(runs.verify_manifest(directory)) if checkpoint.is_directory(directory) else 1
+            )
+            click.echo(say("checkpoint.whole", path=checkpoint.shown(directory), count=count))
     if failed:
         sys.exit(1)
 

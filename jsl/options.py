@@ -4,12 +4,15 @@ click has all of this in English; here it speaks the language of the moment.
 """
 
 import pathlib
+import re
 from contextlib import suppress
 from typing import Any
 
 import click
 
 from jsl.messages import Said, listed, say
+
+_URI = re.compile(r"(?!file:)[A-Za-z][A-Za-z0-9+.-]+://", re.IGNORECASE)  # C:/ is a drive
 
 
 class Integer(click.IntRange):
@@ -65,6 +68,14 @@ class Path(click.Path):
         if not str(value).strip() or "\0" in str(value):
             self.fail(say("usage.path", value=value), param, ctx)
         return super().convert(value, param, ctx)
+
+
+class Run(Path):
+    """A directory of a run, or its URI in an object store."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        found = super().convert(value, param, ctx)
+        return str(value) if _URI.match(str(value)) else found
 
 
 class Choice(click.Choice):

@@ -207,7 +207,7 @@ def check(path: Any, value: Any, schema: Any, place: str = "") -> None:
         items: Any = value.items() if isinstance(value, dict) else enumerate(value)
         for name, item in items:
             check(path, item, schema.entry, f"{place}[{name}]")
-        if schema.distinct and len(set(value)) < len(value):
+        if schema.distinct and isinstance(value, list) and len(set(value)) < len(value):
             twice = next(name for name in value if value.count(name) > 1)
             raise RunDirError(say("schema.twice", path=path, place=place, found=twice))
         return

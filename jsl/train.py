@@ -77,7 +77,7 @@ def _number(state: Mapping[str, Any], name: str, *absent: float) -> float:
 
     Raises StateError if it is no number.
     """
-    x = state.get(name, *absent)
+    x: Any = state.get(name, *absent)
     if type(x) not in (int, float):
         raise StateError(f"{name}: expected a number, got a {type(x).__name__}")
     return x
@@ -136,7 +136,7 @@ class Saves(Checkpoint):
             self.lowest = losses[-1]["loss"]
             learner.save_run(self.directory / checkpoint.BEST, {})
 
-    def forget_others(self, saved: Path) -> None:
+    def forget_others(self, saved: Path | str) -> None:
         """Remove what is of a former training, now that a run of this one is `saved`."""
         with checkpoint.saving(saved):
             for other in self.others:
@@ -275,7 +275,7 @@ class Trainer(Learner):
             found[group] = (right, len(rows))
         return found
 
-    def save_run(self, directory: Path, matches: dict[str, tuple[int, int]]) -> None:
+    def save_run(self, directory: Path | str, matches: dict[str, tuple[int, int]]) -> None:
         """Write the run into `directory`, in the place of an older one.
 
         Raises:
@@ -297,8 +297,8 @@ class Trainer(Learner):
             },
         )
         metrics = checkpoint.metrics_of(self.history.epochs, self.losses.first, matches)
-        schema.check(directory / checkpoint.CONFIG, config, schema.CONFIG)
-        schema.check(directory / checkpoint.METRICS, metrics, schema.METRICS)
+        schema.check(checkpoint.named(directory, checkpoint.CONFIG), config, schema.CONFIG)
+        schema.check(checkpoint.named(directory, checkpoint.METRICS), metrics, schema.METRICS)
         try:
             with checkpoint.saving(directory):
                 self.save(directory, {checkpoint.CONFIG: config, checkpoint.METRICS: metrics})

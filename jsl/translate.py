@@ -44,7 +44,7 @@ class Translator:
     """A saved run, ready to translate.
 
     Args:
-        directory: of the run.
+        directory: of the run, or its URI in an object store.
         beam: how many sequences a beam search keeps; 1 takes the best tag each time.
         int8: whether to round weights to bytes: quicker with large models, almost as good.
 
@@ -53,7 +53,7 @@ class Translator:
     """
 
     def __init__(self, directory: str | Path, beam: int = 1, int8: bool = False):
-        self.run = checkpoint.load(Path(directory))
+        self.run = checkpoint.load(directory)
         self.vocabulary = self.run.vocabulary
         self.model = build_model(
             self.run.model, self.vocabulary, self.run.groups, self.run.training.seed

@@ -54,9 +54,17 @@ class Artifacts:
 
     Args:
         directory: it is made at the first `prepare`.
+
+    Raises:
+        RunError: it is the URI of an object store.
     """
 
     def __init__(self, directory: str | os.PathLike | None):
+        if directory is not None and runs.is_uri(directory):
+            raise RunError(
+                f"Learner: {runs.redacted(str(directory))}: artifact_dir must be on disk, as logs "
+                f"are written all the time; learner.save(uri) writes a checkpoint into a store"
+            )
         self.directory = None if directory is None else Path(directory)
 
     def needed(self, who: str) -> Path:
@@ -187,7 +195,9 @@ class Artifacts:
         """
         runs.save_arrays(self.needed("Checkpoint") / BEST, _weights(learner))
 
-    def load(self, learner: "Learner", directory: Path | None = None) -> Path:
+    def load(
+        self, learner: "Learner", directory: str | os.PathLike | None = None
+    ) -> str | os.PathLike:
         """Put the learner where a checkpoint is, by default the last one; every file is verified.
 
         Raises:
@@ -203,24 +213,27 @@ class Artifacts:
                     else "Learner: there is no artifact_dir to resume from"
                 )
             directory = found[-1]
+        where = runs.redacted(str(directory))
         optional = [name for name, part in _parts(learner) if hasattr(part, "step_count")]
+
+        def read(files: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], dict[str, Any], Any]:
+            if missing := [name for name in (MODEL, STATE) if name not in files]:
+                raise RunError(f"Learner: {where} is no checkpoint: it has no {missing[0]}")
+            arrays = {n: runs.load_arrays(files[n]) for n, _ in _parts(learner) if n in files}
+            return runs.load_arrays(files[MODEL]), arrays, runs.load_json(files[STATE])
+
         try:
-            files = runs.files_of(directory, optional.__contains__)
+            model, arrays, packed_state = runs.load_together(directory, read, optional.__contains__)
         except RunError as error:
             raise RunError(
-                f"{error}\nLearner: the checkpoint {directory} is damaged; remove it to resume "
+                f"{error}\nLearner: the checkpoint {where} is damaged; remove it to resume "
                 f"from the one before"
             ) from error
-        if missing := [name for name in (MODEL, STATE) if name not in files]:
-            raise RunError(f"Learner: {directory} is no checkpoint: it has no {missing[0]}")
-        model = runs.load_arrays(files[MODEL])
-        arrays = {n: runs.load_arrays(files[n]) for n, _ in _parts(learner) if n in files}
-        for name, state_of_it in arrays.items():
-            if (entry := not_finite(state_of_it)) is not None and name in optional:
-                raise RunError(f"{files[name]}: the entry {entry} is not finite")
-        packed_state = runs.load_json(files[STATE])
+        for name in optional:
+            if (entry := not_finite(arrays.get(name, {}))) is not None:
+                raise RunError(f"{where}: the entry {entry} of {name} is not finite")
         try:
-            check_state(directory, state := unpacked(packed_state))
+            check_state(where, state := unpacked(packed_state))
             learner.load_state_dict(state)
             learner.model.load_state_dict(model)
             for name, part in _parts(learner):
@@ -229,15 +242,14 @@ class Artifacts:
                 elif name in arrays or not learner.step:
                     part.load_state_dict(arrays.get(name, {}))
                 else:
-                    learner.say(f"{directory} has no {name}: the optimizer begins anew")
+                    learner.say(f"{where} has no {name}: the optimizer begins anew")
         except MinigradError:
             raise
         except (
             AttributeError, LookupError, OverflowError, RecursionError, TypeError, ValueError,
         ) as error:  # fmt: skip
             raise RunError(
-                f"{directory / STATE}: it is not what this learner writes: "
-                f"{type(error).__name__}: {error}"
+                f"{where}: {STATE} is not what this learner writes: {type(error).__name__}: {error}"
             ) from error
         return directory
 
@@ -271,20 +283,20 @@ def _check_finite(learner: "Learner", what: str, arrays: Mapping[str, np.ndarray
         raise error
 
 
-def check_state(directory: Path, state: Any) -> None:
+def check_state(where: str, state: Any) -> None:
     """Raise RunError if training.json has not the entries that a Learner writes."""
     if not isinstance(state, dict):
-        raise RunError(f"{directory / STATE}: expects an object, got {type(state).__name__}")
+        raise RunError(f"{where}: {STATE} expects an object, got {type(state).__name__}")
     for name, kinds in ENTRIES.items():
         value = state.get(name, ...)
         if type(value) not in kinds or (type(value) is int and value < 0):
             found = "nothing" if value is ... else f"a {type(value).__name__}"
             expected = " or ".join("null" if k is type(None) else k.__name__ for k in kinds)
-            raise RunError(f"{directory / STATE}: expects {name} to be {expected}, got {found}")
+            raise RunError(f"{where}: {STATE} expects {name} to be {expected}, got {found}")
     for name in ("history", "means"):
         entries = state[name] if name == "history" else state[name].values()
         if not all(isinstance(e, dict) and all(map(_is_number, e.values())) for e in entries):
-            raise RunError(f"{directory / STATE}: expects {name} to hold objects of numbers")
+            raise RunError(f"{where}: {STATE} expects {name} to hold objects of numbers")
 
 
 def _is_number(x: Any) -> bool:

@@ -199,7 +199,9 @@ class Learner(Stepping):
         with self.artifacts.held(saved):
             if saved:
                 where = self.artifacts.load(self)
-                self.say(f"resumed from {where.as_posix()}: {self.epoch} epochs, {self.step} steps")
+                self.say(
+                    f"resumed from {Path(where).as_posix()}: {self.epoch} epochs, {self.step} steps"
+                )
             if self._place.loader is not None and hasattr(loader, "load_state_dict"):
                 loader.load_state_dict(self._place.loader)
             self.artifacts.prepare(described(self, call), here or saved)
@@ -433,7 +435,8 @@ class Learner(Stepping):
     def save(
         self, directory: str | os.PathLike, documents: Mapping[str, Any] | None = None
     ) -> None:
-        """Write a checkpoint of all there is into a directory of your choice, for `load`.
+        """Write a checkpoint of all there is into a directory of your choice, for `load`; its path,
+        or its URI in an object store.
 
         Files of an older one are replaced, all at once; others stay.
 
@@ -457,7 +460,7 @@ class Learner(Stepping):
         """
         before, self._place = self._place, Place()  # of any seed
         try:
-            self.artifacts.load(self, Path(directory))
+            self.artifacts.load(self, directory)
         except BaseException:
             self._place = before
             raise

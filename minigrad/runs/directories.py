@@ -338,7 +338,11 @@ def has_run(directory: StrPath) -> bool:
     return _place(directory, MANIFEST).is_file()
 
 
-def load_together(directory: StrPath, load: Callable[[dict[str, Target]], T]) -> T:
+def load_together(
+    directory: StrPath,
+    load: Callable[[dict[str, Target]], T],
+    optional: Callable[[str], bool] | None = None,
+) -> T:
     """What `load` makes of the verified files of a directory, by name; all of them of one save.
 
         def read(files):
@@ -349,13 +353,16 @@ def load_together(directory: StrPath, load: Callable[[dict[str, Target]], T]) ->
 
     Somebody may save after one file was read and before the next. Then `load` is called again.
 
+    Args:
+        optional: as of `files_of`.
+
     Raises:
         RunError: as by `verify_manifest`, and by `load`; or somebody saves all the time.
     """
     if is_uri(directory):
-        return load(files_of(directory))  # what was read to check it: of one save
+        return load(files_of(directory, optional))  # what was read to check it: of one save
     place = local("load_together", directory)
-    return _at_rest(place, lambda: load(files_of(place)), lambda found: True)
+    return _at_rest(place, lambda: load(files_of(place, optional)), lambda found: True)
 
 
 def _look(

@@ -759,7 +759,7 @@ def test_exit_codes_of_the_process(tmp_path):
 
 LOADED = """
 import json, sys
-from minigrad import runs
+from jsl.cli import main
 try:
     main()
 finally:
@@ -919,3 +919,21 @@ def test_closed_streams_are_no_error(learned, closed):
         ["sh", "-c", f"{command} {closed}"], capture_output=True, stdin=subprocess.DEVNULL
     )
     assert (found.returncode, found.stdout, found.stderr) == (0, b"", b"")
+
+
+def test_a_run_may_be_in_an_object_store(train, run, corpus_path):
+    pytest.importorskip("fsspec")
+    assert train("--epochs", 1, "--save", "memory://jsl/a").code == 0
+    again = train("--epochs", 1, "--save", "memory://jsl/a")
+    assert (again.code, "is not empty" in again.err) == (1, True)
+    assert run("verify", "memory://jsl/a").out == "memory://jsl/a: all 5 files are whole.\n"
+    options = ["--corpus", corpus_path, "--epochs", 1, "--save", "memory://jsl/b"]
+    on = run("train", "--load", "memory://jsl/a", *options)
+    assert on.code == 0, on.err
+    assert checkpoint.load("memory://jsl/b").training.epochs == 2
+    assert run("predict", "--load", "memory://jsl/b", "はい").code == 0
+    assert (
+        "memory://jsl/none lacks model.safetensors"
+        in run("predict", "--load", "memory://jsl/none", "はい").err
+    )
+    assert not os.path.exists("memory:")

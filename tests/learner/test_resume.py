@@ -649,3 +649,14 @@ def test_sigterm_saves_and_ends_the_process(tmp_path):
     resumed = run("cut", "--resume")
     assert resumed.returncode == whole.returncode == 0, resumed.stderr
     assert resumed.stdout.splitlines()[-1] == whole.stdout.splitlines()[-1]
+
+
+def test_a_checkpoint_may_be_in_an_object_store():
+    pytest.importorskip("fsspec")
+    trained, other = learner_of(None), learner_of(None)
+    fit(trained, epochs=2)
+    trained.save("memory://learner/a")
+    other.load("memory://learner/a")
+    same_learner(trained, other)
+    with pytest.raises(RunError, match="artifact_dir must be on disk"):
+        learner_of("memory://learner/b")
