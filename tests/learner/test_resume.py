@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -660,3 +661,92 @@ def test_a_checkpoint_may_be_in_an_object_store():
     same_learner(trained, other)
     with pytest.raises(RunError, match="artifact_dir must be on disk"):
         learner_of("memory://learner/b")
+
+
+# -- what is saved on the way
+
+
+class Killed(BaseException):
+    """Ends a training as kill -9 would: nobody handles it."""
+
+
+@pytest.mark.parametrize("step", [3, 6, 7, 11, 27])
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_killed_training_goes_on_from_what_was_saved_on_the_way(step, accumulate, tmp_path):
+    def learner(folder, *more):
+        return learner_of(
+            folder, [Checkpoint(keep=2, steps=3), *watchers()[:3], *more], accumulate=accumulate
+        )
+
+    def kill():
+        raise Killed
+
+    whole = learner(tmp_path / "whole")
+    fit(whole)
+    with pytest.raises(Killed):
+        fit(learner(tmp_path / "cut", StopAt(step, how=kill)))
+    kept = learner(tmp_path / "cut").artifacts.checkpoints()
+    assert len(kept) <= 2
+    resumed = learner(tmp_path / "cut", StopAt(None))
+    if kept:
+        fit(resumed, resume=True)
+    else:
+        with pytest.raises(RunError, match="no checkpoint to resume from"):
+            fit(resumed, resume=True)
+        fit(resumed)
+    same_learner(whole, resumed)
+
+
+def test_checkpoints_come_after_so_many_steps_or_minutes(tmp_path, monkeypatch):
+    learner = learner_of(tmp_path / "a", [Checkpoint(every=100, keep=None, steps=5)])
+    fit(learner, epochs=2)
+    saved = [p.name for p in learner.artifacts.checkpoints()]
+    assert saved == ["step-00000005", "step-00000010"]
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+
+    class Passing(Callback):
+        def on_batch_end(self, learner, logs):
+            now[0] += 20
+
+    learner = learner_of(tmp_path / "b", [Passing(), Checkpoint(100, keep=None, minutes=1)])
+    fit(learner, epochs=1)
+    assert [p.name for p in learner.artifacts.checkpoints()] == ["step-00000003", "step-00000006"]
+
+
+def test_a_state_that_is_not_finite_pushes_out_none_that_is(tmp_path, capsys):
+    class Ruin(Callback):
+        def on_epoch_start(self, learner):
+            if learner.epoch == 2:
+                next(iter(learner.model.parameters())).data[...] = np.nan
+
+    learner = learner_of(tmp_path, [Ruin(), Checkpoint(keep=1)], verbose=2)
+    fit(learner, epochs=4)
+    assert [p.name for p in learner.artifacts.checkpoints()] == ["step-00000014"]
+    assert "is not finite after step 21; nothing was saved" in capsys.readouterr().out
+    good = learner_of(tmp_path, [Ruin(), Checkpoint(keep=1)])
+    good.artifacts.load(good)
+    assert good.epoch == 2
+
+
+def test_of_two_learners_in_one_directory_one_is_refused(tmp_path):
+    fit(learner_of(tmp_path, [Checkpoint()]), epochs=1)
+    with (
+        runs.locked(tmp_path),
+        ThreadPoolExecutor(1) as other,  # a lock is a thread's
+        pytest.raises(RunError, match="another process is writing into"),
+    ):
+        other.submit(fit, learner_of(tmp_path, [Checkpoint()]), 1).result()
+
+
+def test_what_a_killed_process_left_is_no_foreign_directory(tmp_path):
+    (tmp_path / f".config.json.tmp-{'0' * 16}").write_text("{")
+    left = tmp_path / "checkpoints" / "step-00000007"
+    fit(learner_of(tmp_path, [Checkpoint(keep=1)]), epochs=1)
+    gone = left.with_name(f".step-00000003.gone-{'0' * 16}")
+    gone.mkdir()
+    half = left.with_name("step-00000014")
+    (half / f".save-{'0' * 16}").mkdir(parents=True)
+    fit(learner_of(tmp_path, [Checkpoint(keep=1)]), epochs=1, resume=True)
+    assert sorted(p.name for p in tmp_path.rglob("*") if p.name[0] == ".") == []
+    assert [p.name for p in left.parent.iterdir()] == ["step-00000007"]
