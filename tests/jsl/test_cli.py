@@ -759,7 +759,7 @@ def test_exit_codes_of_the_process(tmp_path):
 
 LOADED = """
 import json, sys
-from minigrad import runs
+from jsl.cli import main
 try:
     main()
 finally:
