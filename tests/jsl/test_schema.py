@@ -174,7 +174,7 @@ def changed(value, rng):
         section = value
         for key in path:
             section = section[key]
-        other = rng.choice([*STRANGE, deep(list, rng.choice([50, 400, 900])), deep(dict, 300)])
+        other = rng.choice([*STRANGE, deep(list, rng.choice([50, 300])), deep(dict, 200)])
         match rng.randrange(6):
             case 0 if isinstance(section, dict):
                 section.pop(last, None)

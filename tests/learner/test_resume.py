@@ -649,3 +649,92 @@ def test_sigterm_saves_and_ends_the_process(tmp_path):
     resumed = run("cut", "--resume")
     assert resumed.returncode == whole.returncode == 0, resumed.stderr
     assert resumed.stdout.splitlines()[-1] == whole.stdout.splitlines()[-1]
+
+
+# ---------------------------------------------------------------- within epochs, and lost weights
+
+
+def states(folder):
+    return [p.name for p in sorted((folder / "checkpoints").iterdir()) if runs.has_run(p)]
+
+
+def test_checkpoints_within_epochs(tmp_path, monkeypatch):
+    fit(learner_of(tmp_path / "steps", [Checkpoint(every=100, keep=None, steps=5)]), epochs=2)
+    assert states(tmp_path / "steps") == [f"step-{n:08}" for n in (5, 10)]
+    clock = iter(range(10**6))
+    monkeypatch.setattr("minigrad.learner.callbacks.time.monotonic", lambda: 60 * next(clock))
+    fit(learner_of(tmp_path / "time", [Checkpoint(every=100, keep=2, minutes=3)]), epochs=2)
+    assert 1 <= len(states(tmp_path / "time")) <= 2
+
+
+@pytest.mark.parametrize("step", [1, 5, 7, 9, 14])
+def test_after_the_last_checkpoint_within_an_epoch_a_killed_training_goes_on(step, tmp_path):
+    """What a process did after its last checkpoint is lost with it, and done again."""
+    whole = learner_of(None, watchers()[:3])
+    fit(whole)
+
+    def die():
+        raise SystemError  # nothing is saved, as by kill -9
+
+    cut = learner_of(
+        tmp_path, [*watchers()[:3], Checkpoint(every=100, steps=3), StopAt(step, how=die)]
+    )
+    with pytest.raises(SystemError):
+        fit(cut)
+    again = learner_of(
+        tmp_path, [*watchers()[:3], Checkpoint(every=100, steps=3), StopAt(None)]
+    )  # fmt: skip
+    fit(again, resume=step >= 3)
+    same_learner(whole, again)
+
+
+def test_checkpoints_that_are_not_finite_do_not_push_out_others(tmp_path, capsys):
+    class Lose(Callback):
+        def on_batch_end(self, learner, logs):
+            if learner.step == 9:
+                next(iter(learner.model.parameters())).data[...] = np.nan
+
+    learner = learner_of(
+        tmp_path, [Checkpoint(keep=1, steps=4), Lose()], on_nan="ignore", jit=False, verbose=2
+    )
+    fit(learner, epochs=3)
+    assert states(tmp_path) == ["step-00000007"]
+    assert "is not finite after step 11; nothing was saved" in capsys.readouterr().out
+    weights = runs.load_arrays(tmp_path / "checkpoints" / "step-00000007" / "model.safetensors")
+    assert all(np.isfinite(w).all() for w in weights.values())
+
+
+def test_a_learner_that_was_killed_while_it_wrote_its_first_file_is_let_in_again(
+    tmp_path, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", lambda *_: os.kill)
+        patch.setattr(os, "unlink", lambda *_: None)
+        patch.setattr("minigrad.learner.learner.Learner._through", lambda *_: None)
+        fit(learner_of(tmp_path))
+    left = [p.name for p in tmp_path.iterdir()]
+    assert any(name.startswith(".config.json.tmp-") for name in left)
+    assert "config.json" not in left
+    fit(learner_of(tmp_path, [Checkpoint()]), epochs=1)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoints", "config.json"]
+
+
+def test_two_learners_do_not_write_into_one_directory(tmp_path):
+    class Other(Callback):
+        def on_step_settled(self, learner):
+            if learner.step == 3:
+                thread = threading.Thread(target=self.fit)
+                thread.start()
+                thread.join()
+
+        def fit(self):
+            try:
+                fit(learner_of(tmp_path))
+            except RunError as error:
+                self.error = error
+
+    other = Other()
+    first = learner_of(tmp_path, [Checkpoint(), other])
+    fit(first, epochs=1)
+    assert "another process is writing into" in str(other.error)
+    assert states(tmp_path) == ["step-00000007"]
