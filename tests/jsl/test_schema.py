@@ -174,7 +174,7 @@ def changed(value, rng):
         section = value
         for key in path:
             section = section[key]
-        other = rng.choice([*STRANGE, deep(list, rng.choice([50, 400, 900])), deep(dict, 300)])
+        other = rng.choice([*STRANGE, deep(list, rng.choice([50, 300])), deep(dict, 200)])
         match rng.randrange(6):
             case 0 if isinstance(section, dict):
                 section.pop(last, None)
@@ -252,7 +252,7 @@ def mutations(rng, directory, turn):
                 arrays[key] = np.full_like(arrays[key], rng.choice([-1, 2**31 - 1]))
             case _:
                 arrays[key] = (arrays[key] * np.float32("nan")).astype(arrays[key].dtype)
-        runs.save_arrays(path, arrays)
+        runs.save_arrays(path, {k: np.asarray(x) for k, x in arrays.items()})
     elif rng.random() < 0.25:
         path.write_bytes(mutated_bytes(path.read_bytes(), rng))
     else:
