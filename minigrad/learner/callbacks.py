@@ -29,15 +29,15 @@ import numpy as np
 from minigrad.arguments import count, number
 from minigrad.errors import DivergenceError
 from minigrad.learner.history import as_number
-from minigrad.optim import ReduceLROnPlateau
+from minigrad.optim import EMA, ReduceLROnPlateau
 from minigrad.runs import save_text
 
 if TYPE_CHECKING:
     from minigrad.learner.learner import Learner
 
 __all__ = [
-    "CSVLog", "Callback", "Checkpoint", "EarlyStopping", "EventFiles", "GradientNorms", "JSONLog",
-    "LearningRate", "Plateau", "Throughput",
+    "Averages", "CSVLog", "Callback", "Checkpoint", "EarlyStopping", "EventFiles", "GradientNorms",
+    "JSONLog", "LearningRate", "Plateau", "Throughput",
 ]  # fmt: skip
 
 Logs = dict[str, float]
@@ -243,6 +243,42 @@ def _unless_lost(learner: "Learner") -> Iterator[None]:
         yield
     except DivergenceError as error:
         learner.say(str(error))
+
+
+class Averages(Callback):
+    """Keeps a running average of the weights, as `optim.EMA`, after every step of the optimizers.
+
+    It is part of every checkpoint. `callback.ema.swapped()` gives it to the model for a while,
+    `callback.ema.copy_to()` for good.
+
+    Args:
+        decay: as of `optim.EMA`.
+
+    Attributes:
+        ema: the average; there from the beginning of `fit` on.
+    """
+
+    def __init__(self, decay: float | Callable[[int], float] = 0.999):
+        self.decay = decay
+        self.ema: EMA | None = None
+        self._state: Mapping[str, np.ndarray] = {}
+
+    def on_fit_start(self, learner: "Learner") -> None:
+        if self.ema is None or not learner.step:
+            self.ema = EMA(learner.model, self.decay)
+        if self._state and learner.step:
+            self.ema.load_state_dict(self._state)
+        self._state = {}
+
+    def on_step_settled(self, learner: "Learner") -> None:
+        assert self.ema is not None
+        self.ema.update()
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {} if self.ema is None else self.ema.state_dict()
+
+    def load_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
+        self._state = arrays
 
 
 class LearningRate(Callback):

@@ -21,7 +21,7 @@ from minigrad.backend import is_array, to_numpy
 from minigrad.errors import DivergenceError, RunError, StateError
 from minigrad.learner.artifacts import Artifacts, described
 from minigrad.learner.batches import as_batches, length_of, state_of
-from minigrad.learner.callbacks import Callback
+from minigrad.learner.callbacks import Callback, Checkpoint
 from minigrad.learner.compiled import Compiled
 from minigrad.learner.history import History, as_number
 from minigrad.learner.interrupts import Interrupts
@@ -541,7 +541,10 @@ class Learner(Stepping):
         )
 
     def _call(self, point: str, *args: Any) -> None:
-        for callback in self.callbacks:
+        callbacks = self.callbacks
+        if point.endswith("_settled"):  # a checkpoint has what all others have done by then
+            callbacks = sorted(callbacks, key=lambda c: isinstance(c, Checkpoint))
+        for callback in callbacks:
             if (method := getattr(callback, point, None)) is not None:
                 method(self, *args)
 

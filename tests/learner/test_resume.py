@@ -19,6 +19,7 @@ from minigrad import data, nn, optim, random, runs
 from minigrad.errors import RunError, StateError
 from minigrad.learner import (
     Accuracy,
+    Averages,
     Callback,
     Checkpoint,
     CSVLog,
@@ -673,21 +674,24 @@ class Killed(BaseException):
 @pytest.mark.parametrize("step", [3, 6, 7, 11, 27])
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_a_killed_training_goes_on_from_what_was_saved_on_the_way(step, accumulate, tmp_path):
-    def learner(folder, *more):
+    def learner(folder, *more, averages=None):
+        averages = averages or Averages(0.9)
         return learner_of(
-            folder, [Checkpoint(keep=2, steps=3), *watchers()[:3], *more], accumulate=accumulate
-        )
+            folder, [Checkpoint(keep=2, steps=3), averages, *watchers()[:3], *more],
+            accumulate=accumulate,
+        )  # fmt: skip
 
     def kill():
         raise Killed
 
-    whole = learner(tmp_path / "whole")
+    mine, theirs = Averages(0.9), Averages(0.9)
+    whole = learner(tmp_path / "whole", averages=mine)
     fit(whole)
     with pytest.raises(Killed):
         fit(learner(tmp_path / "cut", StopAt(step, how=kill)))
     kept = learner(tmp_path / "cut").artifacts.checkpoints()
     assert len(kept) <= 2
-    resumed = learner(tmp_path / "cut", StopAt(None))
+    resumed = learner(tmp_path / "cut", StopAt(None), averages=theirs)
     if kept:
         fit(resumed, resume=True)
     else:
@@ -695,6 +699,7 @@ def test_a_killed_training_goes_on_from_what_was_saved_on_the_way(step, accumula
             fit(resumed, resume=True)
         fit(resumed)
     same_learner(whole, resumed)
+    same_state(mine.ema.state_dict(), theirs.ema.state_dict())
 
 
 def test_checkpoints_come_after_so_many_steps_or_minutes(tmp_path, monkeypatch):
