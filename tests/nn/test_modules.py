@@ -482,7 +482,7 @@ def test_tied_projections_are_packed_each():
     a, b = nn.MultiheadAttention(4, 2), nn.MultiheadAttention(4, 2)
     for layer in (a, b):
         layer.k_proj.bias = layer.q_proj.bias
-    a.q_proj.bias.data[...] = [1, 2, 3, 4]
+    a.q_proj.bias.data[...] = to_device(np.arange(1, 5, dtype="float32"))
     assert "k_proj.bias" not in a.state_dict()
     state = a.state_dict(layout="torch")
     assert state["in_proj_bias"].tolist() == [1, 2, 3, 4, 1, 2, 3, 4, 0, 0, 0, 0]

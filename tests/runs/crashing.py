@@ -403,6 +403,7 @@ def read_only(home, _):
     home.chmod(0o755)
     directory = home / "run"
     save(directory, 1)
+    assert state(directory) == 1  # all is imported, from where only the administrator may read
     directory.chmod(0o777)
 
     def try_it():
