@@ -18,7 +18,7 @@ __version__ = "0.1.0"
 
 from typing import TYPE_CHECKING, Any
 
-from minigrad import autodiff, backend, errors, kernels, observers, ops, random, runs
+from minigrad import autodiff, backend, errors, kernels, observers, ops, random
 from minigrad.autodiff import Op, Tensor, enable_grad, gradients, no_grad, op, primitive
 from minigrad.configuration import get_num_threads, set_num_threads, show_config
 from minigrad.observers import detect_anomaly, explain, explain_grad, profile
@@ -64,12 +64,13 @@ __all__ += ops.__all__
 
 
 if TYPE_CHECKING:
-    from minigrad import data, export, learner
+    from minigrad import data, export, learner, runs
     from minigrad.learner import Learner
     from minigrad.programs import disable_jit, jit
 
 
-_LATER = ("Learner", "data", "export", "learner", "reference", "testing")  # loaded when asked for
+# Loaded when asked for.
+_LATER = ("Learner", "data", "export", "learner", "reference", "runs", "testing")
 
 
 def __getattr__(name: str) -> Any:

@@ -21,7 +21,6 @@ from minigrad.autodiff import Node, Op, Slot, Tensor, caller
 from minigrad.backend import Observer, array_module, describe, is_array, to_numpy, watched
 from minigrad.batched import base
 from minigrad.errors import AnomalyError
-from minigrad.runs import atomic_write
 from minigrad.sparse import SparseRows
 from minigrad.writes import overlap
 
@@ -231,6 +230,8 @@ class Profile(Observer):
             for tid, name in enumerate(("forward", "backward"))
         ]
         text = json.dumps({"traceEvents": [*names, *events], "displayTimeUnit": "ms"})
+        from minigrad.runs import atomic_write
+
         atomic_write(Path(path), text.encode())
 
 
