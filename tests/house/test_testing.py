@@ -274,10 +274,44 @@ def test_each_of_many_inputs_is_checked(count, size):
     ],
     ids=["x", "y", "g", "a little"],
 )  # fmt: skip
-def test_a_rule_right_at_first_and_wrong_at_second_order_is_caught(rule):
-    assert check_op(cube(rule), X, order=1).order == 1
+@pytest.mark.parametrize("quick", [False, True])
+def test_a_rule_right_at_first_and_wrong_at_second_order_is_caught(rule, quick):
+    assert check_op(cube(rule), X, order=1, quick=quick).order == 1
     with pytest.raises(AssertionError, match=r"second derivative|create_graph"):
-        check_op(cube(rule), X)
+        check_op(cube(rule), X, quick=quick)
+
+
+@pytest.mark.parametrize("order", [0, 1, 2])
+def test_a_wrong_rule_of_one_of_several_inputs_is_named_after_a_quick_look(order):
+    def made(rule):
+        @mg.primitive  # only finite differences can tell
+        def product(xp, a, b):
+            return a * b
+
+        product.vjp(rule)
+        return lambda: check_op(product, X, X + 1, quick=True)
+
+    check = made(
+        {
+            0: lambda g, _y, a, b: (g * b, g * a),
+            1: lambda g, _y, a, b: (g * b, 1.001 * g * a),
+            2: lambda g, _y, a, b: (g * b, g * (1.001 * a - 0.001 * detached(a))),
+        }[order]
+    )
+    if not order:
+        assert check().order == 2
+        return
+    words = ["first derivative .* by input 1", "second derivative .* by input 0"][order - 1]
+    with pytest.raises(AssertionError, match=words):
+        check()
+
+
+def test_an_input_that_chooses_between_formulas_is_no_fault_of_a_quick_look():
+    @mg.op
+    def by_sign(xp, x, y):
+        return xp.where(y == 1, x * x, 3 * x)
+
+    check_op(by_sign, X, np.where(X > 0, 1.0, -1.0), quick=True)
 
 
 def test_a_rule_wrong_for_tensors_only_is_caught():
