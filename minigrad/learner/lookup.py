@@ -1,10 +1,10 @@
 """Losses, metrics and optimizers by name."""
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from minigrad import nn, ops, optim
+from minigrad.arguments import nearest
 from minigrad.errors import StateError
 from minigrad.learner import metrics
 from minigrad.ops import losses
@@ -71,10 +71,9 @@ def optimizers_of(model: nn.Module, given: Any) -> dict[str, optim.Optimizer]:
 def _known(what: str, name: str, names: Iterable[str]) -> str:
     """`name` if it is one of `names`."""
     if name not in names:
-        near = difflib.get_close_matches(name, names, 1)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
         raise ValueError(
-            f"Learner: no {what} is called {name!r}{hint} Known: {', '.join(names)}; or give a "
+            f"Learner: no {what} is called {name!r}{nearest(name, names)} "
+            f"Known: {', '.join(names)}; or give a "
             f"{'function of (y_pred, y)' if what == 'loss' else 'Metric'}"
         )
     return name

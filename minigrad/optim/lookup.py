@@ -1,10 +1,10 @@
 """Optimizers by name."""
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from minigrad.arguments import nearest
 from minigrad.optim.adadelta import Adadelta
 from minigrad.optim.adafactor import Adafactor
 from minigrad.optim.adagrad import Adagrad
@@ -52,8 +52,7 @@ def get(
         return which(parameters, **options)
     name = which.lower().replace("_", "")
     if name not in NAMES:
-        near = difflib.get_close_matches(name, NAMES, 1)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
+        hint = nearest(name, NAMES)
         raise ValueError(f"optim.get: unknown optimizer {which!r}{hint} Known: {', '.join(NAMES)}")
     return NAMES[name](parameters, **options)
 
