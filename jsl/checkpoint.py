@@ -68,7 +68,7 @@ class Run:
     metrics: dict[str, Any]
     progress: dict[str, Any]
     trained_at: str
-    files: dict[str, Path]
+    files: dict[str, Any]
 
 
 def default_directory() -> Path:
@@ -131,7 +131,10 @@ def held(directory: Path | str) -> Iterator[None]:
         try:
             stack.enter_context(runs.locked(directory))
         except RunError as error:
-            raise RunDirError(say("checkpoint.busy", path=shown(directory))) from error
+            path = shown(directory)
+            if error.__cause__ is not None:  # it was not another process: nobody may write there
+                raise RunDirError(say("checkpoint.unwritable", path=path, reason=error)) from error
+            raise RunDirError(say("checkpoint.busy", path=path)) from error
         with saving(directory):
             runs.tidy(directory)
             if (directory / CHECKPOINTS).is_dir():
@@ -252,33 +255,38 @@ def load(directory: Path | str) -> Run:
             n for n in (*FILES, runs.MANIFEST) if not local or not Path(directory, n).is_file()
         ]
         raise RunDirError(say("checkpoint.absent", path=shown(directory), names=listed(absent)))
-    with loading(directory):
-        files = runs.files_of(directory, OPTIMIZER.__eq__)
-        if absent := [name for name in (MODEL, CONFIG, METRICS) if name not in files]:
-            names = listed(absent)
-            raise RunDirError(say("checkpoint.absent", path=shown(directory), names=names))
-        config, metrics = runs.load_json(files[CONFIG]), runs.load_json(files[METRICS])
-        number = config.get("format") if isinstance(config, dict) else None
-        if type(number) is not int or not 1 <= number <= FORMAT:
-            raise RunDirError(
-                say("checkpoint.format", path=shown(directory), found=number, expected=FORMAT)
-            )
-        if number == 1:
-            # Its training.json is of another Learner; it says nothing that other files do not.
-            state = runs.load_json(files.pop(TRAINING)) if TRAINING in files else {}
-            config, metrics = _from_format_1(config, metrics, state)
-        schema.check(named(directory, CONFIG), config, schema.CONFIG)
-        schema.check(named(directory, METRICS), metrics, schema.METRICS)
-        vocabulary = Vocabulary.from_json(config["vocabulary"])
-        sizes = dict(config["model"])
-        recorded = sizes.pop("vocab_size"), config["metadata"]["vocab_hash"]
-        if recorded != (vocabulary.size, vocabulary.hash):
-            raise RunDirError(say("checkpoint.vocabulary", path=shown(directory)))
-        model = ModelConfig.from_json(sizes, "model")
-        groups = tuple(config["groups"])
-        stored = runs.ArrayFile(files[MODEL])
-        _compare_sizes(directory, stored, model, vocabulary.size, groups)
-        weights = stored.load()
+    place = directory
+    with loading(place):
+        return runs.load_together(place, lambda files: _read(place, files), OPTIMIZER.__eq__)
+
+
+def _read(directory: Path | str, files: dict[str, Any]) -> Run:
+    """What the verified files of a run say."""
+    if absent := [name for name in (MODEL, CONFIG, METRICS) if name not in files]:
+        names = listed(absent)
+        raise RunDirError(say("checkpoint.absent", path=shown(directory), names=names))
+    config, metrics = runs.load_json(files[CONFIG]), runs.load_json(files[METRICS])
+    number = config.get("format") if isinstance(config, dict) else None
+    if type(number) is not int or not 1 <= number <= FORMAT:
+        raise RunDirError(
+            say("checkpoint.format", path=shown(directory), found=number, expected=FORMAT)
+        )
+    if number == 1:
+        # Its training.json is of another Learner; it says nothing that other files do not.
+        state = runs.load_json(files.pop(TRAINING)) if TRAINING in files else {}
+        config, metrics = _from_format_1(config, metrics, state)
+    schema.check(named(directory, CONFIG), config, schema.CONFIG)
+    schema.check(named(directory, METRICS), metrics, schema.METRICS)
+    vocabulary = Vocabulary.from_json(config["vocabulary"])
+    sizes = dict(config["model"])
+    recorded = sizes.pop("vocab_size"), config["metadata"]["vocab_hash"]
+    if recorded != (vocabulary.size, vocabulary.hash):
+        raise RunDirError(say("checkpoint.vocabulary", path=shown(directory)))
+    model = ModelConfig.from_json(sizes, "model")
+    groups = tuple(config["groups"])
+    stored = runs.ArrayFile(files[MODEL])
+    _compare_sizes(directory, stored, model, vocabulary.size, groups)
+    weights = stored.load()
     lost = next((k for k, w in weights.items() if not np.isfinite(w).all()), None)
     if lost is not None:
         raise RunDirError(say("checkpoint.lost", path=shown(directory), name=lost))

@@ -12,7 +12,7 @@ import click
 
 from jsl.messages import Said, listed, say
 
-_URI = re.compile(r"(?!file:)[A-Za-z][A-Za-z0-9+.-]+://", re.IGNORECASE)  # C:/ is a drive
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # C:/ is a drive
 
 
 class Integer(click.IntRange):
@@ -75,7 +75,11 @@ class Run(Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         found = super().convert(value, param, ctx)
-        return str(value) if _URI.match(str(value)) else found
+        if not _URI.match(str(value)):
+            return found
+        from minigrad import runs
+
+        return str(value) if runs.is_uri(str(value)) else runs.local("jsl", str(value))
 
 
 class Choice(click.Choice):

@@ -65,7 +65,7 @@ class Artifacts:
                 f"Learner: {runs.redacted(str(directory))}: artifact_dir must be on disk, as logs "
                 f"are written all the time; learner.save(uri) writes a checkpoint into a store"
             )
-        self.directory = None if directory is None else Path(directory)
+        self.directory = None if directory is None else runs.local("Learner", directory)
 
     def needed(self, who: str) -> Path:
         """The directory, for who cannot do without. Raises StateError if there is none."""

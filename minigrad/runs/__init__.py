@@ -41,7 +41,7 @@ from minigrad.runs.directories import (
     write_manifest,
 )
 from minigrad.runs.documents import load_json, save_json, save_text
-from minigrad.runs.files import atomic_write, inside, is_uri
+from minigrad.runs.files import atomic_write, inside, is_uri, local
 from minigrad.runs.locks import locked
 from minigrad.runs.recorders import load, save
 from minigrad.runs.stores import redacted
@@ -60,6 +60,7 @@ __all__ = [
     "load_json",
     "load_metadata",
     "load_together",
+    "local",
     "locked",
     "prepare_directory",
     "redacted",

@@ -921,6 +921,27 @@ def test_closed_streams_are_no_error(learned, closed):
     assert (found.returncode, found.stdout, found.stderr) == (0, b"", b"")
 
 
+def test_a_run_may_be_named_by_the_uri_of_its_file(train, run, tmp_path):
+    uri = (tmp_path / "a b").as_uri()
+    assert train("--epochs", 1, "--save", uri).code == 0
+    assert checkpoint.load(tmp_path / "a b").training.epochs == 1
+    assert run("verify", uri).code == 0
+    assert run("predict", "--load", uri, "はい").code == 0
+
+
+def test_where_no_lock_can_be_made_the_reason_is_named(train, monkeypatch):
+    def refused(path, *rest, real=os.open):
+        if str(path).endswith(".lock"):
+            raise PermissionError(13, "Permission denied")
+        return real(path, *rest)
+
+    monkeypatch.setattr(os, "open", refused)
+    found = train("--epochs", 1, "--save", "a")
+    assert found.code == 1
+    assert "cannot be written to" in found.err
+    assert "Permission denied" in found.err
+
+
 def test_a_run_may_be_in_an_object_store(train, run, corpus_path):
     pytest.importorskip("fsspec")
     assert train("--epochs", 1, "--save", "memory://jsl/a").code == 0

@@ -755,3 +755,9 @@ def test_what_a_killed_process_left_is_no_foreign_directory(tmp_path):
     fit(learner_of(tmp_path, [Checkpoint(keep=1)]), epochs=1, resume=True)
     assert sorted(p.name for p in tmp_path.rglob("*") if p.name[0] == ".") == []
     assert [p.name for p in left.parent.iterdir()] == ["step-00000007"]
+
+
+def test_the_artifact_directory_may_be_named_by_its_uri(tmp_path):
+    learner = learner_of((tmp_path / "a").as_uri(), [Checkpoint()])
+    fit(learner, epochs=1)
+    assert learner.artifacts.checkpoints()[0].parent == tmp_path / "a" / "checkpoints"
