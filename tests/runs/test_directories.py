@@ -362,3 +362,36 @@ def test_temporary_files_of_the_killed_are_removed_and_those_of_the_living_are_n
         assert name in names_in(tmp_path)
     runs.save_json(tmp_path / "config.json", 2)
     assert name not in names_in(tmp_path)
+
+
+# ------------------------------------------------------------------------- readers beside a writer
+
+
+def test_a_reader_of_several_files_begins_again_if_somebody_saves_between(tmp_path):
+    save(tmp_path, 1)
+    found = []
+
+    def load(files):
+        first = runs.load_json(files["config.json"])
+        if not found:
+            save(tmp_path, 2)
+        found.append((first, int(runs.load_arrays(files["model.safetensors"])["w"][0])))
+        return found[-1]
+
+    assert runs.load_together(tmp_path, load) == (2, 2)
+    assert found == [(1, 2), (2, 2)]
+
+
+def test_files_are_verified_again_if_somebody_saves_meanwhile(tmp_path, monkeypatch):
+    save(tmp_path, 1)
+    real, looked = runs.directories.file_fingerprint, []
+
+    def fingerprint(path, within=None):
+        looked.append(path)
+        if len(looked) == 1:
+            save(tmp_path, 2)
+        return real(path, within)
+
+    monkeypatch.setattr(runs.directories, "file_fingerprint", fingerprint)
+    assert sorted(runs.files_of(tmp_path)) == ["config.json", "model.safetensors"]
+    assert runs.verify(tmp_path) == []
