@@ -14,7 +14,6 @@ interrupted leaves the old run or the new one. What a training saves on its way 
 Runs of earlier versions are read by making of them what this version would have written.
 """
 
-import importlib.metadata
 import platform
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -490,6 +489,8 @@ def keep_last(directory: Path | str, count: int) -> None:
 
 def version_of(*names: str) -> str:
     """The version of the first of these distributions that is installed, or 'absent'."""
+    import importlib.metadata
+
     for name in names:
         with suppress(importlib.metadata.PackageNotFoundError):
             return importlib.metadata.version(name)

@@ -13,7 +13,6 @@ next moves what is left there, and removes what killed saves have left.
 
 import os
 import secrets
-import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -154,12 +153,12 @@ def transaction(path: StrPath) -> Iterator[Path]:
             sync_directory(new)
             os.rename(new, directory / COMMIT)
         except OSError as error:
-            shutil.rmtree(new, ignore_errors=True)
+            _discard(new)
             if isinstance(error, RunError):
                 raise
             raise RunError(f"cannot write into {directory}: {error}") from error
         except BaseException:
-            shutil.rmtree(new, ignore_errors=True)
+            _discard(new)
             raise
         sync_directory(directory)
         try:
@@ -191,6 +190,13 @@ def _flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _discard(tree: Path, strict: bool = False) -> None:
+    """Remove a directory with all in it."""
+    import shutil  # here, as it loads libraries for archives, and readers need none
+
+    shutil.rmtree(tree, ignore_errors=not strict)
 
 
 def complete(directory: Path) -> None:
@@ -231,7 +237,7 @@ def tidy(path: StrPath) -> None:
         if not (STAGING.fullmatch(left.name) or REMOVED.fullmatch(left.name)):
             continue
         if left.is_dir() and not left.is_symlink():
-            shutil.rmtree(left, ignore_errors=True)
+            _discard(left)
         else:
             with suppress(OSError):
                 left.unlink()  # of a pipe, `rmtree` would wait for a writer
@@ -250,7 +256,7 @@ def remove(path: StrPath) -> None:
     gone = directory.with_name(f".{directory.name}.gone-{secrets.token_hex(8)}")
     try:
         os.replace(directory, gone)
-        shutil.rmtree(gone)
+        _discard(gone, strict=True)
     except OSError as error:
         raise RunError(f"cannot remove {path}: {error}") from error
 

@@ -18,7 +18,6 @@ Runs that were copied into the store from a disk, all files beside the manifest,
 
 import hashlib
 import secrets
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -67,6 +66,8 @@ def prepare(uri: str, overwrite: bool) -> None:
 @contextmanager
 def transaction(uri: str) -> Iterator[Path]:
     """A directory on disk to write files into, which are uploaded afterwards; the manifest last."""
+    import tempfile
+
     _found(uri)  # a store that refuses does so before anything is written
     with tempfile.TemporaryDirectory(prefix="minigrad-", ignore_cleanup_errors=True) as folder:
         new = Path(folder)

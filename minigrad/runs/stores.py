@@ -8,7 +8,6 @@ password, or a request with its signature.
 
 import errno
 import importlib
-import logging
 import random
 import re
 import secrets
@@ -376,6 +375,8 @@ def _keep_requests_out_of_logs() -> None:
 
     Who asks for everybody's DEBUG does not get theirs; who sets the level of one of them does.
     """
+    import logging
+
     for name in ("aiobotocore", "botocore", "fsspec", "gcsfs", "s3fs"):
         logger = logging.getLogger(name)
         if logger.level == logging.NOTSET:
