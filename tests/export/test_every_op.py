@@ -67,7 +67,7 @@ def session():
 
 @pytest.mark.parametrize("name", GROUPS)
 def test_op(name, session):
-    found = counted(name, session, examples=2)
+    found = counted(name, session, examples=8)
     assert not found["exported"] if name in NEVER else not found["refused"] or name in SOMETIMES
 
 
