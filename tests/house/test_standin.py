@@ -30,6 +30,7 @@ PATTERNS = [
 # But for these: they compare with PyTorch, which is on the host, or are about NumPy arrays.
 HOST_FILES = [
     "nn/test_functional_peer.py",
+    "nn/test_torch_files.py",
     "nn/test_torch_layers.py",
     "nn/test_twin.py",
     "ops/test_against_torch.py",
