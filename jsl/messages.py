@@ -9,7 +9,7 @@ A message fits a screen, whatever comes into it: what is quoted is shortened in 
 are cut, and what does not show is written as its code. That is done here and nowhere else.
 
 To add a text, add one entry to `TEXTS`: a key named after the module that says it, then the
-Japanese and the English, both with the same fields.
+Japanese and the English, both with the same fields. Those of `--help` are in `jsl.helptexts`.
 """
 
 import os
@@ -18,10 +18,11 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from jsl.errors import JslError
+from jsl.helptexts import HELP
 
 LANGUAGES = ("ja", "en")
 
-TEXTS: dict[str, tuple[str, str]] = {
+TEXTS: dict[str, tuple[str, str]] = HELP | {
     "list.separator": ("、", ", "),
     "list.more": ("ほか{count}件", "{count} more"),
     "messages.cut": (" …（{count}文字略）… ", " … ({count} characters left out) … "),
@@ -592,10 +593,10 @@ def _short(text: str, width: int, lines: int = 1) -> str:
 
 def _taken(characters: Iterable[str], width: int) -> list[str]:
     """As many of `characters` as go into `width` columns."""
-    found, columns = [], 0
+    found, taken = list[str](), 0
     for c in characters:
-        columns += _columns(c)
-        if columns > width:
+        taken += columns(c)
+        if taken > width:
             break
         found.append(c)
     return found
@@ -608,8 +609,9 @@ def _shown(text: Iterable[str], newline: bool) -> Iterator[str]:
         yield c if shows else ascii(c)[1:-1]
 
 
-def _columns(c: str) -> int:
-    return sum(1 + (unicodedata.east_asian_width(x) in "WF") for x in c)
+def columns(text: str) -> int:
+    """How wide a text is in a terminal, where あ takes two columns."""
+    return sum(1 + (unicodedata.east_asian_width(x) in "WF") for x in text)
 
 
 def language() -> str:

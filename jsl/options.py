@@ -93,35 +93,6 @@ class Choice(click.Choice):
         self.fail(say("usage.choice", value=value, choices=choices), param, ctx)
 
 
-class Command(click.Command):
-    """A command that takes what it declares and nothing more."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ctx.allow_extra_args = True  # else click refuses them, in English
-        rest = super().parse_args(ctx, args)
-        if rest and not ctx.resilient_parsing:
-            ctx.fail(say("usage.extra", words=listed(rest)))
-        return rest
-
-
-class Commands(click.Group):
-    """Commands under one name; the name alone gives help, but is no success."""
-
-    command_class = Command
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if not args and not ctx.resilient_parsing:
-            click.echo(ctx.get_help(), err=True)
-            ctx.exit(2)
-        return super().parse_args(ctx, args)
-
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        if self.get_command(ctx, args[0]) is None:
-            known = listed(self.list_commands(ctx))
-            ctx.fail(say("usage.command", name=args[0], known=known))
-        return super().resolve_command(ctx, args)
-
-
 def explain(error: click.UsageError) -> str:
     """What is wrong with a command line."""
     match error:

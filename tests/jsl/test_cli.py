@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from support import Result
 
-import jsl.cli
+import jsl.commands.predict
+import jsl.commands.train
 import jsl.messages
 import jsl.train
 import jsl.translate
@@ -517,7 +518,7 @@ TAGS = ["<はい>", "<私> <食べる>", "", "", "", "<ありがとう>"]
 
 @pytest.mark.parametrize("chunk", [1, 2, 5, 256])
 def test_standard_input_is_read_line_by_line(predict, monkeypatch, chunk):
-    monkeypatch.setattr(jsl.cli, "CHUNK", chunk)
+    monkeypatch.setattr(jsl.commands.predict, "CHUNK", chunk)
     found = predict("--group", "甲", "-", stdin=LINES)
     assert found.code == 1
     assert found.lines == TAGS
@@ -535,7 +536,7 @@ def test_more_lines_than_a_chunk_stay_in_order(predict, monkeypatch):
         return translate(self, texts, group)
 
     monkeypatch.setattr(jsl.translate.Translator, "translate", watched)
-    monkeypatch.setattr(jsl.cli, "CHUNK", 7)
+    monkeypatch.setattr(jsl.commands.predict, "CHUNK", 7)
     texts = {"はい": "<はい>", "ありがとう": "<ありがとう>", "わたしはたべます": "<私> <食べる>"}
     lines = [list(texts)[i * i % 3] for i in range(50)]
     found = predict("--group", "甲", "-", stdin="\n".join(lines) + "\n")
@@ -868,7 +869,7 @@ def test_the_length_of_a_corpus_of_ones_own_is_found(run, tmp_path):
 
 @pytest.mark.parametrize("value", ["x" * 100_000, "9" * 5000, "nan", "-inf", "1e400", "\udcff", ""])
 def test_wrong_values_of_every_option_get_a_short_message(run, learned, value):
-    commands = {"train": jsl.cli.train, "predict": jsl.cli.predict}
+    commands = {"train": jsl.commands.train.train, "predict": jsl.commands.predict.predict}
     for name, command in commands.items():
         for option in command.params:
             takes_any = option.name in ("texts", "debug", "corpus", "load", "save", "resume")

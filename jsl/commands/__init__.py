@@ -1,0 +1,8 @@
+"""The commands of `jsl`, a file each, which are imported when they are called.
+
+To add one, say `jsl count`: write `jsl/commands/count.py` with a command of that name
+(`@command("help.count")`, see `jsl.help`), its name here, and its texts in `jsl.helptexts`.
+"""
+
+NAMES = ("predict", "train", "verify", "warmup")
+MODULES = {name: f"jsl.commands.{name}" for name in NAMES}

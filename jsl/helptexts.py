@@ -1,0 +1,176 @@
+"""The texts of `--help`, for `jsl.messages`: the key, then the Japanese and the English.
+
+A command's text is "help.<name>"; its first sentence stands in the list of commands. An option's is
+"help.<command>.<option>", or "help.<option>" where several commands have it. Paragraphs have an
+empty line between them; the lines themselves are broken where they are shown.
+"""
+
+HELP: dict[str, tuple[str, str]] = {
+    # What click says in English.
+    "help.usage": ("使い方:", "Usage:"),
+    "help.options": ("オプション", "Options"),
+    "help.commands": ("コマンド", "Commands"),
+    "help.help": ("この説明を表示して終わります。", "Show this message and exit."),
+    "help.version": ("版を表示して終わります。", "Show the version and exit."),
+    "help.default": ("既定値: {value}", "default: {value}"),
+    "help.required": ("必須", "required"),
+    "help.exit_codes": (
+        "終了コード: 0は正常終了、2はコマンドの書き方の誤り、141は標準出力が読み手に閉じられた"
+        "とき、143は信号SIGTERM、129は信号SIGHUPで学習が終わったとき、1はそのほかです。",
+        "Exit codes: 0 all went well, 2 the command line is wrong, 141 standard output was closed "
+        "by its reader, 143 the signal SIGTERM ended a training, 129 the signal SIGHUP did, 1 "
+        "everything else.",
+    ),
+    # Of all commands, or of several.
+    "help.lang": (
+        "メッセージの言語。指定がなければ環境の言語です。",
+        "Language of messages; that of the environment by default.",
+    ),
+    "help.debug": (
+        "失敗したときにトレースバックを表示します。",
+        "Show a traceback when something fails.",
+    ),
+    "help.backend": (
+        "計算に使うもの: CuPyはGPU、NumPyはCPU。autoはGPUが使えればCuPyにします。"
+        "指定がなければ環境変数MINIGRAD_BACKEND、それもなければ学習はauto、翻訳はnumpyです。",
+        "What computes: CuPy on a GPU, NumPy on the CPU. auto takes CuPy where a GPU answers. "
+        "Default: MINIGRAD_BACKEND, else auto for training and numpy for prediction.",
+    ),
+    "help.jsl": (
+        "日本語を日本手話のタグに翻訳します。自作のトランスフォーマーを使います。",
+        "Translate Japanese into tags of Japanese Sign Language, with a transformer of our own.",
+    ),
+    # train
+    "help.train": (
+        "コーパスで翻訳モデルを学習し、保存します。\n\n"
+        "--load では、保存した実行からさらに --epochs 回学習します。--save "
+        "で別の場所に保存してください。"
+        "--resume では、中断した学習を、最後に保存した状態から同じフォルダーで最後まで続けます。"
+        "結果は中断しなかった場合と同じです。\n\n"
+        "Ctrl-C、または信号SIGTERMかSIGHUPを受けると、そのステップの後で止まって保存し、"
+        "続けるためのコマンドを表示します。標準出力が閉じられたときも、エポックの終わりに同じように"
+        "止まります。気づくのは次に1行書くとき、つまり全エポックのおよそ20分の1ごとです。"
+        "最初のステップの前なら、何も保存せずに終わります。",
+        "Train a translator on a corpus, and save it.\n\n"
+        "With --load, training goes on from a saved run for --epochs more passes; save it "
+        "elsewhere with --save. With --resume, a training that was interrupted goes on to its "
+        "end, in its own directory, from the last state that was saved, as if nothing had "
+        "happened.\n\n"
+        "After Ctrl-C, or the signals SIGTERM and SIGHUP, training stops after the step and is "
+        "saved; what to call to go on is said. So it does at the end of an epoch when standard "
+        "output is closed, which is noticed at the next line that is written, after about every "
+        "twentieth part of the epochs. Before the first step they end it, and nothing is saved.",
+    ),
+    "help.train.corpus": (
+        "TSVファイル。指定がなければ付属のコーパスです。",
+        "TSV file; the bundled one by default.",
+    ),
+    "help.train.encoding": (
+        "コーパスの文字コード: utf-8（既定）、cp932、utf-16 など。",
+        "Of the corpus: utf-8 (the default), cp932, utf-16, ...",
+    ),
+    "help.train.preset": (
+        "もとにする大きさと学習の設定。",
+        "Sizes and schedule to start from.",
+    ),
+    "help.train.epochs": (
+        "コーパスを学習する回数（tiny: 200）。",
+        "Passes over the corpus (tiny: 200).",
+    ),
+    "help.train.batch-size": ("1ステップの文の数（tiny: 8）。", "Sentences a step (tiny: 8)."),
+    "help.train.learning-rate": ("Adamの学習率（tiny: 0.001）。", "Of Adam (tiny: 0.001)."),
+    "help.train.seed": (
+        "重みと順序を決める乱数の種（既定は0）。",
+        "Of weights and order (default 0).",
+    ),
+    "help.train.d-model": ("1位置の特徴の数（tiny: 16）。", "Features of a position (tiny: 16)."),
+    "help.train.n-heads": ("アテンションのヘッドの数（tiny: 2）。", "Attention heads (tiny: 2)."),
+    "help.train.d-ff": ("内側の特徴の数（tiny: 32）。", "Inner features (tiny: 32)."),
+    "help.train.n-layers": (
+        "エンコーダーとデコーダー、それぞれの層の数（tiny: 4）。",
+        "Encoder, and decoder, layers (tiny: 4).",
+    ),
+    "help.train.max-seq-len": (
+        "終端を含めた系列の最大の長さ（tiny: 10）。auto はコーパスに必要な長さ（10以上）にします。"
+        "自分のコーパスでは auto が既定です。",
+        "Longest sequence, its end counted (tiny: 10). auto, which a corpus of your own gets by "
+        "default, makes it as long as the corpus needs, at least 10.",
+    ),
+    "help.train.save": (
+        "保存先。指定がなければ models/jsl-seq2seq/<時刻> です。",
+        "Where to save; models/jsl-seq2seq/<time> by default.",
+    ),
+    "help.train.load": ("続きを学習する、保存した実行。", "A run to continue."),
+    "help.train.resume": (
+        "最後まで続ける、中断した学習。",
+        "An interrupted training, to go on to its end.",
+    ),
+    "help.train.save-every-steps": (
+        "途中でも、このステップ数ごとに保存します。",
+        "Save on the way, too, so often.",
+    ),
+    "help.train.save-every-minutes": (
+        "途中でも、この分数ごとに保存します。",
+        "Save on the way, too, so often.",
+    ),
+    "help.train.keep": (
+        "残しておく最近の状態の数。ほかに、途中で保存したうち損失が最小のものも残します。",
+        "How many of the last states stay; beside them the one of the lowest loss of those saved "
+        "on the way.",
+    ),
+    "help.train.overwrite": (
+        "空でないフォルダーにも保存します。",
+        "Save into a directory that holds something.",
+    ),
+    "help.train.no-jit": (
+        "どのステップも演算を一つずつ実行します。遅くなりますが、調べやすくなります。",
+        "Run every step op by op: slower, easier to debug.",
+    ),
+    # predict
+    "help.predict": (
+        "文をタグに翻訳します。1文が1行になります。\n\n"
+        "TEXTを - だけにすると、標準入力から行を読み、1行ごとにすぐ答えます。空の行にはタグが"
+        "付きません。グループが複数あり --group を指定しないときは、文ごとに各グループの行を"
+        "「グループ名、タブ、タグ」の形で出力します。翻訳できない文にもタグが付かず、標準エラー"
+        "出力に理由を示します。そのときの終了コードは1です。",
+        "Translate texts into tags, one line a text.\n\n"
+        "With - as the only TEXT, lines are read from standard input, and each is answered as "
+        "soon as it is there; one that is empty gives no tags. For a run of several groups, and "
+        "without --group, each text gets one line a group: its name, a tab, the tags. A text that "
+        "cannot be translated gives no tags either, and a message on standard error; the exit "
+        "code is then 1.",
+    ),
+    "help.predict.load": ("保存した実行。", "A saved run."),
+    "help.predict.group": (
+        "このグループだけで翻訳します。指定がなければすべてのグループです。",
+        "Translate for this group only; for all groups by default.",
+    ),
+    "help.predict.json": (
+        "プログラム向けに、1文につき1つのJSONを出力します。",
+        "One JSON object a text, for programs.",
+    ),
+    "help.predict.beam": (
+        "探索で残す系列の数（1から1000）。",
+        "Keep so many sequences in the search (1 to 1000).",
+    ),
+    "help.predict.int8": (
+        "重みを1バイトに丸めます。大きなモデルで速くなります。",
+        "Round weights to bytes: quicker with large models.",
+    ),
+    # verify
+    "help.verify": (
+        "保存した実行のファイルを、ハッシュと、また互いの内容と照らし合わせます。\n\n"
+        "壊れているものを示します。そのときの終了コードは1です。",
+        "Compare the files of saved runs with their hashes, and what they say with one another."
+        "\n\nWhat is damaged is named; the exit code is then 1.",
+    ),
+    # warmup
+    "help.warmup": (
+        "学習と翻訳を速くするカーネルを、このマシンでの今後のすべての実行のためにコンパイルします。"
+        "\n\nこれをしなくても、jsl train は必要なものをコンパイルし、jsl predict "
+        "はNumPyで済ませます。",
+        "Compile what makes training and translating quick, for all runs to come on this machine."
+        "\n\nWithout it, `jsl train` compiles what it needs, and `jsl predict` gets along with "
+        "NumPy.",
+    ),
+}
