@@ -157,6 +157,17 @@ HELP: dict[str, tuple[str, str]] = {
         "重みを1バイトに丸めます。大きなモデルで速くなります。",
         "Round weights to bytes: quicker with large models.",
     ),
+    # resume
+    "help.resume": (
+        "中断した学習を最後まで続けます。\n\n"
+        "DIRで最後に保存した状態から、同じフォルダーで、もとの設定のまま続けます。結果は中断しなかった"
+        "場合と同じです。付属のコーパス以外で学習していたときは、同じものを --corpus "
+        "で指定してください。",
+        "Go on with an interrupted training, to its end.\n\n"
+        "It goes on from the last state that was saved in DIR, in the same directory and with the "
+        "settings that it had, as if nothing had happened. Name its corpus with --corpus, unless "
+        "it was the bundled one.",
+    ),
     # verify
     "help.verify": (
         "保存した実行のファイルを、ハッシュと、また互いの内容と照らし合わせます。\n\n"

@@ -93,13 +93,19 @@ class Choice(click.Choice):
         self.fail(say("usage.choice", value=value, choices=choices), param, ctx)
 
 
+def name_of(parameter: click.Parameter) -> str:
+    """What a person calls an option or an argument: --load, DIR."""
+    is_option = isinstance(parameter, click.Option)
+    return parameter.opts[0] if is_option else parameter.human_readable_name
+
+
 def explain(error: click.UsageError) -> str:
     """What is wrong with a command line."""
     match error:
         case click.MissingParameter(param=click.Parameter() as param):
-            return say("usage.missing", name=param.opts[0])
+            return say("usage.missing", name=name_of(param))
         case click.BadParameter(param=click.Parameter() as param):
-            return say("usage.value", name=param.opts[0], reason=Said(error.message))
+            return say("usage.value", name=name_of(param), reason=Said(error.message))
         case click.NoSuchOption(possibilities=near) if near:
             return say("usage.option_near", name=error.option_name, near=listed(near))
         case click.NoSuchOption():

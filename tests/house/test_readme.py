@@ -320,6 +320,10 @@ OPTIONS = {
         *("--beam", "--int8"),
         *("--help", "--lang [ja|en]", "--debug"),
     ],
+    "resume": [
+        *("DIR", "--corpus", "--encoding", "--save-every-steps", "--save-every-minutes", "--keep"),
+        *("--no-jit", "--backend [auto|cupy|numpy]", "--help", "--lang [ja|en]", "--debug"),
+    ],
     "verify": ["--help", "--lang [ja|en]", "--debug"],
 }
 
@@ -336,7 +340,7 @@ def test_help_mentions_every_option(command):
         assert option in found.stdout
     if command:
         listed = set(re.findall(r"^  (?:-h, )?(--[\w-]+)", found.stdout, re.MULTILINE))
-        assert listed == {option.split()[0] for option in OPTIONS[command]} - {"TEXT..."}
+        assert listed == {option.split()[0] for option in OPTIONS[command]} - {"TEXT...", "DIR"}
 
 
 @pytest.mark.parametrize("page", [README, TRANSLATOR], ids=["README", "the translator"])

@@ -337,6 +337,36 @@ def test_a_signal_stops_after_the_step_and_what_there_is_is_saved(
         assert Path("through", name).read_bytes() == Path("a b", name).read_bytes()
 
 
+def test_resume_is_a_command_too(train, run, monkeypatch, corpus_path):
+    pressing(monkeypatch, "weigh", signal.SIGINT)
+    assert train("--epochs", 3, "--save", "a b").code == 1
+    shutil.copytree("a b", "c")
+    options = ["--corpus", corpus_path, "--no-jit"]
+    by_option, by_name = (
+        run(*command, *options) for command in (["train", "--resume", "a b"], ["resume", "c"])
+    )
+    assert by_name.code == 0, by_name.err
+    assert epochs_of(by_name) == epochs_of(by_option) == [(1, 3), (2, 3), (3, 3)]
+    for name in ("model.safetensors", "optimizer.safetensors"):
+        assert Path("a b", name).read_bytes() == Path("c", name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ([], 2, "DIR is missing."),
+        (["none"], 1, "There is no run directory none."),
+        (["LEARNED"], 2, "has come to its end"),
+        (["LEARNED", "--epochs", 3], 2, "There is no option --epochs."),
+        (["LEARNED", "--encoding", "utf-8"], 2, "--corpus"),
+    ],
+)
+def test_wrong_resumptions(run, learned, arguments, code, message):
+    found = run("resume", *(learned if a == "LEARNED" else a for a in arguments))
+    assert (found.code, found.out) == (code, "")
+    assert message in found.err
+
+
 def test_the_third_ctrl_c_ends_in_the_midst_of_a_step(train, monkeypatch):
     pressing(monkeypatch, "loss_step", *[signal.SIGINT] * 3)
     found = train("--epochs", 3, "--save", "a")
@@ -671,7 +701,7 @@ def test_languages(run, learned):
         (
             ["forget"],
             "エラー: forget というコマンドはありません。"
-            "あるのは predict、train、verify、warmup です。",
+            "あるのは predict、resume、train、verify、warmup です。",
         ),
     ],
 )

@@ -1,0 +1,36 @@
+"""`jsl resume`: go on with an interrupted training, to its end."""
+
+from pathlib import Path
+
+import click
+
+from jsl import options
+from jsl.commands.training import carry_out, computing, reading, saving
+from jsl.help import command
+
+
+@command("help.resume")
+@click.argument("directory", type=options.Run(), metavar="DIR")
+@reading
+@saving
+@computing
+def resume(
+    directory: Path | str,
+    corpus: Path | None,
+    encoding: str | None,
+    save_every_steps: int | None,
+    save_every_minutes: float,
+    keep: int,
+    no_jit: bool,
+    backend: str | None,
+) -> None:
+    carry_out(
+        resume=directory,
+        corpus=corpus,
+        encoding=encoding,
+        save_every_steps=save_every_steps,
+        save_every_minutes=save_every_minutes,
+        keep=keep,
+        no_jit=no_jit,
+        backend=backend,
+    )

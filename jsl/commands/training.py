@@ -1,0 +1,226 @@
+"""A training as commands carry it out: a new one, one that goes on, one that was interrupted."""
+
+import hashlib
+import shlex
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from jsl import options
+from jsl.commands.backends import backend_option, using_backend
+from jsl.commands.progress import prepare_kernels, progress_lines
+from jsl.config import MAX_SEQ_LEN
+from jsl.errors import JslError, UsageError
+from jsl.help import option
+from jsl.messages import Said, listed, say
+
+if TYPE_CHECKING:
+    from jsl.train import Trainer
+
+
+def reading(command: Callable) -> Callable:
+    """Options about the corpus."""
+    command = option("--encoding", help="help.train.encoding")(command)
+    return option("--corpus", type=options.Path(), help="help.train.corpus")(command)
+
+
+def saving(command: Callable) -> Callable:
+    """Options about what is saved on the way."""
+    command = option(
+        "--keep",
+        type=options.Integer(1, 10**6),
+        default=1,
+        show_default=True,
+        help="help.train.keep",
+    )(command)
+    command = option(
+        "--save-every-minutes",
+        type=options.Positive(),
+        default=10.0,
+        show_default=True,
+        help="help.train.save-every-minutes",
+    )(command)
+    steps = options.Integer(1, 10**9)
+    return option("--save-every-steps", type=steps, help="help.train.save-every-steps")(command)
+
+
+def computing(command: Callable) -> Callable:
+    """Options about how it is computed."""
+    return option("--no-jit", is_flag=True, help="help.train.no-jit")(backend_option(command))
+
+
+def carry_out(
+    *,
+    corpus: Path | None,
+    encoding: str | None,
+    load: Path | str | None = None,
+    resume: Path | str | None = None,
+    preset: str = "tiny",
+    sizes: dict[str, Any] | None = None,
+    schedule: dict[str, Any] | None = None,
+    fitting: bool = False,
+    save: Path | str | None = None,
+    overwrite: bool = False,
+    save_every_steps: int | None,
+    save_every_minutes: float,
+    keep: int,
+    no_jit: bool,
+    backend: str | None,
+) -> None:
+    """Train, save, and say how to go on if it was interrupted.
+
+    Args:
+        load: a run to go on from; with `resume`, to the end that it was to have, and in its place.
+        preset, sizes, schedule: of a new training; what `sizes` and `schedule` lack is the
+            preset's, or that of the run.
+        fitting: whether sequences may be as long as the corpus needs.
+        save: where to; the others are the options of their names.
+
+    Raises:
+        JslError: it cannot be begun, or not be saved.
+    """
+    from jsl import checkpoint, memory
+    from jsl.config import PRESETS
+    from jsl.corpus import check_encoding, load_corpus, starter_corpus_path
+    from jsl.train import Saves, Trainer, parameter_count
+    from minigrad import kernels
+    from minigrad.backend import explain, get_backend
+
+    if encoding is not None:
+        check_encoding(encoding)
+        if corpus is None:
+            raise UsageError(say("train.encoding"))
+    with using_backend(backend, "auto"), ExitStack() as at_end:
+        before = None
+        model, training = PRESETS[preset]
+        if load is not None:
+            before = checkpoint.load(load)
+            model, training = before.model, replace(before.training, epochs=training.epochs)
+        elif resume is not None:
+            before, damaged = checkpoint.newest(resume)
+            for error in damaged:
+                click.echo(error, err=True)
+            left = before.progress["last_epoch"] - before.training.epochs
+            if left < 1:
+                raise UsageError(say("train.nothing_left", path=resume))
+            model, training = before.model, replace(before.training, epochs=left)
+            no_jit = no_jit or not before.progress["jit"]
+        if before is not None:
+            bundled = hashlib.sha256(starter_corpus_path().read_bytes()).hexdigest()
+            if corpus is None and before.corpus["sha256"] != bundled:
+                name = before.corpus["name"]
+                place = checkpoint.shown(before.directory)
+                raise UsageError(say("train.which_corpus", path=place, name=name))
+        model, training = replace(model, **sizes or {}), replace(training, **schedule or {})
+        path, limit = corpus or starter_corpus_path(), MAX_SEQ_LEN if fitting else model.max_seq_len
+        rows = load_corpus(path, limit, encoding)
+        for note in rows.notes:
+            click.echo(note, err=True)
+        if fitting:
+            model = replace(model, max_seq_len=max(model.max_seq_len, rows.longest))
+        batch = min(training.batch_size, len(rows.rows))
+        memory.require(
+            memory.for_training(model, 88 + len(rows.tags), len(rows.groups), batch),
+            "--d-model, --d-ff, --n-layers, --max-seq-len, --batch-size",
+        )
+        if before is not None and rows.sha256 != before.corpus["sha256"]:
+            if resume is not None:
+                name = before.corpus["name"]
+                raise UsageError(say("train.resume_corpus", path=resume, name=name))
+            click.echo(say("train.other_corpus"), err=True)
+        directory = resume or save or checkpoint.default_directory()
+        checkpoint.prepare(directory, overwrite or resume is not None)
+        at_end.callback(checkpoint.remove_if_empty, directory)
+        at_end.enter_context(checkpoint.held(directory))
+
+        click.echo(say("train.backend", explanation=Said(explain())))
+        if kernels.enabled() and get_backend() == "numpy":
+            prepare_kernels()
+        if before is not None and checkpoint.OPTIMIZER not in before.files:
+            click.echo(say("checkpoint.no_optimizer", path=before.directory), err=True)
+        others = checkpoint.of_others(directory, before if resume is not None else None)
+        saves = Saves(
+            directory if isinstance(directory, Path) else None,
+            keep,
+            save_every_steps,
+            save_every_minutes,
+            others,
+        )
+        trainer = Trainer(rows, model, training, before, jit=not no_jit, saves=saves)
+        click.echo(
+            say(
+                "train.start",
+                rows=len(rows.rows),
+                groups=listed(trainer.model.groups),
+                vocabulary=trainer.vocabulary.size,
+                parameters=parameter_count(trainer.model),
+            )
+        )
+        trainer.interrupts.patience = 2
+        trainer.interrupts.noted = lambda _: click.echo(
+            say("train.stopping", times=3 - trainer.interrupts.count), err=True
+        )
+        matches = dict[str, tuple[int, int]]()
+        begun = trainer.step
+        with trainer.interrupts as interrupts:
+            try:
+                unheard = run_to_end(trainer)
+                if not trainer.interrupted:
+                    trainer.look()
+                    matches = trainer.exact_matches()
+            except KeyboardInterrupt:
+                if not trainer.whole:  # in the midst of a step
+                    raise JslError(cut_short(directory)) from None
+                unheard = None
+            if trainer.step == begun and trainer.interrupted:
+                raise JslError(say("train.not_begun"))
+            with interrupts.ignored():
+                trainer.save_run(directory, matches)
+                saves.forget_others(directory)
+                checkpoint.keep_last(directory, keep - 1)
+        if unheard is not None:
+            raise unheard
+        for group, (right, total) in matches.items():
+            click.echo(say("train.matches", group=group, right=right, rows=total))
+        click.echo(say("train.saved", path=checkpoint.shown(directory)))
+        if trainer.epoch < trainer.last_epoch:
+            command = ["jsl", "train", "--resume", checkpoint.shown(directory)]
+            command += ["--corpus", str(corpus)] if corpus else []
+            command += ["--encoding", encoding] if encoding else []
+            command += ["--backend", backend] if backend else []
+            command += ["--save-every-steps", str(save_every_steps)] if save_every_steps else []
+            command += ["--keep", str(keep)] if keep > 1 else []
+            click.echo(say("train.resume", command=Said(shlex.join(command))))
+            received = interrupts.received
+            sys.exit(1 if received in (None, signal.SIGINT) else 128 + received)
+
+
+def cut_short(directory: Path | str) -> str:
+    """What is said of a training that ended in the midst of a step, and of what there is of it."""
+    from jsl import checkpoint
+    from jsl.errors import RunDirError
+
+    try:
+        run, _ = checkpoint.newest(directory)
+    except RunDirError:
+        return say("train.cut", saved=say("train.none_saved"))
+    return say("train.cut", saved=say("train.last_saved", path=run.directory))
+
+
+def run_to_end(trainer: "Trainer") -> OSError | None:
+    """Train; if what is said of an epoch cannot be written, stop there and return the error."""
+    begun = trainer.epoch
+    try:
+        with progress_lines(trainer.last_epoch - begun) as report:
+            trainer.run(report)
+    except OSError as error:
+        if trainer.epoch == begun:
+            raise
+        return error
+    return None
