@@ -14,10 +14,10 @@ from contextlib import suppress
 
 import click
 
-from jsl import options
+from jsl import usage
 from jsl.commands import MODULES
 from jsl.errors import JslError, UsageError
-from jsl.help import Commands, Option, early_language
+from jsl.help import DEBUG, Commands, Option, early_language
 from jsl.messages import say
 
 # Of standard output that was closed, as by `| head -1`: what a shell says of a program that the
@@ -58,6 +58,7 @@ def outcome() -> int | str:
     """The exit code of what the command line asks for; OSError if messages cannot be written."""
     debug = "--debug" in sys.argv[1:]
     early_language(sys.argv[1:])
+    context = None
     try:
         if "_JSL_COMPLETE" in os.environ:  # a shell asks for completions
             cli.main(prog_name="jsl")
@@ -70,7 +71,7 @@ def outcome() -> int | str:
     except click.exceptions.Exit as error:
         return error.exit_code
     except click.UsageError as error:
-        options.show(error)
+        usage.show(error)
         return 2
     except (KeyboardInterrupt, click.Abort):
         click.echo(say("cli.interrupted"), err=True)
@@ -80,7 +81,7 @@ def outcome() -> int | str:
             raise
         from minigrad.errors import MinigradError
 
-        if debug:
+        if debug or (context is not None and DEBUG in context.meta):
             traceback.print_exc()
         if isinstance(error, MemoryError):
             click.echo(say("cli.memory", error=error), err=True)

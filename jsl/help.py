@@ -15,6 +15,7 @@ from itertools import zip_longest
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from jsl import options
 from jsl.messages import LANGUAGES, TEXTS, columns, listed, say, use_language
@@ -115,13 +116,40 @@ def option(*names: str, help: str, **settings: Any) -> Callable:
 
 
 def _choose_language(context: click.Context, option: click.Parameter, value: str | None) -> None:
+    source = context.get_parameter_source("lang")
+    before = context.parent and context.parent.get_parameter_source("lang")
+    if source is ParameterSource.DEFAULT_MAP and before is ParameterSource.COMMANDLINE:
+        return
     if value:
         use_language(value)
+
+
+def _take_settings(context: click.Context, option: click.Parameter, value: Any) -> None:
+    if value is not None:
+        from jsl import settings
+
+        settings.take(context, value)
+
+
+def _debug(context: click.Context, option: click.Parameter, value: bool) -> None:
+    if value:
+        context.meta[DEBUG] = True
+
+
+DEBUG = "jsl.debug"  # whether a context has this is asked by `main`
 
 
 def common() -> list[click.Parameter]:
     """The options that stand before or after a command's name alike."""
     return [
+        Option(
+            ["--config"],
+            type=options.Path(),
+            expose_value=False,
+            is_eager=True,
+            callback=_take_settings,
+            help="help.config",
+        ),
         Option(
             ["--lang"],
             type=options.Choice(LANGUAGES),
@@ -130,8 +158,7 @@ def common() -> list[click.Parameter]:
             callback=_choose_language,
             help="help.lang",
         ),
-        # `main` looks for it.
-        Option(["--debug"], is_flag=True, expose_value=False, help="help.debug"),
+        Option(["--debug"], is_flag=True, expose_value=False, callback=_debug, help="help.debug"),
     ]
 
 

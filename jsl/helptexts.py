@@ -26,6 +26,13 @@ HELP: dict[str, tuple[str, str]] = {
         "メッセージの言語。指定がなければ環境の言語です。",
         "Language of messages; that of the environment by default.",
     ),
+    "help.config": (
+        "オプションを書いたTOMLファイル。コマンドごとの表（[train] など）に長い名前で書きます。"
+        "表の外に書いたものは、そのオプションのあるすべてのコマンドに効きます。"
+        "コマンドラインの指定が優先です。",
+        "TOML file of options, under their long names, in a table for each command ([train], ...); "
+        "those above all tables are for every command that has them. The command line wins.",
+    ),
     "help.debug": (
         "失敗したときにトレースバックを表示します。",
         "Show a traceback when something fails.",

@@ -507,6 +507,47 @@ TEXTS: dict[str, tuple[str, str]] = HELP | {
         "予期しないエラーです: {error}（--debug で詳しく表示します）",
         "Unexpected error: {error} (--debug shows where)",
     ),
+    "settings.problem": ("{path}: {reason}", "{path}: {reason}"),
+    "settings.two": (
+        "--config は一つだけ指定してください。",
+        "Give --config once, before the command's name or after it.",
+    ),
+    "settings.unreadable": (
+        "設定ファイル {path} を読めません: {reason}",
+        "The settings {path} cannot be read: {reason}",
+    ),
+    "settings.not_utf8": (
+        "設定ファイル {path} がUTF-8ではありません（先頭から{offset}バイトの次）。"
+        "UTF-8で保存し直してください。",
+        "The settings {path} are not UTF-8 (after {offset} bytes). Save them as UTF-8.",
+    ),
+    "settings.not_toml": (
+        "設定ファイル {path} がTOMLとして正しくありません: {reason}",
+        "The settings {path} are not TOML: {reason}",
+    ),
+    "settings.unknown": (
+        "{name} というオプションはありません。{nearest}",
+        "There is no option {name}.{nearest}",
+    ),
+    "settings.known": ("あるのは {names} です。", " There are: {names}."),
+    "settings.twice": (
+        "{names} は同じオプションです。一つだけ書いてください。",
+        "{names} are the same option. Write one of them.",
+    ),
+    "settings.table": (
+        "{name} はコマンドなので、表 [{name}] にしてください。",
+        "{name} is a command; make it a table, [{name}].",
+    ),
+    "settings.value": (
+        "{name} は{expected}にしてください（{found} でした）。",
+        "{name} should be {expected}; it is {found}.",
+    ),
+    "settings.integer": ("整数", "an integer"),
+    "settings.integer_or": ("整数か文字列", "an integer or a string"),
+    "settings.number": ("数", "a number"),
+    "settings.flag": (" true か false ", "true or false"),
+    "settings.text": ("文字列（引用符で囲む）", "a string (in quotes)"),
+    "settings.list": ("[ ] で囲んだ{of}の並び", "a list, in [ ], of this: {of}"),
 }
 
 _chosen: str | None = None

@@ -313,18 +313,25 @@ OPTIONS = {
         *("--d-model", "--n-heads", "--d-ff", "--n-layers", "--max-seq-len"),
         *("--backend [auto|cupy|numpy]", "--save", "--load", "--resume", "--save-every-steps"),
         *("--save-every-minutes", "--keep", "--overwrite", "--no-jit"),
-        *("--help", "--lang [ja|en]", "--debug"),
+        *("--help", "--config", "--lang [ja|en]", "--debug"),
     ],
     "predict": [
         *("TEXT...", "--load", "--group", "--backend [auto|cupy|numpy]", "--json"),
         *("--beam", "--int8"),
-        *("--help", "--lang [ja|en]", "--debug"),
+        *("--help", "--config", "--lang [ja|en]", "--debug"),
     ],
     "resume": [
         *("DIR", "--corpus", "--encoding", "--save-every-steps", "--save-every-minutes", "--keep"),
-        *("--no-jit", "--backend [auto|cupy|numpy]", "--help", "--lang [ja|en]", "--debug"),
+        *(
+            "--no-jit",
+            "--backend [auto|cupy|numpy]",
+            "--help",
+            "--config",
+            "--lang [ja|en]",
+            "--debug",
+        ),
     ],
-    "verify": ["--help", "--lang [ja|en]", "--debug"],
+    "verify": ["--help", "--config", "--lang [ja|en]", "--debug"],
 }
 
 
