@@ -175,6 +175,33 @@ HELP: dict[str, tuple[str, str]] = {
         "settings that it had, as if nothing had happened. Name its corpus with --corpus, unless "
         "it was the bundled one.",
     ),
+    # inspect
+    "help.inspect": (
+        "保存した実行の中身を表示します。\n\n"
+        "モデルの大きさ、学習の設定と経過、グループ、語彙、コーパス、版、成績、そしてすべての"
+        "パラメーターの名前と形と個数です。ファイルはまず検証します。",
+        "Show what a saved run is.\n\n"
+        "Sizes, schedule and progress, groups, vocabulary, corpus, versions, figures, and every "
+        "parameter by its full name, with its shape and count. The files are verified first.",
+    ),
+    "help.inspect.json": (
+        "プログラム向けに、すべてを1つのJSONで出力します。",
+        "Everything as one JSON object, for programs.",
+    ),
+    # doctor
+    "help.doctor": (
+        "このマシンで使えるものを調べます。\n\n"
+        "Pythonとライブラリの版、auto で選ばれるバックエンドとその理由、カーネル、スレッド、"
+        "メモリ、追加できる機能、端末を表示します。必要なものが壊れていれば、終了コードは1です。",
+        "Look at what this machine has for jsl.\n\n"
+        "Versions of Python and of libraries, which backend auto takes and why, kernels, threads, "
+        "memory, what can be added, and the terminal. If something that is needed is broken, the "
+        "exit code is 1.",
+    ),
+    "help.doctor.json": (
+        "プログラム向けに、すべてを1つのJSONで出力します。",
+        "Everything as one JSON object, for programs.",
+    ),
     # verify
     "help.verify": (
         "保存した実行のファイルを、ハッシュと、また互いの内容と照らし合わせます。\n\n"

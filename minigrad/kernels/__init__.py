@@ -50,7 +50,8 @@ from minigrad.arguments import count
 from minigrad.errors import BackendError
 
 __all__ = [
-    "MOST_THREADS", "enabled", "get_num_threads", "in_use", "set_num_threads", "use", "warm_up",
+    "MOST_THREADS", "enabled", "get_num_threads", "in_use", "kept", "set_num_threads", "use",
+    "warm_up",
 ]  # fmt: skip
 
 _decision: bool | None = None
@@ -108,6 +109,23 @@ def warm_up(what: str = "all", report: Callable[[Any], None] | None = None) -> N
     from minigrad.kernels import warming
 
     warming.warm_up(what, report, len(_cores()))
+
+
+def kept(what: str = "all") -> Any:
+    """Which kernels are compiled already, and where they are kept.
+
+    Args:
+        what: as for `warm_up`.
+
+    Returns:
+        `folder`, None where nothing can be kept, and the names that are `there` and `missing`.
+
+    Raises:
+        ValueError: `what` is none of these.
+    """
+    from minigrad.kernels import warming
+
+    return warming.kept(what)
 
 
 _threads = 0

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from time import perf_counter
 from typing import NamedTuple
 
@@ -237,6 +238,29 @@ class _Warming:
                     return
                 self.given.append(name)
                 self.tell(name, perf_counter() - began)
+
+
+class Kept(NamedTuple):
+    """Numba's cache on disk: its folder, and the kernels that it has and has not."""
+
+    folder: Path | None
+    there: list[str]
+    missing: list[str]
+
+
+def kept(what: str) -> Kept:
+    """See `minigrad.kernels.kept`; a file that is older than its source does not count."""
+    folder = norms.layer_norm_loop.stats.cache_path
+    here = Path(__file__).parent
+    found = set()
+    for file in Path(folder).glob("*.nbi") if folder else ():
+        page, _, rest = file.name.partition(".")
+        source = here / f"{page}.py"
+        if source.exists() and file.stat().st_mtime >= source.stat().st_mtime:
+            found.add(rest.rpartition("-")[0])
+    names = names_of(what)
+    there = [name for name in names if name.replace("search.", "search_") in found]
+    return Kept(Path(folder) if folder else None, there, [n for n in names if n not in there])
 
 
 def serve() -> None:
