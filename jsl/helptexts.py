@@ -164,6 +164,10 @@ HELP: dict[str, tuple[str, str]] = {
         "重みを1バイトに丸めます。大きなモデルで速くなります。",
         "Round weights to bytes: quicker with large models.",
     ),
+    "help.predict.quiet": (
+        "注意書きを標準エラー出力に出しません。エラーは出します。",
+        "Leave out notes on standard error; errors stay.",
+    ),
     # resume
     "help.resume": (
         "中断した学習を最後まで続けます。\n\n"
@@ -187,6 +191,17 @@ HELP: dict[str, tuple[str, str]] = {
     "help.inspect.json": (
         "プログラム向けに、すべてを1つのJSONで出力します。",
         "Everything as one JSON object, for programs.",
+    ),
+    # completion
+    "help.completion": (
+        "シェルがコマンドとオプションを補完するためのスクリプトを出力します。\n\n"
+        "SHELLは bash、zsh、fish のどれかです。"
+        'bashとzshでは、設定ファイルに eval "$(jsl completion bash)" と書きます（zshならzsh）。'
+        "fishでは、出力を ~/.config/fish/completions/jsl.fish に保存します。",
+        "Print the script with which a shell completes commands and options.\n\n"
+        "SHELL is bash, zsh or fish. For bash and zsh, write "
+        'eval "$(jsl completion bash)" (or zsh) into the shell\'s settings. '
+        "For fish, save it as ~/.config/fish/completions/jsl.fish.",
     ),
     # doctor
     "help.doctor": (

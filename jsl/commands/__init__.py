@@ -4,5 +4,5 @@ To add one, say `jsl count`: write `jsl/commands/count.py` with a command of tha
 (`@command("help.count")`, see `jsl.help`), its name here, and its texts in `jsl.helptexts`.
 """
 
-NAMES = ("doctor", "inspect", "predict", "resume", "train", "verify", "warmup")
+NAMES = ("completion", "doctor", "inspect", "predict", "resume", "train", "verify", "warmup")
 MODULES = {name: f"jsl.commands.{name}" for name in NAMES}

@@ -17,6 +17,11 @@ backend_option = option(
 )
 
 
+def asked_for_auto(name: str | None) -> bool:
+    """Whether the option, or else the environment, leaves the choice to the machine."""
+    return (name or os.environ.get("MINIGRAD_BACKEND")) == "auto"
+
+
 @contextmanager
 def using_backend(name: str | None, default: str) -> Iterator[None]:
     """The backend that was asked for by option, or else by the environment, or else the default.

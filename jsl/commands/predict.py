@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import click
 
 from jsl import options
-from jsl.commands.backends import backend_option, using_backend
+from jsl.commands.backends import asked_for_auto, backend_option, using_backend
 from jsl.errors import TextError, UsageError
 from jsl.help import command, option
-from jsl.messages import listed, say
+from jsl.messages import Said, listed, say
 
 if TYPE_CHECKING:
     from jsl.translate import Translation, Translator
@@ -34,6 +34,7 @@ CHUNK = 256
     help="help.predict.beam",
 )
 @option("--int8", is_flag=True, help="help.predict.int8")
+@option("--quiet", is_flag=True, help="help.predict.quiet")
 @backend_option
 def predict(
     texts: tuple[str, ...],
@@ -42,6 +43,7 @@ def predict(
     as_json: bool,
     beam: int,
     int8: bool,
+    quiet: bool,
     backend: str | None,
 ) -> None:
     if not texts:
@@ -53,10 +55,13 @@ def predict(
     from jsl.text import visible
     from jsl.translate import Translator
     from minigrad import kernels
+    from minigrad.backend import explain
 
     if kernels.in_use() is None:
         kernels.use(False)  # a translation is done before Numba would have started
     with using_backend(backend, "numpy"):
+        if not quiet and asked_for_auto(backend):
+            click.echo(say("train.backend", explanation=Said(explain())), err=True)
         translator = Translator(load, beam, int8)
         sizes = translator.run.model, translator.vocabulary.size
         memory.require(memory.for_search(*sizes, beam), "--beam")
@@ -73,7 +78,7 @@ def predict(
             found = translate(translator, chunk, groups, blank=from_input)
             for text, results in zip(chunk, found, strict=True):
                 number += 1
-                failed |= show(text, results, number, from_input, group is None, as_json)
+                failed |= show(text, results, number, from_input, group is None, as_json, quiet)
     if failed:
         sys.exit(1)
 
@@ -148,6 +153,7 @@ def show(
     from_input: bool,
     all_groups: bool,
     as_json: bool,
+    quiet: bool,
 ) -> bool:
     """Print the translations of one text; whether it could not be translated."""
     first = results[0]
@@ -165,6 +171,6 @@ def show(
     if first.error:
         place = "predict.line" if from_input else "predict.text"
         click.echo(say(place, number=number, error=first.error), err=True)
-    elif first.far:
+    elif first.far and not quiet:
         click.echo(say("predict.far", text=text), err=True)
     return first.error is not None

@@ -317,7 +317,7 @@ OPTIONS = {
     ],
     "predict": [
         *("TEXT...", "--load", "--group", "--backend [auto|cupy|numpy]", "--json"),
-        *("--beam", "--int8"),
+        *("--beam", "--int8", "--quiet"),
         *("--help", "--config", "--lang [ja|en]", "--debug"),
     ],
     "resume": [

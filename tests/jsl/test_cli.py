@@ -701,7 +701,7 @@ def test_languages(run, learned):
         (
             ["forget"],
             "エラー: forget というコマンドはありません。"
-            "あるのは doctor、inspect、predict、resume、train、verify、warmup です。",
+            "あるのは completion、doctor、inspect、predict、resume、train、verify、warmup です。",
         ),
     ],
 )
