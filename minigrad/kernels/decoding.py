@@ -554,11 +554,14 @@ def hand_down(slots, base, parents, found, keys, values, k_slot, v_slot, layers,
 
 
 def search_loop(
-    out, lengths, src, limits, table, w, m, places, sizes, allowed, start_id, end_id, width,
+    out, lengths, steps, src, limits, table, w, m, places, sizes, allowed, start_id, end_id, width,
     penalty,
 ):  # fmt: skip
-    """Fill the rows of `out` (B, T) with ids and `lengths` (B,) with their number; False if an id
-    of `src` is not below `limits[1]`. `limits[0]` is padding, which is passed over.
+    """Fill the rows of `out` (B * best, T) with ids, and `lengths` (B * best, 2) with the number of
+    ids and of steps; and, if it is not empty, `steps` (B * best, T) with log probabilities.
+
+    A sentence's best hypotheses follow each other; a number of -1 means that there is none. False
+    if an id of `src` is not below `limits[1]`. `limits[0]` is padding, which is passed over.
 
     A beam holds `width` hypotheses, the best first; of equal ones, the older beam and then the
     smaller id stand before. Without a width above 1 the scores need no logarithm.
@@ -566,9 +569,10 @@ def search_loop(
     d, heads, ff, layers = sizes[0], sizes[1], sizes[2], sizes[4]
     head = d // heads
     v_width = heads * ((head + 15) // 16 * 16)
-    A, R = allowed.size, out.shape[0] * width
+    A, R = allowed.size, src.shape[0] * width
     step, kv_step, s_step = up32(d), up32(d + v_width), up32(A)
-    B, T = out.shape
+    B, T = src.shape[0], out.shape[1]
+    best = out.shape[0] // max(1, B)
     tail = places.shape[0] - TAIL_PIECES
     tile = np.empty(8 * PANEL, np.float32)
 
@@ -623,12 +627,13 @@ def search_loop(
     sentence, slot = np.arange(B), np.arange(B) * width
     token = np.full(B, start_id)
     alive = B
-    lengths[:] = 0
+    lengths[:] = 0 if width == 1 else -1
     # Of beam search, for each hypothesis: its ids, log probability, length with its end (negative
     # while it goes on), row (if it goes on) and slot.
     if width > 1:
         sentence, slot, token = np.resize(sentence, R), np.resize(slot, R), np.resize(token, R)
     ids, new_ids = np.zeros((R, T), np.int64), np.zeros((width, T), np.int64)
+    logs_of, new_logs_of = np.zeros((R, T)), np.zeros((width, T))  # of each step
     logs, new_logs, ranks = np.zeros(R), np.zeros(width), np.zeros(width)
     ends, new_ends = np.full(R, -1), np.full(width, -1)
     row, slots = np.repeat(np.arange(B), width), np.arange(R)
@@ -646,14 +651,17 @@ def search_loop(
         kept = 0
         if width == 1:
             for r in range(alive):
-                best, b = r * s_step, sentence[r]
+                most, b = r * s_step, sentence[r]
                 for i in range(r * s_step + 1, r * s_step + A):
-                    if scores[i] > scores[best]:
-                        best = i
-                choice = allowed[best - r * s_step]
+                    if scores[i] > scores[most]:
+                        most = i
+                choice = allowed[most - r * s_step]
+                lengths[b, 1] = t + 1
+                if steps.size:
+                    steps[b, t] = scores[most] - log_sum(scores, r * s_step, A)
                 if choice != end_id:
                     out[b, t] = choice
-                    lengths[b] = t + 1
+                    lengths[b, 0] = t + 1
                     sentence[kept], slot[kept], token[kept] = b, slot[r], choice
                     kept += 1
         for b in range(B if width > 1 else 0):
@@ -672,7 +680,8 @@ def search_loop(
             for j in range(found):
                 i = base + parents[j]
                 for s in range(t):
-                    new_ids[j, s] = ids[i, s]
+                    new_ids[j, s], new_logs_of[j, s] = ids[i, s], logs_of[i, s]
+                new_logs_of[j, t] = new_logs[j] - logs[i]
                 new_ids[j, t], new_ends[j] = end_id, ends[i]
                 if ends[i] < 0:
                     new_ids[j, t] = allowed[choices[j]]
@@ -681,7 +690,7 @@ def search_loop(
             held[b] = found
             for j in range(found):
                 for s in range(t + 1):
-                    ids[base + j, s] = new_ids[j, s]
+                    ids[base + j, s], logs_of[base + j, s] = new_ids[j, s], new_logs_of[j, s]
                 logs[base + j], ends[base + j] = new_logs[j], new_ends[j]
                 if new_ends[j] < 0:
                     row[base + j] = kept
@@ -691,10 +700,14 @@ def search_loop(
         if not alive:
             break
     for b in range(B if width > 1 else 0):
-        best = b * width
-        lengths[b] = ends[best] - 1 if ends[best] >= 0 else T
-        for s in range(lengths[b]):
-            out[b, s] = ids[best, s]
+        for j in range(min(best, held[b])):
+            i, o = b * width + j, b * best + j
+            ended = ends[i] >= 0
+            lengths[o, 0], lengths[o, 1] = ends[i] - 1 if ended else T, ends[i] if ended else T
+            for s in range(lengths[o, 0]):
+                out[o, s] = ids[i, s]
+            for s in range(lengths[o, 1] if steps.size else 0):
+                steps[o, s] = logs_of[i, s]
     return True
 
 
@@ -845,9 +858,11 @@ def search(
     max_length: int,
     width: int = 1,
     length_penalty: float = 0.0,
+    nbest: int = 1,
+    scored: bool = True,
     threads: int = 1,
-) -> list[list[int]]:
-    """The ids found for each row of `src` (B, S), without the end.
+) -> list[list[tuple[list[int], list[float]]]]:
+    """What is found for each row of `src` (B, S), best first: ids, and log probabilities of steps.
 
     Args:
         packed: the weights.
@@ -855,6 +870,8 @@ def search(
         table: what is added to embeddings by position, at least S and max_length; see `flat`.
         start_id, end_id, max_length: see `minigrad.nn.Generator`.
         width: 1 for greedy search.
+        nbest: how many of a beam are given, at most `width`.
+        scored: whether log probabilities are wanted; there are none otherwise.
         threads: sentences are split between so many.
 
     Raises:
@@ -868,11 +885,12 @@ def search(
     parts = max(1, -(-count // (most * parts))) * parts
     limits = np.array([padding_id, packed.vocabulary])
 
-    def one(src: Array) -> list[list[int]]:
-        out = np.empty((len(src), max_length), np.int64)
-        lengths = np.empty(len(src), np.int64)
+    def one(src: Array) -> list[list[tuple[list[int], list[float]]]]:
+        out = np.empty((len(src) * nbest, max_length), np.int64)
+        lengths = np.empty((len(src) * nbest, 2), np.int64)
+        steps = np.empty((len(out) if scored else 0, max_length))
         good = LOOPS[packed.matrices.dtype](
-            out, lengths, src, limits, table, packed.numbers, packed.matrices, packed.places,
+            out, lengths, steps, src, limits, table, packed.numbers, packed.matrices, packed.places,
             packed.sizes, packed.ids, start_id, end_id, width, length_penalty,
         )  # fmt: skip
         if not good:
@@ -880,13 +898,21 @@ def search(
                 f"Generator: ids of src must be in [0, {packed.vocabulary}), got "
                 f"{src.min()}..{src.max()}"
             )
-        return [ids[:n] for ids, n in zip(out.tolist(), lengths.tolist(), strict=True)]
+        logs = steps.tolist() if scored else [[]] * len(out)
+        each = [
+            (ids[:n], log[:count]) if n >= 0 else None
+            for ids, log, (n, count) in zip(out.tolist(), logs, lengths.tolist(), strict=True)
+        ]
+        return [
+            [pair for pair in each[i : i + nbest] if pair is not None]
+            for i in range(0, len(each), nbest)
+        ]
 
     if parts == 1:
         return one(np.ascontiguousarray(src))
     shares = [np.ascontiguousarray(src[i::parts]) for i in range(parts)]
     others = [pool().submit(one, share) if i % threads else None for i, share in enumerate(shares)]
-    found: list[list[int]] = [[]] * count
+    found: list[list[tuple[list[int], list[float]]]] = [[]] * count
     for i, (share, other) in enumerate(zip(shares, others, strict=True)):
         if other is None:
             found[i::parts] = one(share)
@@ -912,6 +938,6 @@ def compile_for(kind: Any) -> None:
     places, none = np.zeros((TAIL_PIECES, 2), np.int64), np.zeros((0, 1), np.int64)
     sizes = np.array([1, 1, 1, 0, 0, 1, RELU])
     LOOPS[kind](
-        none, none[:, 0].copy(), none, ids, row, row, np.zeros(128, kind), places, sizes, ids,
+        none, none, np.zeros((0, 1)), none, ids, row, row, np.zeros(128, kind), places, sizes, ids,
         0, 0, 1, 0.0,
     )  # fmt: skip

@@ -55,12 +55,12 @@ from minigrad.nn.transformer import (
 )
 
 __all__ = [
-    "Bilinear", "Buffer", "Decoder", "Embedding", "EmbeddingBag", "Encoder", "EntityEmbedding",
-    "Generator", "Grouped", "LearnedPositions", "Linear", "Module", "MultiheadAttention",
-    "Parameter", "RotaryPositions", "Seq2Seq", "SinusoidalPositions", "Transformer",
-    "TransformerDecoder", "TransformerDecoderLayer", "TransformerEncoder",
-    "TransformerEncoderLayer", "functional", "init", "shapes", "sinusoids", "summary",
-    "utils",
+    "Attention", "Bilinear", "Buffer", "Decoder", "Embedding", "EmbeddingBag", "Encoder",
+    "EntityEmbedding", "Generator", "Grouped", "Hypothesis", "LearnedPositions", "Linear", "Module",
+    "MultiheadAttention", "Parameter", "RotaryPositions", "Seq2Seq", "SinusoidalPositions",
+    "Transformer", "TransformerDecoder", "TransformerDecoderLayer", "TransformerEncoder",
+    "TransformerEncoderLayer", "attention_maps", "functional", "init", "shapes", "sinusoids",
+    "summary", "utils",
 ]  # fmt: skip
 __all__ += activation.__all__
 __all__ += containers.__all__
@@ -76,14 +76,19 @@ __all__ += rearranging.__all__
 __all__ += recurrent.__all__
 
 if TYPE_CHECKING:
-    from minigrad.nn.generation import Generator
+    from minigrad.nn.generation import Generator, Hypothesis
+    from minigrad.nn.maps import Attention, attention_maps
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Generator":  # loaded when asked for: not everybody writes sequences
-        from minigrad.nn.generation import Generator
+    if name in ("Generator", "Hypothesis"):  # loaded when asked for: not everybody writes sequences
+        from minigrad.nn import generation
 
-        return Generator
+        return getattr(generation, name)
+    if name in ("Attention", "attention_maps"):
+        from minigrad.nn import maps
+
+        return getattr(maps, name)
     if name.startswith("__"):  # asked for by Python's machinery
         raise AttributeError(f"module 'minigrad.nn' has no attribute '{name}'")
     from minigrad.elsewhere import missing

@@ -29,6 +29,7 @@ from minigrad.nn.attention import MultiheadAttention
 from minigrad.nn.dropout import Dropout
 from minigrad.nn.embedding import Embedding
 from minigrad.nn.linear import Linear
+from minigrad.nn.maps import Attention, attention_maps
 from minigrad.nn.norm import LayerNorm
 from minigrad.nn.positions import SinusoidalPositions, sinusoids
 from minigrad.nn.transformer import (
@@ -44,6 +45,28 @@ Pair = tuple[Array, Array]  # a matrix (n_in, n_out) and a bias (n_out,)
 
 # Seconds that it takes to import Numba and to load a compiled kernel from disk.
 NUMBA_STARTS = 0.4
+
+
+class Hypothesis(NamedTuple):
+    """A sequence that a search found.
+
+    Attributes:
+        ids: without start and end.
+        score: the sum of `log_probabilities` over (their number)**length_penalty; 0 of none.
+        log_probabilities: one for each id and one for the end, among the allowed ids. That of the
+            end is absent where the sequence was cut at `max_length`.
+        attention: if it was asked for, the maps of a full pass; row t of those of the decoder is
+            the step that gave `ids[t]`, and the last row that after all ids.
+    """
+
+    ids: list[int]
+    score: float
+    log_probabilities: list[float]
+    attention: Attention | None = None
+
+
+# What a search gives for each sentence, best first: ids and log probabilities.
+Found = list[list[tuple[list[int], list[float]]]]
 
 
 class Generator:
@@ -107,7 +130,7 @@ class Generator:
 
     def greedy(self, src: Any) -> list[list[int]]:
         """The most probable id, again and again, until the end; for each row of `src` (B, S)."""
-        return self._find(src, 1, 0.0)
+        return [best[0] for [best] in self._find(src, 1, 0.0, scored=False)]
 
     def beam(self, src: Any, width: int, length_penalty: float = 1.0) -> list[list[int]]:
         """The best sequence of a beam search, for each row of `src` (B, S).
@@ -121,9 +144,52 @@ class Generator:
         Raises:
             ValueError: `width` is less than 1.
         """
+        if width == 1:
+            return self.greedy(src)
+        return [best.ids for [best] in self.search(src, width, length_penalty)]
+
+    def search(
+        self,
+        src: Any,
+        width: int = 1,
+        length_penalty: float = 1.0,
+        nbest: int = 1,
+        attention: bool = False,
+    ) -> list[list[Hypothesis]]:
+        """The best sequences with their scores, the best first, for each row of `src` (B, S).
+
+        Args:
+            width: of the beam, see `beam`; 1 is greedy search.
+            length_penalty: see `beam`.
+            nbest: how many sequences of a beam are given; fewer where there are no more.
+            attention: whether their attention maps are given, too: of a full pass for each
+                sequence, with the model's own weights (not those rounded to int8).
+
+        Raises:
+            ValueError: `width` is less than 1, or `nbest` is not in 1..width.
+        """
         if width < 1:
-            raise ValueError(f"Generator.beam: width must be at least 1, got {width}")
-        return self._find(src, int(width), float(length_penalty))
+            raise ValueError(f"Generator: width must be at least 1, got {width}")
+        if not 1 <= nbest <= width:
+            raise ValueError(
+                f"Generator.search: nbest must be in [1, {width}], the width of the beam, got "
+                f"{nbest}; a wider beam holds more"
+            )
+        src, penalty = _source(src), float(length_penalty)
+        return [
+            [
+                Hypothesis(
+                    ids,
+                    math.fsum(logs) / float(len(logs)) ** penalty if logs else 0.0,
+                    logs,
+                    attention_maps(self.model, row, [self.start_id, *ids]) if attention else None,
+                )
+                for ids, logs in found
+            ]
+            for row, found in zip(
+                src, self._find(src, int(width), penalty, int(nbest)), strict=True
+            )
+        ]
 
     def refresh(self) -> None:
         """Forget the copies of the weights."""
@@ -168,7 +234,9 @@ class Generator:
             self._weights = read(self.model, self.ids, self.kind == "int8")
         return self._weights
 
-    def _find(self, src: Any, width: int, length_penalty: float) -> list[list[int]]:
+    def _find(
+        self, src: Any, width: int, length_penalty: float, nbest: int = 1, scored: bool = True
+    ) -> Found:
         global _spent
         src = _source(src)
         if not len(src):
@@ -188,17 +256,19 @@ class Generator:
                 self._table = sinusoids(longest, w.encoder_embed.shape[1], w.dtype)
                 self._flat = None
             if way == "kernels":
-                return self._by_kernels(src, width, length_penalty)
+                return self._by_kernels(src, width, length_penalty, nbest, scored)
             past = _Arrays(self._weights, src, self.model.padding_idx, self._table, self.max_length)
         began = time.perf_counter()
         if width == 1:
-            found = self._greedy(past, len(src))
+            found = self._greedy(past, len(src), scored)
         else:
-            found = self._beam(past, len(src), width, length_penalty)
+            found = self._beam(past, len(src), width, length_penalty, nbest)
         _spent += time.perf_counter() - began
         return found
 
-    def _by_kernels(self, src: Array, width: int, length_penalty: float) -> list[list[int]]:
+    def _by_kernels(
+        self, src: Array, width: int, length_penalty: float, nbest: int, scored: bool
+    ) -> Found:
         from minigrad.kernels import decoding
 
         if self._packed is None:
@@ -215,14 +285,23 @@ class Generator:
             max_length=self.max_length,
             width=width,
             length_penalty=length_penalty,
+            nbest=nbest,
+            scored=scored,
             threads=self.threads,
         )
 
-    def _greedy(self, past: Any, count: int) -> list[list[int]]:
+    def _greedy(self, past: Any, count: int, scored: bool) -> Found:
         found: list[list[int]] = [[] for _ in range(count)]
+        steps: list[list[float]] = [[] for _ in range(count)]
         rows, last = np.arange(count), np.full(count, self.start_id)
         for _ in range(self.max_length):
-            best = self.ids[past.step(last).argmax(axis=1)]
+            scores = past.step(last)
+            places = scores.argmax(axis=1)
+            if scored:
+                logs = _log_softmax(scores)[np.arange(len(rows)), places]
+                for row, log in zip(rows.tolist(), logs.tolist(), strict=True):
+                    steps[row].append(log)
+            best = self.ids[places]
             going = best != self.end_id
             rows, last = rows[going], best[going]
             for row, i in zip(rows.tolist(), last.tolist(), strict=True):
@@ -231,23 +310,22 @@ class Generator:
                 break
             if not going.all():
                 past.take(np.flatnonzero(going))
-        return found
+        return [[pair] for pair in zip(found, steps, strict=True)]
 
-    def _beam(self, past: Any, count: int, width: int, length_penalty: float) -> list[list[int]]:
-        # A hypothesis: log probability, ids, whether it is ended, its row in `past`.
-        beams: list = [[(0.0, [], False, row)] for row in range(count)]
+    def _beam(self, past: Any, count: int, width: int, length_penalty: float, nbest: int) -> Found:
+        # A hypothesis: log probability, ids, whether it is ended, its row in `past`, and the log
+        # probability of each step.
+        beams: list = [[(0.0, [], False, row, [])] for row in range(count)]
         last = np.full(count, self.start_id)
         for t in range(1, self.max_length + 1):
-            scores = past.step(last).astype(np.float64)
-            top = scores.max(axis=1, keepdims=True)
-            logs = scores - (top + np.log(np.exp(scores - top).sum(axis=1, keepdims=True)))
+            logs = _log_softmax(past.step(last))
             rows: list[int] = []
             ids: list[int] = []
             for b, beam in enumerate(beams):
-                if all(ended for _, _, ended, _ in beam):
+                if all(ended for _, _, ended, _, _ in beam):
                     continue
                 totals, power = [], []
-                for log, found, ended, row in beam:
+                for log, found, ended, row, _ in beam:
                     totals.append([log] if ended else log + logs[row])
                     n = len(found) + 1 if ended else t
                     power.append(np.full(len(totals[-1]), float(n) ** length_penalty))
@@ -257,14 +335,15 @@ class Generator:
                 order = np.argsort(-(total / np.concatenate(power)), kind="stable")[:width]
                 new = []
                 for i in order.tolist():
-                    _, found, ended, row = beam[owners[i]]
+                    log, found, ended, row, steps = beam[owners[i]]
                     choice = int(self.ids[i - begins[owners[i]]])
+                    further = [*steps, float(total[i] - log)]
                     if ended:
                         new.append(beam[owners[i]])
                     elif choice == self.end_id:
-                        new.append((total[i], found, True, -1))
+                        new.append((total[i], found, True, -1, further))
                     else:
-                        new.append((total[i], [*found, choice], False, len(rows)))
+                        new.append((total[i], [*found, choice], False, len(rows), further))
                         rows.append(row)
                         ids.append(choice)
                 beams[b] = new
@@ -273,7 +352,14 @@ class Generator:
             # What belongs to beams that are over is still among the rows; a step on it is harmless.
             past.take(np.array(rows))
             last = np.array(ids)
-        return [beam[0][1] for beam in beams]
+        return [[(found, steps) for _, found, _, _, steps in beam[:nbest]] for beam in beams]
+
+
+def _log_softmax(scores: Array) -> Array:
+    """In float64, along the last axis."""
+    scores = scores.astype(np.float64)
+    top = scores.max(axis=1, keepdims=True)
+    return scores - (top + np.log(np.exp(scores - top).sum(axis=1, keepdims=True)))
 
 
 _data = operator.attrgetter("_data")  # `data` without the call of a property

@@ -57,6 +57,12 @@ def _probabilities(xp, q, k, mask, causal, scale):
     return e / xp.where(s == 0, 1.0, s)
 
 
+def weights_of(xp, q, k, mask=None, *, heads=1, causal=False, scale=None):
+    """(B, H, T, S): the weights of `attention` for these arrays, before any dropout."""
+    scale = _checked_scale(q, k, k, mask, heads, scale)
+    return _probabilities(xp, _split(q, heads), _split(k, heads), mask, causal, scale)
+
+
 @op(kernel="attention.attention")
 def attention(xp, q, k, v, mask=None, key=None, *, heads=1, causal=False, scale=None, dropout=0.0):
     """Each query's mean of the values, weighted by the softmax of its products with the keys.

@@ -3,6 +3,7 @@
 Where they may differ: the two best scores differ by less than NEAR. Such cases are counted.
 """
 
+import functools
 import itertools
 import math
 import os
@@ -12,10 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import minigrad as mg
 from minigrad import nn, optim, random
-from minigrad.backend import get_backend, to_device, to_numpy
+from minigrad.backend import get_backend, modes, to_device, to_numpy
 from minigrad.errors import OutOfRangeError, ShapeError
 from minigrad.nn import generation
 
@@ -418,3 +421,194 @@ def test_errors_say_what_is_wrong():
             g.greedy([[40]])
         with pytest.raises(OutOfRangeError):
             g.greedy([[3], [-1]])
+
+
+# -------------------------------------------------------------------- scores, n-best, attention
+
+
+@functools.cache
+def calm(seed):
+    """A model whose scores are a little apart, so that a beam has much to choose from."""
+    model = build("tiny", seed)
+    model.decoder.output_projection.weight.data[...] /= 6
+    model.decoder.output_projection.bias.data[BOUNDARY] = 1
+    return model
+
+
+@functools.cache
+def calm_ways(seed, max_length):
+    return ways(calm(seed), max_length=max_length)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 3), st.integers(0, 99), st.integers(1, 5), st.integers(0, 4), st.data())
+def test_a_result_depends_on_its_sentence_alone(seed, of_sources, width, padding, data):
+    """Not on the batch, on padding, or on what is kept: all ways, alone and together."""
+    nbest, penalty = data.draw(st.integers(1, width)), data.draw(st.sampled_from([0.0, 0.7, 1.0]))
+    model = calm(seed)
+    src = sources(model, 4, 7, of_sources)
+    src = np.pad(src, ((0, 0), (0, padding)), constant_values=model.padding_idx)
+    kernels, arrays, reference = calm_ways(seed, 6)
+    expected = reference.search(src, width, penalty, nbest)
+    alone = []
+    for row in src:
+        length = max(np.flatnonzero(row != model.padding_idx), default=0) + 1
+        alone.append(kernels.search(row[None, :length], width, penalty, nbest)[0])
+    for found in (kernels.search(src, width, penalty, nbest), alone, arrays.search(
+        src, width, penalty, nbest
+    )):  # fmt: skip
+        for ours, theirs in zip(found, expected, strict=True):
+            assert len(ours) == len(theirs) <= nbest
+            for a, b in zip(ours, theirs, strict=True):
+                assert a.score == pytest.approx(b.score, abs=1e-5)  # so others are ties
+                if a.ids == b.ids:
+                    assert a.log_probabilities == pytest.approx(b.log_probabilities, abs=1e-5)
+
+
+@pytest.mark.parametrize(("width", "penalty"), [(1, 0.7), (4, 1.0), (5, 0.0)])
+def test_scores_are_log_probabilities_among_the_allowed_ids(width, penalty):
+    model = calm(2)
+    src = sources(model, 6, 8)
+    allowed = [BOUNDARY, *range(5, 30)]
+    cut, counts = 0, set()
+    for generator in ways(model, allowed=allowed, max_length=5):
+        for row, found in zip(src, generator.search(src, width, penalty, width), strict=True):
+            counts.add(len(found))
+            scores = [h.score for h in found]
+            assert scores == pytest.approx(sorted(scores, reverse=True), abs=1e-12)
+            assert len({tuple(h.ids) for h in found}) == len(found)
+            for h in found:
+                steps = [*h.ids, BOUNDARY][:5]
+                logits = scores_of(model, row, h.ids).astype(float)[:, allowed]
+                logs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+                logs = [logs[t, allowed.index(i)] for t, i in enumerate(steps)]
+                assert h.log_probabilities == pytest.approx(logs, abs=1e-5)
+                assert h.score == pytest.approx(sum(logs) / len(steps) ** penalty, abs=1e-5)
+                assert h.attention is None
+                cut += len(h.ids) == 5
+    assert cut
+    assert counts == {width}
+
+
+def test_there_may_be_fewer_than_n_best():
+    for generator in ways(calm(1), allowed=[BOUNDARY, 4], max_length=1):
+        found = generator.search([[5, 6]], 7, nbest=6)[0]
+        assert sorted(h.ids for h in found) == [[], [4]]
+    for generator in ways(calm(1), max_length=0):
+        assert generator.search([[5]], 3, nbest=2) == [[nn.Hypothesis([], 0.0, [])]]
+        assert generator.search(np.zeros((0, 2), int), 3) == []
+        with pytest.raises(ValueError, match=r"nbest must be in \[1, 2\].*got 3"):
+            generator.search([[5]], 2, nbest=3)
+        with pytest.raises(ValueError, match="width"):
+            generator.search([[5]], 0)
+
+
+@pytest.mark.parametrize("width", [1, 4])
+def test_attention_is_that_of_the_steps(width):
+    """Row t is the step that gave id t: a pass of the ids up to there has it as its last row."""
+    model = calm(3)
+    src = sources(model, 4, 7)
+    for generator in ways(model, max_length=4):
+        found = generator.search(src, width, nbest=width, attention=True)
+        for row, hypotheses in zip(src, found, strict=True):
+            own = row[row != PAD]
+            for h in hypotheses:
+                S, T = len(own), len(h.ids) + 1
+                assert {x.shape for x in h.attention.encoder} == {(2, S, S)}
+                assert {x.shape for x in h.attention.decoder} == {(2, T, T)}
+                assert {x.shape for x in h.attention.cross} == {(2, T, S)}
+                for t in range(T):
+                    step = nn.attention_maps(model, row, [BOUNDARY, *h.ids[:t]])
+                    for a, b in zip(h.attention.decoder, step.decoder, strict=True):
+                        np.testing.assert_allclose(a[:, t, : t + 1], b[:, -1], atol=1e-5)
+                        assert not a[:, t, t + 1 :].any()
+                    for a, b in zip(h.attention.cross, step.cross, strict=True):
+                        np.testing.assert_allclose(a[:, t], b[:, -1], atol=1e-5)
+
+
+def test_attention_is_the_softmax_of_queries_and_keys():
+    model = nn.Grouped({"a": build("norms last, gelu"), "b": build("odd")})["b"]
+    src, tgt = np.array([5, 0, 6, 7, 0, 0]), np.array([BOUNDARY, 9, 8])
+    found = nn.attention_maps(model, src, tgt)
+    own = [0, 2, 3]
+
+    def number(x):
+        return to_numpy(x.data)
+
+    def by_hand(attention, queries, keys, causal=False):
+        q, k = number(attention.q_proj(queries))[0], number(attention.k_proj(keys))[0]
+        maps = []
+        for h in range(3):
+            s = q[:, 7 * h : 7 * h + 7] @ k[:, 7 * h : 7 * h + 7].T / math.sqrt(7)
+            if causal:
+                s[np.triu_indices(len(s), 1)] = -np.inf
+            e = np.exp(s - s.max(axis=1, keepdims=True))
+            maps.append(e / e.sum(axis=1, keepdims=True))
+        return np.array(maps)
+
+    with mg.no_grad():
+        x = model.encoder.positions(model.encoder.embed(to_device(src[None])))[:, to_device(own)]
+        layer = model.encoder.layers[0]
+        x = layer.norm1(x)
+        expected = by_hand(layer.self_attn, x, x)
+        np.testing.assert_allclose(found.encoder[0], expected, atol=1e-5)
+        y = model.decoder.positions(model.decoder.embed(to_device(tgt[None])))
+        layer = model.decoder.layers[0]
+        z = layer.norm1(y)
+        np.testing.assert_allclose(
+            found.decoder[0], by_hand(layer.self_attn, z, z, causal=True), atol=1e-5
+        )
+        memory, _ = model.encode(to_device(src[None]))
+        y = y + layer.self_attn(z, z, z, is_causal=True)
+        expected = by_hand(layer.multihead_attn, layer.norm2(y), memory[:, to_device(own)])
+        np.testing.assert_allclose(found.cross[0], expected, atol=1e-5)
+    assert all(x.dtype == np.float32 for maps in found for x in maps)
+
+
+def test_capturing_changes_nothing_and_is_off_afterwards():
+    model = build("tiny").train()
+    src, tgt = to_device(np.array([[5, 6]])), to_device(np.array([[BOUNDARY, 9]]))
+    before = to_numpy(model(src, tgt).data)
+    generator = ways(model)[0]
+    way = generator.explain([[5, 6]])
+    nn.attention_maps(model, [5, 6], [BOUNDARY, 9])
+    assert modes.get().observers == ()
+    assert all(m.training and m._hooks is None for m in model.modules())
+    assert generator.explain([[5, 6]]) == way
+    np.testing.assert_array_equal(to_numpy(model(src, tgt).data), before)
+
+
+def test_what_attention_maps_refuses():
+    model = build("tiny")
+    with pytest.raises(TypeError, match=r"got Grouped.*model\[group\]"):
+        nn.attention_maps(nn.Grouped({"a": model}), [5], [1])
+    with pytest.raises(ShapeError, match="one sentence"):
+        nn.attention_maps(model, [[5]], [1])
+    with pytest.raises(ShapeError, match="tgt"):
+        nn.attention_maps(model, [5], [1.5])
+
+
+def test_shared_and_tied_weights_and_other_target_ids():
+    model, other = build("tiny", 1), build("tiny", 2)
+    layer = {"nhead": 2, "dim_feedforward": 32, "dropout": 0.0}
+    with random.stream(random.key(5)):
+        model.decoder = nn.Decoder(23, 16, 2, 0, **layer)
+    projection, embed = model.decoder.output_projection, model.decoder.embed
+    embed.weight.data[...] = to_device(np.random.default_rng(0).normal(size=(23, 16)))
+    projection.weight = embed.weight
+    other.encoder = model.encoder
+    src = sources(model, 6, 8)
+    for m, size in ((model, 23), (other, 40)):
+        for weights in ("float32", "int8"):
+            kernels, arrays, reference = ways(m, max_length=6, weights=weights)
+            assert len(kernels.ids) == size
+            for ids in (kernels.beam(src, 3), kernels.greedy(src)):
+                assert {i for row in ids for i in row} <= set(range(size))
+            assert kernels.beam(src, 3) == arrays.beam(src, 3)
+            if weights == "float32":
+                assert kernels.greedy(src) == reference.greedy(src)
+    before = ways(model)[0].search(src)
+    optim.SGD(model, lr=1e-9)  # takes the shared weight once
+    embed.weight.data = embed.weight.data * 2
+    for generator in ways(model):
+        assert [h.score for [h] in generator.search(src)] != [h.score for [h] in before]
