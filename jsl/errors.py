@@ -22,7 +22,14 @@ class UsageError(JslError):
 
 
 class TextError(JslError):
-    """A text cannot be translated: it is empty or holds unknown characters."""
+    """A text cannot be translated: it is empty or holds unknown characters.
+
+    Attributes:
+        unknown: each unknown character with its position, which counts from 1 in the normalised
+            text; all of them, though the message shows the first of many.
+    """
+
+    unknown: tuple[tuple[int, str], ...] = ()
 
 
 class CorpusError(JslError):

@@ -160,6 +160,35 @@ HELP: dict[str, tuple[str, str]] = {
         "探索で残す系列の数（1から1000）。",
         "Keep so many sequences in the search (1 to 1000).",
     ),
+    "help.predict.length_penalty": (
+        "スコアを、確率の対数の和を長さの何乗で割ったものにするか（0以上、既定は1）。大きいほど"
+        "長い系列が選ばれます。",
+        "The score is the sum of log probabilities over the length to this power (0 or more; 1 by "
+        "default). More of it favours longer sequences.",
+    ),
+    "help.predict.nbest": (
+        "よいものから順にこの数だけ出力します（--beam 以下）。2以上では、行は順位、スコア、タグを"
+        "タブで区切ったものになります。",
+        "Print the best so many, at most as many as --beam. With more than 1, a line is rank, "
+        "score and tags, separated by tabs.",
+    ),
+    "help.predict.attention": (
+        "--json に、すべての層とヘッドの注意の重みと、その行と列のラベルを加えます。",
+        "Add to --json the attention weights of all layers and heads, with labels of rows and "
+        "columns.",
+    ),
+    "help.predict.batch_size": (
+        "一度に翻訳する文の数（既定は64）。結果は変わりません。",
+        "Translate so many texts at once (64 by default). Results stay the same.",
+    ),
+    "help.predict.input": (
+        "このファイルの行を翻訳します。- は標準入力です。",
+        "Translate the lines of this file; - is standard input.",
+    ),
+    "help.predict.output": (
+        "標準出力の代わりに、このファイルに書きます。すべて終わってから、途中のない形で置かれます。",
+        "Write to this file in place of standard output: whole, once all is done.",
+    ),
     "help.predict.int8": (
         "重みを1バイトに丸めます。大きなモデルで速くなります。",
         "Round weights to bytes: quicker with large models.",

@@ -597,6 +597,32 @@ TEXTS: dict[str, tuple[str, str]] = HELP | {
     "settings.flag": (" true か false ", "true or false"),
     "settings.text": ("文字列（引用符で囲む）", "a string (in quotes)"),
     "settings.list": ("[ ] で囲んだ{of}の並び", "a list, in [ ], of this: {of}"),
+    # searching, for predict
+    "usage.not_negative": (
+        "{value}は0以上の数ではありません。",
+        "{value} is not a number from 0 up.",
+    ),
+    "predict.nbest": (
+        "--nbest {nbest} は --beam {beam} より大きくできません。--beam を {nbest} 以上に"
+        "してください。",
+        "--nbest {nbest} is more than --beam {beam} holds. Give --beam {nbest} or more.",
+    ),
+    "predict.attention_json": (
+        "--attention は --json とともに指定してください。",
+        "--attention is given with --json.",
+    ),
+    "predict.texts_and_input": (
+        "文と --input のどちらかだけを指定してください。",
+        "Give either texts or --input, not both.",
+    ),
+    "predict.input": (
+        "{path}を読み込めません: {reason}",
+        "Cannot read {path}: {reason}",
+    ),
+    "predict.output": (
+        "{path}に書き込めません: {reason}",
+        "Cannot write {path}: {reason}",
+    ),
 }
 
 _chosen: str | None = None

@@ -58,6 +58,16 @@ class Positive(click.ParamType):
         self.fail(say("usage.number", value=value), param, ctx)
 
 
+class NotNegative(Positive):
+    """A floating-point number that is 0 or more."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        with suppress(ValueError):
+            if 0 <= float(value) < float("inf"):
+                return float(value)
+        self.fail(say("usage.not_negative", value=value), param, ctx)
+
+
 class Path(click.Path):
     """A path; whether it can be read is found out where it is, in the language of the moment."""
 

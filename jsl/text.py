@@ -82,7 +82,9 @@ def check(text: str) -> str:
         shown = "".join(c if _shows(c) else "\ufffd" for c in text[:MAX_SHOWN])
         shown += "…" if len(text) > MAX_SHOWN else ""
         places = listed(say("text.unknown_at", position=n, character=_named(c)) for n, c in found)
-        raise TextError(say("text.unknown", found=places, text=Said(shown)))
+        error = TextError(say("text.unknown", found=places, text=Said(shown)))
+        error.unknown = tuple(found)
+        raise error
     return text
 
 

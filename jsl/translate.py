@@ -1,8 +1,10 @@
 """Translating with a saved run. Nothing here knows training."""
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jsl import checkpoint
 from jsl.batching import padded
@@ -12,8 +14,31 @@ from jsl.messages import say
 from jsl.model import build_model
 from jsl.text import normalise
 
+if TYPE_CHECKING:
+    from minigrad import nn
+
 # A text is far from all that was trained on if more than half of its trigrams never occurred there.
 FAR = 0.5
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One of the sequences that a search found for a text.
+
+    Attributes:
+        tags: '<私> <食べる>'.
+        ids: of the tags.
+        score: the sum of the logarithms of `probabilities` over (their number)**length_penalty.
+        probabilities: of each tag and of the end, given what stands before; that of the end is
+            absent where the sequence was cut at the model's length.
+        attention: maps of the pass that gives these tags, if they were asked for.
+    """
+
+    tags: str
+    ids: tuple[int, ...]
+    score: float
+    probabilities: tuple[float, ...]
+    attention: "nn.Attention | None" = None
 
 
 @dataclass(frozen=True)
@@ -26,6 +51,9 @@ class Translation:
         tags: '<私> <食べる>'; empty if there is an error.
         familiarity: the share of the text's trigrams that occur in the training corpus, 0 to 1.
         error: None, or what is wrong with the text.
+        candidates: what the search found, the best first, whose tags these are; empty if there is
+            an error. Translations are compared without them, as their numbers are rounded in other
+            places in another batch.
     """
 
     text: str
@@ -33,6 +61,27 @@ class Translation:
     tags: str
     familiarity: float
     error: TextError | None = None
+    candidates: tuple[Candidate, ...] = field(default=(), compare=False, repr=False)
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """Those of the best candidate."""
+        return self.candidates[0].ids if self.candidates else ()
+
+    @property
+    def score(self) -> float | None:
+        """That of the best candidate; None if there is an error."""
+        return self.candidates[0].score if self.candidates else None
+
+    @property
+    def probabilities(self) -> tuple[float, ...]:
+        """Those of the best candidate."""
+        return self.candidates[0].probabilities if self.candidates else ()
+
+    @property
+    def attention(self) -> "nn.Attention | None":
+        """That of the best candidate, if it was asked for."""
+        return self.candidates[0].attention if self.candidates else None
 
     @property
     def far(self) -> bool:
@@ -73,16 +122,31 @@ class Translator:
         return self.run.groups
 
     def translate(
-        self, texts: Sequence[str], group: str, batch_size: int = 64
+        self,
+        texts: Sequence[str],
+        group: str,
+        batch_size: int = 64,
+        *,
+        beam: int | None = None,
+        length_penalty: float = 1.0,
+        nbest: int = 1,
+        attention: bool = False,
     ) -> list[Translation]:
         """One translation a text, in order; texts with an error are marked, not raised.
 
+        Args:
+            batch_size: texts that are translated together.
+            beam: instead of the translator's.
+            length_penalty, nbest, attention: see `nn.Generator.search`.
+
         Raises:
+            ValueError: `nbest` is more than `beam`.
             GroupError: the run does not know `group`; the message lists those that it knows.
         """
         if group not in self.generators:
             self.model[group]  # raises
-        search = self.generators[group].beam
+        search = self.generators[group].search
+        width = self.beam if beam is None else beam
         found: dict[int, Translation] = {}
         encoded: list[tuple[int, list[int]]] = []
         for i, text in enumerate(texts):
@@ -95,12 +159,26 @@ class Translator:
         for start in range(0, len(encoded), batch_size):
             part = encoded[start : start + batch_size]
             src = padded([ids for _, ids in part])
-            decoded = search(src, self.beam)
-            for (i, _), ids in zip(part, decoded, strict=True):
+            decoded = search(src, width, length_penalty, nbest, attention)
+            for (i, _), hypotheses in zip(part, decoded, strict=True):
+                candidates = tuple(map(self._candidate, hypotheses))
                 found[i] = Translation(
-                    texts[i], group, self.vocabulary.decode_tags(ids), self.familiarity(texts[i])
+                    texts[i],
+                    group,
+                    candidates[0].tags,
+                    self.familiarity(texts[i]),
+                    candidates=candidates,
                 )
         return [found[i] for i in range(len(texts))]
+
+    def _candidate(self, found: "nn.Hypothesis") -> Candidate:
+        return Candidate(
+            self.vocabulary.decode_tags(found.ids),
+            tuple(found.ids),
+            found.score,
+            tuple(map(math.exp, found.log_probabilities)),
+            found.attention,
+        )
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text; TextError if it is empty, too long, or has unknown characters."""

@@ -1,11 +1,13 @@
 """`jsl predict`: translate texts into tags."""
 
+import io
 import json
 import sys
 import unicodedata
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,7 +18,7 @@ from jsl.help import command, option
 from jsl.messages import Said, listed, say
 
 if TYPE_CHECKING:
-    from jsl.translate import Translation, Translator
+    from jsl.translate import Candidate, Translation, Translator
 
 # Lines of standard input that are translated together at most.
 CHUNK = 256
@@ -33,6 +35,15 @@ CHUNK = 256
     default=1,
     help="help.predict.beam",
 )
+@option(
+    "--length-penalty", type=options.NotNegative(), default=1.0, help="help.predict.length_penalty"
+)
+@option("--nbest", type=options.Integer(1, 1000), default=1, help="help.predict.nbest")
+@option("--attention", is_flag=True, help="help.predict.attention")
+@option("--batch-size", type=options.Integer(1, 1_000_000), default=64,
+        help="help.predict.batch_size")  # fmt: skip
+@option("--input", "source", type=options.Path(), help="help.predict.input")
+@option("--output", type=options.Path(), help="help.predict.output")
 @option("--int8", is_flag=True, help="help.predict.int8")
 @option("--quiet", is_flag=True, help="help.predict.quiet")
 @backend_option
@@ -42,15 +53,27 @@ def predict(
     group: str | None,
     as_json: bool,
     beam: int,
+    length_penalty: float,
+    nbest: int,
+    attention: bool,
+    batch_size: int,
+    source: Path | None,
+    output: Path | None,
     int8: bool,
     quiet: bool,
     backend: str | None,
 ) -> None:
-    if not texts:
+    if source is not None and texts:
+        raise UsageError(say("predict.texts_and_input"))
+    if source is None and not texts:
         raise UsageError(say("predict.nothing"))
-    from_input = texts == ("-",)
+    from_input = source is not None or texts == ("-",)
     if "-" in texts and not from_input:
         raise UsageError(say("predict.dash"))
+    if nbest > beam:
+        raise UsageError(say("predict.nbest", nbest=nbest, beam=beam))
+    if attention and not as_json:
+        raise UsageError(say("predict.attention_json"))
     from jsl import memory
     from jsl.text import visible
     from jsl.translate import Translator
@@ -74,22 +97,57 @@ def predict(
                 raise UsageError(say("predict.unknown_group", group=group, known=known))
         failed = False
         number = 0
-        for chunk in stdin_lines() if from_input else [texts]:
-            found = translate(translator, chunk, groups, blank=from_input)
-            for text, results in zip(chunk, found, strict=True):
-                number += 1
-                failed |= show(text, results, number, from_input, group is None, as_json, quiet)
+        search = {"length_penalty": length_penalty, "nbest": nbest, "attention": attention}
+        written: list[str] = []
+        with nullcontext() if source is None or str(source) == "-" else opened(source) as file:
+            for chunk in input_lines(file) if from_input else [texts]:
+                found = translate(
+                    translator, chunk, groups, blank=from_input, batch_size=batch_size, **search
+                )
+                for text, results in zip(chunk, found, strict=True):
+                    number += 1
+                    if as_json:
+                        shown = [as_data(text, results, translator, nbest > 1)]
+                    else:
+                        shown = as_lines(results, group is None and len(results) > 1, nbest > 1)
+                    if output is None:
+                        for line in shown:
+                            click.echo(line)
+                    written += shown if output is not None else []
+                    failed |= notes(text, results[0], number, from_input, quiet)
+    if output is not None:
+        save(output, written)
     if failed:
         sys.exit(1)
 
 
-def stdin_lines() -> Iterator[list[str | TextError]]:
-    """The lines of standard input, as many together as are waiting, but no more than CHUNK.
+def opened(path: Path) -> io.FileIO:
+    """A file to read; UsageError if it cannot be."""
+    try:
+        return open(path, "rb", buffering=0)
+    except OSError as error:
+        raise UsageError(say("predict.input", path=path, reason=error.strerror)) from error
+
+
+def save(path: Path, lines: list[str]) -> None:
+    """Write all lines, or leave what is there; UsageError if it cannot be written."""
+    from minigrad import errors
+    from minigrad.runs import files
+
+    data = "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape")
+    try:
+        files.atomic_write(path, data)
+    except (errors.RunError, OSError) as error:
+        raise UsageError(say("predict.output", path=path, reason=error)) from error
+
+
+def input_lines(file: io.FileIO | None = None) -> Iterator[list[str | TextError]]:
+    """The lines of a file or of standard input: as many together as wait, no more than CHUNK.
 
     They are UTF-8; there is an error in place of one that is not.
     """
     first = True
-    for lines in waiting_lines():
+    for lines in waiting_lines(file):
         for start in range(0, len(lines), CHUNK):
             texts: list[str | TextError] = []
             for line in lines[start : start + CHUNK]:
@@ -102,15 +160,15 @@ def stdin_lines() -> Iterator[list[str | TextError]]:
             yield texts
 
 
-def waiting_lines() -> Iterator[list[bytes]]:
-    """Lines of standard input as they come: one read waits for something and takes what is there.
+def waiting_lines(file: io.FileIO | None = None) -> Iterator[list[bytes]]:
+    """Lines of a file or of standard input as they come: one read waits for something and takes what is there.
 
     The system keeps what comes meanwhile, so neither a thread nor a time limit is needed.
     """
-    if sys.stdin is None:  # it was closed
+    if file is None and sys.stdin is None:  # it was closed
         return
     # A buffered read would wait until it has as much as was asked for.
-    source = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
+    source: Any = file or getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
     begun: list[bytes] = []  # a line whose end has not come
     while piece := source.read(1 << 16):
         *lines, rest = piece.split(b"\n")
@@ -125,7 +183,11 @@ def waiting_lines() -> Iterator[list[bytes]]:
 
 
 def translate(
-    translator: "Translator", lines: Sequence[str | TextError], groups: tuple[str, ...], blank: bool
+    translator: "Translator",
+    lines: Sequence[str | TextError],
+    groups: tuple[str, ...],
+    blank: bool,
+    **search: Any,
 ) -> list[list["Translation"]]:
     """For each line, its translation in each group; nothing for nothing if lines may be `blank`."""
     from jsl.text import normalise
@@ -133,7 +195,7 @@ def translate(
 
     translatable = [isinstance(x, str) and not (blank and not normalise(x)) for x in lines]
     texts = [str(line) for line, able in zip(lines, translatable, strict=True) if able]
-    columns = [iter(translator.translate(texts, group)) for group in groups]
+    columns = [iter(translator.translate(texts, group, **search)) for group in groups]
 
     def instead(line: str | TextError, group: str) -> Translation:
         if isinstance(line, str):
@@ -146,28 +208,83 @@ def translate(
     ]
 
 
-def show(
-    text: str | TextError,
-    results: list["Translation"],
-    number: int,
-    from_input: bool,
-    all_groups: bool,
-    as_json: bool,
-    quiet: bool,
-) -> bool:
-    """Print the translations of one text; whether it could not be translated."""
+def as_lines(results: list["Translation"], by_group: bool, ranked: bool) -> list[str]:
+    """One line a group, its name before; with ranks one a candidate: rank, score, tags."""
+    lines = []
+    for r in results:
+        before = f"{r.group}\t" if by_group else ""
+        if ranked and r.candidates:
+            lines += [
+                f"{before}{rank}\t{c.score:.6f}\t{c.tags}" for rank, c in enumerate(r.candidates, 1)
+            ]
+        else:
+            lines.append(before + r.tags)
+    return lines
+
+
+def as_data(
+    text: str | TextError, results: list["Translation"], translator: "Translator", ranked: bool
+) -> str:
+    """All about one text as a line of JSON."""
     first = results[0]
-    if as_json:
-        found = {
-            "text": text if isinstance(text, str) else None,
-            "translations": [{"group": r.group, "tags": r.tags.split()} for r in results],
-            "familiarity": round(first.familiarity, 3),
-            "error": str(first.error) if first.error else None,
+    translations: list[dict[str, Any]] = []
+    for r in results:
+        found: dict[str, Any] = {"group": r.group, "tags": [], "ids": [], "score": None}
+        found["probabilities"] = []
+        if r.candidates:
+            found |= candidate(r.candidates[0], r.text, translator)
+        if ranked:
+            found["nbest"] = [candidate(c, r.text, translator) for c in r.candidates]
+        translations.append(found)
+    unknown = first.error.unknown if first.error else ()
+    data = {
+        "text": text if isinstance(text, str) else None,
+        "translations": translations,
+        "familiarity": round(first.familiarity, 3),
+        "error": str(first.error) if first.error else None,
+        "unknown": [
+            {"position": n, "character": c, "codepoint": f"U+{ord(c):04X}"} for n, c in unknown
+        ],
+    }
+    return json.dumps(data, ensure_ascii=False)
+
+
+def candidate(found: "Candidate", text: str, translator: "Translator") -> dict[str, Any]:
+    """A candidate as JSON values; its attention as lists of layers, heads, rows and columns."""
+    data: dict[str, Any] = {
+        "tags": found.tags.split(),
+        "ids": list(found.ids),
+        "score": round(found.score, 6),
+        "probabilities": [round(p, 6) for p in found.probabilities],
+    }
+    if found.attention is not None:
+        from jsl.vocabulary import BOUNDARY
+
+        tokens, tags = translator.vocabulary.tokens, found.tags.split()
+        source = [tokens[i] for i in translator.encode(text)]
+        # A row of the decoder is the step that gave its tag, or the end; its columns are what the
+        # decoder was given: the start, then the tags.
+        output, given = [*tags, tokens[BOUNDARY]], [tokens[BOUNDARY], *tags]
+        labels = {"encoder": (source, source), "decoder": (output, given)}
+        labels["cross"] = output, source
+        data["attention"] = {
+            kind: {
+                "rows": rows,
+                "columns": columns,
+                "weights": [
+                    [[[round(x, 7) for x in row] for row in head] for head in layer.tolist()]
+                    for layer in getattr(found.attention, kind)
+                ],
+            }
+            for kind, (rows, columns) in labels.items()
         }
-        click.echo(json.dumps(found, ensure_ascii=False))
-    else:
-        for r in results:
-            click.echo(f"{r.group}\t{r.tags}" if all_groups and len(results) > 1 else r.tags)
+    return data
+
+
+def notes(
+    text: str | TextError, first: "Translation", number: int, from_input: bool, quiet: bool
+) -> bool:
+    """Say on standard error what is wrong with a text; whether it could not be translated."""
     if first.error:
         place = "predict.line" if from_input else "predict.text"
         click.echo(say(place, number=number, error=first.error), err=True)

@@ -1,6 +1,7 @@
 """The command line: what it prints and where, its exit codes, and how it is interrupted."""
 
 import json
+import math
 import os
 import re
 import shlex
@@ -11,6 +12,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support import Result
 
@@ -467,7 +469,7 @@ def test_an_interrupted_training_can_go_on(run, corpus_path):
 
 
 def test_an_interrupted_prediction(run, learned, monkeypatch):
-    def interrupt(self, *arguments):
+    def interrupt(self, *arguments, **options):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(jsl.translate.Translator, "translate", interrupt)
@@ -582,17 +584,90 @@ def test_json_is_for_programs(predict):
     found = predict("--json", "わたしはたべます", "犬")
     good, bad = map(json.loads, found.lines)
     assert found.code == 1
-    assert good == {
-        "text": "わたしはたべます",
-        "translations": [
-            {"group": "甲", "tags": ["<私>", "<食べる>"]},
-            {"group": "乙", "tags": ["<私>", "<は>", "<食べる>"]},
-        ],
-        "familiarity": 1.0,
-        "error": None,
-    }
-    assert bad["translations"] == [{"group": "甲", "tags": []}, {"group": "乙", "tags": []}]
+    assert list(good) == ["text", "translations", "familiarity", "error", "unknown"]
+    assert (good["text"], good["familiarity"], good["error"]) == ("わたしはたべます", 1.0, None)
+    assert good["unknown"] == []
+    assert [(t["group"], t["tags"]) for t in good["translations"]] == [
+        ("甲", ["<私>", "<食べる>"]),
+        ("乙", ["<私>", "<は>", "<食べる>"]),
+    ]
+    for t in good["translations"]:
+        assert list(t) == ["group", "tags", "ids", "score", "probabilities"]
+        assert len(t["ids"]) == len(t["tags"]) == len(t["probabilities"]) - 1
+        logs = [math.log(p) for p in t["probabilities"]]
+        assert t["score"] == pytest.approx(sum(logs) / len(logs), abs=1e-5)
+        assert all(0.3 < p <= 1 for p in t["probabilities"])  # it was learned
+    nothing = {"tags": [], "ids": [], "score": None, "probabilities": []}
+    assert bad["translations"] == [{"group": g, **nothing} for g in "甲乙"]
     assert "「犬」" in bad["error"]
+    assert bad["unknown"] == [{"position": 1, "character": "犬", "codepoint": "U+72AC"}]
+
+
+def test_the_n_best_have_ranks_and_scores(predict):
+    found = predict("--group", "甲", "--beam", 3, "--nbest", 3, "--length-penalty", 0, "はい")
+    rows = [line.split("\t") for line in found.lines]
+    assert [row[0] for row in rows] == ["1", "2", "3"]
+    assert rows[0][2] == "<はい>"
+    scores = [float(row[1]) for row in rows]
+    assert scores == sorted(scores, reverse=True)
+    data = json.loads(
+        predict("--json", "--beam", 3, "--nbest", 3, "--length-penalty", 0, "はい").lines[0]
+    )
+    first = data["translations"][0]
+    assert [" ".join(c["tags"]) for c in first["nbest"]] == [row[2] for row in rows]
+    assert [c["score"] for c in first["nbest"]] == pytest.approx(scores, abs=1e-5)
+    assert first["nbest"][0]["ids"] == first["ids"]
+    assert first["score"] == pytest.approx(sum(map(math.log, first["probabilities"])), abs=1e-5)
+    found = predict("--beam", 2, "--nbest", 2, "はい")
+    assert [line.split("\t")[0] for line in found.lines] == ["甲", "甲", "乙", "乙"]
+
+
+def test_attention_as_json_has_labels(predict):
+    [line] = predict("--json", "--attention", "--group", "乙", "わたしはたべます").lines
+    maps = json.loads(line)["translations"][0]["attention"]
+    source, tags = [*"わたしはたべます", "<eos>"], ["<私>", "<は>", "<食べる>"]
+    end = maps["encoder"]["rows"][-1]
+    source[-1] = end
+    expected = {
+        "encoder": (source, source),
+        "decoder": ([*tags, end], [end, *tags]),
+        "cross": ([*tags, end], source),
+    }
+    assert {k: (m["rows"], m["columns"]) for k, m in maps.items()} == expected
+    for kind, m in maps.items():
+        weights = np.array(m["weights"])  # layers, heads
+        assert weights.shape == (1, 2, *map(len, expected[kind]))
+        np.testing.assert_allclose(weights.sum(axis=-1), 1, atol=1e-5)
+
+
+def test_files_are_read_and_written(predict, tmp_path):
+    source, output = tmp_path / "in.txt", tmp_path / "out.txt"
+    source.write_text("はい\nわたしはたべます\n\nはい\n", encoding="utf-8", newline="\n")
+    options = "--group", "甲", "--input", source
+    found = predict(*options, "--batch-size", 1)
+    assert found.out == "<はい>\n<私> <食べる>\n\n<はい>\n"
+    again = predict(*options, "--output", output)
+    assert (again.code, again.out) == (0, "")
+    assert output.read_text(encoding="utf-8") == found.out
+    assert [p.name for p in tmp_path.iterdir() if "out" in p.name] == ["out.txt"]
+    assert predict("--group", "甲", "--input", "-", stdin="はい\n").out == "<はい>\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--nbest", 2, "はい"), "Give --beam 2 or more"),
+        (("--attention", "はい"), "with --json"),
+        (("--input", "-", "はい"), "not both"),
+        (("--input", "absent.txt"), "Cannot read absent.txt"),
+        (("--length-penalty", -1, "はい"), "not a number from 0 up"),
+        (("--output", "absent/out.txt", "はい"), "Cannot write"),
+    ],
+)
+def test_options_of_a_search_that_do_not_go_together(predict, options, said):
+    found = predict(*options)
+    assert found.code == 2
+    assert said in found.err
 
 
 def test_json_of_lines(predict):
