@@ -161,7 +161,7 @@ def input_lines(file: io.FileIO | None = None) -> Iterator[list[str | TextError]
 
 
 def waiting_lines(file: io.FileIO | None = None) -> Iterator[list[bytes]]:
-    """Lines of a file or of standard input as they come: one read waits for something and takes what is there.
+    """Lines of a file or of standard input as they come: a read waits, and takes what is there.
 
     The system keeps what comes meanwhile, so neither a thread nor a time limit is needed.
     """
