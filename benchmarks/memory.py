@@ -1,11 +1,14 @@
-"""Peak memory of a training step of the model large, beside PyTorch.
+"""Peak memory of a training step, of the model large by default, beside PyTorch.
 
-    python -m benchmarks.memory [--rounds N] [--threads N] [--save] [--json FILE]
+    python -m benchmarks.memory [--size SIZE] [--rounds N] [--threads N] [--save] [--json FILE]
 
 Each library takes the same steps in a process of its own, and says how much more memory the process
 has had than after its imports: the model, Adam's state, gradients, and what the step needs. With
 `jit` the first two steps also run the function and compare; the peak of later steps is what
 training goes on with, and is asked of Linux, which can forget an earlier peak. Losses must agree.
+
+The size `long512` has sentences of 512 tokens: there one matrix of attention scores takes 67 MB, so
+that a peak shows whether there are any.
 """
 
 import json
@@ -24,7 +27,7 @@ import numpy as np
 from benchmarks.harness import finish, parser
 from benchmarks.train_step import AGREEMENT, LR, SIZES, loss_of_one, trainer
 
-SIZE = "large"
+CASES = {"large": SIZES["large"], "long512": (512, 64, 8, 256, 2, 512, 8)}
 LIBRARIES = ("minigrad", "minigrad, without jit", "PyTorch, fused Adam")
 FIRST, LATER = 3, 3  # steps
 
@@ -48,7 +51,7 @@ def forget_peak() -> bool:
     return True
 
 
-def ours(jit: bool, threads: int) -> Callable:
+def ours(size: str, jit: bool, threads: int) -> Callable:
     """Imports, and a function that builds a model and gives its step."""
     import minigrad as mg
     from minigrad import kernels, nn, random
@@ -57,7 +60,7 @@ def ours(jit: bool, threads: int) -> Callable:
     kernels.warm_up("transformer")
 
     def build():
-        vocabulary, d_model, heads, d_ff, layers, *_ = SIZES[SIZE]
+        vocabulary, d_model, heads, d_ff, layers, *_ = CASES[size]
         with random.stream(0):
             model = nn.Seq2Seq(vocabulary, d_model, heads, d_ff, layers, layers)
         step = trainer(model, loss_of_one, jit=jit)
@@ -66,7 +69,7 @@ def ours(jit: bool, threads: int) -> Callable:
     return build
 
 
-def theirs(threads: int, weights: Path) -> Callable:
+def theirs(size: str, threads: int, weights: Path) -> Callable:
     """The same of PyTorch, with weights from a file."""
     import torch
 
@@ -76,7 +79,7 @@ def theirs(threads: int, weights: Path) -> Callable:
     torch.set_num_threads(threads)
 
     def build():
-        vocabulary, d_model, heads, d_ff, layers, length, batch = SIZES[SIZE]
+        vocabulary, d_model, heads, d_ff, layers, length, batch = CASES[size]
         config = {"d_model": d_model, "n_heads": heads, "d_ff": d_ff, "n_layers": layers}
         twin = peer.Seq2Seq(vocabulary, config, sinusoids(length, d_model))
         with np.load(weights) as saved, torch.no_grad():  # one at a time: copies would count
@@ -89,13 +92,13 @@ def theirs(threads: int, weights: Path) -> Callable:
     return build
 
 
-def run(library: str, threads: int, weights: Path) -> dict[str, Any]:
+def run(library: str, size: str, threads: int, weights: Path) -> dict[str, Any]:
     """Peaks in megabytes and losses, of this process."""
     if library.startswith("PyTorch"):
-        build = theirs(threads, weights)
+        build = theirs(size, threads, weights)
     else:
-        build = ours(library == "minigrad", threads)
-    vocabulary, *_, length, batch = SIZES[SIZE]
+        build = ours(size, library == "minigrad", threads)
+    vocabulary, *_, length, batch = CASES[size]
     batches = np.random.default_rng(0).integers(1, vocabulary, (FIRST + LATER, 3, batch, length))
     forget_peak()
     before = memory("VmRSS")
@@ -108,10 +111,10 @@ def run(library: str, threads: int, weights: Path) -> dict[str, Any]:
     return {"first": first, "later": later, "losses": losses}
 
 
-def start(library: str, threads: int, weights: Path) -> dict[str, Any] | None:
+def start(library: str, size: str, threads: int, weights: Path) -> dict[str, Any] | None:
     """`run` in a process of its own; None where the library is not installed."""
     command = [sys.executable, "-m", "benchmarks.memory", "--threads", str(threads)]
-    command += ["--library", library, "--weights", str(weights)]
+    command += ["--library", library, "--weights", str(weights), "--size", size]
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
     found = subprocess.run(command, capture_output=True, encoding="utf-8", env=environment)
     if found.returncode and "ModuleNotFoundError: No module named 'torch'" in found.stderr:
@@ -120,11 +123,11 @@ def start(library: str, threads: int, weights: Path) -> dict[str, Any] | None:
     return json.loads(found.stdout)
 
 
-def save_weights(path: Path) -> None:
+def save_weights(path: Path, size: str) -> None:
     """Those of `ours`, as PyTorch names them."""
     from minigrad import nn, random
 
-    vocabulary, d_model, heads, d_ff, layers, *_ = SIZES[SIZE]
+    vocabulary, d_model, heads, d_ff, layers, *_ = CASES[size]
     with random.stream(0):
         model = nn.Seq2Seq(vocabulary, d_model, heads, d_ff, layers, layers)
     np.savez(path, **model.state_dict(layout="torch"))
@@ -133,22 +136,24 @@ def save_weights(path: Path) -> None:
 def main() -> None:
     arguments = parser(__doc__, rounds=3, threads=2)
     arguments.add_argument("--library", choices=LIBRARIES, help="only this, in this process")
+    arguments.add_argument("--size", choices=CASES, default="large")
     arguments.add_argument("--weights", type=Path, help="where PyTorch's are")
     options = arguments.parse_args()
     if options.library:
-        print(json.dumps(run(options.library, options.threads, options.weights)))
+        found = run(options.library, options.size, options.threads, options.weights)
+        print(json.dumps(found))
         return
-    found: dict[str, list[dict]] = {name: [] for name in LIBRARIES}
+    results_of: dict[str, list[dict]] = {name: [] for name in LIBRARIES}
     with tempfile.TemporaryDirectory() as directory:
         weights = Path(directory) / "weights.npz"
-        save_weights(weights)
+        save_weights(weights, options.size)
         for _ in range(options.rounds):
             for name in LIBRARIES:
-                if (result := start(name, options.threads, weights)) is not None:
-                    found[name].append(result)
-    expected = found["minigrad"][0]["losses"]
+                if (result := start(name, options.size, options.threads, weights)) is not None:
+                    results_of[name].append(result)
+    expected = results_of["minigrad"][0]["losses"]
     rows = []
-    for name, results in found.items():
+    for name, results in results_of.items():
         if not results:
             continue
         for result in results:
@@ -158,7 +163,8 @@ def main() -> None:
             values = [r[key] for r in results if r[key] is not None]
             row[title] = statistics.median(values) if values else None
         rows.append(row)
-    finish("memory", rows, options, threads=options.threads, size=SIZE)
+    name = "memory" if options.size == "large" else f"memory_{options.size}"
+    finish(name, rows, options, threads=options.threads, size=options.size)
 
 
 if __name__ == "__main__":
