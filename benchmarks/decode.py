@@ -1,22 +1,28 @@
-"""Greedy decoding to full length, beside PyTorch with kept keys and CTranslate2.
+"""Decoding to full length, greedily or with a beam, beside PyTorch and CTranslate2.
 
-    python -m benchmarks.decode [--rounds N] [--cases tiny long large] [--save] [--json FILE]
+    python -m benchmarks.decode [--rounds N] [--cases tiny long large] [--beam N] [--save]
+                                [--json FILE]
 
 All get the same weights and must find the same ids before anything is timed; with int8 weights, the
 share of ids that are those of float32 is in the table. One sentence: one thread each. A batch: two
 threads each, and of CTranslate2 both ways to use them (two threads a product; or half of the
 sentences each) count. Libraries that are not installed are left out.
+
+With `--beam N` the searches are beam searches of CTranslate2 and ours, with the length penalty 1.
+Nobody ends before the full length, so that both keep the N best of all continuations in each step
+and define the same result; scores within 1e-4 of each other count as ties.
 """
 
 import argparse
 import contextlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.harness import Timing, machine, measure, table, write
-from minigrad import kernels, nn, random
+from minigrad import kernels, nn, no_grad, random
 
 # vocabulary, d_model, heads, d_ff, layers, length, sentences of a batch
 CASES = {
@@ -41,10 +47,10 @@ def build(case: str) -> nn.Seq2Seq:
     return model.eval()
 
 
-def contestants(case: str, model: nn.Seq2Seq, sentences: int, threads: int):
+def contestants(case: str, model: nn.Seq2Seq, sentences: int, threads: int, beam: int = 1):
     """Pairs (name, function that decodes and returns lists of ids); `(name, None)` if absent."""
     vocabulary, d_model, heads, d_ff, layers, length, _ = CASES[case]
-    src = np.random.default_rng(1).integers(2, vocabulary, (sentences, length))
+    src = sources(case, sentences)
     positions = nn.sinusoids(length, d_model)
     allowed = [i for i in range(vocabulary) if i != START]
     found = {}
@@ -59,8 +65,10 @@ def contestants(case: str, model: nn.Seq2Seq, sentences: int, threads: int):
             use_kernels=True,
             threads=threads,
         )
-        found[name] = lambda generator=generator: generator.greedy(src)
+        found[name] = lambda generator=generator: generator.beam(src, beam)
     with contextlib.suppress(ImportError):
+        if beam > 1:  # the peer in PyTorch is greedy
+            raise ImportError
         import torch
 
         from benchmarks.peers import torch_decoder, torch_seq2seq
@@ -89,26 +97,57 @@ def contestants(case: str, model: nn.Seq2Seq, sentences: int, threads: int):
                 model, positions, START, length, kind, each, workers
             )
             tokens = other.tokens(src)
-            found[name] = lambda other=other, tokens=tokens: other.greedy(tokens)
+            found[name] = lambda other=other, tokens=tokens: other.search(tokens, beam)
     return found
 
 
-def verify(found) -> dict[str, float]:
-    """The share of ids that are ours in float32; raises where others differ in float32."""
+def verify(found, tied: Callable) -> dict[str, float]:
+    """The share of ids that are ours in float32; raises where others differ in float32.
+
+    Args:
+        tied: of a sentence's number and two rows of ids, whether their scores are equal.
+    """
     ours = np.array(found["minigrad"]())
     shares = {}
     for name, decode in found.items():
         ids = np.array([[int(i) for i in row] for row in decode()])
         shares[name] = float((ids == ours).mean())
-        if "int8" not in name and shares[name] < 1:
+        if "int8" in name:
+            continue
+        others = np.flatnonzero((ids != ours).any(axis=1))
+        if not all(tied(i, ids[i], ours[i]) for i in others.tolist()):
             raise AssertionError(f"{name}: only {shares[name]:.1%} of the ids are ours")
     return shares
 
 
-def run(case: str, sentences: int, threads: int, rounds: int) -> list[dict]:
+def ties(case: str, model: nn.Seq2Seq, sentences: int, beam: int) -> Callable:
+    """What `verify` asks: greedy search has no ties, beams have those of the model's own scores."""
+    vocabulary, *_, length, _ = CASES[case]
+    src = sources(case, sentences)
+    allowed = [i for i in range(vocabulary) if i != START]
+
+    def score(i: int, ids: np.ndarray) -> float:
+        with no_grad():
+            logits = model(src[i : i + 1], np.array([[START, *ids[:-1]]])).data[0]
+        logits = logits[:, allowed].astype(np.float64)
+        logs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+        places = np.searchsorted(allowed, ids)
+        return float(logs[np.arange(length), places].sum())
+
+    return lambda i, a, b: beam > 1 and abs(score(i, a) - score(i, b)) < 1e-4 * length
+
+
+def sources(case: str, sentences: int) -> np.ndarray:
+    """Ids of sentences of full length."""
+    vocabulary, *_, length, _ = CASES[case]
+    return np.random.default_rng(1).integers(2, vocabulary, (sentences, length))
+
+
+def run(case: str, sentences: int, threads: int, rounds: int, beam: int = 1) -> list[dict]:
     """Rows of the table for one case."""
-    found = contestants(case, build(case), sentences, threads)
-    shares = verify(found)
+    model = build(case)
+    found = contestants(case, model, sentences, threads, beam)
+    shares = verify(found, ties(case, model, sentences, beam))
     timings = measure(found, rounds=rounds)
     what = "one sentence" if sentences == 1 else f"{sentences} sentences"
     rows = []
@@ -116,7 +155,7 @@ def run(case: str, sentences: int, threads: int, rounds: int) -> list[dict]:
         ours: Timing = timings["minigrad, int8" if "int8" in name else "minigrad"]
         rows.append(
             {
-                "case": f"{case}, {what}",
+                "case": f"{case}, {what}" + (f", beam {beam}" if beam > 1 else ""),
                 "library": name,
                 "ms": timing.median * 1e3,
                 "times ours": timing.ratio(ours),
@@ -130,20 +169,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--beam", type=int, default=1, help="hypotheses; 1 is greedy search")
     parser.add_argument("--save", action="store_true", help="write results/decode.json")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     options = parser.parse_args()
     kernels.warm_up("search")
     rows = []
     for case in options.cases:
-        rows += run(case, 1, 1, options.rounds)
-        rows += run(case, CASES[case][-1], THREADS, options.rounds)
+        rows += run(case, 1, 1, options.rounds, options.beam)
+        rows += run(case, CASES[case][-1], THREADS, options.rounds, options.beam)
     print(table(rows))
     if options.json:
         value = {"benchmark": "decode", "machine": machine(), "rows": rows}
         options.json.write_text(json.dumps(value, indent=2, ensure_ascii=False), encoding="utf-8")
     if options.save:
-        print(write("decode", rows, peers=versions()))
+        name = "decode" if options.beam == 1 else f"decode_beam{options.beam}"
+        print(write(name, rows, peers=versions()))
 
 
 def versions() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Greedy decoding in CTranslate2."""
+"""Greedy decoding and beam search in CTranslate2."""
 
 import tempfile
 from typing import Any
@@ -48,13 +48,14 @@ class Decoder:
             )
 
     def tokens(self, src: np.ndarray) -> list[list[str]]:
-        """What `greedy` takes, of (B, S) ids."""
+        """What `search` takes, of (B, S) ids."""
         return [[str(i) for i in row] for row in src.tolist()]
 
-    def greedy(self, tokens: list[list[str]]) -> list[list[str]]:
+    def search(self, tokens: list[list[str]], beam: int = 1) -> list[list[str]]:
         found = self.translator.translate_batch(
             tokens,
-            beam_size=1,
+            beam_size=beam,
+            length_penalty=1,
             max_decoding_length=self.length,
             min_decoding_length=self.length,
             max_batch_size=-(-len(tokens) // self.workers) if self.workers > 1 else 0,
