@@ -131,12 +131,11 @@ def opened(path: Path) -> io.FileIO:
 
 def save(path: Path, lines: list[str]) -> None:
     """Write all lines, or leave what is there; UsageError if it cannot be written."""
-    from minigrad import errors
-    from minigrad.runs import files
+    from minigrad import errors, runs
 
     data = "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape")
     try:
-        files.atomic_write(path, data)
+        runs.atomic_write(path, data)
     except (errors.RunError, OSError) as error:
         raise UsageError(say("predict.output", path=path, reason=error)) from error
 
