@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from jsl import checkpoint, options, settings
+from jsl import checkpoint, options, settings, usage
 from jsl import help as helping
 from jsl.cli import cli
 from jsl.errors import UsageError
@@ -186,6 +186,43 @@ def test_every_option_can_be_in_a_file(page, key, option, written, monkeypatch, 
     context = page.command.make_context(path[-1], arguments, parent=root)
     found = context.params[option.name]
     assert (str(found) if isinstance(found, Path) else found) == expected
+
+
+def test_commands_may_stand_below_others(written, monkeypatch, tmp_path):
+    """As in `jsl corpus generate`; texts are borrowed."""
+    monkeypatch.chdir(tmp_path)
+    seen = []
+
+    @helping.command("help.train")
+    @helping.option("--seed", type=options.Integer(0), help="help.train.seed")
+    def generate(seed):
+        seen.append(seed)
+
+    @helping.group("help.verify")
+    def corpus():
+        pass
+
+    corpus.add_command(generate)
+    root = helping.Commands("jsl", help="help.jsl")
+    root.add_command(corpus)
+    paths = [page.command_path for page in helping.pages(root, "jsl")]
+    assert paths == ["jsl", "jsl verify", "jsl verify train"]
+    assert "Train a translator on a corpus" in corpus.get_help(click.Context(corpus))
+    file = written("seed = 1\n[verify.train]\nseed = 2\n")
+    for arguments in (
+        ["--config", file, "verify", "train"],
+        ["verify", "--config", file, "train"],
+        ["verify", "train", "--config", file],
+        ["verify", "train", "--config", file, "--seed", "3"],
+    ):
+        root.main(arguments, "jsl", standalone_mode=False)
+    assert seen == [2, 2, 2, 3]
+    file = written("[verify]\ntrain.seed = -1\n")
+    with pytest.raises(click.BadParameter) as error:
+        root.main(["verify", "train", "--config", file], "jsl", standalone_mode=False)
+    assert usage.explain(error.value).startswith("jsl.toml:2: --seed: ")
+    with pytest.raises(UsageError, match=r"verify\.train\.seeds"):
+        root.main(["--config", written("[verify.train]\nseeds = 1\n"), "verify"], "jsl")
 
 
 WORDS = [
