@@ -14,7 +14,6 @@ from contextlib import suppress
 
 import click
 
-from jsl import usage
 from jsl.commands import MODULES
 from jsl.errors import JslError, UsageError
 from jsl.help import DEBUG, Commands, Option, early_language
@@ -71,6 +70,8 @@ def outcome() -> int | str:
     except click.exceptions.Exit as error:
         return error.exit_code
     except click.UsageError as error:
+        from jsl import usage
+
         usage.show(error)
         return 2
     except (KeyboardInterrupt, click.Abort):

@@ -1,7 +1,11 @@
 """Help: a text of everything in both languages, in the language that was asked for."""
 
+import re
+
 import click
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import jsl.messages
 from jsl import help as helping
@@ -125,3 +129,15 @@ def test_the_environment_decides_too(monkeypatch, run):
 )
 def test_lines_are_broken_where_they_may_be(text, width, lines):
     assert wrapped(text, width) == lines
+
+
+@given(st.text("aあ。「 -", max_size=60), st.integers(4, 20))
+def test_breaking_lines_loses_nothing(text, width):
+    lines = wrapped(text, width)
+    assert "".join("".join(lines).split()) == "".join(text.split())
+    for line in lines:
+        assert line == line.rstrip()
+        # One that is too long has no place to break it at.
+        assert columns(line) <= width or not re.search("あ[^。]|. .", line)
+        assert line[:1] != "。" or text.lstrip().startswith("。") or " 。" in text
+        assert line[-1:] != "「" or re.search("「( |$)", text)

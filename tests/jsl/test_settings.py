@@ -5,10 +5,13 @@ from pathlib import Path
 
 import click
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from jsl import checkpoint, options, settings
+from jsl import checkpoint, options, settings, usage
 from jsl import help as helping
 from jsl.cli import cli
+from jsl.errors import UsageError
 
 QUICK = "d-model = 8\nd_ff = 8\nlayers = 1\nepochs = 1\n"
 
@@ -183,3 +186,81 @@ def test_every_option_can_be_in_a_file(page, key, option, written, monkeypatch, 
     context = page.command.make_context(path[-1], arguments, parent=root)
     found = context.params[option.name]
     assert (str(found) if isinstance(found, Path) else found) == expected
+
+
+def test_commands_may_stand_below_others(written, monkeypatch, tmp_path):
+    """As in `jsl corpus generate`; texts are borrowed."""
+    monkeypatch.chdir(tmp_path)
+    seen = []
+
+    @helping.command("help.train")
+    @helping.option("--seed", type=options.Integer(0), help="help.train.seed")
+    def generate(seed):
+        seen.append(seed)
+
+    @helping.group("help.verify")
+    def corpus():
+        pass
+
+    corpus.add_command(generate)
+    root = helping.Commands("jsl", help="help.jsl")
+    root.add_command(corpus)
+    paths = [page.command_path for page in helping.pages(root, "jsl")]
+    assert paths == ["jsl", "jsl verify", "jsl verify train"]
+    assert "Train a translator on a corpus" in corpus.get_help(click.Context(corpus))
+    file = written("seed = 1\n[verify.train]\nseed = 2\n")
+    for arguments in (
+        ["--config", file, "verify", "train"],
+        ["verify", "--config", file, "train"],
+        ["verify", "train", "--config", file],
+        ["verify", "train", "--config", file, "--seed", "3"],
+    ):
+        root.main(arguments, "jsl", standalone_mode=False)
+    assert seen == [2, 2, 2, 3]
+    file = written("[verify]\ntrain.seed = -1\n")
+    with pytest.raises(click.BadParameter) as error:
+        root.main(["verify", "train", "--config", file], "jsl", standalone_mode=False)
+    assert usage.explain(error.value).startswith("jsl.toml:2: --seed: ")
+    with pytest.raises(UsageError, match=r"verify\.train\.seeds"):
+        root.main(["--config", written("[verify.train]\nseeds = 1\n"), "verify"], "jsl")
+
+
+WORDS = [
+    "train",
+    "epochs",
+    "d-ff",
+    "lang",
+    "x",
+    "[",
+    "]",
+    "=",
+    "1",
+    "'ja'",
+    "\n",
+    ".",
+    "{",
+    "}",
+    "#",
+]
+
+
+@given(st.lists(st.sampled_from(WORDS), max_size=14).map("".join))
+@example("[[train]]\nepochs = 1\n")
+@example("train = {epochs = 'x'}\n")
+@example("[train.epochs]\nx = 1\n")
+@example("[train]\nepochs = {x = 1}\n")
+def test_whatever_a_file_holds_it_is_taken_or_refused(tmp_path_factory, text):
+    file = tmp_path_factory.getbasetemp() / "any.toml"
+    file.write_text(text, encoding="utf-8", newline="\n")
+    found = defaults_or_error(file)
+    if isinstance(found, str):
+        assert "any.toml" in found
+    else:
+        assert set(found) >= set(cli.list_commands(PAGES[0]))
+
+
+def defaults_or_error(file):
+    try:
+        return settings.Settings(file, cli, PAGES[0]).defaults
+    except UsageError as error:
+        return str(error)
