@@ -137,7 +137,8 @@ def save(path: Path, lines: list[str]) -> None:
     try:
         runs.atomic_write(path, data)
     except (errors.RunError, OSError) as error:
-        raise UsageError(say("predict.output", path=path, reason=error)) from error
+        reason = getattr(error.__cause__ or error, "strerror", None) or str(error)
+        raise UsageError(say("predict.output", path=path, reason=reason)) from error
 
 
 def input_lines(file: io.FileIO | None = None) -> Iterator[list[str | TextError]]:

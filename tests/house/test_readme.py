@@ -317,7 +317,8 @@ OPTIONS = {
     ],
     "predict": [
         *("TEXT...", "--load", "--group", "--backend [auto|cupy|numpy]", "--json"),
-        *("--beam", "--int8", "--quiet"),
+        *("--beam", "--length-penalty", "--nbest", "--attention", "--batch-size", "--input"),
+        *("--output", "--int8", "--quiet"),
         *("--help", "--config", "--lang [ja|en]", "--debug"),
     ],
     "resume": [

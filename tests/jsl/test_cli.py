@@ -563,9 +563,9 @@ def test_more_lines_than_a_chunk_stay_in_order(predict, monkeypatch):
     chunks = []
     translate = jsl.translate.Translator.translate
 
-    def watched(self, texts, group):
+    def watched(self, texts, group, **options):
         chunks.append(len(texts))
-        return translate(self, texts, group)
+        return translate(self, texts, group, **options)
 
     monkeypatch.setattr(jsl.translate.Translator, "translate", watched)
     monkeypatch.setattr(jsl.commands.predict, "CHUNK", 7)
@@ -796,7 +796,7 @@ def test_training_in_japanese(train):
 
 
 def test_a_traceback_comes_with_debug_only_and_the_exit_code_stays(run, learned, monkeypatch):
-    def fail(self, *arguments):
+    def fail(self, *arguments, **options):
         raise ZeroDivisionError("one over none")
 
     monkeypatch.setattr(jsl.translate.Translator, "translate", fail)
@@ -950,8 +950,9 @@ def test_an_empty_line_is_no_error(predict):
     assert predict("--group", "甲", "-", stdin=lines) == Result(0, "<はい>\n\n\n<はい>\n", "")
     assert predict("-", stdin="\n") == Result(0, "甲\t\n乙\t\n", "")
     found = predict("--json", "--group", "甲", "-", stdin="\n")
-    nothing = [{"group": "甲", "tags": []}]
-    expected = {"text": "", "translations": nothing, "familiarity": 1.0, "error": None}
+    nothing = {"group": "甲", "tags": [], "ids": [], "score": None, "probabilities": []}
+    expected = {"text": "", "translations": [nothing], "familiarity": 1.0, "error": None}
+    expected["unknown"] = []
     assert (found.code, json.loads(found.out)) == (0, expected)
 
 
@@ -977,7 +978,15 @@ def test_wrong_values_of_every_option_get_a_short_message(run, learned, value):
     commands = {"train": jsl.commands.train.train, "predict": jsl.commands.predict.predict}
     for name, command in commands.items():
         for option in command.params:
-            takes_any = option.name in ("texts", "debug", "corpus", "load", "save", "resume")
+            takes_any = option.name in (
+                "texts",
+                "debug",
+                "corpus",
+                "load",
+                "save",
+                "resume",
+                "output",
+            )
             if takes_any or getattr(option, "is_flag", False):
                 continue
             needed = ["はい", "--load", learned] if name == "predict" else []
