@@ -350,13 +350,26 @@ class Encoder(Module):
 
 
 class Decoder(Module):
-    """Embedding, positions, decoder layers, the last norm, and the projection to the vocabulary."""
+    """Embedding, positions, decoder layers, the last norm, and the projection to the vocabulary.
+
+    Args:
+        tie_embeddings: whether the projection's weight is that of the embedding (Press and Wolf,
+            arXiv 1608.05859). The embedding is then as small at first as the projection, and
+            padding, at which nobody looks, has a vector like any other id.
+    """
 
     def __init__(
-        self, vocab_size: int, d_model: int, num_layers: int, padding_idx: int, **layer: Any
+        self,
+        vocab_size: int,
+        d_model: int,
+        num_layers: int,
+        padding_idx: int,
+        tie_embeddings: bool = False,
+        **layer: Any,
     ):
         dtype = layer.get("dtype", "float32")
-        self.embed = Embedding(vocab_size, d_model, padding_idx, dtype=dtype)
+        padding = None if tie_embeddings else padding_idx
+        self.embed = Embedding(vocab_size, d_model, padding, dtype=dtype)
         self.positions = SinusoidalPositions()
         self.dropout = Dropout(layer["dropout"])
         self.layers = [TransformerDecoderLayer(d_model, **layer) for _ in range(num_layers)]
@@ -364,6 +377,8 @@ class Decoder(Module):
         self.output_projection = Linear(d_model, vocab_size, dtype=dtype)
         # Small logits: at first every word is about equally probable.
         self.output_projection.weight = init.glorot_uniform(vocab_size, d_model, dtype=dtype)
+        if tie_embeddings:
+            self.embed.weight = self.output_projection.weight
 
     def forward(self, tgt: Tensor, memory: Tensor, src_padding: Any = None) -> Tensor:
         """tgt: (B, T) ids, memory: (B, S, D) -> logits (B, T, V).
@@ -380,7 +395,7 @@ class Seq2Seq(Module):
     """From source ids and the target so far to the logits of each next target id.
 
     Args:
-        vocab_size: V, of source and target together.
+        vocab_size: of the source; of source and target together if nothing else is said.
         d_model: D.
         nhead: attention heads.
         dim_feedforward: inner features of the feed-forward networks.
@@ -388,6 +403,8 @@ class Seq2Seq(Module):
         dropout: in training.
         padding_idx: the id of padding; its keys are not seen, its embedding is zero.
         activation, norm_first: as for `TransformerEncoderLayer`.
+        tgt_vocab_size: V, of the target; that of the source by default.
+        tie_embeddings: as for `Decoder`.
     """
 
     def __init__(
@@ -403,6 +420,8 @@ class Seq2Seq(Module):
         activation: str = "relu",
         norm_first: bool = True,
         dtype: str = "float32",
+        tgt_vocab_size: int | None = None,
+        tie_embeddings: bool = False,
     ):
         layer = {
             "nhead": nhead,
@@ -414,7 +433,14 @@ class Seq2Seq(Module):
         }
         self.padding_idx = padding_idx
         self.encoder = Encoder(vocab_size, d_model, num_encoder_layers, padding_idx, **layer)
-        self.decoder = Decoder(vocab_size, d_model, num_decoder_layers, padding_idx, **layer)
+        self.decoder = Decoder(
+            vocab_size if tgt_vocab_size is None else tgt_vocab_size,
+            d_model,
+            num_decoder_layers,
+            padding_idx,
+            tie_embeddings,
+            **layer,
+        )
 
     def encode(self, src: Tensor) -> tuple[Tensor, Tensor]:
         """src: (B, S) ids -> memory (B, S, D) and the mask of its padding (B, S)."""

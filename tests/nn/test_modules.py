@@ -16,7 +16,7 @@ import minigrad as mg
 from minigrad import nn, no_grad, optim, random
 from minigrad.autodiff import Tensor, gradients
 from minigrad.backend import is_array, to_device
-from minigrad.errors import DtypeError, ShapeError, StateError
+from minigrad.errors import DtypeError, OutOfRangeError, ShapeError, StateError
 
 STEP = 1e-5  # of central differences
 
@@ -1139,6 +1139,62 @@ def test_the_future_is_not_seen():
         np.testing.assert_allclose(
             host(model(src, to_device(other)))[:, :t], logits[:, :t], rtol=1e-5
         )
+
+
+def test_a_target_may_have_ids_of_its_own():
+    model = nn.Seq2Seq(9, 4, 2, 6, 1, 1, tgt_vocab_size=5)
+    src, tgt = to_device(np.array([[8, 4, 1]])), to_device(np.array([[1, 4, 2]]))
+    assert model(src, tgt).shape == (1, 3, 5)
+    shapes = {name: p.shape for name, p in model.named_parameters()}
+    assert shapes["encoder.embed.weight"] == (9, 4)
+    assert shapes["decoder.embed.weight"] == shapes["decoder.output_projection.weight"] == (5, 4)
+    with pytest.raises(OutOfRangeError):
+        model(src, to_device(np.array([[1, 5]])))
+
+
+def tied():
+    """A model whose target embedding is its projection, and a function that gives its loss."""
+    with random.stream(3):
+        model = nn.Seq2Seq(7, 4, 2, 6, 1, 1, dtype="float64", tie_embeddings=True)
+    src, tgt, out = map(to_device, map(np.array, ([[3, 4, 1]], [[1, 6, 2, 0]], [[6, 2, 1, 0]])))
+    return model, lambda: nn.functional.cross_entropy(model(src, tgt), out, axis=-1, ignore_index=0)
+
+
+def test_the_gradient_of_a_tied_embedding_is_the_sum_of_two():
+    model, loss = tied()
+    weight = model.decoder.output_projection.weight
+    assert model.decoder.embed.weight is weight
+    both = host(gradients(loss(), {"w": weight})["w"])
+    apart = model.decoder.embed.weight = nn.Parameter(to_device(host(weight)))
+    one, other = gradients(loss(), {"projection": weight, "embedding": apart}).values()
+    near(both, host(one) + host(other))
+    assert np.any(host(one))
+    assert np.any(host(other))
+
+
+def test_a_tied_embedding_stays_tied():
+    after = []
+    for wrap in (lambda step: step, mg.jit):
+        model, loss = tied()
+        optimizer = optim.Adam(model, lr=0.1)
+
+        def step(loss=loss, optimizer=optimizer):
+            optimizer.zero_grad()
+            loss().backward()
+            optimizer.step()
+
+        run = wrap(step)
+        for _ in range(4):
+            run()
+        assert model.decoder.embed.weight is model.decoder.output_projection.weight
+        other, _ = tied()
+        other.load_state_dict(model.state_dict())
+        assert other.decoder.embed.weight is other.decoder.output_projection.weight
+        for name, w in model.named_parameters():
+            # Padding's row as well: a projection has it, whatever an embedding does.
+            np.testing.assert_array_equal(host(dict(other.named_parameters())[name]), host(w))
+        after.append(host(model.decoder.embed.weight))
+    near(after[1], after[0], 1e-9)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-6), ("float64", 1e-13)])
