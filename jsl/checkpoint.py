@@ -46,6 +46,7 @@ MODEL, OPTIMIZER, CONFIG, METRICS = FILES = (
     "metrics.json",
 )
 TRAINING = "training.json"
+ALL_FILES = (*FILES, TRAINING, runs.MANIFEST)
 CHECKPOINTS, BEST = "checkpoints", "best"
 FORMAT = 2
 # How a Learner calls the figures of an epoch, where it is not as metrics.json does.
@@ -459,17 +460,21 @@ def on_the_way(directory: Path | str) -> list[Path]:
     return sorted(Path(directory, CHECKPOINTS).glob("step-*")) if is_local(directory) else []
 
 
+def all_in(directory: Path | str) -> list[Path]:
+    """The runs on the way to that in `directory`, and the best of them."""
+    best = Path(directory, BEST)
+    return [*on_the_way(directory), *([best] if is_local(directory) and best.is_dir() else [])]
+
+
 def of_others(directory: Path | str, before: Run | None) -> list[Path]:
     """Runs on the way that the training which goes on from `before` will not come by.
 
     They are of a former training or, where newer ones were damaged, of a future that is none now.
     """
-    found = on_the_way(directory)
-    if before is not None:
-        begun = f"step-{before.progress['steps']:08}"
-        return [path for path in found if path.name > begun]
-    best = Path(directory, BEST)
-    return [*found, best] if is_local(directory) and best.is_dir() else found
+    if before is None:
+        return all_in(directory)
+    begun = f"step-{before.progress['steps']:08}"
+    return [path for path in on_the_way(directory) if path.name > begun]
 
 
 def keep_last(directory: Path | str, count: int) -> None:

@@ -249,9 +249,11 @@ HELP: dict[str, tuple[str, str]] = {
     # verify
     "help.verify": (
         "保存した実行のファイルを、ハッシュと、また互いの内容と照らし合わせます。\n\n"
+        "途中で保存したもの（checkpoints と best）も調べます。"
         "壊れているものを示します。そのときの終了コードは1です。",
         "Compare the files of saved runs with their hashes, and what they say with one another."
-        "\n\nWhat is damaged is named; the exit code is then 1.",
+        "\n\nThose saved on the way (in checkpoints and best) are looked at as well. What is "
+        "damaged is named; the exit code is then 1.",
     ),
     # warmup
     "help.warmup": (

@@ -15,32 +15,39 @@ from jsl.messages import say
 @click.argument("directories", nargs=-1, required=True, type=options.Run(), metavar="DIR...")
 def verify(directories: tuple[Path | str, ...]) -> None:
     from jsl import checkpoint
-    from minigrad import runs
-    from minigrad.errors import RunError
 
     failed = False
     for directory in directories:
-        problems: list[object] = []
-        try:
-            problems += runs.verify(directory)
-            if not problems and checkpoint.is_directory(directory):
-                checkpoint.load(directory)
-        except RunError as error:
-            problems = [error]
-        except JslError as error:  # which names the directory
-            click.echo(error, err=True)
-            failed = True
-            continue
-        for problem in problems:
-            click.echo(
-                say("checkpoint.problem", path=checkpoint.shown(directory), problem=problem),
-                err=True,
-            )
-        failed |= bool(problems)
-        if not problems:
-            count = (
-                len(runs.verify_manifest(directory)) if checkpoint.is_directory(directory) else 1
-            )
-            click.echo(say("checkpoint.whole", path=checkpoint.shown(directory), count=count))
+        saved: list[Path | str] = [*checkpoint.all_in(directory)]
+        # A training that was killed may have runs on its way, and not one file of its own yet.
+        if not saved or any(Path(directory, name).exists() for name in checkpoint.ALL_FILES):
+            saved.insert(0, directory)
+        for place in saved:
+            failed |= not is_whole(place)
     if failed:
         sys.exit(1)
+
+
+def is_whole(place: Path | str) -> bool:
+    """Say whether one run, or a file of one, is as it was saved."""
+    from jsl import checkpoint
+    from minigrad import runs
+    from minigrad.errors import RunError
+
+    problems: list[object] = []
+    try:
+        problems += runs.verify(place)
+        if not problems and checkpoint.is_directory(place):
+            checkpoint.load(place)
+    except RunError as error:
+        problems = [error]
+    except JslError as error:  # which names the directory
+        click.echo(error, err=True)
+        return False
+    path = checkpoint.shown(place)
+    for problem in problems:
+        click.echo(say("checkpoint.problem", path=path, problem=problem), err=True)
+    if not problems:
+        count = len(runs.verify_manifest(place)) if checkpoint.is_directory(place) else 1
+        click.echo(say("checkpoint.whole", path=path, count=count))
+    return not problems

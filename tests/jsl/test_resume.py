@@ -474,3 +474,24 @@ def test_verify_looks_at_what_files_say(run, learned, tmp_path):
     found = run("verify", wrong)
     assert (found.code, found.out) == (1, "")
     assert "not of the sizes" in found.err
+
+
+def test_verify_looks_at_what_was_saved_on_the_way(run, corpus_path):
+    steps = ("--save-every-steps", 2, "--keep", 2)
+    assert run(*options_of(corpus_path, "--save", "a", *steps, epochs=4)).code == 0
+    on_the_way = checkpoint.all_in(Path("a"))
+    assert [path.name for path in on_the_way][1:] == ["best"]
+    found = run("verify", "a")
+    assert (found.code, found.err, len(found.lines)) == (0, "", 3)
+    # Killed before its end, a training has no run of its own; of a part of one it is said.
+    for name in checkpoint.ALL_FILES:
+        assert run("verify", "a").code == (0 if name == checkpoint.ALL_FILES[0] else 1)
+        Path("a", name).unlink()
+    found = run("verify", "a")
+    assert (found.code, found.err, len(found.lines)) == (0, "", 2)
+    for place in on_the_way:
+        damage(place)
+        found = run("verify", "a")
+        assert found.code == 1
+        assert str(place / checkpoint.MODEL) in found.err or str(place) in found.err
+    assert run("verify", "a").lines == []
