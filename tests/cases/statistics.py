@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import strategies as draws
+from hypothesis import assume
 from hypothesis import strategies as st
 from strategies import Call
 
@@ -91,6 +92,10 @@ def counted(draw, weights=False):
     # With weights there are derivatives, and with edges that move no number would stay in its bin.
     if isinstance(bins, int) and (weights or draw(draws.half_the_time)):
         params["range"] = (-1.55, 1.77)
+    elif isinstance(bins, int):
+        # The numbers' own edges may fall on one of them, which float32 then puts beside.
+        inner = np.histogram_bin_edges(found[0], bins)[1:-1]
+        assume((np.abs(found[0][..., None] - inner) > 1e-4).all())
     return Call(tuple(found) if weights else (found[0],), params)
 
 
