@@ -48,7 +48,7 @@ from minigrad.ops.special import *
 from minigrad.ops.statistics import *
 
 from minigrad.ops import methods as _methods  # isort: skip  (gives Tensor the ops above)
-from minigrad import nn, optim, transforms  # isort: skip  (they stand on the ops)
+from minigrad import nn, transforms  # isort: skip  (they stand on the ops)
 from minigrad.transforms import (  # isort: skip
     checkpoint, custom_vjp, grad, hessian, hvp, jacfwd, jacrev, jvp, value_and_grad, vjp, vmap,
 )  # fmt: skip
@@ -64,13 +64,13 @@ __all__ += ops.__all__
 
 
 if TYPE_CHECKING:
-    from minigrad import data, export, learner, runs
+    from minigrad import data, export, learner, optim, runs
     from minigrad.learner import Learner
     from minigrad.programs import disable_jit, jit
 
 
 # Loaded when asked for.
-_LATER = ("Learner", "data", "export", "learner", "reference", "runs", "testing")
+_LATER = ("Learner", "data", "export", "learner", "optim", "reference", "runs", "testing")
 
 
 def __getattr__(name: str) -> Any:
