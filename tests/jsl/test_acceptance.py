@@ -1,0 +1,222 @@
+"""What a run must be good for, whatever it was trained on: saved, moved, translated elsewhere.
+
+Five acceptance tests: a round trip, backends that agree, maps of attention, JSON that parses, and a
+run that is trained on one machine and translates on another. Each is a function that raises an
+AssertionError, so that it can be seen to fail on something that is broken by intention.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jsl import checkpoint, schema
+from jsl.batching import make_batch
+from jsl.errors import RunDirError
+from jsl.translate import Translator
+from minigrad import nn, no_grad
+
+STANDIN = Path(__file__).parents[1] / "standin"
+TEXTS = ["わたしはたべます", "ありがとう", "はい"]
+
+
+def relative_error(a, b):
+    return np.abs(a - b).max() / np.abs(b).max()
+
+
+def logits_of(model, corpus, vocabulary):
+    batch = make_batch(corpus.rows, vocabulary)
+    with no_grad():
+        return model.eval()(batch.groups, batch.src, batch.tgt_in).data
+
+
+def disturb(model):
+    """Change one number of a model."""
+    model["甲"].decoder.output_projection.weight.data[90, 3] += 0.1
+
+
+def elsewhere(program, *arguments, where, **environment):
+    """What a process prints that has another working directory and nothing of this one's state."""
+    path = os.pathsep.join(map(str, [STANDIN, Path(__file__).parents[2]]))
+    done = subprocess.run(
+        [sys.executable, *program, *map(str, arguments)],
+        env=os.environ | {"PYTHONPATH": path, "MINIGRAD_KERNELS": "0"} | environment,
+        cwd=where,
+        capture_output=True,
+        encoding="utf-8",
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+# -------------------------------------------------------------------------------- round trip
+
+
+def check_round_trip(before, after):
+    assert relative_error(after, before) < 1e-5
+
+
+def test_a_round_trip(learned, corpus, tmp_path):
+    first = Translator(learned)
+    before = logits_of(first.model, corpus, first.vocabulary)
+    again = Translator(Path(shutil.copytree(learned, tmp_path / "again")))
+    check_round_trip(before, logits_of(again.model, corpus, again.vocabulary))
+    disturb(again.model)
+    with pytest.raises(AssertionError):
+        check_round_trip(before, logits_of(again.model, corpus, again.vocabulary))
+
+
+# ---------------------------------------------------------------------------------- backends
+
+LOGITS = """
+import sys
+import numpy as np
+from jsl.batching import make_batch
+from jsl.corpus import load_corpus
+from jsl.translate import Translator
+from minigrad import backend, no_grad
+from minigrad.backend import to_device, to_numpy
+
+run, corpus, out = sys.argv[1:]
+translator = Translator(run)
+batch = make_batch(load_corpus(corpus).rows, translator.vocabulary)
+with no_grad():
+    logits = translator.model(batch.groups, *map(to_device, (batch.src, batch.tgt_in))).data
+np.save(out, to_numpy(logits))
+print(backend.get_backend(), type(logits).__module__.partition(".")[0])
+"""
+
+
+def check_backends(logits):
+    reference = logits["numpy, kernels"]
+    for name, found in logits.items():
+        assert relative_error(found, reference) < 1e-4, name
+
+
+def test_backends_agree(learned, corpus, corpus_path, tmp_path):
+    here = Translator(learned)
+    logits = {"numpy, kernels": logits_of(here.model, corpus, here.vocabulary)}
+    for name in ("numpy", "cupy"):
+        program = ("-c", LOGITS)
+        files = learned, corpus_path, tmp_path / f"{name}.npy"
+        said = elsewhere(program, *files, where=tmp_path, MINIGRAD_BACKEND=name)
+        assert said.split() == [name, name]  # not NumPy twice
+        logits[f"{name}, formulas"] = np.load(tmp_path / f"{name}.npy")
+    check_backends(logits)
+    disturb(here.model)
+    broken = logits_of(here.model, corpus, here.vocabulary)
+    with pytest.raises(AssertionError):
+        check_backends(logits | {"cupy, formulas": broken})
+
+
+# --------------------------------------------------------------------------------- attention
+
+
+def check_maps(maps, S, T, heads=2):
+    for kind, shape in (("encoder", (S, S)), ("decoder", (T, T)), ("cross", (T, S))):
+        for layer in getattr(maps, kind):
+            assert layer.shape == (heads, *shape)
+            np.testing.assert_allclose(layer.sum(axis=-1), 1, atol=1e-5)
+            assert (layer >= 0).all()
+
+
+@pytest.mark.parametrize("beam", [1, 3])
+def test_maps_of_attention(learned, beam):
+    found = Translator(learned).translate(TEXTS, "甲", beam=beam, attention=True)
+    for text, translation in zip(TEXTS, found, strict=True):
+        S, T = len(text) + 1, len(translation.ids) + 1
+        maps = translation.attention
+        check_maps(maps, S, T)
+        broken = [
+            maps._replace(cross=[layer * 1.0001 for layer in maps.cross]),
+            maps._replace(encoder=[layer[:, :-1] for layer in maps.encoder]),
+            nn.Attention(maps.encoder, maps.decoder, [np.negative(x) for x in maps.cross]),
+        ]
+        for wrong in broken:
+            with pytest.raises(AssertionError):
+                check_maps(wrong, S, T)
+
+
+# -------------------------------------------------------------------------------------- JSON
+
+
+def check_json(directory):
+    def refuse(name):
+        raise AssertionError(f"{name} is no JSON")
+
+    for name, table in ((checkpoint.CONFIG, schema.CONFIG), (checkpoint.METRICS, schema.METRICS)):
+        text = Path(directory, name).read_text(encoding="utf-8")
+        value = json.loads(text, parse_constant=refuse)  # NaN and Infinity
+        try:
+            schema.check(name, value, table)
+        except RunDirError as error:
+            raise AssertionError(error) from error
+
+
+def null(config):
+    config["metadata"]["git_commit"] = None
+
+
+def missing(config):
+    del config["metadata"]["vocab_hash"]
+
+
+def unknown(config):
+    config["training"]["epoch"] = 3
+
+
+def no_number(config):
+    config["training"]["learning_rate"] = float("nan")
+
+
+@pytest.mark.parametrize("breaking", [null, missing, unknown, no_number])
+def test_json_parses(learned, tmp_path, breaking):
+    check_json(learned)
+    broken = Path(shutil.copytree(learned, tmp_path / "broken"))
+    config = json.loads((broken / checkpoint.CONFIG).read_text(encoding="utf-8"))
+    breaking(config)
+    (broken / checkpoint.CONFIG).write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(AssertionError):
+        check_json(broken)
+
+
+# ------------------------------------------------------------------- trained here, used there
+
+PREDICT = """
+import json, sys
+from jsl.cli import outcome
+{before}
+code = outcome()
+assert code == 0, code
+print(json.dumps([name for name in sys.modules if name.startswith(("jsl.", "minigrad."))]))
+"""
+OF_TRAINING = ("jsl.train", "minigrad.optim", "minigrad.learner")
+
+
+def check_elsewhere(expected, run, where, before="", **environment):
+    command = ("predict", "--load", run, "--group", "甲", "--quiet", *TEXTS)
+    said = elsewhere(("-c", PREDICT.format(before=before)), *command, where=where, **environment)
+    *tags, modules = said.splitlines()
+    assert tags == expected
+    names = json.loads(modules)
+    assert not [n for n in names if n in OF_TRAINING or n.startswith(OF_TRAINING)]
+
+
+def test_trained_here_and_used_there(learned, tmp_path):
+    expected = [t.tags for t in Translator(learned).translate(TEXTS, "甲")]
+    here = Path(shutil.copytree(learned, tmp_path / "here"))
+    there = tmp_path / "another place" / "モデル"
+    there.parent.mkdir()
+    here.rename(there)
+    run = there.relative_to(there.parent)
+    check_elsewhere(expected, run, there.parent, MINIGRAD_BACKEND="cupy")
+    check_elsewhere(expected, run, there.parent)
+    with pytest.raises(AssertionError):
+        check_elsewhere(expected, run, there.parent, before="import jsl.train")
+    with pytest.raises(AssertionError):
+        check_elsewhere(["<私>", *expected[1:]], run, there.parent)
