@@ -176,13 +176,30 @@ def test_a_process_that_is_killed_at_any_instant_goes_on_to_the_same_bits(
                 for state in checkpoint.on_the_way(Path(directory)):
                     if runs.has_run(state):
                         checkpoint.load(state)  # whole
+                if runs.has_run(directory) and checkpoint.load(directory).progress["finished"]:
+                    break  # it was killed when all was saved
                 continue
             assert training.returncode == 0, out
             break
         same_files("through", directory)
         assert checkpoint.load(Path(directory)).progress["steps"] == 4 * epochs
-        assert not (Path(directory) / checkpoint.CHECKPOINTS).exists()
+        if training.returncode == 0:
+            assert not (Path(directory) / checkpoint.CHECKPOINTS).exists()
         turn += 1
+
+
+def test_a_process_that_is_killed_before_its_last_save_goes_on_to_it(run, corpus_path):
+    ways = ("--save-every-steps", 1, "--keep", 3)
+    assert run(*options_of(corpus_path, "--save", "through", *ways, epochs=2)).code == 0
+    last = checkpoint.on_the_way(Path("through"))[-1]
+    assert checkpoint.load(last).progress["steps"] == checkpoint.load("through").progress["steps"]
+    shutil.copytree(last, Path("cut", checkpoint.CHECKPOINTS, last.name))
+    found = run("resume", "cut", "--corpus", corpus_path)
+    assert (found.code, found.err) == (0, "")
+    same_files("through", "cut")
+    ended, whole = (checkpoint.load(Path(name)).metrics for name in ("cut", "through"))
+    assert ended["exact_match"] == whole["exact_match"] != {}
+    assert run("resume", "cut", "--corpus", corpus_path).code == 2
 
 
 @pytest.fixture
