@@ -17,8 +17,11 @@ import pytest
 
 from jsl import checkpoint, schema
 from jsl.batching import make_batch
+from jsl.config import ModelConfig, TrainingConfig
 from jsl.errors import RunDirError
+from jsl.train import Trainer
 from jsl.translate import Translator
+from jsl.vocabulary import BOUNDARY
 from minigrad import nn, no_grad
 
 STANDIN = Path(__file__).parents[1] / "standin"
@@ -61,10 +64,13 @@ def check_round_trip(before, after):
     assert relative_error(after, before) < 1e-5
 
 
-def test_a_round_trip(learned, corpus, tmp_path):
-    first = Translator(learned)
-    before = logits_of(first.model, corpus, first.vocabulary)
-    again = Translator(Path(shutil.copytree(learned, tmp_path / "again")))
+def test_a_round_trip(corpus, tmp_path):
+    sizes = ModelConfig(d_model=16, n_heads=2, d_ff=16, n_layers=1, max_seq_len=10)
+    trainer = Trainer(corpus, sizes, TrainingConfig(learning_rate=0.02, epochs=2, batch_size=3))
+    trainer.run()
+    before = logits_of(trainer.model, corpus, trainer.vocabulary)  # what was never on disk
+    trainer.save_run(tmp_path / "run", trainer.exact_matches())
+    again = Translator(tmp_path / "run")
     check_round_trip(before, logits_of(again.model, corpus, again.vocabulary))
     disturb(again.model)
     with pytest.raises(AssertionError):
@@ -119,7 +125,9 @@ def test_backends_agree(learned, corpus, corpus_path, tmp_path):
 
 def check_maps(maps, S, T, heads=2):
     for kind, shape in (("encoder", (S, S)), ("decoder", (T, T)), ("cross", (T, S))):
-        for layer in getattr(maps, kind):
+        layers = getattr(maps, kind)
+        assert len(layers) == 1  # as the run's model has
+        for layer in layers:
             assert layer.shape == (heads, *shape)
             np.testing.assert_allclose(layer.sum(axis=-1), 1, atol=1e-5)
             assert (layer >= 0).all()
@@ -136,10 +144,37 @@ def test_maps_of_attention(learned, beam):
             maps._replace(cross=[layer * 1.0001 for layer in maps.cross]),
             maps._replace(encoder=[layer[:, :-1] for layer in maps.encoder]),
             nn.Attention(maps.encoder, maps.decoder, [np.negative(x) for x in maps.cross]),
+            maps._replace(decoder=[]),
         ]
         for wrong in broken:
             with pytest.raises(AssertionError):
                 check_maps(wrong, S, T)
+
+
+def test_maps_of_a_full_pass(learned):
+    translator = Translator(learned)
+    vocabulary = translator.vocabulary
+    for row, text in enumerate(TEXTS):
+        src = translator.encode(text)
+        tgt = [BOUNDARY, *vocabulary.tag_ids[:row]]
+        maps = nn.attention_maps(translator.model["甲"], src, tgt)
+        check_maps(maps, len(src), len(tgt))
+        with pytest.raises(AssertionError):
+            check_maps(maps._replace(decoder=[layer * 1.01 for layer in maps.decoder]),
+                       len(src), len(tgt))  # fmt: skip
+
+
+def test_maps_that_jsl_predict_prints(learned, run):
+    lines = run("predict", "--load", learned, "--json", "--attention", *TEXTS).lines
+    assert len(lines) == len(TEXTS)
+    for text, line in zip(TEXTS, lines, strict=True):
+        for found in json.loads(line)["translations"]:
+            weights = {k: list(map(np.array, m["weights"])) for k, m in found["attention"].items()}
+            S, T = len(text) + 1, len(found["tags"]) + 1
+            check_maps(nn.Attention(**weights), S, T)
+            scaled = {kind: [layer * 1.01 for layer in maps] for kind, maps in weights.items()}
+            with pytest.raises(AssertionError):
+                check_maps(nn.Attention(**scaled), S, T)
 
 
 # -------------------------------------------------------------------------------------- JSON
@@ -158,30 +193,38 @@ def check_json(directory):
             raise AssertionError(error) from error
 
 
-def null(config):
-    config["metadata"]["git_commit"] = None
+def null(entries, name):
+    entries[name] = None
 
 
-def missing(config):
-    del config["metadata"]["vocab_hash"]
+def missing(entries, name):
+    del entries[name]
 
 
-def unknown(config):
-    config["training"]["epoch"] = 3
+def unknown(entries, name):
+    entries[f"{name}s"] = entries[name]
 
 
-def no_number(config):
-    config["training"]["learning_rate"] = float("nan")
+def no_number(entries, name):
+    entries[name] = float("nan")
 
 
 @pytest.mark.parametrize("breaking", [null, missing, unknown, no_number])
-def test_json_parses(learned, tmp_path, breaking):
+@pytest.mark.parametrize(
+    ("file", "entries", "name"),
+    [
+        (checkpoint.CONFIG, lambda config: config["training"], "learning_rate"),
+        (checkpoint.METRICS, lambda metrics: metrics["history"][0], "loss_per_token"),
+    ],
+    ids=["config", "metrics"],
+)
+def test_json_parses(learned, tmp_path, file, entries, name, breaking):
     check_json(learned)
     broken = Path(shutil.copytree(learned, tmp_path / "broken"))
-    config = json.loads((broken / checkpoint.CONFIG).read_text(encoding="utf-8"))
-    breaking(config)
-    (broken / checkpoint.CONFIG).write_text(json.dumps(config), encoding="utf-8")
-    with pytest.raises(AssertionError):
+    value = json.loads((broken / file).read_text(encoding="utf-8"))
+    breaking(entries(value), name)
+    (broken / file).write_text(json.dumps(value), encoding="utf-8")
+    with pytest.raises(AssertionError, match=name if breaking is not no_number else "NaN"):
         check_json(broken)
 
 
@@ -202,9 +245,10 @@ def check_elsewhere(expected, run, where, before="", **environment):
     command = ("predict", "--load", run, "--group", "甲", "--quiet", *TEXTS)
     said = elsewhere(("-c", PREDICT.format(before=before)), *command, where=where, **environment)
     *tags, modules = said.splitlines()
-    assert tags == expected
+    assert tags == expected, "other tags"
     names = json.loads(modules)
-    assert not [n for n in names if n in OF_TRAINING or n.startswith(OF_TRAINING)]
+    training = [n for n in names if n.startswith(OF_TRAINING)]
+    assert not training, f"training code: {training}"
 
 
 def test_trained_here_and_used_there(learned, tmp_path):
@@ -216,7 +260,7 @@ def test_trained_here_and_used_there(learned, tmp_path):
     run = there.relative_to(there.parent)
     check_elsewhere(expected, run, there.parent, MINIGRAD_BACKEND="cupy")
     check_elsewhere(expected, run, there.parent)
-    with pytest.raises(AssertionError):
+    with pytest.raises(AssertionError, match=r"training code: .*'jsl\.train'"):
         check_elsewhere(expected, run, there.parent, before="import jsl.train")
-    with pytest.raises(AssertionError):
+    with pytest.raises(AssertionError, match="other tags"):
         check_elsewhere(["<私>", *expected[1:]], run, there.parent)
