@@ -79,7 +79,7 @@ def grains(dtype: np.dtype) -> tuple[int, int]:
 
 def _cuts(dtype: np.dtype, step: int, by_row: bool) -> Iterator[bool]:
     """For products of many shapes, whether they are the same when they are cut at `step`."""
-    numbers = np.random.default_rng(0).standard_normal(1 << 15).astype(dtype)
+    numbers = np.random.default_rng(0).standard_normal(1 << 16).astype(dtype)
     most = 2 * step + 24
     for m, n, k in ((most, most, 8), (step + 8, step + 19, 24), (most, most, 65), (most, 64, 200)):
         for flip_a, flip_b in ((False, True), (False, False), (True, False)):
