@@ -51,7 +51,7 @@ def attention(
         weights = mg.softmax(q @ k.swapaxes(1, 2) / math.sqrt(q.shape[-1]))
         again = layer.out_proj((weights @ v).swapaxes(0, 1).reshape(len(target), -1))
     np.testing.assert_allclose(again.numpy(), y.numpy()[0], rtol=1e-4, atol=1e-5)
-    symbols = [vocabulary.tokens[i] for i in source[:-1]]
+    symbols = [vocabulary.source_tokens[i] for i in source[:-1]]
     return weights.mean(axis=0), [*tags, END], [*symbols, END]
 
 

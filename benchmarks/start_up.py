@@ -54,7 +54,7 @@ def prepare(directory: Path) -> dict[str, list[str]]:
             "config": config.to_json(),
             "positions": torch.from_numpy(nn.sinusoids(config.max_seq_len, config.d_model)),
             "source": Translator(run).encode(SENTENCE),
-            "tokens": trainer.vocabulary.tokens,
+            "tokens": trainer.vocabulary.source_tokens,
             "allowed": trainer.vocabulary.output_ids,
         },
         saved,

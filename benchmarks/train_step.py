@@ -15,7 +15,7 @@ import numpy as np
 
 import minigrad as mg
 from benchmarks.harness import finish, measure, parser, table
-from jsl.batching import epoch_batches
+from jsl.batching import Batches
 from jsl.config import PRESETS
 from jsl.corpus import load_corpus, starter_corpus_path
 from jsl.model import arrays_of, build_model, loss_of
@@ -102,14 +102,14 @@ def prepare_as_trained() -> tuple[dict, int]:
     rows = load_corpus(starter_corpus_path(), config.max_seq_len).rows
     vocabulary = Vocabulary.from_tags(tag for row in rows for tag in row.tags)
     groups = tuple(dict.fromkeys(row.group for row in rows))
-    batches = list(epoch_batches(rows, vocabulary, training.batch_size, seed=0, epoch=0))
+    batches = list(Batches(rows, vocabulary, training.batch_size, seed=0))
 
     def model():
         return build_model(config, vocabulary, groups, seed=0)
 
     first, second = model(), model()
     ours, eager = trainer(first, loss_of), trainer(second, loss_of, jit=False)
-    filled = [arrays_of(first, b.filled(training.batch_size)) for b in batches]
+    filled = [arrays_of(first, b.filled()) for b in batches]
     plain = [arrays_of(second, b) for b in batches]
     steps = {
         "minigrad": lambda i: ours(*filled[i]).item(),
@@ -124,7 +124,7 @@ def prepare_as_trained() -> tuple[dict, int]:
     positions = sinusoids(config.max_seq_len, config.d_model)
     twins = {}
     for group in groups:
-        twins[group] = twin = peer.Seq2Seq(vocabulary.size, config.to_json(), positions)
+        twins[group] = twin = peer.Seq2Seq(vocabulary.source_size, config.to_json(), positions)
         state = first[group].state_dict(layout="torch")
         twin.load_state_dict({k: torch.from_numpy(v) for k, v in state.items()})
     theirs = peer.Trainer(peer.Grouped(twins), LR, fused=True)

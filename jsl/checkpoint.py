@@ -48,9 +48,10 @@ MODEL, OPTIMIZER, CONFIG, METRICS = FILES = (
 TRAINING = "training.json"
 ALL_FILES = (*FILES, TRAINING, runs.MANIFEST)
 CHECKPOINTS, BEST = "checkpoints", "best"
-FORMAT = 2
+FORMAT = 3
+UNHEARD = -10.0  # the logit of a tag that a group has never been taught
 # How a Learner calls the figures of an epoch, where it is not as metrics.json does.
-FIGURES = {"loss": "loss_per_token"}
+FIGURES = {"loss": "loss_per_token", "val_loss": "valid_loss_per_token"}
 
 
 @dataclass(frozen=True)
@@ -170,6 +171,7 @@ def config_of(
     vocabulary: Vocabulary,
     groups: Sequence[str],
     corpus: Corpus,
+    valid: Corpus | None,
     trained_before: frozenset[str],
     progress: Mapping[str, Any],
 ) -> dict[str, Any]:
@@ -182,15 +184,28 @@ def config_of(
     seen = trained_before.union(*(trigrams(row.japanese) for row in corpus.rows))
     return {
         "format": FORMAT,
-        "model": {**model.to_json(), "vocab_size": vocabulary.size},
+        "model": {
+            **model.to_json(),
+            "vocab_size": vocabulary.source_size,
+            "target_vocab_size": vocabulary.target_size,
+        },
         "training": training.to_json(),
         "progress": dict(progress),
         "groups": list(groups),
         "vocabulary": vocabulary.to_json(),
         "corpus": {
-            "name": corpus.path.name,
+            "name": corpus.name,
             "sha256": corpus.sha256,
             "rows": len(corpus.rows),
+            **(
+                {}
+                if valid is None
+                else {
+                    "valid_name": valid.name,
+                    "valid_sha256": valid.sha256,
+                    "valid_rows": len(valid.rows),
+                }
+            ),
             "trigrams": "\t".join(sorted(seen)),
         },
         "metadata": {
@@ -213,13 +228,19 @@ def metrics_of(
     epochs: Sequence[Mapping[str, float]],
     first_loss: float | None,
     matches: Mapping[str, tuple[int, int]],
+    valid_matches: Mapping[str, tuple[int, int]],
+    losses: Mapping[str, float],
+    layers: Mapping[str, Mapping[str, float]],
 ) -> dict[str, Any]:
     """What metrics.json says.
 
     Args:
         epochs: figures of each, as in a Learner's history.
         first_loss: before the first step of all.
-        matches: for each group, how many rows are translated exactly, and of how many.
+        matches, valid_matches: for each group, how many rows of the corpus, and of the one for
+            validation, are translated exactly, and of how many.
+        losses: for each group, the loss per token at the end.
+        layers: figures of each parameter, see `jsl.statistics`.
     """
     history = [
         {"epoch": number, **{FIGURES.get(name, name): value for name, value in figures.items()}}
@@ -227,12 +248,18 @@ def metrics_of(
     ]
     last = history[-1] if history else {}
     known = {"first_step_loss_per_token": first_loss}
-    known |= {name: last.get(name) for name in ("loss_per_token", "loss_per_sentence")}
+    names = ("loss_per_token", "loss_per_sentence", "valid_loss_per_token")
+    known |= {name: last.get(name) for name in names}
+
+    def counts(matches: Mapping[str, tuple[int, int]]) -> dict[str, Any]:
+        return {group: {"right": right, "rows": n} for group, (right, n) in matches.items()}
+
     return {
         **{name: value for name, value in known.items() if value is not None},
-        "exact_match": {
-            group: {"right": right, "rows": rows} for group, (right, rows) in matches.items()
-        },
+        "exact_match": counts(matches),
+        "valid_exact_match": counts(valid_matches),
+        "loss_by_group": dict(losses),
+        "layers": dict(layers),
         "history": history,
     }
 
@@ -275,17 +302,25 @@ def _read(directory: Path | str, files: dict[str, Any]) -> Run:
         # Its training.json is of another Learner; it says nothing that other files do not.
         state = runs.load_json(files.pop(TRAINING)) if TRAINING in files else {}
         config, metrics = _from_format_1(config, metrics, state)
+    if number < 3:
+        config, metrics = _from_format_2(config, metrics)
     schema.check(named(directory, CONFIG), config, schema.CONFIG)
     schema.check(named(directory, METRICS), metrics, schema.METRICS)
     vocabulary = Vocabulary.from_json(config["vocabulary"])
     sizes = dict(config["model"])
-    recorded = sizes.pop("vocab_size"), config["metadata"]["vocab_hash"]
-    if recorded != (vocabulary.size, vocabulary.hash):
+    recorded = sizes.pop("vocab_size"), sizes.pop("target_vocab_size")
+    if recorded != (vocabulary.source_size, vocabulary.target_size) or (
+        config["metadata"]["vocab_hash"] != vocabulary.hash
+    ):
         raise RunDirError(say("checkpoint.vocabulary", path=shown(directory)))
     model = ModelConfig.from_json(sizes, "model")
     groups = tuple(config["groups"])
     stored = runs.ArrayFile(files[MODEL])
-    _compare_sizes(directory, stored, model, vocabulary.size, groups)
+    _compare_sizes(
+        directory,
+        stored,
+        list(shapes_of(model, vocabulary.source_size, vocabulary.target_size, groups)),
+    )
     weights = stored.load()
     lost = next((k for k, w in weights.items() if not np.isfinite(w).all()), None)
     if lost is not None:
@@ -328,25 +363,38 @@ def _from_format_1(config: Any, metrics: Any, state: Any) -> tuple[Any, Any]:
     return {**config, "format": 2}, metrics
 
 
+def _from_format_2(config: Any, metrics: Any) -> tuple[Any, Any]:
+    """What format 3 would have said: of one kind of model, tokens and training there was a choice.
+
+    Statistics of the weights are absent.
+    """
+    config = dict(config)
+    for section, config_of in (("model", ModelConfig), ("training", TrainingConfig)):
+        if isinstance(config.get(section), dict):
+            defaults = config_of().to_json()
+            config[section] = {**defaults, **config[section]}
+    if isinstance(config.get("model"), dict) and "vocab_size" in config["model"]:
+        config["model"]["target_vocab_size"] = config["model"]["vocab_size"]
+    if isinstance(config.get("vocabulary"), dict):
+        kinds = {"source_tokens": "kana", "target_tokens": "tag"}
+        config["vocabulary"] = {**kinds, **config["vocabulary"]}
+    if isinstance(metrics, dict):
+        metrics = {"valid_exact_match": {}, "loss_by_group": {}, "layers": {}, **metrics}
+    return {**config, "format": 3}, metrics
+
+
 def _compare_sizes(
-    directory: Path | str,
-    stored: runs.ArrayFile,
-    model: ModelConfig,
-    size: int,
-    groups: Sequence[str],
+    directory: Path | str, stored: runs.ArrayFile, shapes: list[tuple[str, tuple[int, ...]]]
 ) -> None:
-    """RunDirError if the weights in a file are not those of a model of these sizes."""
-    found, count = {name: tuple(shape) for name, (_, shape, *_) in stored.entries.items()}, 0
+    """RunDirError if the weights in a file are not those of a model of these shapes."""
+    found = {name: tuple(shape) for name, (_, shape, *_) in stored.entries.items()}
     found |= {name: found[first] for name, first in stored.tied.items()}
-    for name, shape in shapes_of(model, size, groups):
-        count += 1
+    for name, shape in shapes:
         if found.get(name) != shape:
             reason = f"{name}: {shape}, {found.get(name, '-')}"
             raise RunDirError(say("checkpoint.sizes", path=shown(directory), reason=Said(reason)))
-    if count != len(found):
-        known = {name for name, _ in shapes_of(model, size, groups)}
-        other = min(found.keys() - known)
-        raise RunDirError(say("checkpoint.sizes", path=shown(directory), reason=other))
+    if other := found.keys() - {name for name, _ in shapes}:
+        raise RunDirError(say("checkpoint.sizes", path=shown(directory), reason=min(other)))
 
 
 @contextmanager
@@ -387,8 +435,10 @@ def resume(trainer: "Trainer", run: Run) -> None:
     with loading(run.directory):
         if TRAINING in run.files:
             trainer.load(run.directory)
-            same = run.corpus["sha256"] == trainer.corpus.sha256
-            if not same or run.training.batch_size != trainer.training.batch_size:
+            batching = ("batch_size", "batch_tokens", "buckets")
+            now = trainer.training
+            other = [n for n in batching if getattr(run.training, n) != getattr(now, n)]
+            if other or run.corpus["sha256"] != trainer.corpus.sha256:
                 # What was done of an epoch is of other batches.
                 state = trainer.state_dict() | {"batches": 0, "means": {}}
                 trainer.load_state_dict(state)
@@ -397,24 +447,48 @@ def resume(trainer: "Trainer", run: Run) -> None:
         trainer.model.load_state_dict(run.weights)
         if OPTIMIZER in run.files:
             trainer.optimizer.load_state_dict(runs.load_arrays(run.files[OPTIMIZER]))
-        ours = {written: name for name, written in FIGURES.items()}
-        state = trainer.state_dict() | {
-            "epoch": run.training.epochs,
-            "step": run.progress["steps"],
-            "seed": run.training.seed,
-            "history": [
-                {ours.get(name, name): value for name, value in entry.items() if name != "epoch"}
-                for entry in run.metrics["history"]
-            ],
-        }
-        trainer.load_state_dict(state)
-        trainer.losses.first = run.metrics.get("first_step_loss_per_token")
+        _go_on(trainer, run)
+
+
+def grow(trainer: "Trainer", run: Run) -> None:
+    """Give a trainer what `run` knows, and let it learn other groups and tags besides.
+
+    Weights for what is new, and the optimizer, are as they are at first; but a group that is known
+    says a tag that is new only when it has learned to.
+    """
+    with loading(run.directory):
+        state = trainer.model.state_dict()
+        for name, array in run.weights.items():
+            new = state[name]
+            if name.endswith("output_projection.weight"):
+                new[len(array) :] = 0
+            elif name.endswith("output_projection.bias"):
+                new[len(array) :] = UNHEARD
+            new[tuple(slice(0, n) for n in array.shape)] = array
+        trainer.model.load_state_dict(state)
+        _go_on(trainer, run)
+
+
+def _go_on(trainer: "Trainer", run: Run) -> None:
+    """Let a trainer count on from where `run` ended."""
+    ours = {written: name for name, written in FIGURES.items()}
+    state = trainer.state_dict() | {
+        "epoch": run.training.epochs,
+        "step": run.progress["steps"],
+        "seed": run.training.seed,
+        "history": [
+            {ours.get(name, name): value for name, value in entry.items() if name != "epoch"}
+            for entry in run.metrics["history"]
+        ],
+    }
+    trainer.load_state_dict(state)
+    trainer.losses.first = run.metrics.get("first_step_loss_per_token")
 
 
 def _compare_states(trainer: "Trainer", run: Run) -> None:
     """RunDirError if what was loaded from training.json is not what the other files say."""
     state = trainer.state_dict()
-    said = metrics_of(state["history"], trainer.losses.first, {})
+    said = metrics_of(state["history"], trainer.losses.first, {}, {}, {}, {})
     steps = len(trainer.batches)
     equal = {
         "epoch": state["epoch"] == run.training.epochs,

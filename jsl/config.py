@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from jsl.errors import RunDirError, UsageError
-from jsl.messages import say
+from jsl.messages import listed, say
 
 MAX_SEQ_LEN = 10_000  # of a sequence, its end mark counted
 
@@ -27,9 +27,16 @@ class _Config:
             raise RunDirError(say("config.value", place=place, reason=error)) from error
 
 
+KINDS = ("seq2seq", "decoder-only")
+LAYER_NORMS = ("pre", "post")
+SHARED = ("encoder", "decoder", "embeddings")
+WEIGHTINGS = ("batch", "group")
+SLOTS = 5  # tags that a decoder-only model says at most
+
+
 @dataclass(frozen=True)
 class ModelConfig(_Config):
-    """The size of one group's transformer.
+    """The size and the make of one group's transformer.
 
     Attributes:
         d_model: features of a position, a multiple of `n_heads`.
@@ -37,9 +44,17 @@ class ModelConfig(_Config):
         d_ff: inner features of the feed-forward networks.
         n_layers: encoder layers, and as many decoder layers.
         max_seq_len: the longest sequence, the end mark counted.
+        dropout: share of what is left out in training, from 0 to below 1.
+        layer_norm: "pre", before attention and feed-forward networks; or "post", after the sum.
+        tie_embeddings: whether the output projection has the weights of the target's embedding.
+        share: what all groups have in common, of `SHARED`: layers of the encoder; layers of the
+            decoder with the output projection; or the embeddings, with what is tied to them.
+        kind: "seq2seq", an encoder and a decoder; or "decoder-only", the baseline of phase 15a, one
+            stack that says at most `SLOTS` tags, all at once.
 
     Raises:
-        UsageError: a size is not positive, or `d_model` is no multiple of `n_heads`.
+        UsageError: a size is not positive, `d_model` is no multiple of `n_heads`, or another value
+            is out of its range.
     """
 
     d_model: int = 16
@@ -47,22 +62,48 @@ class ModelConfig(_Config):
     d_ff: int = 32
     n_layers: int = 4
     max_seq_len: int = 10
+    dropout: float = 0.0
+    layer_norm: str = "pre"
+    tie_embeddings: bool = False
+    share: tuple[str, ...] = ()
+    kind: str = "seq2seq"
 
     def __post_init__(self):
-        for name, value in asdict(self).items():
-            if value < 1:
-                raise UsageError(say("config.positive", name=name, value=value))
+        object.__setattr__(self, "share", tuple(name for name in SHARED if name in self.share))
+        for name in ("d_model", "n_heads", "d_ff", "n_layers", "max_seq_len"):
+            if getattr(self, name) < 1:
+                raise UsageError(say("config.positive", name=name, value=getattr(self, name)))
         if self.d_model % self.n_heads:
             raise UsageError(say("config.heads", d_model=self.d_model, n_heads=self.n_heads))
+        _from_0_below_1(self, "dropout")
+        _one_of(self, "kind", KINDS)
+        _one_of(self, "layer_norm", LAYER_NORMS)
+        if self.kind == "decoder-only" and (self.tie_embeddings or "decoder" in self.share):
+            raise UsageError(say("config.decoder_only"))
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "share": list(self.share)}
 
 
 @dataclass(frozen=True)
 class TrainingConfig(_Config):
-    """How a run is trained: Adam with a constant learning rate, over shuffled batches.
+    """How a run is trained: by Adam, over shuffled batches.
 
     Attributes:
+        learning_rate: of every step; with `warmup` the highest.
         epochs: passes over the corpus, all continued runs counted.
+        batch_size: sentences a step; with `batch_tokens` it has no say.
         seed: of the initial weights and of the order of the batches.
+        warmup: steps in which the rate rises to `learning_rate` in a straight line; after them it
+            falls with the square root of the step (arXiv 1706.03762, section 5.3). 0: it is
+            constant.
+        clip_norm: what the norm of all gradients is scaled down to where it is more; 0: nothing is.
+        label_smoothing: share of a target's weight that is spread over all tokens, in training.
+        buckets: whether sentences of about the same length make a batch.
+        batch_tokens: positions of a batch, padding counted, of the longer of source and target; 0:
+            batches have `batch_size` sentences.
+        min_count: how often a word or a character must occur to be in the vocabulary.
+        loss_weighting: "batch", every token counts alike; or "group", every group of a batch does.
 
     Raises:
         UsageError: a value is out of its range.
@@ -73,19 +114,54 @@ class TrainingConfig(_Config):
     batch_size: int = 8
     optimizer: str = "Adam"
     seed: int = 0
+    warmup: int = 0
+    clip_norm: float = 0.0
+    label_smoothing: float = 0.0
+    buckets: bool = False
+    batch_tokens: int = 0
+    min_count: int = 1
+    loss_weighting: str = "batch"
 
     def __post_init__(self):
-        for name, least in (("epochs", 0), ("batch_size", 1)):  # no epoch: it was interrupted
-            if getattr(self, name) < least:
-                raise UsageError(say("config.positive", name=name, value=getattr(self, name)))
+        # No epoch: it was interrupted.
+        for name, least in (
+            *(("epochs", 0), ("batch_size", 1), ("warmup", 0), ("clip_norm", 0)),
+            *(("batch_tokens", 0), ("min_count", 1)),
+        ):
+            if not least <= getattr(self, name) < float("inf"):
+                key = "config.positive" if least else "config.not_negative"
+                raise UsageError(say(key, name=name, value=getattr(self, name)))
         if not 0 < self.learning_rate < float("inf"):
             raise UsageError(say("config.positive", name="learning_rate", value=self.learning_rate))
         if self.optimizer != "Adam":
             raise UsageError(say("config.optimizer", value=self.optimizer))
         if not 0 <= self.seed < 2**64:
             raise UsageError(say("config.seed", value=self.seed))
+        _from_0_below_1(self, "label_smoothing")
+        _one_of(self, "loss_weighting", WEIGHTINGS)
+
+
+def _from_0_below_1(config: Any, name: str) -> None:
+    if not 0 <= getattr(config, name) < 1:
+        raise UsageError(say("config.share", name=name, value=getattr(config, name)))
+
+
+def _one_of(config: Any, name: str, known: tuple[str, ...]) -> None:
+    if getattr(config, name) not in known:
+        value = getattr(config, name)
+        raise UsageError(say("config.one_of", name=name, value=value, known=listed(known)))
 
 
 PRESETS: dict[str, tuple[ModelConfig, TrainingConfig]] = {
     "tiny": (ModelConfig(), TrainingConfig()),
+    "long": (
+        ModelConfig(d_model=64, n_heads=4, d_ff=256, max_seq_len=50),
+        TrainingConfig(epochs=30, batch_size=32, warmup=400, clip_norm=1.0, buckets=True),
+    ),
+    "large": (
+        ModelConfig(d_model=256, n_heads=8, d_ff=1024, n_layers=6, max_seq_len=50, dropout=0.1),
+        TrainingConfig(
+            *(0.0005, 20, 32), warmup=1000, clip_norm=1.0, label_smoothing=0.1, buckets=True
+        ),
+    ),
 }

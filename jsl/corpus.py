@@ -7,6 +7,9 @@ A corpus is a text file in UTF-8 whose first line names its columns, in any orde
 
 Commas or semicolons will do as well, if the first line has them. Fields may be quoted as Excel
 quotes them. Blank lines and other columns mean nothing, and a row that is there again is dropped.
+Without the column of groups all rows are in one. Any other pair of languages will do, too: what a
+sentence and its translation are cut into is said by `jsl.tokens`. And they may be in two files, of
+which the lines belong together.
 
 Every row is checked before the first is used, and all that is wrong is said at once: each cause
 once, with the lines where it is found.
@@ -14,37 +17,51 @@ once, with the lines where it is found.
 
 import codecs
 import csv
+import difflib
 import hashlib
 import io
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from jsl import tokens
 from jsl.config import MAX_SEQ_LEN
 from jsl.errors import CorpusError, TextError, UsageError
 from jsl.messages import listed, ranges, say
-from jsl.text import check, normalise, visible
+from jsl.text import check, visible
 from jsl.vocabulary import is_tag
 
 COLUMNS = ("group", "japanese", "tags")
+NEEDED = ("japanese", "tags")
+DEFAULT_GROUP = "default"
 DELIMITERS = ("\t", ",", ";")
 MAX_SHOWN = 8  # causes that one error lists
 
 
 @dataclass(frozen=True)
 class Row:
-    """One sentence, normalised, with its tags in one group; `line` counts from 1."""
+    """One sentence, normalised, with its tags in one group; `line` counts from 1.
+
+    Attributes:
+        tags: tokens of the translation, whatever they are.
+        symbols: tokens of the sentence; its characters by default.
+    """
 
     group: str
     japanese: str
     tags: tuple[str, ...]
     line: int
+    symbols: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.symbols:
+            object.__setattr__(self, "symbols", tuple(self.japanese))
 
     @property
     def length(self) -> int:
         """How long a sequence must be able to be: symbols or tags, and the end mark."""
-        return max(len(self.japanese), len(self.tags)) + 1
+        return max(len(self.symbols), len(self.tags)) + 1
 
 
 @dataclass(frozen=True)
@@ -53,12 +70,22 @@ class Corpus:
 
     Attributes:
         notes: what a person should know of how it was read.
+        source_kind, target_kind: of its tokens.
+        target: the file of the translations, if they have one of their own.
     """
 
     path: Path
     sha256: str
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
+    source_kind: str = "kana"
+    target_kind: str = "tag"
+    target: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """That of the file, or of both."""
+        return self.path.name if self.target is None else f"{self.path.name} + {self.target.name}"
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -69,6 +96,13 @@ class Corpus:
     def tags(self) -> tuple[str, ...]:
         """The distinct tags, in order of first appearance."""
         return tuple(dict.fromkeys(tag for row in self.rows for tag in row.tags))
+
+    @property
+    def vocabulary_size(self) -> int:
+        """How many ids there are for it, at most."""
+        kana = self.source_kind == "kana"
+        symbols = 0 if kana else len({symbol for row in self.rows for symbol in row.symbols})
+        return 90 + symbols + len(self.tags)
 
     @property
     def longest(self) -> int:
@@ -114,7 +148,11 @@ class _Problems:
 
 
 def load_corpus(
-    path: str | Path, max_seq_len: int | None = None, encoding: str | None = None
+    path: str | Path,
+    max_seq_len: int | None = None,
+    encoding: str | None = None,
+    source_kind: str = "kana",
+    target_kind: str = "tag",
 ) -> Corpus:
     """The corpus in the file `path`, none of whose sequences is longer than `max_seq_len`.
 
@@ -123,6 +161,8 @@ def load_corpus(
     Args:
         max_seq_len: None for as long as they are.
         encoding: Python's name of that of the file; None for UTF-8.
+        source_kind, target_kind: what is cut into what, see `jsl.tokens`. Of words and characters
+            there may be several translations of a sentence, and rows may be there again.
 
     Raises:
         UsageError: there is no such encoding.
@@ -141,6 +181,11 @@ def load_corpus(
     if delimiter != "\t":
         notes.append(say("corpus.delimiter", path=path, delimiter=delimiter))
     others = [name for name in columns if name and name not in COLUMNS]
+    if "group" not in columns:
+        if near := difflib.get_close_matches("group", others, 1):
+            cause = say("corpus.missing_column", columns="group", found=listed(near))
+            problems.add(first, cause, "corpus.missing_column")
+        notes.append(say("corpus.one_group", group=DEFAULT_GROUP))
     if others:
         notes.append(say("corpus.ignored", columns=listed(dict.fromkeys(others))))
     for name in COLUMNS:
@@ -148,40 +193,80 @@ def load_corpus(
             problems.add(first, say("corpus.repeated_column", column=name), f"repeated {name}")
     problems.check()
 
-    rows: list[Row] = []
-    seen: dict[tuple[str, str], Row] = {}
-    repeated: list[int] = []
+    there = [name for name in COLUMNS if name in columns]
+    found = _Rows(problems, source_kind, target_kind, drop=True)
     body = False
     for line, values in _records(text, delimiter, problems):
         if line == first:
             continue
         body = True
-        needed = max(columns.index(name) for name in COLUMNS) + 1
+        needed = max(columns.index(name) for name in there) + 1
         if len(values) < needed or any(values[len(columns) :]):
             cause = say("corpus.fields", found=len(values), expected=len(columns))
             problems.add(line, cause, "corpus.fields")
             continue
-        row = _row(dict(zip(columns, values, strict=False)), line)
-        earlier = seen.get((row.group, row.japanese))
-        if earlier is not None and earlier.tags == row.tags:
-            repeated.append(line)
-            continue
-        rows.append(row)
-        for kind, reason in _row_causes(row, seen):
-            problems.add(line, reason, kind)
+        found.add(line, {"group": DEFAULT_GROUP} | dict(zip(columns, values, strict=False)))
     if not body and not problems.first:
         problems.add(first, say("corpus.no_rows"), "corpus.no_rows")
-    if max_seq_len is not None and (long := [row for row in rows if row.length > max_seq_len]):
-        most = max(long, key=lambda row: row.length)
-        key = "corpus.too_long" if most.length <= MAX_SEQ_LEN else "corpus.much_too_long"
-        fields = {"limit": max_seq_len, "rows": len(long), "line": most.line, "fit": most.length}
-        cause = say(key, **fields)
-        for row in long:
-            problems.add(row.line, cause, "corpus.too_long")
+    found.check_lengths(max_seq_len)
     problems.check()
-    if repeated:
-        notes.append(say("corpus.dropped", count=len(repeated), lines=ranges(repeated)))
-    return Corpus(path, hashlib.sha256(data).hexdigest(), tuple(rows), tuple(notes))
+    if found.repeated:
+        lines = ranges(found.repeated)
+        notes.append(say("corpus.dropped", count=len(found.repeated), lines=lines))
+    digest = hashlib.sha256(data).hexdigest()
+    return Corpus(path, digest, tuple(found.rows), tuple(notes), source_kind, target_kind)
+
+
+def load_parallel(
+    source: str | Path,
+    target: str | Path,
+    max_seq_len: int | None = None,
+    encoding: str | None = None,
+    source_kind: str = "kana",
+    target_kind: str = "tag",
+) -> Corpus:
+    """The corpus of the sentences in one file and their translations in another, line by line.
+
+    All are in one group, "default". Lines that have nothing on one side are left out, with a note;
+    no other is. The corpus's hash is that of both files with a zero byte between them.
+
+    Raises:
+        UsageError, CorpusError: as `load_corpus`; or the files have not as many lines.
+    """
+    source, target = Path(source), Path(target)
+    data = _read(source), _read(target)
+    sides = [
+        _with_plain_ends(_decode(path, read, encoding)).removesuffix("\n").split("\n")
+        for path, read in zip((source, target), data, strict=True)
+    ]
+    if len(sides[0]) != len(sides[1]):
+        raise CorpusError(
+            say(
+                "corpus.lines",
+                source=source,
+                target=target,
+                source_lines=len(sides[0]),
+                target_lines=len(sides[1]),
+            )
+        )
+    problems, empty = _Problems(source), list[int]()
+    found = _Rows(problems, source_kind, target_kind, drop=False)
+    for line, (sentence, translation) in enumerate(zip(*sides, strict=True), start=1):
+        fields = {"group": DEFAULT_GROUP, "japanese": sentence, "tags": translation}
+        if visible(sentence).strip() and visible(translation).strip():
+            found.add(line, fields)
+        else:
+            empty.append(line)
+    if not found.rows:
+        problems.add(1, say("corpus.no_rows"), "corpus.no_rows")
+    found.check_lengths(max_seq_len)
+    problems.check()
+    notes = ()
+    if empty:
+        notes = (say("corpus.empty_lines", count=len(empty), lines=ranges(empty)),)
+    digest = hashlib.sha256(b"\0".join(data)).hexdigest()
+    kinds = source_kind, target_kind
+    return Corpus(source, digest, tuple(found.rows), notes, *kinds, target=target)
 
 
 # -------------------------------------------------------------------------- bytes to characters
@@ -310,14 +395,14 @@ def _header(path: Path, text: str) -> tuple[int, list[str], str]:
         problems.check()
         raise CorpusError(say("corpus.empty", path=path, columns=listed(COLUMNS)))
     known, line, columns, delimiter = max(found, key=lambda header: header[0])
-    if known == len(COLUMNS):
+    if set(NEEDED) <= set(columns):
         return line, columns, delimiter
     problems = _Problems(path)
     written = visible(_with_plain_ends(text).split("\n")[line - 1])
-    if set(written.casefold().split()) >= set(COLUMNS):
+    if set(written.casefold().split()) >= set(NEEDED):
         problems.add(line, say("corpus.spaces"), "corpus.spaces")
     elif known:
-        missing = [name for name in COLUMNS if name not in columns]
+        missing = [name for name in NEEDED if name not in columns]
         cause = say("corpus.missing_column", columns=listed(missing), found=listed(columns))
         problems.add(line, cause, "corpus.missing_column")
     else:
@@ -326,39 +411,76 @@ def _header(path: Path, text: str) -> tuple[int, list[str], str]:
     raise CorpusError(str(problems))
 
 
-def _row(fields: dict[str, str], line: int) -> Row:
-    return Row(
-        group=unicodedata.normalize("NFC", fields["group"]),
-        japanese=normalise(fields["japanese"]),
-        tags=tuple(unicodedata.normalize("NFC", fields["tags"]).split()),
-        line=line,
-    )
+class _Rows:
+    """The rows of a file, as they are found, each with what is wrong with it.
 
-
-def _row_causes(row: Row, seen: dict[tuple[str, str], Row]) -> Iterator[tuple[str, str]]:
-    """What is wrong with `row`, each with its kind.
-
-    `seen` holds the first row of each group and sentence.
+    Args:
+        drop: whether a row of tags that is there again is left out.
     """
-    empty = [column for column in COLUMNS if not getattr(row, column)]
-    for column in empty:
-        yield f"empty {column}", say("corpus.empty_field", column=column)
 
-    if "." in row.group or "/" in row.group or not row.group.isprintable():
-        yield "corpus.group", say("corpus.group", group=row.group)
-    if row.japanese:
-        try:
-            check(row.japanese)
-        except TextError as error:
-            yield "text.unknown", str(error)
-    for tag in row.tags:
-        if not is_tag(tag):
-            yield "corpus.tag", say("corpus.tag", tag=tag)
+    def __init__(self, problems: _Problems, source_kind: str, target_kind: str, drop: bool):
+        self.problems, self.drop = problems, drop
+        self.kinds = source_kind, target_kind
+        self.rows: list[Row] = []
+        self.repeated: list[int] = []
+        self._seen: dict[tuple[str, str], Row] = {}  # the first of each group and sentence
 
-    if not empty:
-        first = seen.setdefault((row.group, row.japanese), row)
-        if first is not row:
-            yield (
-                "corpus.conflict",
-                say("corpus.conflict", japanese=row.japanese, first=first.line, group=row.group),
-            )
+    def add(self, line: int, fields: Mapping[str, str]) -> None:
+        """Take in the row of these columns."""
+        source_kind, target_kind = self.kinds
+        sentence = tokens.spelled(fields["japanese"], source_kind)
+        row = Row(
+            group=unicodedata.normalize("NFC", fields["group"]),
+            japanese=sentence,
+            tags=tokens.target_tokens(fields["tags"], target_kind),
+            line=line,
+            symbols=tokens.source_tokens(sentence, source_kind),
+        )
+        earlier = self._seen.get((row.group, row.japanese))
+        if self.drop and target_kind == "tag" and earlier is not None and earlier.tags == row.tags:
+            self.repeated.append(line)
+            return
+        self.rows.append(row)
+        for kind, reason in self._causes(row):
+            self.problems.add(line, reason, kind)
+
+    def _causes(self, row: Row) -> Iterator[tuple[str, str]]:
+        """What is wrong with `row`, each with its kind."""
+        source_kind, target_kind = self.kinds
+        empty = [column for column in COLUMNS if not getattr(row, column)]
+        for column in empty:
+            yield f"empty {column}", say("corpus.empty_field", column=column)
+
+        if "." in row.group or "/" in row.group or not row.group.isprintable():
+            yield "corpus.group", say("corpus.group", group=row.group)
+        if row.japanese and source_kind == "kana":
+            try:
+                check(row.japanese)
+            except TextError as error:
+                yield "text.unknown", str(error)
+        for tag in row.tags:
+            if target_kind == "tag" and not is_tag(tag):
+                yield "corpus.tag", say("corpus.tag", tag=tag)
+
+        if not empty:
+            first = self._seen.setdefault((row.group, row.japanese), row)
+            if target_kind == "tag" and first.tags != row.tags:
+                yield (
+                    "corpus.conflict",
+                    say(
+                        "corpus.conflict",
+                        japanese=row.japanese,
+                        first=first.line,
+                        group=row.group,
+                    ),
+                )
+
+    def check_lengths(self, limit: int | None) -> None:
+        """Note the rows that are longer than `limit`."""
+        if limit is None or not (long := [row for row in self.rows if row.length > limit]):
+            return
+        most = max(long, key=lambda row: row.length)
+        key = "corpus.too_long" if most.length <= MAX_SEQ_LEN else "corpus.much_too_long"
+        cause = say(key, limit=limit, rows=len(long), line=most.line, fit=most.length)
+        for row in long:
+            self.problems.add(row.line, cause, "corpus.too_long")

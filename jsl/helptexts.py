@@ -68,40 +68,146 @@ HELP: dict[str, tuple[str, str]] = {
         "output is closed, which is noticed at the next line that is written, after about every "
         "twentieth part of the epochs. Before the first step they end it, and nothing is saved.",
     ),
-    "help.train.corpus": (
-        "TSVファイル。指定がなければ付属のコーパスです。",
-        "TSV file; the bundled one by default.",
+    "help.corpora.corpus": (
+        "TSVファイル。列は group、japanese、tags で、group はなくても構いません。"
+        "指定がなければ付属のコーパスです。",
+        "TSV file of the columns group, japanese and tags; group may be absent. The bundled one by "
+        "default.",
     ),
-    "help.train.encoding": (
+    "help.corpora.source": (
+        "TSVの代わりに、1行に1文の原文のファイル。--target の同じ行が訳文です。",
+        "In place of a TSV file, one of sentences, a line each; the same line of --target is its "
+        "translation.",
+    ),
+    "help.corpora.target": ("訳文のファイル。--source を参照。", "Translations; see --source."),
+    "help.corpora.valid": (
+        "検証用のTSVファイル。学習には使わず、エポックごとに損失を測ります。",
+        "TSV file for validation: not learned, but its loss is measured after each epoch.",
+    ),
+    "help.corpora.valid_source": (
+        "検証用の原文のファイル。--valid-target と対になります。",
+        "Sentences for validation, with --valid-target.",
+    ),
+    "help.corpora.valid_target": (
+        "検証用の訳文のファイル。",
+        "Translations for validation, see --valid-source.",
+    ),
+    "help.corpora.encoding": (
         "コーパスの文字コード: utf-8（既定）、cp932、utf-16 など。",
         "Of the corpus: utf-8 (the default), cp932, utf-16, ...",
     ),
+    "help.corpora.source_tokens": (
+        "原文を分ける単位: kana（かな。既定）、char（文字）、word（空白で区切った語）。"
+        "kana以外では、語彙にないものはUNKになります。",
+        "What sentences are cut into: kana (the default), characters, or words between spaces. "
+        "Unless it is kana, what the vocabulary lacks becomes UNK.",
+    ),
+    "help.corpora.target_tokens": (
+        "訳文を分ける単位: tag（<食べる> のようなタグ。既定）、word（語）、char（文字）。",
+        "What translations are cut into: tags like <eat> (the default), words, or characters.",
+    ),
     "help.train.preset": (
-        "もとにする大きさと学習の設定。",
-        "Sizes and schedule to start from.",
+        "もとにする大きさと学習の設定。tiny（既定）、long（長さ50、64次元、4層）、"
+        "large（長さ50、256次元、6層）。",
+        "Sizes and schedule to start from: tiny (the default), long (length 50, 64 features, 4 "
+        "layers), large (length 50, 256 features, 6 layers).",
     ),
     "help.train.epochs": (
-        "コーパスを学習する回数（tiny: 200）。",
-        "Passes over the corpus (tiny: 200).",
+        "コーパスを学習する回数（tiny: 200、long: 30、large: 20）。",
+        "Passes over the corpus (tiny: 200, long: 30, large: 20).",
     ),
-    "help.train.batch-size": ("1ステップの文の数（tiny: 8）。", "Sentences a step (tiny: 8)."),
-    "help.train.learning-rate": ("Adamの学習率（tiny: 0.001）。", "Of Adam (tiny: 0.001)."),
+    "help.train.batch-size": (
+        "1ステップの文の数（tiny: 8、ほかは32）。",
+        "Sentences a step (tiny: 8, others: 32).",
+    ),
+    "help.train.learning-rate": (
+        "Adamの学習率（tiny、long: 0.001、large: 0.0005）。--warmup があるときはその最大値です。",
+        "Of Adam (tiny, long: 0.001; large: 0.0005); with --warmup the highest.",
+    ),
     "help.train.seed": (
         "重みと順序を決める乱数の種（既定は0）。",
         "Of weights and order (default 0).",
     ),
-    "help.train.d-model": ("1位置の特徴の数（tiny: 16）。", "Features of a position (tiny: 16)."),
-    "help.train.n-heads": ("アテンションのヘッドの数（tiny: 2）。", "Attention heads (tiny: 2)."),
-    "help.train.d-ff": ("内側の特徴の数（tiny: 32）。", "Inner features (tiny: 32)."),
+    "help.train.d-model": (
+        "1位置の特徴の数（tiny: 16、long: 64、large: 256）。",
+        "Features of a position (tiny: 16, long: 64, large: 256).",
+    ),
+    "help.train.n-heads": (
+        "アテンションのヘッドの数（tiny: 2、long: 4、large: 8）。",
+        "Attention heads (tiny: 2, long: 4, large: 8).",
+    ),
+    "help.train.d-ff": (
+        "内側の特徴の数（tiny: 32、long: 256、large: 1024）。",
+        "Inner features (tiny: 32, long: 256, large: 1024).",
+    ),
     "help.train.n-layers": (
-        "エンコーダーとデコーダー、それぞれの層の数（tiny: 4）。",
-        "Encoder, and decoder, layers (tiny: 4).",
+        "エンコーダーとデコーダー、それぞれの層の数（tiny、long: 4、large: 6）。",
+        "Encoder, and decoder, layers (tiny, long: 4; large: 6).",
     ),
     "help.train.max-seq-len": (
-        "終端を含めた系列の最大の長さ（tiny: 10）。auto はコーパスに必要な長さ（10以上）にします。"
-        "自分のコーパスでは auto が既定です。",
-        "Longest sequence, its end counted (tiny: 10). auto, which a corpus of your own gets by "
-        "default, makes it as long as the corpus needs, at least 10.",
+        "終端を含めた系列の最大の長さ（tiny: 10、ほかは50）。auto は、それより長い文があれば"
+        "コーパスに必要な長さにします。自分のコーパスでは auto が既定です。--load "
+        "では長くすることもできます。",
+        "Longest sequence, its end counted (tiny: 10, others: 50). auto, the default for a corpus "
+        "of your own, makes it longer where that needs it. With --load it can be raised.",
+    ),
+    "help.train.kind": (
+        "モデルの種類: seq2seq（既定）、または decoder-only（基準となる小さなモデルで、"
+        "タグを5個まで一度に出します）。",
+        "Kind of model: seq2seq (the default), or decoder-only, a baseline that says at most five "
+        "tags, all at once.",
+    ),
+    "help.train.dropout": (
+        "学習中に落とす割合（large: 0.1、ほかは0）。",
+        "Share of what is left out in training (large: 0.1, others: 0).",
+    ),
+    "help.train.layer-norm": (
+        "正規化の位置: 注意などの前（pre、既定）か、和の後（post）。",
+        "Normalise before attention and the like (pre, the default) or after the sum (post).",
+    ),
+    "help.train.tie-embeddings": (
+        "出力の重みを、訳文の埋め込みと同じにします（既定はしません）。",
+        "Use the embedding of the target as weights of the output, too (not by default).",
+    ),
+    "help.train.share": (
+        "すべてのグループで共有するもの: encoder、decoder、embeddings をコンマで区切って。"
+        "none（既定）ではグループごとに別です。",
+        "What all groups have in common: of encoder, decoder, embeddings, with commas between "
+        "them. none (the default): each group has its own.",
+    ),
+    "help.train.label-smoothing": (
+        "正解の重みのうち、すべてのトークンに分ける割合（large: 0.1、ほかは0）。",
+        "Share of a target that is spread over all tokens (large: 0.1, others: 0).",
+    ),
+    "help.train.warmup": (
+        "学習率を最大値まで上げるステップ数。その後はステップ数の平方根に反比例して下げます"
+        "（long: 400、large: 1000、0では一定）。",
+        "Steps in which the rate rises; then it falls with the inverse square root of the step "
+        "(long: 400, large: 1000; 0: it is constant).",
+    ),
+    "help.train.clip-norm": (
+        "勾配のノルムの上限（long、large: 1）。0では制限しません。",
+        "Scale gradients down to this norm (long, large: 1; 0: never).",
+    ),
+    "help.train.min-count": (
+        "語彙に入れる語や文字の最小の出現回数（既定は1）。タグはすべて入れます。",
+        "How often a word or a character must occur to be in the vocabulary (default 1); tags all "
+        "are.",
+    ),
+    "help.train.buckets": (
+        "同じくらいの長さの文でバッチを作ります（long と large の既定）。",
+        "Make batches of sentences of about the same length (default of long and large).",
+    ),
+    "help.train.batch-tokens": (
+        "1ステップを文の数ではなく、原文と訳文の長いほうの位置の数（埋め草を含む）で決めます。"
+        "0では --batch-size です。",
+        "Measure a batch by positions of its longer side, padding counted, in place of sentences. "
+        "0: by --batch-size.",
+    ),
+    "help.train.loss-weighting": (
+        "損失の重み: batch（既定）はどのトークンも同じ、group はバッチの中のどのグループも同じ。",
+        "What counts alike in the loss: every token (batch, the default), or every group of a "
+        "batch (group).",
     ),
     "help.train.save": (
         "保存先。指定がなければ models/jsl-seq2seq/<時刻> です。",
@@ -201,12 +307,12 @@ HELP: dict[str, tuple[str, str]] = {
     "help.resume": (
         "中断した学習を最後まで続けます。\n\n"
         "DIRで最後に保存した状態から、同じフォルダーで、もとの設定のまま続けます。結果は中断しなかった"
-        "場合と同じです。付属のコーパス以外で学習していたときは、同じものを --corpus "
-        "で指定してください。",
+        "場合と同じです。付属のコーパス以外で学習していたときは、同じものを --corpus などで"
+        "指定してください。",
         "Go on with an interrupted training, to its end.\n\n"
         "It goes on from the last state that was saved in DIR, in the same directory and with the "
-        "settings that it had, as if nothing had happened. Name its corpus with --corpus, unless "
-        "it was the bundled one.",
+        "settings that it had, as if nothing had happened. Name its corpora as they were named "
+        "for it (--corpus and so on), unless it was the bundled one.",
     ),
     # inspect
     "help.inspect": (

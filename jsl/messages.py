@@ -30,6 +30,13 @@ TEXTS: dict[str, tuple[str, str]] = HELP | {
         "文が空です。かなで入力してください。",
         "The text is empty. Write it in kana.",
     ),
+    "text.nothing": ("文が空です。", "The text is empty."),
+    "decode.slots": (
+        "decoder-only のモデルはタグを一度に出すため、--beam、--nbest、--int8 と注意の重みは"
+        "使えません。",
+        "A decoder-only model says all its tags at once: --beam, --nbest, --int8 and attention "
+        "cannot be used with it.",
+    ),
     "text.unknown": (
         "使えない文字があります: {found}。位置は正規化後の文「{text}」で数えています。"
         "使えるのは、ひらがな、カタカナ、「ー、。？！」と空白です。",
@@ -46,6 +53,10 @@ TEXTS: dict[str, tuple[str, str]] = HELP | {
     "vocabulary.malformed_tags": (
         "語彙のタグの形が正しくありません: {tags}。<食べる> のように書き、NFCで正規化します。",
         "The vocabulary has malformed tags: {tags}. A tag looks like <食べる> and is in NFC.",
+    ),
+    "vocabulary.malformed_tokens": (
+        "語彙に、一つの単語または文字でないものがあります: {tags}。",
+        "The vocabulary has entries that are not one word, or one character: {tags}.",
     ),
     "vocabulary.repeated_tags": (
         "語彙に同じタグが二度あります: {tags}。",
@@ -68,6 +79,20 @@ TEXTS: dict[str, tuple[str, str]] = HELP | {
         "語彙を作ったプログラムの版を使うか、学習し直してください。",
         "The entry {entry} of the stored vocabulary differs from this program's. "
         "Use the version that wrote it, or train again.",
+    ),
+    "corpus.one_group": (
+        "group の列がないので、すべての行をグループ {group} にします。",
+        "There is no column group, so all rows are in the group {group}.",
+    ),
+    "corpus.lines": (
+        "{source} は{source_lines}行、{target} は{target_lines}行です。"
+        "同じ行どうしが対訳になるように、行数をそろえてください。",
+        "{source} has {source_lines} lines and {target} {target_lines}. Line by line they should "
+        "be translations of each other, so they need as many lines.",
+    ),
+    "corpus.empty_lines": (
+        "原文か訳文が空の{count}行を除きました（{lines}）。",
+        "{count} lines that are empty on one side were left out ({lines}).",
     ),
     "corpus.missing_file": (
         "コーパス {path} が見つかりません。",
@@ -232,6 +257,30 @@ TEXTS: dict[str, tuple[str, str]] = HELP | {
         "{path} has the entry {place}, which is not known.{nearest}",
     ),
     "schema.nearest": ("近い項目は {name} です。", " The nearest one is {name}."),
+    "config.not_negative": (
+        "{name} は0以上にしてください（{value} でした）。",
+        "{name} should be 0 or more, got {value}.",
+    ),
+    "config.share": (
+        "{name} は0以上1未満にしてください（{value} でした）。",
+        "{name} should be from 0 to below 1, got {value}.",
+    ),
+    "config.one_of": (
+        "{name} は {known} のどれかにしてください（{value} でした）。",
+        "{name} should be one of {known}, got {value}.",
+    ),
+    "config.decoder_only": (
+        "decoder-only のモデルにはデコーダーの埋め込みも層もないため、"
+        "--tie-embeddings と --share decoder は使えません。",
+        "A decoder-only model has no other embedding and no other layers, so --tie-embeddings and "
+        "--share decoder cannot be used with it.",
+    ),
+    "config.all_shared": (
+        "すべてを共有すると、グループ {groups} の区別がなくなります。"
+        "--share から一つ外すか、コーパスの group を一つにしてください。",
+        "With everything shared the groups {groups} would be one. Leave something out of --share, "
+        "or give the corpus a single group.",
+    ),
     "config.positive": (
         "{name} は正の数にしてください（{value} でした）。",
         "{name} must be positive; it is {value}.",
@@ -355,13 +404,58 @@ TEXTS: dict[str, tuple[str, str]] = HELP | {
         "--encoding は --corpus と一緒に使ってください。",
         "--encoding goes with --corpus.",
     ),
-    "train.unknown_groups": (
-        "続きから学習するモデルにないグループです: {found}。あるのは {known} です。",
-        "The run to continue does not know these groups: {found}. It has: {known}.",
+    "train.other_tokens": (
+        "このコーパスは {found} に分けますが、続けるモデルは {known} → {target} です。"
+        "--source-tokens と --target-tokens をモデルに合わせてください。",
+        "This corpus is cut into {found}, but the run to continue knows {known} → {target}. Give "
+        "--source-tokens and --target-tokens as the run has them.",
     ),
-    "train.unknown_tags": (
-        "続きから学習するモデルの語彙にないタグです: {found}。",
-        "The run to continue does not have these tags in its vocabulary: {found}.",
+    "train.slots": (
+        "decoder-only のモデルが出すタグは{slots}個までですが、{path} の{line}行目には"
+        "{found}個あります。",
+        "A decoder-only model says at most {slots} tags, but line {line} of {path} has {found}.",
+    ),
+    "train.grown": (
+        "続ける実行にないものを加えます: {found}。オプティマイザーの状態は新しく始めます。",
+        "The run to continue learns what it does not know yet: {found}. The state of the optimizer "
+        "begins anew.",
+    ),
+    "train.left_out": (
+        "検証用コーパスの{count}行は、学習用にないグループかタグを含むため、損失に数えません。",
+        "{count} rows of the corpus for validation have groups or tags that the other lacks; they "
+        "are left out of the loss.",
+    ),
+    "train.which_valid": (
+        "{path} は検証用コーパス {name} を使っていました。同じものを --valid"
+        "（または --valid-source と --valid-target）で指定してください。",
+        "{path} was trained with {name} for validation. Name it with --valid, or with "
+        "--valid-source and --valid-target.",
+    ),
+    "train.shorter": (
+        "--max-seq-len は、続ける実行の {least} 以上にしてください。",
+        "--max-seq-len should be at least {least}, that of the run to continue.",
+    ),
+    "train.valid": ("  検証 {loss:.4f}", "  valid {loss:.4f}"),
+    "train.valid_matches": (
+        "{group}: 検証用の{rows:,}文のうち{right:,}文が完全に一致しました。",
+        "{group}: {right:,} of {rows:,} sentences for validation are translated exactly.",
+    ),
+    "corpora.both": (
+        "{one} と {source}/{target} は、どちらか一方を指定してください。",
+        "Give either {one}, or {source} and {target}.",
+    ),
+    "corpora.half": (
+        "{there} には {absent} も必要です。",
+        "{there} needs {absent} as well.",
+    ),
+    "predict.unknown_at": ("{position}番目の「{token}」", "“{token}” at {position}"),
+    "predict.unknown": (
+        "語彙にない語があります: {found}。",
+        "The vocabulary lacks: {found}.",
+    ),
+    "usage.share": (
+        "{value} は0以上1未満の数ではありません。",
+        "{value} is not a number from 0 to below 1.",
     ),
     "train.fixed": (
         "{options} は続きから学習するときには変えられません（--load の設定を使います）。",
@@ -408,9 +502,9 @@ TEXTS: dict[str, tuple[str, str]] = HELP | {
     ),
     "warmup.kernel": ("{seconds:6.2f}秒  {name}", "{seconds:6.2f} s  {name}"),
     "train.epoch": (
-        "エポック {epoch}/{epochs}  損失 {token:.4f}/トークン {sentence:.4f}/文  "
+        "エポック {epoch}/{epochs}  損失 {token:.4f}/トークン {sentence:.4f}/文{valid}  "
         "{speed:,.0f}トークン/秒{left}",
-        "epoch {epoch}/{epochs}  loss {token:.4f} per token {sentence:.4f} per sentence  "
+        "epoch {epoch}/{epochs}  loss {token:.4f} per token {sentence:.4f} per sentence{valid}  "
         "{speed:,.0f} tokens/s{left}",
     ),
     "train.left": ("  残り {time}", "  {time} left"),

@@ -68,6 +68,36 @@ class NotNegative(Positive):
         self.fail(say("usage.not_negative", value=value), param, ctx)
 
 
+class Share(Positive):
+    """A floating-point number from 0 to below 1."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        with suppress(ValueError):
+            if 0 <= float(value) < 1:
+                return float(value)
+        self.fail(say("usage.share", value=value), param, ctx)
+
+
+class Several(click.ParamType):
+    """Some of several words, with commas between them; or "none"."""
+
+    name = "names"
+
+    def __init__(self, choices: tuple[str, ...]):
+        self.choices = choices
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        words = [word.strip() for word in value.split(",")]
+        if words == ["none"]:
+            return ()
+        if unknown := [word for word in words if word not in self.choices]:
+            choices = listed([*self.choices, "none"])
+            self.fail(say("usage.choice", value=unknown[0], choices=choices), param, ctx)
+        return tuple(words)
+
+
 class Path(click.Path):
     """A path; whether it can be read is found out where it is, in the language of the moment."""
 

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from jsl.config import MAX_SEQ_LEN
+from jsl import tokens
+from jsl.config import KINDS, MAX_SEQ_LEN, SHARED
 from jsl.errors import RunDirError
 from jsl.messages import listed, say
 
@@ -98,21 +99,29 @@ def text(about: str, pattern: str | None = None, **options: Any) -> Entry:
     return Entry(about, "text", pattern=pattern, **options)
 
 
-def number(about: str, low: float = -math.inf, **options: Any) -> Entry:
+def number(about: str, low: float = -math.inf, high: float = math.inf, **options: Any) -> Entry:
     """An entry that is a finite number."""
-    return Entry(about, "number", low, **options)
+    return Entry(about, "number", low, high, **options)
 
 
 VERSION = r"[^\s]+"
 CONFIG: dict[str, Any] = {
-    "format": integer("of these files", 2, 2),
+    "format": integer("of these files", 3, 3),
     "model": {
         "d_model": integer("features of a position, a multiple of n_heads", 1, 2**14),
         "n_heads": integer("attention heads", 1, 2**14),
         "d_ff": integer("inner features of the feed-forward networks", 1, 2**16),
         "n_layers": integer("encoder layers, and as many decoder layers", 1, 1000),
         "max_seq_len": integer("the longest sequence, its end mark counted", 1, MAX_SEQ_LEN),
-        "vocab_size": integer("ids: those of the vocabulary", 1, 10**7),
+        "dropout": number("share of what is left out in training", 0, high=1),
+        "layer_norm": text("before attention and feed-forward networks, or after them", "pre|post"),
+        "tie_embeddings": Entry("whether the output has the weights of the embedding", "flag"),
+        "share": Each(
+            text("what all groups have in common", "|".join(SHARED)), list, distinct=True
+        ),
+        "kind": text("the kind of model", "|".join(KINDS)),
+        "vocab_size": integer("ids of the source: those of the vocabulary", 1, 10**7),
+        "target_vocab_size": integer("ids of the target; those of the source if shared", 1, 10**7),
     },
     "training": {
         "learning_rate": number("of the optimizer", 0, above=True),
@@ -120,6 +129,13 @@ CONFIG: dict[str, Any] = {
         "batch_size": integer("sentences a step", 1, 10**6),
         "optimizer": text("its name", "Adam"),
         "seed": integer("of the first weights and of the order of batches", 0, 2**64 - 1),
+        "warmup": integer("steps in which the rate rises; 0: it is constant", 0, 10**9),
+        "clip_norm": number("of the gradients at most; 0: any", 0),
+        "label_smoothing": number("share of a target that goes to all tokens", 0, high=1),
+        "buckets": Entry("whether sentences of about one length make a batch", "flag"),
+        "batch_tokens": integer("positions a step, in place of sentences; 0: not", 0, 10**9),
+        "min_count": integer("occurrences that a word needs for the vocabulary", 1, 10**9),
+        "loss_weighting": text("what counts alike: tokens of a batch, or groups", "batch|group"),
     },
     "progress": {
         "steps": integer("steps of the optimizer that were made, in all"),
@@ -129,14 +145,19 @@ CONFIG: dict[str, Any] = {
     },
     "groups": Each(text("the groups, in the order of their numbers", NAME), list, 1, True),
     "vocabulary": {
-        "special": Each(text("ids from 0 on: padding, and start and end"), list),
-        "symbols": Each(text("ids behind them: the symbols of Japanese"), list),
-        "tags": Each(text("ids behind them: the tags"), list),
+        "source_tokens": text("what sentences are cut into", "|".join(tokens.SOURCES)),
+        "target_tokens": text("what translations are cut into", "|".join(tokens.TARGETS)),
+        "special": Each(text("ids from 0 on: padding, start and end, and perhaps unknown"), list),
+        "symbols": Each(text("ids of the source behind them: symbols of Japanese, ..."), list),
+        "tags": Each(text("ids of the target behind them (of kana and tags: behind both)"), list),
     },
     "corpus": {
-        "name": text("of the file"),
-        "sha256": text("of the file", HASH),
+        "name": text("of the file, or of both"),
+        "sha256": text("of the file; of two with a zero byte between them", HASH),
         "rows": integer("sentences in it", 1),
+        "valid_name": text("of the corpus for validation", optional=True),
+        "valid_sha256": text("of that corpus", HASH, optional=True),
+        "valid_rows": integer("sentences in that corpus", 1, optional=True),
         "trigrams": text("every three neighbouring characters of all corpora, between tabs"),
     },
     "metadata": {
@@ -156,14 +177,30 @@ CONFIG: dict[str, Any] = {
         ),
     },
 }
+MATCHES = Each(
+    {
+        "right": integer("rows that are translated exactly; nobody looks after an interrupt"),
+        "rows": integer("rows of the group"),
+    },
+    dict,
+)
 METRICS: dict[str, Any] = {
     "first_step_loss_per_token": number("before the first step of all", 0, optional=True),
     "loss_per_token": number("of the last whole epoch", 0, optional=True),
     "loss_per_sentence": number("of the last whole epoch", 0, optional=True),
-    "exact_match": Each(
+    "valid_loss_per_token": number("after it, on the corpus for validation", 0, optional=True),
+    "exact_match": MATCHES,
+    "valid_exact_match": MATCHES,
+    "loss_by_group": Each(number("per token of the group's rows, at the end", 0), dict),
+    "layers": Each(
         {
-            "right": integer("rows that are translated exactly; nobody looks after an interrupt"),
-            "rows": integer("rows of the group"),
+            "mean": number("of a parameter's numbers", optional=True),
+            "std": number("standard deviation, as of all there are (ddof 0)", 0, optional=True),
+            "min": number("the least", optional=True),
+            "max": number("the greatest", optional=True),
+            "norm": number("the root of the sum of squares", 0, optional=True),
+            "zero_fraction": number("share of zeros", 0, high=1),
+            "nonfinite": integer("how many are infinite or NaN, and left out of the others"),
         },
         dict,
     ),
@@ -174,6 +211,7 @@ METRICS: dict[str, Any] = {
             "loss_per_sentence": number("mean of the steps", 0),
             "tokens_per_second": number("target tokens", 0),
             "seconds": number("of the steps", 0),
+            "valid_loss_per_token": number("on the corpus for validation", 0, optional=True),
         },
         list,
     ),

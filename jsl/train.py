@@ -5,22 +5,27 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from jsl import checkpoint, schema
-from jsl.batching import Batch, Batches, make_batch
-from jsl.config import ModelConfig, TrainingConfig
-from jsl.corpus import Corpus
+from jsl.batching import Batch, Batches, in_slots, padded
+from jsl.config import SLOTS, ModelConfig, TrainingConfig
+from jsl.corpus import Corpus, Row
 from jsl.decode import generator
 from jsl.errors import TrainingError, UsageError
-from jsl.messages import listed, say
-from jsl.model import arrays_of, build_model, loss_of
+from jsl.messages import say
+from jsl.model import arrays_of, build_model, group_weights, loss_of
+from jsl.statistics import statistics
 from jsl.vocabulary import Vocabulary
 from minigrad import Tensor, nn, optim, runs
+from minigrad.backend import to_device
 from minigrad.errors import DivergenceError, StateError
 from minigrad.learner import Callback, Checkpoint, Learner, Throughput
+
+NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,7 @@ class Progress:
         loss_per_sentence: the same sum over the number of sentences.
         tokens_per_second: target tokens trained on.
         seconds: of this epoch.
+        valid_loss_per_token: of the validation corpus, if there is one.
     """
 
     epoch: int
@@ -42,6 +48,7 @@ class Progress:
     loss_per_sentence: float
     tokens_per_second: float
     seconds: float
+    valid_loss_per_token: float | None = None
 
 
 class Losses(Callback):
@@ -91,9 +98,11 @@ class Report(Callback):
     def on_epoch_settled(self, learner: Learner) -> None:
         if self.to is not None:
             assert isinstance(learner, Trainer)
-            figures = dict(learner.history.epochs[-1])
-            loss = figures.pop("loss")
-            self.to(Progress(learner.epoch, learner.last_epoch, loss, **figures))
+            figures = {
+                checkpoint.FIGURES.get(name, name): value
+                for name, value in learner.history.epochs[-1].items()
+            }
+            self.to(Progress(epoch=learner.epoch, epochs=learner.last_epoch, **figures))
 
 
 class Saves(Checkpoint):
@@ -131,9 +140,10 @@ class Saves(Checkpoint):
         self.forget_others(saved)
         assert self.keep is not None
         checkpoint.keep_last(self.directory, self.keep)
-        losses = learner.history.epochs
-        if losses and losses[-1]["loss"] < self.lowest:
-            self.lowest = losses[-1]["loss"]
+        figures = learner.history.epochs[-1] if learner.history.epochs else {}
+        loss = figures.get("val_loss", figures.get("loss", math.inf))
+        if loss < self.lowest:
+            self.lowest = loss
             learner.save_run(self.directory / checkpoint.BEST, {})
 
     def forget_others(self, saved: Path | str) -> None:
@@ -162,12 +172,15 @@ class Trainer(Learner):
         jit: repeat captured programs in place of the steps, for speed; the last bits of the weights
             depend on it.
         saves: what is saved on the way; nothing by default.
+        valid: what is not learned, but looked at after each epoch.
 
     Attributes:
         interrupted: whether `run` was ended by Ctrl-C or another signal.
+        grown: what the run to continue did not know and now learns, groups or tags.
 
     Raises:
-        UsageError: the corpus has groups or tags that the run to continue does not know.
+        UsageError: the corpus is cut into other tokens than that of the run to continue, or has too
+            many tags for the kind of model, or the groups would be one.
         RunDirError: the files of the run to continue do not belong together.
     """
 
@@ -181,44 +194,102 @@ class Trainer(Learner):
         resume: checkpoint.Run | None = None,
         jit: bool = True,
         saves: Saves | None = None,
+        valid: Corpus | None = None,
     ):
         self.corpus, self.model_config, self.training = corpus, model, training
-        self.vocabulary = Vocabulary.from_tags(corpus.tags)
+        self.valid = valid
+        kinds = corpus.source_kind, corpus.target_kind
         groups, begun = corpus.groups, 0
         self.trained_before: frozenset[str] = frozenset()
-        if resume is not None:
-            _check_continuation(corpus, resume)
-            self.vocabulary, groups = resume.vocabulary, resume.groups
+        self.grown: list[str] = []
+        if resume is None:
+            self.vocabulary = Vocabulary.from_rows(corpus.rows, *kinds, training.min_count)
+        else:
+            known = resume.vocabulary
+            if kinds != (known.source_kind, known.target_kind):
+                raise UsageError(
+                    say(
+                        "train.other_tokens",
+                        found=" → ".join(kinds),
+                        known=known.source_kind,
+                        target=known.target_kind,
+                    )
+                )
+            new_groups = [group for group in groups if group not in resume.groups]
+            self.grown = [*new_groups, *known.unknown_tags(corpus.tags)]
+            self.vocabulary = known.with_tags(known.unknown_tags(corpus.tags))
+            groups = (*resume.groups, *new_groups)
             begun, self.trained_before = resume.training.epochs, resume.trigrams
+        if model.kind == "decoder-only":
+            for part in filter(None, (corpus, valid)):
+                most = max(part.rows, key=lambda row: len(row.tags))
+                if len(most.tags) > SLOTS:
+                    raise UsageError(
+                        say(
+                            "train.slots",
+                            path=part.path,
+                            line=most.line,
+                            found=len(most.tags),
+                            slots=SLOTS,
+                        )
+                    )
         self.last_epoch = begun + training.epochs
         self.losses, self.report = Losses(len(corpus.rows)), Report()
         self.interrupted = False
         translator = build_model(model, self.vocabulary, groups, training.seed)
         super().__init__(
             translator,
-            optim.Adam(translator, lr=training.learning_rate),
+            optim.Adam(translator, lr=_rate(training)),
+            clip_norm=training.clip_norm or None,
             callbacks=[Throughput("tokens"), self.losses, self.report, saves or Saves()],
             jit=jit,
             on_nan="raise",
             verbose=0,
         )
-        self.batches = Batches(corpus.rows, self.vocabulary, training.batch_size, training.seed)
+        self.batches = self._batches(corpus.rows)
+        self.valid_batches: Batches | None = None
+        self.left_out = 0  # rows of `valid` with tags that no model can say
+        if valid is not None:
+            known_rows = [
+                row
+                for row in valid.rows
+                if row.group in groups and not self.vocabulary.unknown_tags(row.tags)
+            ]
+            self.left_out = len(valid.rows) - len(known_rows)
+            self.valid_batches = self._batches(known_rows) if known_rows else None
         if resume is not None:
-            checkpoint.resume(self, resume)
+            (checkpoint.grow if self.grown else checkpoint.resume)(self, resume)
+
+    def _batches(self, rows: Sequence[Row]) -> Batches:
+        training = self.training
+        return Batches(
+            rows,
+            self.vocabulary,
+            training.batch_size,
+            training.seed,
+            training.buckets,
+            training.batch_tokens,
+        )
 
     def prepare(self, batch: Batch) -> tuple[Any, ...]:
         """The arrays of a batch; for `jit`, of few different shapes."""
         if self.jit:
-            batch = batch.filled(min(self.training.batch_size, len(self.corpus.rows)))
-        return arrays_of(self.model, batch)
+            batch = batch.filled()
+        if self.model_config.kind == "decoder-only":
+            batch = in_slots(batch)
+        arrays = arrays_of(self.model, batch)
+        if self.training.loss_weighting == "group":
+            arrays += (to_device(group_weights(batch)),)
+        return arrays
 
     def weigh(self, batch: Batch) -> int:
         """Target tokens, for a loss that is a mean over them."""
         return batch.tokens
 
     def loss_step(self, batch: tuple[Any, ...]) -> Tensor:
-        """The loss per token."""
-        return loss_of(self.model, *batch)
+        """The loss per token; in training with what the labels are smoothed by."""
+        smoothing = self.training.label_smoothing if self.model.training else 0.0
+        return loss_of(self.model, *batch, label_smoothing=smoothing)
 
     def run(self, report: Callable[[Progress], None] | None = None) -> None:
         """Train to the last epoch, or to the end of the step in which there is an interrupt.
@@ -232,7 +303,11 @@ class Trainer(Learner):
         try:
             with np.errstate(all="ignore"):  # a loss that is not finite says it better
                 self.fit(
-                    self.batches, epochs=self.last_epoch, seed=self.training.seed, resume="here"
+                    self.batches,
+                    self.valid_batches,
+                    epochs=self.last_epoch,
+                    seed=self.training.seed,
+                    resume="here",
                 )
         except DivergenceError as error:
             raise TrainingError(
@@ -243,40 +318,75 @@ class Trainer(Learner):
                 raise
             self.interrupted = True
 
-    def look(self) -> float:
+    def look(self, batches: Batches | None = None) -> float:
         """The loss per token with the weights as they are, which no step has seen yet.
+
+        Args:
+            batches: of the corpus, if nothing else is said.
 
         Raises:
             TrainingError: it is not finite.
         """
         with np.errstate(all="ignore"):
-            loss = self.evaluate(self.batches)["loss"]
+            loss = self.evaluate(self.batches if batches is None else batches)["loss"]
         if not math.isfinite(loss):
             rate = self.training.learning_rate
             raise TrainingError(say("train.lost", loss=loss, rate=rate))
         return loss
 
-    def exact_matches(self, batch_size: int = 64) -> dict[str, tuple[int, int]]:
-        """For each group: how many training rows greedy decoding gives back, and of how many."""
+    def losses_by_group(self) -> dict[str, float]:
+        """For each group of the corpus the loss per token, as `look` finds it.
+
+        Raises:
+            TrainingError: one is not finite.
+        """
         found = {}
-        for group in self.model.groups:
+        for group in self.corpus.groups:
             rows = [row for row in self.corpus.rows if row.group == group]
-            right = 0
-            limit = self.model_config.max_seq_len
-            search = generator(self.model[group], self.vocabulary, limit)
-            for start in range(0, len(rows), batch_size):
-                part = rows[start : start + batch_size]
-                src = make_batch(part, self.vocabulary).src
-                decoded = search.greedy(src)
-                right += sum(
-                    self.vocabulary.decode_tags(ids) == " ".join(row.tags)
-                    for ids, row in zip(decoded, part, strict=True)
-                )
-            found[group] = (right, len(rows))
+            found[group] = self.look(self._batches(rows))
         return found
 
-    def save_run(self, directory: Path | str, matches: dict[str, tuple[int, int]]) -> None:
+    def exact_matches(
+        self, rows: Sequence[Row] | None = None, batch_size: int = 64
+    ) -> dict[str, tuple[int, int]]:
+        """For each group: how many rows greedy decoding gives back, and of how many.
+
+        Args:
+            rows: the corpus, if nothing else is said.
+        """
+        rows = self.corpus.rows if rows is None else rows
+        found = {}
+        for group in dict.fromkeys([*self.model.groups, *(row.group for row in rows)]):
+            own = [row for row in rows if row.group == group]
+            if group not in self.model.groups:
+                found[group] = (0, len(own))
+                continue
+            own.sort(key=lambda row: len(row.symbols))  # so that little is padding
+            limit = self.model_config.max_seq_len
+            search = generator(self.model[group], self.vocabulary, limit)
+            right = 0
+            for start in range(0, len(own), batch_size):
+                part = own[start : start + batch_size]
+                src = padded([self.vocabulary.encode_symbols(row.symbols) for row in part])
+                decoded = search.greedy(src)
+                right += sum(
+                    self.vocabulary.decode(ids) == list(row.tags)
+                    for ids, row in zip(decoded, part, strict=True)
+                )
+            found[group] = (right, len(own))
+        return found
+
+    def save_run(
+        self,
+        directory: Path | str,
+        matches: Mapping[str, tuple[int, int]],
+        valid_matches: Mapping[str, tuple[int, int]] = NONE,
+        losses: Mapping[str, float] = NONE,
+    ) -> None:
         """Write the run into `directory`, in the place of an older one.
+
+        Args:
+            matches, valid_matches, losses: as `exact_matches` and `losses_by_group` give them.
 
         Raises:
             RunDirError: a file cannot be written, or an entry is not what `jsl.schema` says.
@@ -288,6 +398,7 @@ class Trainer(Learner):
             vocabulary=self.vocabulary,
             groups=self.model.groups,
             corpus=self.corpus,
+            valid=self.valid,
             trained_before=self.trained_before,
             progress={
                 "steps": self.step,
@@ -296,7 +407,14 @@ class Trainer(Learner):
                 "jit": bool(self.jit),
             },
         )
-        metrics = checkpoint.metrics_of(self.history.epochs, self.losses.first, matches)
+        metrics = checkpoint.metrics_of(
+            self.history.epochs,
+            self.losses.first,
+            matches,
+            valid_matches,
+            losses,
+            statistics(self.model.state_dict()),
+        )
         schema.check(checkpoint.named(directory, checkpoint.CONFIG), config, schema.CONFIG)
         schema.check(checkpoint.named(directory, checkpoint.METRICS), metrics, schema.METRICS)
         try:
@@ -307,18 +425,11 @@ class Trainer(Learner):
             raise TrainingError(say("train.lost", loss=error.value, rate=rate)) from error
 
 
-def _check_continuation(corpus: Corpus, run: checkpoint.Run) -> None:
-    """That a run knows all groups and tags of a corpus."""
-    if unknown := [g for g in corpus.groups if g not in run.groups]:
-        raise UsageError(
-            say(
-                "train.unknown_groups",
-                found=listed(unknown),
-                known=listed(run.groups),
-            )
-        )
-    if unknown := [t for t in corpus.tags if t not in run.vocabulary.tags]:
-        raise UsageError(say("train.unknown_tags", found=listed(unknown)))
+def _rate(training: TrainingConfig) -> Any:
+    """The learning rate, or how it changes from step to step."""
+    if not training.warmup:
+        return training.learning_rate
+    return optim.schedules.InverseSquareRoot(training.learning_rate, training.warmup)
 
 
 def parameter_count(model: nn.Grouped) -> int:

@@ -12,7 +12,6 @@ from jsl.decode import generator
 from jsl.errors import TextError
 from jsl.messages import say
 from jsl.model import build_model
-from jsl.text import normalise
 
 if TYPE_CHECKING:
     from minigrad import nn
@@ -51,6 +50,8 @@ class Translation:
         tags: '<私> <食べる>'; empty if there is an error.
         familiarity: the share of the text's trigrams that occur in the training corpus, 0 to 1.
         error: None, or what is wrong with the text.
+        unknown: words or characters of the text that the vocabulary lacks, with their places from 1
+            on.
         candidates: what the search found, the best first, whose tags these are; empty if there is
             an error. Translations are compared without them, as their numbers are rounded in other
             places in another batch.
@@ -61,6 +62,7 @@ class Translation:
     tags: str
     familiarity: float
     error: TextError | None = None
+    unknown: tuple[tuple[int, str], ...] = ()
     candidates: tuple[Candidate, ...] = field(default=(), compare=False, repr=False)
 
     @property
@@ -167,6 +169,7 @@ class Translator:
                     group,
                     candidates[0].tags,
                     self.familiarity(texts[i]),
+                    unknown=tuple(self.vocabulary.unknown_in(texts[i])),
                     candidates=candidates,
                 )
         return [found[i] for i in range(len(texts))]
@@ -190,5 +193,5 @@ class Translator:
 
     def familiarity(self, text: str) -> float:
         """The share of the trigrams of a text that occur in the training corpus, 0 to 1."""
-        own = checkpoint.trigrams(normalise(text))
+        own = checkpoint.trigrams(self.vocabulary.spelled(text))
         return len(own & self.run.trigrams) / len(own)

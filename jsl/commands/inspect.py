@@ -43,13 +43,20 @@ def inspect(directory: Path | str, as_json: bool) -> None:
     for section, content in config.items():
         if section != "format":
             show(section, content)
-    show("metrics", {name: value for name, value in run.metrics.items() if name != "history"})
+    short = {k: v for k, v in run.metrics.items() if k not in ("history", "layers")}
+    show("metrics", short)
     click.echo(f"\n{say('inspect.parameters')}")
+    figures = run.metrics["layers"]
     rows = [(name, " × ".join(map(str, shape)), f"{n:,}") for name, shape, n in parameters]
     widths = [max(columns(row[i]) for row in rows) for i in range(3)]
     for name, shape, count in rows:
         pad = " " * (widths[0] - columns(name))
-        click.echo(f"  {name}{pad}  {shape:{widths[1]}}  {count:>{widths[2]}}")
+        like = "".join(
+            f"  {key} {figures[name][key]:+.4f}"
+            for key in ("mean", "std")
+            if key in figures.get(name, {})
+        )
+        click.echo(f"  {name}{pad}  {shape:{widths[1]}}  {count:>{widths[2]}}{like}")
 
 
 def show(section: str, content: Any) -> None:

@@ -86,7 +86,7 @@ def predict(
         if not quiet and asked_for_auto(backend):
             click.echo(say("train.backend", explanation=Said(explain())), err=True)
         translator = Translator(load, beam, int8)
-        sizes = translator.run.model, translator.vocabulary.size
+        sizes = translator.run.model, translator.vocabulary.target_size
         memory.require(memory.for_search(*sizes, beam), "--beam")
         groups = translator.groups
         if group is not None:
@@ -113,7 +113,8 @@ def predict(
                     if output is None:
                         for line in shown:
                             click.echo(line)
-                    written += shown if output is not None else []
+                    else:
+                        written += shown
                     failed |= notes(text, results[0], number, from_input, quiet)
     if output is not None:
         save(output, written)
@@ -190,10 +191,10 @@ def translate(
     **search: Any,
 ) -> list[list["Translation"]]:
     """For each line, its translation in each group; nothing for nothing if lines may be `blank`."""
-    from jsl.text import normalise
     from jsl.translate import Translation
 
-    translatable = [isinstance(x, str) and not (blank and not normalise(x)) for x in lines]
+    spelled = translator.vocabulary.spelled
+    translatable = [isinstance(x, str) and not (blank and not spelled(x)) for x in lines]
     texts = [str(line) for line, able in zip(lines, translatable, strict=True) if able]
     columns = [iter(translator.translate(texts, group, **search)) for group in groups]
 
@@ -236,14 +237,15 @@ def as_data(
         if ranked:
             found["nbest"] = [candidate(c, r.text, translator) for c in r.candidates]
         translations.append(found)
-    unknown = first.error.unknown if first.error else ()
+    unknown = first.error.unknown if first.error else first.unknown
     data = {
         "text": text if isinstance(text, str) else None,
         "translations": translations,
         "familiarity": round(first.familiarity, 3),
         "error": str(first.error) if first.error else None,
         "unknown": [
-            {"position": n, "character": c, "codepoint": f"U+{ord(c):04X}"} for n, c in unknown
+            {"position": n, "character": c, "codepoint": " ".join(f"U+{ord(x):04X}" for x in c)}
+            for n, c in unknown
         ],
     }
     return json.dumps(data, ensure_ascii=False)
@@ -251,8 +253,9 @@ def as_data(
 
 def candidate(found: "Candidate", text: str, translator: "Translator") -> dict[str, Any]:
     """A candidate as JSON values; its attention as lists of layers, heads, rows and columns."""
+    tags = translator.vocabulary.decode(found.ids)
     data: dict[str, Any] = {
-        "tags": found.tags.split(),
+        "tags": tags,
         "ids": list(found.ids),
         "score": round(found.score, 6),
         "probabilities": [round(p, 6) for p in found.probabilities],
@@ -260,11 +263,11 @@ def candidate(found: "Candidate", text: str, translator: "Translator") -> dict[s
     if found.attention is not None:
         from jsl.vocabulary import BOUNDARY
 
-        tokens, tags = translator.vocabulary.tokens, found.tags.split()
-        source = [tokens[i] for i in translator.encode(text)]
+        vocabulary = translator.vocabulary
+        source = [*vocabulary.symbols_of(text), vocabulary.special[BOUNDARY]]
         # A row of the decoder is the step that gave its tag, or the end; its columns are what the
         # decoder was given: the start, then the tags.
-        output, given = [*tags, tokens[BOUNDARY]], [tokens[BOUNDARY], *tags]
+        output, given = [*tags, source[-1]], [source[-1], *tags]
         labels = {"encoder": (source, source), "decoder": (output, given)}
         labels["cross"] = output, source
         data["attention"] = {
@@ -288,6 +291,12 @@ def notes(
     if first.error:
         place = "predict.line" if from_input else "predict.text"
         click.echo(say(place, number=number, error=first.error), err=True)
-    elif first.far and not quiet:
-        click.echo(say("predict.far", text=text), err=True)
+    elif not quiet:
+        if first.unknown:
+            found = listed(
+                say("predict.unknown_at", position=n, token=token) for n, token in first.unknown
+            )
+            click.echo(say("predict.unknown", found=found), err=True)
+        if first.far:
+            click.echo(say("predict.far", text=text), err=True)
     return first.error is not None

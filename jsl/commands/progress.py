@@ -68,12 +68,14 @@ def progress_lines(epochs: int) -> Iterator[Callable[["Progress"], None]]:
             # Most epochs take as long as the median; those that watch a step take longer.
             rest = round(sorted(seconds)[len(seconds) // 2] * (p.epochs - p.epoch))
             left = say("train.left", time=f"{rest // 60}:{rest % 60:02d}")
+        valid = p.valid_loss_per_token
         return say(
             "train.epoch",
             epoch=p.epoch,
             epochs=p.epochs,
             token=p.loss_per_token,
             sentence=p.loss_per_sentence,
+            valid="" if valid is None else say("train.valid", loss=valid),
             speed=p.tokens_per_second,
             left=left,
         )

@@ -5,19 +5,19 @@ from pathlib import Path
 import click
 
 from jsl import options
-from jsl.commands.training import carry_out, computing, reading, saving
+from jsl.commands.corpora import Files, reading
+from jsl.commands.training import carry_out, computing, saving
 from jsl.help import command
 
 
 @command("help.resume")
 @click.argument("directory", type=options.Run(), metavar="DIR")
-@reading
+@reading()
 @saving
 @computing
 def resume(
     directory: Path | str,
-    corpus: Path | None,
-    encoding: str | None,
+    files: Files,
     save_every_steps: int | None,
     save_every_minutes: float,
     keep: int,
@@ -26,8 +26,7 @@ def resume(
 ) -> None:
     carry_out(
         resume=directory,
-        corpus=corpus,
-        encoding=encoding,
+        files=files,
         save_every_steps=save_every_steps,
         save_every_minutes=save_every_minutes,
         keep=keep,

@@ -1,15 +1,32 @@
 """`jsl train`: train a translator on a corpus, and save it."""
 
+from collections.abc import Iterable
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from jsl import options, schema
-from jsl.commands.training import carry_out, computing, reading, saving
-from jsl.config import MAX_SEQ_LEN
+from jsl.commands.corpora import Files, reading
+from jsl.commands.training import carry_out, computing, saving
+from jsl.config import (
+    KINDS,
+    LAYER_NORMS,
+    MAX_SEQ_LEN,
+    PRESETS,
+    SHARED,
+    WEIGHTINGS,
+    ModelConfig,
+    TrainingConfig,
+)
 from jsl.errors import UsageError
 from jsl.help import command, option
 from jsl.messages import listed, say
+
+SIZES = {field.name for field in fields(ModelConfig)}
+SCHEDULE = {field.name for field in fields(TrainingConfig)}
 
 
 def within(section: str, name: str) -> options.Integer:
@@ -19,8 +36,8 @@ def within(section: str, name: str) -> options.Integer:
 
 
 @command("help.train")
-@reading
-@option("--preset", type=options.Choice(["tiny"]), help="help.train.preset")
+@reading()
+@option("--preset", type=options.Choice(list(PRESETS)), help="help.train.preset")
 @option("--epochs", type=options.Integer(1, 10**9), help="help.train.epochs")
 @option("--batch-size", type=within("training", "batch_size"), help="help.train.batch-size")
 @option("--learning-rate", type=options.Positive(), help="help.train.learning-rate")
@@ -40,6 +57,18 @@ def within(section: str, name: str) -> options.Integer:
     type=options.IntegerOr("auto", 2, MAX_SEQ_LEN),
     help="help.train.max-seq-len",
 )
+@option("--model", "kind", type=options.Choice(KINDS), help="help.train.kind")
+@option("--dropout", type=options.Share(), help="help.train.dropout")
+@option("--layer-norm", type=options.Choice(LAYER_NORMS), help="help.train.layer-norm")
+@option("--tie-embeddings/--no-tie-embeddings", default=None, help="help.train.tie-embeddings")
+@option("--share", type=options.Several(SHARED), help="help.train.share")
+@option("--label-smoothing", type=options.Share(), help="help.train.label-smoothing")
+@option("--warmup", type=within("training", "warmup"), help="help.train.warmup")
+@option("--clip-norm", type=options.NotNegative(), help="help.train.clip-norm")
+@option("--min-count", type=within("training", "min_count"), help="help.train.min-count")
+@option("--buckets/--no-buckets", default=None, help="help.train.buckets")
+@option("--batch-tokens", type=within("training", "batch_tokens"), help="help.train.batch-tokens")
+@option("--loss-weighting", type=options.Choice(WEIGHTINGS), help="help.train.loss-weighting")
 @option(
     "--save",
     type=options.Run(),
@@ -51,18 +80,8 @@ def within(section: str, name: str) -> options.Integer:
 @option("--overwrite", is_flag=True, help="help.train.overwrite")
 @computing
 def train(
-    corpus: Path | None,
-    encoding: str | None,
+    files: Files,
     preset: str | None,
-    epochs: int | None,
-    batch_size: int | None,
-    learning_rate: float | None,
-    seed: int | None,
-    d_model: int | None,
-    n_heads: int | None,
-    d_ff: int | None,
-    n_layers: int | None,
-    max_seq_len: int | str | None,
     save: Path | str | None,
     load: Path | str | None,
     resume: Path | str | None,
@@ -72,36 +91,25 @@ def train(
     overwrite: bool,
     no_jit: bool,
     backend: str | None,
+    max_seq_len: int | str | None,
+    **settings: Any,
 ) -> None:
-    sizes = {
-        "d_model": d_model,
-        "n_heads": n_heads,
-        "d_ff": d_ff,
-        "n_layers": n_layers,
-        "max_seq_len": None if max_seq_len == "auto" else max_seq_len,
-    }
-    schedule = {
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "learning_rate": learning_rate,
-        "seed": seed,
-    }
+    sizes = {"max_seq_len": None if max_seq_len == "auto" else max_seq_len, **settings}
     if load is not None:
         refuse_fixed()
     if resume is not None:
         refuse_beside_resume()
     carry_out(
+        files=files,
         load=load,
         resume=resume,
         preset=preset or "tiny",
-        sizes={k: v for k, v in sizes.items() if v is not None},
-        schedule={k: v for k, v in schedule.items() if v is not None},
+        sizes={k: v for k, v in sizes.items() if k in SIZES and v is not None},
+        schedule={k: v for k, v in settings.items() if k not in SIZES and v is not None},
         fitting=max_seq_len == "auto"
-        or (max_seq_len is None and load is None and resume is None and corpus is not None),
+        or (max_seq_len is None and load is None and resume is None and files.given),
         save=save,
         overwrite=overwrite,
-        corpus=corpus,
-        encoding=encoding,
         save_every_steps=save_every_steps,
         save_every_minutes=save_every_minutes,
         keep=keep,
@@ -112,28 +120,23 @@ def train(
 
 def refuse_fixed() -> None:
     """UsageError if an option is given that a continued run does not let one change."""
-    context = click.get_current_context()
-    fixed = ("preset", "seed", "d_model", "n_heads", "d_ff", "n_layers", "max_seq_len")
-    given = [
-        option.opts[0]
-        for option in context.command.params
-        if option.name in fixed and context.params[option.name] is not None
-    ]
-    if given:
+    fixed = {"preset", "seed", "min_count", *SIZES} - {"max_seq_len", "dropout"}
+    if given := given_of(fixed):
         raise UsageError(say("train.fixed", options=listed(given)))
 
 
 def refuse_beside_resume() -> None:
     """UsageError if an option is given that an interrupted training does not let one change."""
+    if given := given_of({"preset", "save", "load", "overwrite", *SIZES, *SCHEDULE}):
+        raise UsageError(say("train.resume_alone", options=listed(given)))
+
+
+def given_of(names: Iterable[str]) -> list[str]:
+    """Those of the options that were given."""
     context = click.get_current_context()
-    fixed = [
-        *("preset", "epochs", "batch_size", "learning_rate", "seed", "d_model", "n_heads"),
-        *("d_ff", "n_layers", "max_seq_len", "save", "load", "overwrite"),
-    ]
-    given = [
+    return [
         option.opts[0]
         for option in context.command.params
-        if option.name in fixed and context.params[option.name] not in (None, False)
+        if option.name in names
+        and context.get_parameter_source(str(option.name)) is not ParameterSource.DEFAULT
     ]
-    if given:
-        raise UsageError(say("train.resume_alone", options=listed(given)))

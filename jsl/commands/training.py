@@ -14,6 +14,7 @@ import click
 
 from jsl import options
 from jsl.commands.backends import backend_option, using_backend
+from jsl.commands.corpora import Files
 from jsl.commands.progress import prepare_kernels, progress_lines
 from jsl.config import MAX_SEQ_LEN
 from jsl.errors import JslError, UsageError
@@ -22,12 +23,7 @@ from jsl.messages import Said, listed, say
 
 if TYPE_CHECKING:
     from jsl.train import Trainer
-
-
-def reading(command: Callable) -> Callable:
-    """Options about the corpus."""
-    command = option("--encoding", help="help.train.encoding")(command)
-    return option("--corpus", type=options.Path(), help="help.train.corpus")(command)
+    from jsl.vocabulary import Vocabulary
 
 
 def saving(command: Callable) -> Callable:
@@ -57,8 +53,7 @@ def computing(command: Callable) -> Callable:
 
 def carry_out(
     *,
-    corpus: Path | None,
-    encoding: str | None,
+    files: Files,
     load: Path | str | None = None,
     resume: Path | str | None = None,
     preset: str = "tiny",
@@ -79,6 +74,7 @@ def carry_out(
         load: a run to go on from; with `resume`, to the end that it was to have, and in its place.
         preset, sizes, schedule: of a new training; what `sizes` and `schedule` lack is the
             preset's, or that of the run.
+        files: the corpora.
         fitting: whether sequences may be as long as the corpus needs.
         save: where to; the others are the options of their names.
 
@@ -87,15 +83,11 @@ def carry_out(
     """
     from jsl import checkpoint, memory
     from jsl.config import PRESETS
-    from jsl.corpus import check_encoding, load_corpus, starter_corpus_path
+    from jsl.corpus import starter_corpus_path
     from jsl.train import Saves, Trainer, parameter_count
     from minigrad import kernels
     from minigrad.backend import explain, get_backend
 
-    if encoding is not None:
-        check_encoding(encoding)
-        if corpus is None:
-            raise UsageError(say("train.encoding"))
     with using_backend(backend, "auto"), ExitStack() as at_end:
         before = None
         model, training = PRESETS[preset]
@@ -111,29 +103,48 @@ def carry_out(
                 raise UsageError(say("train.nothing_left", path=resume))
             model, training = before.model, replace(before.training, epochs=left)
             no_jit = no_jit or not before.progress["jit"]
+        kinds = files.source_tokens or "kana", files.target_tokens or "tag"
         if before is not None:
+            vocabulary = before.vocabulary
+            kinds = (
+                files.source_tokens or vocabulary.source_kind,
+                files.target_tokens or vocabulary.target_kind,
+            )
             bundled = hashlib.sha256(starter_corpus_path().read_bytes()).hexdigest()
-            if corpus is None and before.corpus["sha256"] != bundled:
+            place = checkpoint.shown(before.directory)
+            if not files.given and before.corpus["sha256"] != bundled:
                 name = before.corpus["name"]
-                place = checkpoint.shown(before.directory)
                 raise UsageError(say("train.which_corpus", path=place, name=name))
+            if resume is not None and "valid_name" in before.corpus and not files.valid_given:
+                name = before.corpus["valid_name"]
+                raise UsageError(say("train.which_valid", path=place, name=name))
+            if (least := before.model.max_seq_len) > (sizes or {}).get("max_seq_len", least):
+                raise UsageError(say("train.shorter", least=least))
         model, training = replace(model, **sizes or {}), replace(training, **schedule or {})
-        path, limit = corpus or starter_corpus_path(), MAX_SEQ_LEN if fitting else model.max_seq_len
-        rows = load_corpus(path, limit, encoding)
-        for note in rows.notes:
+        limit = MAX_SEQ_LEN if fitting else model.max_seq_len
+        rows, valid = files.load(limit, kinds), files.load_valid(limit, kinds)
+        for note in (*rows.notes, *(valid.notes if valid else ())):
             click.echo(note, err=True)
         if fitting:
-            model = replace(model, max_seq_len=max(model.max_seq_len, rows.longest))
+            longest = max(corpus.longest for corpus in (rows, valid) if corpus)
+            model = replace(model, max_seq_len=max(model.max_seq_len, longest))
         batch = min(training.batch_size, len(rows.rows))
+        if training.batch_tokens:
+            batch = max(training.batch_tokens // model.max_seq_len, 1)
         memory.require(
-            memory.for_training(model, 88 + len(rows.tags), len(rows.groups), batch),
-            "--d-model, --d-ff, --n-layers, --max-seq-len, --batch-size",
+            memory.for_training(model, rows.vocabulary_size, len(rows.groups), batch),
+            "--d-model, --d-ff, --n-layers, --max-seq-len, --batch-size, --batch-tokens",
         )
-        if before is not None and rows.sha256 != before.corpus["sha256"]:
-            if resume is not None:
-                name = before.corpus["name"]
+        if before is not None:
+            if rows.sha256 != before.corpus["sha256"]:
+                if resume is not None:
+                    name = before.corpus["name"]
+                    raise UsageError(say("train.resume_corpus", path=resume, name=name))
+                click.echo(say("train.other_corpus"), err=True)
+            found = valid.sha256 if valid else None
+            if resume is not None and found != before.corpus.get("valid_sha256"):
+                name = before.corpus.get("valid_name", "-")
                 raise UsageError(say("train.resume_corpus", path=resume, name=name))
-            click.echo(say("train.other_corpus"), err=True)
         directory = resume or save or checkpoint.default_directory()
         checkpoint.prepare(directory, overwrite or resume is not None)
         at_end.callback(checkpoint.remove_if_empty, directory)
@@ -152,13 +163,17 @@ def carry_out(
             save_every_minutes,
             others,
         )
-        trainer = Trainer(rows, model, training, before, jit=not no_jit, saves=saves)
+        trainer = Trainer(rows, model, training, before, not no_jit, saves, valid)
+        if trainer.grown:
+            click.echo(say("train.grown", found=listed(trainer.grown)), err=True)
+        if trainer.left_out:
+            click.echo(say("train.left_out", count=trainer.left_out), err=True)
         click.echo(
             say(
                 "train.start",
                 rows=len(rows.rows),
                 groups=listed(trainer.model.groups),
-                vocabulary=trainer.vocabulary.size,
+                vocabulary=vocabulary_sizes(trainer.vocabulary),
                 parameters=parameter_count(trainer.model),
             )
         )
@@ -166,14 +181,17 @@ def carry_out(
         trainer.interrupts.noted = lambda _: click.echo(
             say("train.stopping", times=3 - trainer.interrupts.count), err=True
         )
-        matches = dict[str, tuple[int, int]]()
+        figures: dict[str, Any] = {"matches": {}}
         begun = trainer.step
         with trainer.interrupts as interrupts:
             try:
                 unheard = run_to_end(trainer)
                 if not trainer.interrupted:
-                    trainer.look()
+                    figures["losses"] = trainer.losses_by_group()
                     matches = trainer.exact_matches()
+                    if valid is not None:
+                        figures["valid_matches"] = trainer.exact_matches(valid.rows)
+                    figures["matches"] = matches
             except KeyboardInterrupt:
                 if not trainer.whole:  # in the midst of a step
                     raise JslError(cut_short(directory)) from None
@@ -181,24 +199,30 @@ def carry_out(
             if trainer.step == begun and trainer.interrupted:
                 raise JslError(say("train.not_begun"))
             with interrupts.ignored():
-                trainer.save_run(directory, matches)
+                trainer.save_run(directory, **figures)
                 saves.forget_others(directory)
                 checkpoint.keep_last(directory, keep - 1)
         if unheard is not None:
             raise unheard
-        for group, (right, total) in matches.items():
-            click.echo(say("train.matches", group=group, right=right, rows=total))
+        for key, name in (("train.matches", "matches"), ("train.valid_matches", "valid_matches")):
+            for group, (right, total) in figures.get(name, {}).items():
+                click.echo(say(key, group=group, right=right, rows=total))
         click.echo(say("train.saved", path=checkpoint.shown(directory)))
         if trainer.epoch < trainer.last_epoch:
             command = ["jsl", "train", "--resume", checkpoint.shown(directory)]
-            command += ["--corpus", str(corpus)] if corpus else []
-            command += ["--encoding", encoding] if encoding else []
+            command += files.arguments()
             command += ["--backend", backend] if backend else []
             command += ["--save-every-steps", str(save_every_steps)] if save_every_steps else []
             command += ["--keep", str(keep)] if keep > 1 else []
             click.echo(say("train.resume", command=Said(shlex.join(command))))
             received = interrupts.received
             sys.exit(1 if received in (None, signal.SIGINT) else 128 + received)
+
+
+def vocabulary_sizes(vocabulary: "Vocabulary") -> str:
+    """How many ids there are; of source and target, if each has its own."""
+    sizes = vocabulary.source_size, vocabulary.target_size
+    return f"{sizes[0]:,}" if vocabulary.shared else " + ".join(f"{n:,}" for n in sizes)
 
 
 def cut_short(directory: Path | str) -> str:

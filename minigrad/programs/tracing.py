@@ -166,7 +166,15 @@ class Tracer(Observer):
                 "jit: the sub-models of a Grouped differ or have buffers, so that every split of a "
                 "batch is another program: give the groups as a list of names, which is no array"
             )
-        self.groups = Groups(value, [list(ps) for ps in zip(*parameters, strict=True)])
+        places = [list(ps) for ps in zip(*parameters, strict=True)]
+        # Others are shared, and like any parameter that all rows go through.
+        own = [ps for ps in places if len(ps) == 1 or any(p is not ps[0] for p in ps)]
+        if len({id(p) for ps in own for p in ps}) < len(own) * len(models):
+            raise CaptureError(
+                "jit: some sub-models of a Grouped share a parameter that others have for "
+                "themselves; share it between all of them, or use disable_jit"
+            )
+        self.groups = Groups(value, own)
         return True
 
     def knows(self, array: np.ndarray) -> bool:

@@ -132,7 +132,7 @@ def translator():
 
 
 def sources(vocabulary, *lengths):
-    letters = [i for i in range(vocabulary.size) if i not in (PAD, BOUNDARY)]
+    letters = [i for i in range(vocabulary.source_size) if i not in (PAD, BOUNDARY)]
     return padded([[*NUMBERS.choice(letters, n - 1).tolist(), BOUNDARY] for n in lengths])
 
 
@@ -153,7 +153,7 @@ def test_the_encoder_and_decoder_of_the_translator(translator, compare):
         dynamic_axes={"src": SRC, "src_padding": SRC}, max_lengths={"length": LIMIT},
     )  # fmt: skip
     calls = [
-        (ids(vocabulary.size, len(src), n), floats(len(src), src.shape[1], 16), src == PAD)
+        (ids(vocabulary.source_size, len(src), n), floats(len(src), src.shape[1], 16), src == PAD)
         for src, n in zip(examples, (4, 1, 7, LIMIT), strict=True)
     ]
     run = compare(
@@ -161,7 +161,7 @@ def test_the_encoder_and_decoder_of_the_translator(translator, compare):
         dynamic_axes={"tgt": TGT, "memory": SRC, "src_padding": SRC},
         max_lengths={"tags": LIMIT},
     )  # fmt: skip
-    assert run.exported.outputs == {"output": ("batch", "tags", vocabulary.size)}
+    assert run.exported.outputs == {"output": ("batch", "tags", vocabulary.source_size)}
 
 
 def test_tags_found_with_the_files_are_those_of_the_translator(translator, export, tmp_path):
@@ -201,7 +201,7 @@ def test_a_whole_translator_is_exported_with_its_groups_as_they_are(translator, 
     src = sources(vocabulary, 3, 5, 4)
     groups = ["deaf", "hearing", "deaf"]
     run = compare(
-        lambda src, tgt: model(groups, src, tgt), (src, ids(vocabulary.size, 3, 4)),
+        lambda src, tgt: model(groups, src, tgt), (src, ids(vocabulary.source_size, 3, 4)),
         dynamic_axes={}
     )  # fmt: skip
     assert run.exported.inputs["src"] == (3, 5)

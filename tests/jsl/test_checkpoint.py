@@ -82,13 +82,19 @@ def test_a_run_has_these_files_and_no_others(learned):
 
 def test_the_config(learned, corpus):
     config = read(learned / CONFIG)
-    assert config["format"] == 2
+    assert config["format"] == 3
     assert config["model"] == {
         "d_model": 16,
         "n_heads": 2,
         "d_ff": 16,
         "n_layers": 1,
         "vocab_size": 88 + len(corpus.tags),
+        "target_vocab_size": 88 + len(corpus.tags),
+        "dropout": 0.0,
+        "layer_norm": "pre",
+        "tie_embeddings": False,
+        "share": [],
+        "kind": "seq2seq",
         "max_seq_len": 10,
     }
     assert config["training"] == {
@@ -97,6 +103,13 @@ def test_the_config(learned, corpus):
         "batch_size": 3,
         "optimizer": "Adam",
         "seed": 0,
+        "warmup": 0,
+        "clip_norm": 0.0,
+        "label_smoothing": 0.0,
+        "buckets": False,
+        "batch_tokens": 0,
+        "min_count": 1,
+        "loss_weighting": "batch",
     }
     steps = 60 * 3
     assert config["progress"] == {"steps": steps, "last_epoch": 60, "finished": True, "jit": True}
@@ -275,7 +288,7 @@ def last_tag_gone(config):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (replaced("format", 3), "format 3; this program reads up to 2"),
+        (replaced("format", 4), "format 4; this program reads up to 3"),
         (replaced("format", True), "format True"),
         (without("format"), "format None"),
         (without("training", "corpus"), "lacks training, corpus"),

@@ -110,10 +110,20 @@ def test_every_option_reaches_the_config(run, corpus_path):
         "--d-ff": 5,
         "--n-layers": 2,
         "--max-seq-len": 11,
+        "--dropout": 0.25,
+        "--layer-norm": "post",
+        "--share": "embeddings,encoder",
+        "--label-smoothing": 0.125,
+        "--warmup": 3,
+        "--clip-norm": 2,
+        "--min-count": 2,
+        "--batch-tokens": 40,
+        "--loss-weighting": "group",
         "--backend": "numpy",
     }
     pairs = [word for pair in options.items() for word in pair]
-    assert run("train", "--corpus", corpus_path, "--save", "a", *pairs).code == 0
+    flags = ["--tie-embeddings", "--buckets"]
+    assert run("train", "--corpus", corpus_path, "--save", "a", *pairs, *flags).code == 0
     config = json.loads(Path("a", "config.json").read_text("utf-8"))
     assert config["model"] == {
         "d_model": 12,
@@ -122,6 +132,12 @@ def test_every_option_reaches_the_config(run, corpus_path):
         "n_layers": 2,
         "max_seq_len": 11,
         "vocab_size": 94,
+        "target_vocab_size": 94,
+        "dropout": 0.25,
+        "layer_norm": "post",
+        "tie_embeddings": True,
+        "share": ["encoder", "embeddings"],
+        "kind": "seq2seq",
     }
     assert config["training"] == {
         "epochs": 2,
@@ -129,6 +145,13 @@ def test_every_option_reaches_the_config(run, corpus_path):
         "learning_rate": 0.25,
         "seed": 2**64 - 1,
         "optimizer": "Adam",
+        "warmup": 3,
+        "clip_norm": 2.0,
+        "label_smoothing": 0.125,
+        "buckets": True,
+        "batch_tokens": 40,
+        "min_count": 2,
+        "loss_weighting": "group",
     }
     assert config["metadata"]["backend"] == "numpy"
 
@@ -186,11 +209,16 @@ def test_a_run_goes_on_with_another_schedule(train, run, corpus_path):
         ("--n-heads", 2),
         ("--d-ff", 8),
         ("--n-layers", 1),
-        ("--max-seq-len", 10),
+        ("--layer-norm", "pre"),
+        ("--tie-embeddings", None),
+        ("--share", "encoder"),
+        ("--model", "seq2seq"),
+        ("--min-count", 1),
     ],
 )
 def test_what_a_continued_run_keeps_cannot_be_given(run, learned, option, value):
-    found = run("train", "--load", learned, option, value, "--save", "b")
+    values = [] if value is None else [value]
+    found = run("train", "--load", learned, option, *values, "--save", "b")
     assert (found.code, found.out) == (2, "")
     assert found.err.startswith(f"Error: {option} cannot be changed")
     assert not os.listdir()
@@ -254,7 +282,7 @@ def test_a_directory_with_something_in_it_is_refused_before_training(train, monk
             "1",
             "--max-seq-len: expected an integer from 2 to 10000, got 1. auto will do as well.",
         ),
-        ("--preset", "big", "--preset: expected one of tiny, got big."),
+        ("--preset", "big", "--preset: expected one of tiny, long, large, got big."),
         ("--backend", "tpu", "--backend: expected one of auto, cupy, numpy, got tpu."),
         ("--epoch-count", "3", "There is no option --epoch-count."),
     ],
@@ -424,9 +452,9 @@ def test_an_interrupt_after_the_last_step_loses_nothing(train, monkeypatch, time
 def test_saving_is_not_interrupted(train, monkeypatch):
     save = jsl.train.Trainer.save_run
 
-    def interrupted(self, directory, matches):
+    def interrupted(self, directory, **figures):
         signal.raise_signal(signal.SIGINT)
-        save(self, directory, matches)
+        save(self, directory, **figures)
         signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(jsl.train.Trainer, "save_run", interrupted)
@@ -765,7 +793,7 @@ def test_languages(run, learned):
             "エラー: --epochs: 0 ではなく、1以上1000000000以下の整数にしてください。",
         ),
         (["train", "--learning-rate", "x"], "エラー: --learning-rate: x ではなく、正の数に"),
-        (["train", "--preset", "x"], "エラー: --preset: x ではなく、tiny のどれかに"),
+        (["train", "--preset", "x"], "エラー: --preset: x ではなく、tiny、long、large のどれかに"),
         (["train", "--seed", "-1"], "エラー: --seed: -1 ではなく、0以上18446744073709551615以下の"),
         (["predict", "はい"], "エラー: --load を指定してください。"),
         (
@@ -982,6 +1010,11 @@ def test_wrong_values_of_every_option_get_a_short_message(run, learned, value):
                 "texts",
                 "debug",
                 "corpus",
+                "source",
+                "target",
+                "valid",
+                "valid_source",
+                "valid_target",
                 "load",
                 "save",
                 "resume",

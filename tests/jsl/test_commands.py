@@ -92,7 +92,7 @@ def completed(*words, **environment):
 def test_commands_options_and_values_are_completed():
     assert completed("pre") == ["predict"]
     assert set(completed("")) == set(NAMES)
-    assert completed("train", "--ba") == ["--batch-size", "--backend"]
+    assert completed("train", "--batch-s") == ["--batch-size"]
     assert completed("predict", "--backend", "n") == ["numpy"]
     assert completed("train", "--lang", "") == ["ja", "en"]
     assert completed("completion", "") == ["bash", "zsh", "fish"]
@@ -125,7 +125,7 @@ def test_bash_completes(tmp_path):
     echo "${{COMPREPLY[@]}}"
     """
     found = subprocess.run(["bash", "-c", script], capture_output=True, encoding="utf-8")
-    assert (found.stdout, found.stderr) == ("--batch-size --backend\n", "")
+    assert (found.stdout, found.stderr) == ("--batch-size --batch-tokens --backend\n", "")
 
 
 # ------------------------------------------------------------------------------------ auto

@@ -353,7 +353,7 @@ class TestStarterCorpus:
         assert len(by_sentence) == 47
         assert all(tuple(tags) == corpus.groups for tags in by_sentence.values())
         assert len(corpus.tags) == 80
-        assert Vocabulary.from_tags(corpus.tags).size == 168
+        assert Vocabulary.from_tags(corpus.tags).source_size == 168
 
     def test_its_lengths(self, corpus):
         assert max(len(row.japanese) for row in corpus.rows) == 9

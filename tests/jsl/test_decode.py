@@ -85,7 +85,7 @@ def test_only_tags_and_the_end_compete():
     model, source = random_model(3), padded(random_sources(3))
     before = greedy(model, source, VOCABULARY, LIMIT)
     bias = model.decoder.output_projection.bias.data
-    for i in set(range(VOCABULARY.size)) - set(VOCABULARY.output_ids):
+    for i in set(range(VOCABULARY.source_size)) - set(VOCABULARY.output_ids):
         bias[i] = 1e6
     assert greedy(model, source, VOCABULARY, LIMIT) == before
     assert {i for tags in before for i in tags} <= set(VOCABULARY.tag_ids)

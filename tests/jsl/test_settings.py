@@ -113,7 +113,7 @@ def test_a_file_may_ask_for_tracebacks(run, written):
         ("[train]\nepochs = 0\n", "jsl.toml:2: --epochs: expected an integer from 1 to "),
         ("\n\nepochs = 0\n", "jsl.toml:3: --epochs: expected an integer from 1 to "),
         ("[train]\nlearning-rate = nan\n", "jsl.toml:2: --learning-rate: expected a positive"),
-        ("[train]\npreset = 'big'\n", "jsl.toml:2: --preset: expected one of tiny, got big."),
+        ("[train]\npreset = 'big'\n", "--preset: expected one of tiny, long, large, got big."),
         ("[train]\nd-model = 1_000_000\n", "jsl.toml:2: --d-model: expected an integer"),
         ("lang = 'fr'\n", "jsl.toml:1: --lang: expected one of ja, en, got fr."),
     ],
@@ -158,6 +158,8 @@ def sample(option):
         return str(kind.min), kind.min
     if isinstance(kind, options.Positive):
         return "0.5", 0.5
+    if isinstance(kind, options.Several):
+        return '"encoder, embeddings"', ("encoder", "embeddings")
     value = kind.choices[0] if isinstance(kind, click.Choice) else "x"
     return (f'["{value}"]', (value,)) if option.multiple else (f'"{value}"', value)
 

@@ -11,10 +11,10 @@ import pytest
 
 import jsl.train
 from jsl import checkpoint
-from jsl.batching import epoch_batches, make_batch
+from jsl.batching import Batches, make_batch
 from jsl.config import PRESETS, ModelConfig, TrainingConfig
 from jsl.corpus import Row, load_corpus, starter_corpus_path
-from jsl.errors import TrainingError, UsageError
+from jsl.errors import TrainingError
 from jsl.model import build_model
 from jsl.train import Trainer, parameter_count
 from jsl.translate import Translator
@@ -88,7 +88,8 @@ def rows_of(batch, vocabulary):
 
 def epoch_rows(corpus, batch_size=3, seed=0, epoch=0):
     vocabulary = Vocabulary.from_tags(corpus.tags)
-    batches = epoch_batches(corpus.rows, vocabulary, batch_size, seed, epoch)
+    batches = Batches(corpus.rows, vocabulary, batch_size, seed)
+    batches.set_epoch(epoch)
     return [rows_of(batch, vocabulary) for batch in batches]
 
 
@@ -122,7 +123,7 @@ def test_at_first_every_token_is_about_equally_probable(starter, seed):
     model, training = PRESETS["tiny"]
     trainer = Trainer(starter, model, replace(training, seed=seed, epochs=1))
     trainer.run()
-    assert trainer.vocabulary.size == 168
+    assert trainer.vocabulary.source_size == 168
     assert trainer.losses.first == pytest.approx(math.log(168), rel=0.1)
 
 
@@ -309,17 +310,32 @@ def corpus_of(tmp_path, *rows):
     return load_corpus(path, SMALL.max_seq_len)
 
 
-@pytest.mark.parametrize(
-    ("row", "message"),
-    [
-        (("丙", "はい", "<はい>"), r"groups: 丙\. It has: 甲, 乙"),
-        (("甲", "はい", "<はい> <新しい>"), "tags in its vocabulary: <新しい>"),
-    ],
-)
-def test_a_run_cannot_go_on_with_what_it_does_not_know(corpus, tmp_path, row, message):
+def test_a_run_learns_groups_and_tags_that_it_does_not_know(corpus, tmp_path):
+    """What it knew stays as it was; only a group that is in the new corpus learns."""
     run = saved(trained(corpus, epochs=1), tmp_path / "a")
-    with pytest.raises(UsageError, match=message):
-        trained(corpus_of(tmp_path, row), resume=run)
+    rows = [("丙", "はい", "<はい> <新しい>"), ("丙", "いいえ", "<あ>")]
+    trainer = Trainer(corpus_of(tmp_path, *rows), run.model, TrainingConfig(epochs=2), run)
+    assert trainer.grown == ["丙", "<新しい>", "<あ>"]
+    assert trainer.vocabulary.tags == (*run.vocabulary.tags, "<あ>", "<新しい>")
+    assert trainer.model.groups == ["甲", "乙", "丙"]
+    for name, array in trainer.model.state_dict().items():
+        if name in run.weights:
+            known = tuple(slice(0, n) for n in run.weights[name].shape)
+            assert array[known].tobytes() == run.weights[name].tobytes(), name
+    trainer.run()
+    assert trainer.exact_matches()["乙"] == (0, 0)
+    after = saved(trainer, tmp_path / "b")
+    assert after.groups == ("甲", "乙", "丙")
+    assert [e["epoch"] for e in after.metrics["history"]] == [1, 2, 3]
+    for name, array in run.weights.items():
+        known = tuple(slice(0, n) for n in array.shape)
+        assert after.weights[name][known].tobytes() == array.tobytes(), name
+    texts = ["はい", "いう"]
+    before = Translator(tmp_path / "a").translate(texts, "甲")
+    assert [t.tags for t in Translator(tmp_path / "b").translate(texts, "甲")] == [
+        t.tags for t in before
+    ]
+    assert checkpoint.load(tmp_path / "b").vocabulary == trainer.vocabulary
 
 
 def test_a_run_keeps_the_groups_that_another_corpus_lacks(corpus, tmp_path):
@@ -356,9 +372,9 @@ def test_exact_matches_are_counted_by_group(corpus, monkeypatch):
             return [answers.get(tuple(ids[ids != PAD].tolist()), []) for ids in src]
 
     monkeypatch.setattr(jsl.train, "generator", lambda model, vocabulary, max_length: Generator())
-    assert vocabulary.size == 88 + 6
+    assert vocabulary.source_size == 88 + 6
     for batch_size in (1, 2, 64):
-        assert trainer.exact_matches(batch_size) == {"甲": (3, 3), "乙": (1, 4)}
+        assert trainer.exact_matches(batch_size=batch_size) == {"甲": (3, 3), "乙": (1, 4)}
 
 
 def test_the_main_job(starter, tmp_path):

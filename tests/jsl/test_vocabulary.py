@@ -24,14 +24,14 @@ def vocabulary():
 
 def test_the_id_space(vocabulary):
     assert (PAD, BOUNDARY) == (0, 1)
-    assert vocabulary.tokens == (*SPECIAL, *SYMBOLS, *TAGS)
-    assert vocabulary.size == len(vocabulary.tokens) == 2 + 86 + 3
+    assert vocabulary.source_tokens == (*SPECIAL, *SYMBOLS, *TAGS)
+    assert vocabulary.source_size == len(vocabulary.source_tokens) == 2 + 86 + 3
     assert vocabulary.tag_ids == (88, 89, 90)
     assert vocabulary.output_ids == (BOUNDARY, 88, 89, 90)
 
 
 def test_80_tags_make_168_ids():
-    assert Vocabulary.from_tags(f"<{i}>" for i in range(80)).size == 168
+    assert Vocabulary.from_tags(f"<{i}>" for i in range(80)).source_size == 168
 
 
 def test_from_tags_does_not_depend_on_order_or_repetition():
@@ -135,7 +135,7 @@ def test_json_there_and_back(vocabulary):
         ({"symbols": [*SYMBOLS, "ゎ"]}, "entry symbols .* differs"),
         ({"symbols": "".join(SYMBOLS)}, "entry symbols .* not a list"),
         ({"special": ["PAD", "SOS", "EOS"]}, "entry special .* differs"),
-        ({"size": 91}, "has special, symbols, tags, size"),
+        ({"size": 91}, "has source_tokens, target_tokens, special, symbols, tags, size"),
     ],
 )
 def test_a_stored_vocabulary_that_was_changed_is_refused(vocabulary, change, cause):

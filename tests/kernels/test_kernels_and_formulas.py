@@ -27,7 +27,7 @@ import sys
 
 import numpy as np
 
-from jsl.batching import epoch_batches
+from jsl.batching import Batches
 from jsl.config import ModelConfig
 from jsl.corpus import load_corpus, starter_corpus_path
 from jsl.model import arrays_of, build_model, loss_of
@@ -39,9 +39,11 @@ corpus = load_corpus(starter_corpus_path(), config.max_seq_len)
 vocabulary = Vocabulary.from_tags(corpus.tags)
 model = build_model(config, vocabulary, corpus.groups, seed=3)
 optimizer = optim.Adam(model, lr=0.001)
+batches = Batches(corpus.rows[:14], vocabulary, batch_size=5, seed=3)
 losses = []
 for epoch in range(2):
-    for batch in epoch_batches(corpus.rows[:14], vocabulary, batch_size=5, seed=3, epoch=epoch):
+    batches.set_epoch(epoch)
+    for batch in batches:
         loss = loss_of(model, *arrays_of(model, batch))
         loss.backward()
         optim.clip_grad_norm_(model, 1.0)
