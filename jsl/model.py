@@ -108,7 +108,7 @@ def shapes_of(
     """Names and shapes of the weights of `build_model`, one after the other, without building it.
 
     So that sizes which a file claims can be compared with the weights that it has. What is shared
-    or tied is there under each of its names.
+    or tied is there once, under the first of its names.
     """
     d, inner = (config.d_model,), (config.d_ff,)
 
@@ -122,9 +122,13 @@ def shapes_of(
 
     halves = [("encoder", ["self"], source_size), ("decoder", ["self", "multihead"], target_size)]
     for group in groups:
+        known = set(config.share) if group != groups[0] else set()  # what the first has for all
         for half, attentions, size in halves[:1] if config.kind == "decoder-only" else halves:
             start = f"models.{group}.{half}"
-            yield f"{start}.embed.weight", (size, *d)
+            if "embeddings" not in known:
+                yield f"{start}.embed.weight", (size, *d)
+            if half in known:
+                continue
             for i in range(config.n_layers):
                 layer = f"{start}.layers.{i}"
                 for attention in attentions:
@@ -135,8 +139,10 @@ def shapes_of(
                 for n in range(len(attentions) + 1):
                     yield from norm(f"{layer}.norm{n + 1}")
             yield from norm(f"{start}.norm")
-        half = "" if config.kind == "decoder-only" else ".decoder"
-        yield from linear(f"models.{group}{half}.output_projection", d, (target_size,))
+        if "decoder" not in known:
+            half = "" if config.kind == "decoder-only" else ".decoder"
+            weight, bias = linear(f"models.{group}{half}.output_projection", d, (target_size,))
+            yield from [bias] if config.tie_embeddings else [weight, bias]
 
 
 def arrays_of(model: nn.Grouped, batch: Batch) -> tuple[np.ndarray, ...]:
