@@ -18,7 +18,7 @@ import platform
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import minigrad
-from jsl import schema
+from jsl import archive, deployed, schema
 from jsl.config import ModelConfig, TrainingConfig
 from jsl.corpus import Corpus
 from jsl.errors import RunDirError
@@ -56,7 +56,12 @@ FIGURES = {"loss": "loss_per_token", "val_loss": "valid_loss_per_token"}
 
 @dataclass(frozen=True)
 class Run:
-    """A run as it was read from its directory; the arrays are on the host."""
+    """A run as it was read from its directory; the arrays are on the host.
+
+    Attributes:
+        config: what config.json says, as this version would have written it.
+        deployed: what a deployed model's config.json says of that; None if it is a run.
+    """
 
     directory: Path | str
     model: ModelConfig
@@ -70,6 +75,8 @@ class Run:
     progress: dict[str, Any]
     trained_at: str
     files: dict[str, Any]
+    config: dict[str, Any] = field(default_factory=dict)
+    deployed: dict[str, Any] | None = None
 
 
 def default_directory() -> Path:
@@ -272,6 +279,10 @@ def load(directory: Path | str) -> Run:
     """
     if is_local(directory):
         directory = Path(directory)
+    if archive.is_archive(directory):
+        files = archive.files_of(directory, OPTIMIZER.__eq__)
+        with loading(directory):
+            return _read(directory, files)
     if isinstance(directory, Path) and not directory.is_dir():
         raise RunDirError(say("checkpoint.no_directory", path=shown(directory)))
     with loading(directory):
@@ -289,10 +300,13 @@ def load(directory: Path | str) -> Run:
 
 def _read(directory: Path | str, files: dict[str, Any]) -> Run:
     """What the verified files of a run say."""
-    if absent := [name for name in (MODEL, CONFIG, METRICS) if name not in files]:
+    config: Any = runs.load_json(files[CONFIG]) if CONFIG in files else None
+    small = deployed.is_deployed(config)
+    needed = (MODEL, CONFIG) if small else (MODEL, CONFIG, METRICS)
+    if absent := [name for name in needed if name not in files]:
         names = listed(absent)
         raise RunDirError(say("checkpoint.absent", path=shown(directory), names=names))
-    config, metrics = runs.load_json(files[CONFIG]), runs.load_json(files[METRICS])
+    metrics = deployed.METRICS if small else runs.load_json(files[METRICS])
     number = config.get("format") if isinstance(config, dict) else None
     if type(number) is not int or not 1 <= number <= FORMAT:
         raise RunDirError(
@@ -304,6 +318,9 @@ def _read(directory: Path | str, files: dict[str, Any]) -> Run:
         config, metrics = _from_format_1(config, metrics, state)
     if number < 3:
         config, metrics = _from_format_2(config, metrics)
+    about = config[deployed.SECTION] if small else None
+    if small:
+        config = deployed.of_a_run(named(directory, CONFIG), config)
     schema.check(named(directory, CONFIG), config, schema.CONFIG)
     schema.check(named(directory, METRICS), metrics, schema.METRICS)
     vocabulary = Vocabulary.from_json(config["vocabulary"])
@@ -315,7 +332,11 @@ def _read(directory: Path | str, files: dict[str, Any]) -> Run:
         raise RunDirError(say("checkpoint.vocabulary", path=shown(directory)))
     model = ModelConfig.from_json(sizes, "model")
     groups = tuple(config["groups"])
-    stored = runs.ArrayFile(files[MODEL])
+    if about is None:
+        stored = runs.ArrayFile(files[MODEL])
+    else:
+        deployed.check_normalisation(named(directory, CONFIG), config, about)
+        stored = deployed.Stored(files[MODEL], about["dtype"])
     _compare_sizes(
         directory,
         stored,
@@ -338,6 +359,8 @@ def _read(directory: Path | str, files: dict[str, Any]) -> Run:
         progress=config["progress"],
         trained_at=config["metadata"]["trained_at"],
         files=files,
+        config=config,
+        deployed=about,
     )
 
 
@@ -410,6 +433,14 @@ def loading(directory: Path | str) -> Iterator[None]:
         raise RunDirError(
             say("checkpoint.damaged", path=shown(directory), reason=reason_of(error))
         ) from error
+
+
+def check_continues(run: Run) -> None:
+    """RunDirError if a run cannot be trained further: it is a deployed model, or an archive."""
+    if run.deployed is not None:
+        raise RunDirError(say("deployed.training", path=shown(run.directory)))
+    if archive.is_archive(run.directory):
+        raise RunDirError(say("archive.training", path=shown(run.directory)))
 
 
 def restore(model: nn.Grouped, run: Run) -> None:
@@ -525,7 +556,7 @@ def newest(directory: Path | str) -> tuple[Run, list[RunDirError]]:
     if not found:
         if damaged:
             raise damaged[0]
-        load(directory)  # raises
+        return load(directory), damaged  # of an archive, or it raises
     return max(found, key=lambda run: (run.trained_at, run.progress["steps"])), damaged
 
 

@@ -253,7 +253,10 @@ HELP: dict[str, tuple[str, str]] = {
         "cannot be translated gives no tags either, and a message on standard error; the exit "
         "code is then 1.",
     ),
-    "help.predict.load": ("保存した実行。", "A saved run."),
+    "help.predict.load": (
+        "フォルダーか .zip の、保存した実行。jsl export --deploy の出力も読みます。",
+        "A saved run, or what `jsl export --deploy` wrote; a directory or a .zip.",
+    ),
     "help.predict.group": (
         "このグループだけで翻訳します。指定がなければすべてのグループです。",
         "Translate for this group only; for all groups by default.",
@@ -313,6 +316,36 @@ HELP: dict[str, tuple[str, str]] = {
         "It goes on from the last state that was saved in DIR, in the same directory and with the "
         "settings that it had, as if nothing had happened. Name its corpora as they were named "
         "for it (--corpus and so on), unless it was the bundled one.",
+    ),
+    # export
+    "help.export": (
+        "保存した実行から、配布用のモデルを書き出します。\n\n"
+        "翻訳に必要なものだけを含み、jsl predict --load でそのまま使えます。"
+        "書く前に、float32、float16、int8 のそれぞれで失われるものを測って表にします。",
+        "Write a model for deployment, made of a saved run.\n\n"
+        "It holds what translating needs and nothing more; `jsl predict --load` takes it. What "
+        "float32, float16 and int8 lose is measured before, and shown as a table.",
+    ),
+    "help.export.load": ("書き出す実行。", "The run to be exported."),
+    "help.export.deploy": (
+        "配布用のモデルを書くフォルダー。.zip で終わる名前なら1つのファイルにします。",
+        "Write the model for deployment into this directory; as one file if it ends in .zip.",
+    ),
+    "help.export.dtype": (
+        "重みの精度（既定は float32）。int8 は行列の行ごとに1つの倍率を持ちます。",
+        "How weights are kept (float32 by default). int8 has a scale for each row of a matrix.",
+    ),
+    "help.export.group": (
+        "このグループだけを含めます。何度でも指定できます。指定がなければすべてです。",
+        "Ship this group only; may be given several times. All by default.",
+    ),
+    "help.export.corpus": (
+        "失われるものを、このコーパスの文で測ります。指定がなければ付属のコーパスの文です。",
+        "Measure losses on the sentences of this corpus; on those of the bundled one by default.",
+    ),
+    "help.export.overwrite": (
+        "すでにある配布用のモデルを置き換えます。",
+        "Replace a deployed model that is there.",
     ),
     # inspect
     "help.inspect": (

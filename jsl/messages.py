@@ -691,6 +691,112 @@ TEXTS: dict[str, tuple[str, str]] = HELP | {
     "settings.flag": (" true か false ", "true or false"),
     "settings.text": ("文字列（引用符で囲む）", "a string (in quotes)"),
     "settings.list": ("[ ] で囲んだ{of}の並び", "a list, in [ ], of this: {of}"),
+    # deployed models
+    "export.nothing": (
+        "何を書き出すかを指定してください（--deploy DIR など）。",
+        "Say what to write: --deploy DIR.",
+    ),
+    "deploy.measured": (
+        "{texts}の{sentences}文、{translations}訳で測った損失:",
+        "Losses, measured on {sentences} sentences ({translations} translations) of {texts}:",
+    ),
+    "deploy.random": ("ランダムな記号列", "random symbols"),
+    "deploy.dtype": ("精度", "dtype"),
+    "deploy.bytes": ("重みのバイト数", "bytes of weights"),
+    "deploy.error": ("ロジットの最大相対誤差", "largest error of logits"),
+    "deploy.changed": ("float32と違う訳", "other translations"),
+    "deploy.unfit": ("範囲外", "out of range"),
+    "deploy.saved": (
+        "{path} に書きました: {dtype}、{groups}、{bytes:,}バイト"
+        "（もとの実行は{before:,}バイト、その{share:.1%}）。",
+        "Written to {path}: {dtype}, {groups}, {bytes:,} bytes "
+        "({share:.1%} of the run, which has {before:,}).",
+    ),
+    "deploy.rounded": (
+        "{path} の重みはもう {dtype} に丸めてあります。もとの実行か float32 のものから書き出して"
+        "ください。",
+        "The weights of {path} are rounded to {dtype} already. Export from the run that it was "
+        "made of, or from float32.",
+    ),
+    "deploy.same": (
+        "{path} は読み込む実行そのものです。--deploy には別の場所を指定してください。",
+        "{path} is the run that is exported. Give another place with --deploy.",
+    ),
+    "deploy.kind": (
+        "{path} があります。.zip で終わる名前はファイル、そのほかはフォルダーにします。"
+        "別の名前を指定してください。",
+        "{path} is there already, but a name that ends in .zip is for a file, and any other for "
+        "a directory. Give another name.",
+    ),
+    "deploy.exists": (
+        "{path} はもうあります。別の名前にするか、--overwrite を付けてください。",
+        "{path} is there already. Give another name, or add --overwrite.",
+    ),
+    "deploy.run": (
+        "{path} には学習を続けられる実行があります。--overwrite でも置き換えません。"
+        "別の場所を指定してください。",
+        "{path} holds a run that can be trained further, which not even --overwrite replaces. "
+        "Give another place.",
+    ),
+    "deploy.no_texts": (
+        "{path} には、この実行が読める文がありません。",
+        "{path} has no sentence that this run can read.",
+    ),
+    "deployed.normalisation": (
+        "{path} は、文の正規化がこのプログラムと違います。minigrad {version} を使うか、"
+        "もとの実行から書き出し直してください。",
+        "{path} is for texts that are normalised in another way than by this program. Use "
+        "minigrad {version}, or export the run again.",
+    ),
+    "deployed.range": (
+        "{name} の {value:.6g} は {dtype} で表せません。--dtype で別の精度を指定してください。",
+        "{name} has {value:.6g}, which {dtype} does not reach. Give another --dtype.",
+    ),
+    "deployed.training": (
+        "{path} は配布用のモデルで、学習の状態を持ちません。もとの実行から続けてください。",
+        "{path} is a model for deployment, without the state of a training. Go on from the run "
+        "that it was made of.",
+    ),
+    "archive.training": (
+        "{path} の学習を続けるには、先に展開してください。",
+        "To train {path} further, unpack it first.",
+    ),
+    "archive.damaged": (
+        "{path} は正しいzipファイルではないか、壊れています: {reason}",
+        "{path} is no whole zip file: {reason}",
+    ),
+    "archive.no_run": (
+        "{path} に実行がありません。{name} が、先頭か1つのフォルダーの中に要ります。",
+        "{path} holds no run: {name} should be at its top, or in one folder.",
+    ),
+    "archive.several": (
+        "{path} に実行がいくつもあります: {names}。1つだけを入れてください。",
+        "{path} holds several runs: {names}. Pack one of them.",
+    ),
+    "archive.twice": (
+        "{path} に {name} が二度あります。作り直してください。",
+        "{path} has {name} twice. Pack it again.",
+    ),
+    "archive.encrypted": (
+        "{path} は暗号化されています。パスワードなしで作り直すか、展開してください。",
+        "{path} is encrypted. Pack it without a password, or unpack it.",
+    ),
+    "archive.method": (
+        "{path} の {name} は、ここでは読めない方式で圧縮されています。標準のzip（Deflate）で"
+        "作り直すか、展開してください。",
+        "In {path}, {name} is packed by a method that cannot be read here. Pack it as a usual zip "
+        "(Deflate), or unpack it.",
+    ),
+    "archive.bomb": (
+        "{path} の {name} は、{packed:,}バイトから{size:,}バイトになると書かれています。"
+        "重みはこれほど縮みません。出所を確かめてください。",
+        "In {path}, {name} claims to be {size:,} bytes out of {packed:,}. Weights do not shrink "
+        "like that; find out where it is from.",
+    ),
+    "archive.large": (
+        "{path} を展開すると{size:.1f} GiBになりますが、メモリは{room:.1f} GiBです。",
+        "{path} is {size:.1f} GiB unpacked, and there are {room:.1f} GiB of memory.",
+    ),
     # searching, for predict
     "usage.not_negative": (
         "{value}は0以上の数ではありません。",

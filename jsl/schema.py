@@ -217,6 +217,30 @@ METRICS: dict[str, Any] = {
     ),
 }
 
+# The section `deployed` of a deployed model's config.json.
+DEPLOYED: dict[str, Any] = {
+    "format": integer("of this section", 1, 1),
+    "dtype": text("of the weights", "float32|float16|int8"),
+    "run": text("SHA-256 of model.safetensors of the run that this was made of", HASH),
+    "normalisation": {
+        "name": text("what is done with a text before it is read", VERSION),
+        "sha256": text("of what it makes of texts that tell", HASH),
+    },
+    "measured": {
+        "texts": text("file of the sentences that the losses were measured on, or 'random'"),
+        "sentences": integer("how many of them", 1),
+        "translations": integer("of them, one for each group", 1),
+        "dtypes": Each(
+            {
+                "bytes": integer("of model.safetensors"),
+                "logit_error": number("largest difference of logits over the largest logit", 0),
+                "changed": integer("translations that are not those of float32"),
+            },
+            dict,
+        ),
+    },
+}
+
 
 def check(path: Any, value: Any, schema: Any, place: str = "") -> None:
     """RunDirError, naming the entry, if a value is not as the table says.
@@ -278,6 +302,17 @@ def rows(schema: Any, place: str = "") -> Iterator[tuple[str, Entry]]:
             yield from rows(inner, f"{place}.{name}" if place else name)
 
 
+OF_DEPLOYED = (
+    "`jsl export --deploy DIR` writes `model.safetensors`, `config.json` and `manifest.json`.",
+    "",
+    "`config.json` is that of the run without `training` and `progress`, and has `deployed`. The",
+    "weights have the names that they have in the run. With int8, every matrix has beside it",
+    "`NAME.scale`, a number for each row: w = q * scale, q from -127 to 127. Weights that are one",
+    "array are there once; the file's metadata `tied` has the other names, as JSON.",
+    "",
+)
+
+
 def page() -> str:
     """The reference page."""
     lines = [
@@ -298,11 +333,16 @@ def page() -> str:
         "refused, and those in brackets may be missing. (This page is made by",
         "`python -m jsl.schema`, of the table that reading and writing follow.)",
     ]
-    for name, schema in (("config.json", CONFIG), ("metrics.json", METRICS)):
+    for name, schema, before in (
+        ("config.json", CONFIG, ()),
+        ("metrics.json", METRICS, ()),
+        ("Deployed models", {"deployed": DEPLOYED}, OF_DEPLOYED),
+    ):
         lines += [
             "",
             f"## {name}",
             "",
+            *before,
             "| Entry | Type and range | What it is |",
             "| --- | --- | --- |",
         ]

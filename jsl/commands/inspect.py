@@ -43,8 +43,9 @@ def inspect(directory: Path | str, as_json: bool) -> None:
     for section, content in config.items():
         if section != "format":
             show(section, content)
-    short = {k: v for k, v in run.metrics.items() if k not in ("history", "layers")}
-    show("metrics", short)
+    if run.deployed is None:
+        short = {k: v for k, v in run.metrics.items() if k not in ("history", "layers")}
+        show("metrics", short)
     click.echo(f"\n{say('inspect.parameters')}")
     figures = run.metrics["layers"]
     rows = [(name, " × ".join(map(str, shape)), f"{n:,}") for name, shape, n in parameters]

@@ -93,9 +93,11 @@ def carry_out(
         model, training = PRESETS[preset]
         if load is not None:
             before = checkpoint.load(load)
+            checkpoint.check_continues(before)
             model, training = before.model, replace(before.training, epochs=training.epochs)
         elif resume is not None:
             before, damaged = checkpoint.newest(resume)
+            checkpoint.check_continues(before)
             for error in damaged:
                 click.echo(error, err=True)
             left = before.progress["last_epoch"] - before.training.epochs

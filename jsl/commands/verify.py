@@ -30,15 +30,19 @@ def verify(directories: tuple[Path | str, ...]) -> None:
 
 def is_whole(place: Path | str) -> bool:
     """Say whether one run, or a file of one, is as it was saved."""
-    from jsl import checkpoint
+    from jsl import archive, checkpoint
     from minigrad import runs
     from minigrad.errors import RunError
 
-    problems: list[object] = []
+    count, problems = 1, list[object]()
     try:
-        problems += runs.verify(place)
+        if archive.is_archive(place):
+            count = len(checkpoint.load(place).files)
+        else:
+            problems += runs.verify(place)
         if not problems and checkpoint.is_directory(place):
             checkpoint.load(place)
+            count = len(runs.verify_manifest(place))
     except RunError as error:
         problems = [error]
     except JslError as error:  # which names the directory
@@ -48,6 +52,5 @@ def is_whole(place: Path | str) -> bool:
     for problem in problems:
         click.echo(say("checkpoint.problem", path=path, problem=problem), err=True)
     if not problems:
-        count = len(runs.verify_manifest(place)) if checkpoint.is_directory(place) else 1
         click.echo(say("checkpoint.whole", path=path, count=count))
     return not problems

@@ -332,6 +332,10 @@ OPTIONS = {
             "--debug",
         ),
     ],
+    "export": [
+        *("--load", "--deploy", "--dtype [float32|float16|int8]", "--group", "--corpus"),
+        *("--encoding", "--overwrite", "--help", "--config", "--lang [ja|en]", "--debug"),
+    ],
     "verify": ["--help", "--config", "--lang [ja|en]", "--debug"],
 }
 

@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jsl import checkpoint, schema
+from jsl import archive, checkpoint, schema
 from jsl.batching import make_batch
 from jsl.config import ModelConfig, TrainingConfig
+from jsl.deploy import deploy
 from jsl.errors import RunDirError
 from jsl.train import Trainer
 from jsl.translate import Translator
@@ -264,3 +265,19 @@ def test_trained_here_and_used_there(learned, tmp_path):
         check_elsewhere(expected, run, there.parent, before="import jsl.train")
     with pytest.raises(AssertionError, match="other tags"):
         check_elsewhere(["<私>", *expected[1:]], run, there.parent)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "packed"), [("float32", False), ("float16", True), ("int8", True)]
+)
+def test_deployed_here_and_used_there(learned, tmp_path, dtype, packed):
+    expected = [t.tags for t in Translator(learned).translate(TEXTS, "甲")]
+    name = f"モデル{archive.SUFFIX if packed else ''}"
+    deploy(checkpoint.load(learned), tmp_path / name, dtype)
+    there = tmp_path / "another place"
+    there.mkdir()
+    (tmp_path / name).rename(there / name)
+    check_elsewhere(expected, name, there, MINIGRAD_BACKEND="cupy")
+    check_elsewhere(expected, name, there)
+    with pytest.raises(AssertionError, match=r"training code: .*'jsl\.train'"):
+        check_elsewhere(expected, name, there, before="import jsl.train")
