@@ -90,10 +90,7 @@ def deploy(
     chosen = chosen_groups(run, groups)
     prepare(run, place, overwrite)
     try:
-        weights = {
-            name: w for group in chosen for name, w in run.weights.items()
-            if name.startswith(f"models.{group}.")
-        }  # fmt: skip
+        weights = weights_of(run, chosen)
         kept = {}
         for name in deployed.DTYPES:
             try:
@@ -130,6 +127,14 @@ def chosen_groups(run: Run, groups: Sequence[str] | None) -> tuple[str, ...]:
             known = listed(run.groups)
             raise UsageError(say("predict.unknown_group", group=group, known=known))
     return tuple(group for group in run.groups if not groups or group in groups)
+
+
+def weights_of(run: Run, groups: Sequence[str]) -> dict[str, np.ndarray]:
+    """Those of some groups; what these share with others, too."""
+    with using("numpy"):
+        model = build_model(run.model, run.vocabulary, run.groups, run.training.seed)
+        checkpoint.restore(model, run)
+        return nn.Grouped({group: model[group] for group in groups}).state_dict()
 
 
 # ----------------------------------------------------------------------------------- the losses

@@ -24,7 +24,6 @@ from jsl.text import SYMBOLS
 from jsl.tokens import source_tokens, spelled
 from minigrad import runs
 from minigrad.errors import RunError
-from minigrad.runs.documents import parse_json
 
 DTYPES = ("float32", "float16", "int8")
 SECTION = "deployed"  # of config.json
@@ -91,30 +90,26 @@ METRICS: dict[str, Any] = {
 
 
 def stored(weights: Mapping[str, np.ndarray], dtype: str) -> bytes:
-    """A safetensors file with weights; those that are one array are there once.
+    """A safetensors file with weights.
 
     Raises:
         RunDirError: a number does not fit into the dtype.
     """
     from safetensors.numpy import save
 
-    arrays, tied, first = dict[str, np.ndarray](), dict[str, str](), dict[int, str]()
-    for name, w in sorted(weights.items()):
-        with np.errstate(over="ignore"):
-            half = w.astype(np.float16) if dtype == "float16" else w
-        if (other := first.setdefault(id(w), name)) != name:
-            tied[name] = other
-        elif dtype == "int8" and w.ndim > 1:
+    arrays = dict[str, np.ndarray]()
+    for name, w in weights.items():
+        if dtype == "int8" and w.ndim > 1:
             arrays[name], arrays[name + SCALE] = rounded(w)
         else:
-            arrays[name] = half
-        if name in arrays and not _fits(w, arrays[name], arrays.get(name + SCALE)):
+            with np.errstate(over="ignore"):
+                arrays[name] = w.astype(np.float16) if dtype == "float16" else w
+        if not _fits(w, arrays[name], arrays.get(name + SCALE)):
             most = float(np.abs(w).max())
             raise RunDirError(say("deployed.range", dtype=dtype, name=name, value=most))
     # No hashes of each array, as `runs.save_arrays` writes: in small models they would be as long
     # as the weights, and the manifest has that of the file.
-    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    return save(arrays, {"tied": json.dumps(tied, ensure_ascii=False)} if tied else None)
+    return save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
 
 
 def rounded(w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -146,18 +141,12 @@ class Stored(runs.ArrayFile):
 
     def __init__(self, place: Any, dtype: str):
         super().__init__(place)
-        tied = parse_json(self.place, self.metadata.get("tied", "{}").encode())
-        if not isinstance(tied, dict) or not {*map(str, tied.values())} <= self.entries.keys():
-            raise RunError(f"{self.place}: 'tied' does not name arrays")
-        if twice := tied.keys() & self.entries.keys():
-            raise RunError(f"{self.place}: {min(twice)!r} is there twice")
         self.scales = {
             name: super(Stored, self).__getitem__(name) for name in self.entries
             if name.endswith(SCALE)
         }  # fmt: skip
         for name in self.scales:
             del self.entries[name]
-        self.tied = tied
         for name, (tag, shape, *_) in self.entries.items():
             scale = self.scales.get(name + SCALE)
             right = {
@@ -173,5 +162,5 @@ class Stored(runs.ArrayFile):
 
     def __getitem__(self, name: str) -> np.ndarray:
         array = super().__getitem__(name).astype(np.float32, copy=False)
-        scale = self.scales.get(self.tied.get(name, name) + SCALE)
+        scale = self.scales.get(name + SCALE)
         return array if scale is None else array * scale.reshape(-1, *(1 for _ in array.shape[1:]))

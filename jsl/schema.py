@@ -307,8 +307,7 @@ OF_DEPLOYED = (
     "",
     "`config.json` is that of the run without `training` and `progress`, and has `deployed`. The",
     "weights have the names that they have in the run. With int8, every matrix has beside it",
-    "`NAME.scale`, a number for each row: w = q * scale, q from -127 to 127. Weights that are one",
-    "array are there once; the file's metadata `tied` has the other names, as JSON.",
+    "`NAME.scale`, a number for each row: w = q * scale, q from -127 to 127.",
     "",
 )
 

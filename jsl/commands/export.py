@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from jsl import options
+from jsl.commands.corpora import Files
 from jsl.errors import UsageError
 from jsl.help import command, option
 from jsl.messages import columns, listed, say
@@ -21,7 +22,9 @@ from jsl.messages import columns, listed, say
 )
 @option("--group", "groups", multiple=True, help="help.export.group")
 @option("--corpus", type=options.Path(), help="help.export.corpus")
-@option("--encoding", help="help.train.encoding")
+@option("--source", type=options.Path(), help="help.corpora.source")
+@option("--target", type=options.Path(), help="help.corpora.target")
+@option("--encoding", help="help.corpora.encoding")
 @option("--overwrite", is_flag=True, help="help.export.overwrite")
 def export(
     load: Path | str,
@@ -29,12 +32,15 @@ def export(
     dtype: str,
     groups: tuple[str, ...],
     corpus: Path | None,
+    source: Path | None,
+    target: Path | None,
     encoding: str | None,
     overwrite: bool,
 ) -> None:
     if deploy is None:
         raise UsageError(say("export.nothing"))
-    deploy_model(load, deploy, dtype, groups, corpus, encoding, overwrite)
+    files = Files(corpus, source, target, encoding=encoding)
+    deploy_model(load, deploy, dtype, groups, files, overwrite)
 
 
 def deploy_model(
@@ -42,32 +48,26 @@ def deploy_model(
     place: Path | str,
     dtype: str,
     groups: tuple[str, ...],
-    corpus: Path | None,
-    encoding: str | None,
+    files: Files,
     overwrite: bool,
 ) -> None:
     """Write a deployed model, and say what each dtype loses."""
     import unicodedata
 
     from jsl import checkpoint
-    from jsl.corpus import check_encoding, load_corpus
     from jsl.deploy import deploy, sentences_of
     from jsl.text import visible
     from minigrad import kernels
 
-    if encoding is not None:
-        check_encoding(encoding)
-        if corpus is None:
-            raise UsageError(say("train.encoding"))
     if kernels.in_use() is None:
         kernels.use(False)  # it is done before Numba would have compiled
     run = checkpoint.load(load)
     sentences = None
-    if corpus is not None:
-        rows = load_corpus(corpus, run.model.max_seq_len, encoding)
-        for note in rows.notes:
+    if files.given:
+        corpus = files.load(None, (run.vocabulary.source_kind, run.vocabulary.target_kind))
+        for note in corpus.notes:
             click.echo(note, err=True)
-        sentences = sentences_of(run, corpus.name, [row.japanese for row in rows.rows])
+        sentences = sentences_of(run, corpus.name, [row.japanese for row in corpus.rows])
     names = [unicodedata.normalize("NFC", visible(name).strip()) for name in groups]
     found = deploy(run, place, dtype, names or None, sentences, overwrite)
     measured = found.about["measured"]

@@ -334,7 +334,8 @@ OPTIONS = {
     ],
     "export": [
         *("--load", "--deploy", "--dtype [float32|float16|int8]", "--group", "--corpus"),
-        *("--encoding", "--overwrite", "--help", "--config", "--lang [ja|en]", "--debug"),
+        *("--source", "--target", "--encoding", "--overwrite"),
+        *("--help", "--config", "--lang [ja|en]", "--debug"),
     ],
     "verify": ["--help", "--config", "--lang [ja|en]", "--debug"],
 }
