@@ -9,6 +9,7 @@ The losses are measured on sentences, before anything is written, with weights a
 
 import hashlib
 import io
+import unicodedata
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from jsl.decode import generator
 from jsl.errors import RunDirError, TextError, UsageError
 from jsl.messages import listed, say
 from jsl.model import build_model
+from jsl.schema import DTYPES
+from jsl.text import visible
 from jsl.vocabulary import BOUNDARY
 from minigrad import nn, no_grad, runs
 from minigrad.backend import using
@@ -92,7 +95,7 @@ def deploy(
     try:
         weights = weights_of(run, chosen)
         kept = {}
-        for name in deployed.DTYPES:
+        for name in DTYPES:
             try:
                 kept[name] = deployed.stored(weights, name)
             except RunDirError:
@@ -121,12 +124,17 @@ def deploy(
 
 
 def chosen_groups(run: Run, groups: Sequence[str] | None) -> tuple[str, ...]:
-    """Those of the run that are among `groups`; UsageError, naming those that it has."""
-    for group in groups or ():
-        if group not in run.groups:
+    """Those of the run that are among `groups`, all if these are none.
+
+    Raises:
+        UsageError: one is not the run's; the message lists those that are.
+    """
+    names = [unicodedata.normalize("NFC", visible(name).strip()) for name in groups or ()]
+    for name, given in zip(names, groups or (), strict=True):
+        if name not in run.groups:
             known = listed(run.groups)
-            raise UsageError(say("predict.unknown_group", group=group, known=known))
-    return tuple(group for group in run.groups if not groups or group in groups)
+            raise UsageError(say("predict.unknown_group", group=given, known=known))
+    return tuple(group for group in run.groups if not names or group in names)
 
 
 def weights_of(run: Run, groups: Sequence[str]) -> dict[str, np.ndarray]:
@@ -217,7 +225,7 @@ def measure(
         "texts": sentences.name,
         "sentences": len(sentences.ids),
         "translations": len(sentences.ids) * len(groups),
-        "dtypes": {dtype: found[dtype] for dtype in deployed.DTYPES if dtype in found},
+        "dtypes": {dtype: found[dtype] for dtype in DTYPES if dtype in found},
     }
 
 

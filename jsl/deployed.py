@@ -25,7 +25,6 @@ from jsl.tokens import source_tokens, spelled
 from minigrad import runs
 from minigrad.errors import RunError
 
-DTYPES = ("float32", "float16", "int8")
 SECTION = "deployed"  # of config.json
 FORMAT = 1  # of that section
 # Of weights that would take no part in int8: their rows become zeros, as those of zeros do.

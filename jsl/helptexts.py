@@ -343,6 +343,10 @@ HELP: dict[str, tuple[str, str]] = {
         "失われるものを、このコーパスの文で測ります。指定がなければ付属のコーパスの文です。",
         "Measure losses on the sentences of this corpus; on those of the bundled one by default.",
     ),
+    "help.export.json": (
+        "プログラム向けに、結果を1つのJSONで出力します。",
+        "What was done as one JSON object, for programs.",
+    ),
     "help.export.overwrite": (
         "すでにある配布用のモデルを置き換えます。",
         "Replace a deployed model that is there.",

@@ -217,10 +217,11 @@ METRICS: dict[str, Any] = {
     ),
 }
 
-# The section `deployed` of a deployed model's config.json.
+DTYPES = ("float32", "float16", "int8")  # of a deployed model's weights
+# The section `deployed` of its config.json.
 DEPLOYED: dict[str, Any] = {
     "format": integer("of this section", 1, 1),
-    "dtype": text("of the weights", "float32|float16|int8"),
+    "dtype": text("of the weights", "|".join(DTYPES)),
     "run": text("SHA-256 of model.safetensors of the run that this was made of", HASH),
     "normalisation": {
         "name": text("what is done with a text before it is read", VERSION),

@@ -334,7 +334,7 @@ OPTIONS = {
     ],
     "export": [
         *("--load", "--deploy", "--dtype [float32|float16|int8]", "--group", "--corpus"),
-        *("--source", "--target", "--encoding", "--overwrite"),
+        *("--source", "--target", "--encoding", "--overwrite", "--json"),
         *("--help", "--config", "--lang [ja|en]", "--debug"),
     ],
     "verify": ["--help", "--config", "--lang [ja|en]", "--debug"],

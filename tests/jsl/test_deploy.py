@@ -223,7 +223,7 @@ def test_what_float16_does_not_reach_is_said(learned, few, tmp_path):
     assert not (tmp_path / "a").exists()
     found = deploy(run, tmp_path / "a", "int8", sentences=few)
     assert list(found.about["measured"]["dtypes"]) == ["float32", "int8"]
-    from jsl.commands.export import table
+    from jsl.commands.deploying import table
 
     assert "out of range" in table(found.about["measured"])[2]
     assert checkpoint.load(tmp_path / "a").weights[name][0] == 1e5
@@ -474,6 +474,17 @@ def test_the_command_says_what_each_dtype_loses(learned, run, corpus_path):
     assert "int8" in shown.out
     expected = run("predict", "--load", learned, "--group", "甲", *TEXTS).out
     assert run("predict", "--load", "small", "--group", "甲", *TEXTS).out == expected
+
+
+def test_json_says_the_same(learned, run):
+    done = run("export", "--load", learned, "--deploy", "a", "--group", "乙", "--json")
+    [line] = done.lines
+    said = json.loads(line)["deployed"]
+    assert {k: v for k, v in said.items() if k in read(Path("a"))["deployed"]} == (
+        read(Path("a"))["deployed"]
+    )
+    assert (said["path"], said["groups"]) == ("a", ["乙"])
+    assert said["bytes"] == sum(path.stat().st_size for path in Path("a").iterdir())
 
 
 def test_the_bundled_sentences_are_measured_on(learned, run):
