@@ -691,6 +691,123 @@ TEXTS: dict[str, tuple[str, str]] = HELP | {
     "settings.flag": (" true か false ", "true or false"),
     "settings.text": ("文字列（引用符で囲む）", "a string (in quotes)"),
     "settings.list": ("[ ] で囲んだ{of}の並び", "a list, in [ ], of this: {of}"),
+    # exports, and pictures of them
+    "exports.nothing": (
+        "何を書き出すか指定してください: --export-weights、--export-attn、--list-layers。",
+        "Say what to export: --export-weights, --export-attn or --list-layers.",
+    ),
+    "exports.only_with": (
+        "{options} は --export-attn とともに指定してください。",
+        "Give {options} with --export-attn only.",
+    ),
+    "exports.no_layer": (
+        "「{pattern}」に当てはまる層はありません。{nearest}名前は --list-layers で見られます。",
+        "No layer is called “{pattern}”. {nearest}--list-layers shows the names.",
+    ),
+    "exports.nearest": ("もしかして: {names}。", "Did you mean {names}? "),
+    "exports.not_encodable": (
+        "{file}: 文字コード{encoding}に {character} がありません。--csv-encoding utf-8-sig なら"
+        "どの文字も書けて、Excelでも開けます。",
+        "{file}: {encoding} has no {character}. --csv-encoding utf-8-sig has all characters, and "
+        "opens in Excel.",
+    ),
+    "exports.too_long": (
+        "{kind}: 一辺が{length}で、上限の{limit}を超えています（--attn-max-len で変えられます）",
+        "{kind}: a side is {length} long, more than {limit} (--attn-max-len)",
+    ),
+    "exports.left_out": (
+        "注意: 「{text}」（{group}）の注意を書き出していません: {reasons}。",
+        "Note: attention of “{text}” ({group}) is left out: {reasons}.",
+    ),
+    "exports.map_shape": (
+        "{name}: 注意の形が {found} で、トークンの数 {expected} と合いません。書き出しません。",
+        "{name}: its shape is {found}, but there are {expected} tokens. Nothing is exported.",
+    ),
+    "exports.map_range": (
+        "{name}: 0から1でない値があります。書き出しません。",
+        "{name}: there are numbers that are not from 0 to 1. Nothing is exported.",
+    ),
+    "exports.map_sum": (
+        "{name}: 行の和が1から{worst:.2g}ずれています。書き出しません。",
+        "{name}: the sum of a row is {worst:.2g} off 1. Nothing is exported.",
+    ),
+    "exports.where": (
+        "{path} はフォルダーではないので、書き出す先を --out で指定してください。",
+        "{path} is no directory: say with --out where to export to.",
+    ),
+    "exports.large": (
+        "書き出すとおよそ{size}になり、{limit}を超えます。それでも {path} に書くには --force を、"
+        "減らすには層やグループを指定してください。",
+        "This would be about {size}, which is more than {limit}. To write it into {path} all the "
+        "same, give --force; to write less, name layers or a group.",
+    ),
+    "exports.large_after": (
+        "書き出すとおよそ{size}になり、{limit}を超えます。学習の後で jsl export --force を使うか、"
+        "層を絞ってください。",
+        "This would be about {size}, which is more than {limit}. Name fewer layers, or call "
+        "jsl export --force after the training.",
+    ),
+    "exports.full": (
+        "{path}に{size}ほど必要ですが、空きは{free}です。--out で別の場所を指定してください。",
+        "About {size} are needed in {path}, and {free} are free. Name another place with --out.",
+    ),
+    "exports.unwritable": (
+        "{path}に書き出せません: {reason}。何も変えていません。ほかのプログラムで開いていれば"
+        "閉じるか、--out で別の場所を指定してください。",
+        "Cannot export into {path}: {reason}. Nothing was changed. Close files that another "
+        "program has open, or name another place with --out.",
+    ),
+    "exports.index": (
+        "{path}は書き出しの目録ではありません。--out で別の場所を指定するか、これを移して"
+        "ください。",
+        "{path} is no index of exports. Name another place with --out, or move it away.",
+    ),
+    "exports.estimate": (
+        "{count}ファイル、およそ{size}を {path} に書き出します。",
+        "Exporting {count} files, about {size}, into {path}.",
+    ),
+    "exports.written": (
+        "書き出しました: {path}（目録は {index}）",
+        "Exported into {path}; {index} lists all.",
+    ),
+    "exports.output_of": (
+        "decoder_output_weight.csv はグループ「{group}」のものです。ほかは名前にグループが"
+        "付きます。",
+        "decoder_output_weight.csv is of group “{group}”; those of others have theirs in the name.",
+    ),
+    "exports.replaced": (
+        "前に書き出した{count}ファイルを置き換えました: {names}",
+        "{count} files of an earlier export were replaced: {names}",
+    ),
+    "exports.others": (
+        "注意: {path} には、別の学習結果から書き出したものが{count}ファイルあります。",
+        "Note: {path} has {count} files of another training, exported before.",
+    ),
+    "heatmaps.extra": (
+        "図を描くにはmatplotlibが必要です: {command}",
+        "Pictures need matplotlib: {command}",
+    ),
+    "heatmaps.undrawn": (
+        "注意: 入っているフォントに {characters} がないので、図では四角になります。"
+        "Noto Sans CJK JPやIPAexゴシックなどを入れてください（例: apt install fonts-noto-cjk）。"
+        "SVGの文字は、フォントのある環境で開けば読めます。",
+        "Note: no installed font has {characters}, so pictures show boxes there. Install one such "
+        "as Noto Sans CJK JP or IPAexGothic (apt install fonts-noto-cjk). The text in SVG files "
+        "shows where there is a font.",
+    ),
+    "heatmaps.enc": (
+        "エンコーダーの自己注意 層{layer} ヘッド{head}",
+        "encoder self-attention, layer {layer}, head {head}",
+    ),
+    "heatmaps.dec": (
+        "デコーダーの自己注意 層{layer} ヘッド{head}",
+        "decoder self-attention, layer {layer}, head {head}",
+    ),
+    "heatmaps.cross": (
+        "デコーダーからエンコーダーへの注意 層{layer} ヘッド{head}",
+        "cross-attention, layer {layer}, head {head}",
+    ),
+    "heatmaps.of": ("{text}（{group}）", "{text} ({group})"),
     # searching, for predict
     "usage.not_negative": (
         "{value}は0以上の数ではありません。",

@@ -804,7 +804,7 @@ def test_languages(run, learned):
         (
             ["forget"],
             "エラー: forget というコマンドはありません。"
-            "あるのは completion、doctor、inspect、predict、resume、train、verify、warmup です。",
+            "あるのは completion、doctor、export、inspect、predict、resume、train、verify、warmup です。",
         ),
     ],
 )
