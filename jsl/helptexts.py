@@ -338,8 +338,8 @@ HELP: dict[str, tuple[str, str]] = {
         "Weights go into weights_<name>.csv, attention into "
         "attn_{{enc,dec,cross}}_layer<L>_head<H>.csv, with layers and heads counted from 0. A row "
         "is a step, its columns are what is looked at, and its sum is 1. Of several texts or "
-        "groups, each has its folder. index.json lists what was written and what was left out. The run "
-        "itself stays as it is.",
+        "groups, each has its folder. index.json lists what was written and what was left out. "
+        "The run itself stays as it is.",
     ),
     "help.export.load": ("保存した実行。", "A saved run."),
     "help.export.group": (

@@ -730,7 +730,7 @@ def test_a_text_far_from_training_gets_a_note(predict):
         (["はい"], 2, "--load is missing."),
         (["--load", "none", "はい"], 1, "There is no run directory none. Make one with: jsl train"),
         (["--load", ".", "はい"], 1, "lacks model.safetensors"),
-        (["--lod", "LEARNED", "はい"], 2, "There is no option --lod. The nearest: --load."),
+        (["--quite", "はい"], 2, "There is no option --quite. The nearest: --quiet."),
         (["--load"], 2, "After --load a value is missing"),
     ],
 )
@@ -797,14 +797,15 @@ def test_languages(run, learned):
         (["train", "--seed", "-1"], "エラー: --seed: -1 ではなく、0以上18446744073709551615以下の"),
         (["predict", "はい"], "エラー: --load を指定してください。"),
         (
-            ["predict", "--lod"],
-            "エラー: --lod というオプションはありません。近いのは --load です。",
+            ["predict", "--quite"],
+            "エラー: --quite というオプションはありません。近いのは --quiet です。",
         ),
         (["predict", "--load"], "エラー: --load の後に値が足りないか、余分です。"),
         (
             ["forget"],
             "エラー: forget というコマンドはありません。"
-            "あるのは completion、doctor、export、inspect、predict、resume、train、verify、warmup です。",
+            "あるのは completion、doctor、export、inspect、predict、resume、train、verify、"
+            "warmup です。",
         ),
     ],
 )
