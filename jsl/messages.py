@@ -808,6 +808,131 @@ TEXTS: dict[str, tuple[str, str]] = HELP | {
         "cross-attention, layer {layer}, head {head}",
     ),
     "heatmaps.of": ("{text}（{group}）", "{text} ({group})"),
+    # the README.md of a run
+    "notes.mark": (
+        "が作りました。この1行を消すと、次の保存でも書き換えません。",
+        "has made this. Without this line it is not replaced by the next save.",
+    ),
+    "notes.title": ("学習の記録", "Notes on a training"),
+    "notes.about": (
+        "このフォルダーの翻訳モデルについて、学習の終わりに自動で書いた記録です。",
+        "About the translator in this directory, written at the end of its training.",
+    ),
+    "notes.settings": ("設定", "Settings"),
+    "notes.results": ("結果", "Results"),
+    "notes.curve": ("学習曲線", "Learning curve"),
+    "notes.examples": ("訳の例", "Examples"),
+    "notes.failures": ("正しく訳せなかった文", "What it does not translate rightly"),
+    "notes.commands": ("コマンド", "Commands"),
+    "notes.provenance": ("由来", "Where it comes from"),
+    "notes.limits": ("限界", "Limits"),
+    "notes.entry": ("項目", "Entry"),
+    "notes.value": ("値", "Value"),
+    "notes.group": ("グループ", "Group"),
+    "notes.text": ("文", "Text"),
+    "notes.expected": ("正解", "Expected"),
+    "notes.got": ("訳", "Got"),
+    "notes.right": ("一致", "Same"),
+    "notes.yes": ("はい", "yes"),
+    "notes.no": ("いいえ", "no"),
+    "notes.epoch": ("エポック", "Epoch"),
+    "notes.matches": ("学習文の完全一致", "Training rows translated exactly"),
+    "notes.valid_matches": ("検証文の完全一致", "Validation rows translated exactly"),
+    "notes.first_step_loss_per_token": (
+        "最初のステップ前の損失（トークンあたり）",
+        "Loss per token before the first step",
+    ),
+    "notes.loss_per_token": ("損失（トークンあたり）", "Loss per token"),
+    "notes.loss_per_sentence": ("損失（文あたり）", "Loss per sentence"),
+    "notes.valid_loss_per_token": (
+        "検証の損失（トークンあたり）",
+        "Validation loss per token",
+    ),
+    "notes.unfinished": (
+        "学習は途中で中断しています。下のコマンドで続けられます。",
+        "The training was interrupted; a command below goes on.",
+    ),
+    "notes.curve_of": (
+        "トークンあたりの損失は {first} から {last} へ（対数目盛り）: {bars}",
+        "The loss per token went from {first} to {last} (logarithmic): {bars}",
+    ),
+    "notes.not_looked": (
+        "学習の途中なので、まだ調べていません。",
+        "Nobody has looked yet, as the training was interrupted.",
+    ),
+    "notes.failed": (
+        "学習した{rows}文のうち、{failed}文の訳が正解と一致しません。",
+        "Of {rows} rows of the training corpus, {failed} are not translated exactly.",
+    ),
+    "notes.failed_valid": (
+        "検証用の{rows}文のうち、{failed}文の訳が正解と一致しません。",
+        "Of {rows} rows of the validation corpus, {failed} are not translated exactly.",
+    ),
+    "notes.none_failed": (
+        "学習した{rows}文は、すべて正解と一致しました。",
+        "All {rows} rows of the training corpus are translated exactly.",
+    ),
+    "notes.none_failed_valid": (
+        "検証用の{rows}文は、すべて正解と一致しました。",
+        "All {rows} rows of the validation corpus are translated exactly.",
+    ),
+    "notes.first": ("はじめの{count}文です。", "These are {count} of them."),
+    "notes.from_here": (
+        "パスは、学習したときにいたフォルダーからのものです。",
+        "Paths are from where it was trained.",
+    ),
+    "notes.trained": ("学習したコマンド:", "By this it was trained:"),
+    "notes.predict": ("訳す:", "To translate:"),
+    "notes.attention": ("注意の重みをCSVに書き出す:", "To write attention as CSV:"),
+    "notes.verify": ("ファイルを確かめる:", "To verify the files:"),
+    "notes.evaluate": ("評価する:", "To evaluate:"),
+    "notes.more": ("さらに学習する:", "To train on:"),
+    "notes.resume": ("中断した学習を続ける:", "To go on to its end:"),
+    "notes.kana": (
+        "読めるのは、ひらがな、カタカナと「ー、。？！」と空白だけです。",
+        "It reads hiragana, katakana, “ー、。？！” and the space, and nothing else.",
+    ),
+    "notes.vocabulary": (
+        "出力できるのは、学習したコーパスにある{count}種類のタグや語だけです。ほかの語は訳せません。",
+        "It says the {count} tags or words of its corpus, and no others.",
+    ),
+    "notes.longest": (
+        "一文は{count}トークンまでです。",
+        "A sentence may have {count} tokens at most.",
+    ),
+    "notes.data": (
+        "学習したのは{rows}文だけです。それと違う言い方の文の訳は当てになりません。",
+        "It has seen {rows} sentences; its translations of others, unlike them, mean little.",
+    ),
+    "notes.only_trained": (
+        "上の一致の数は学習した文でのものです。知らない文での正しさは測っていません。",
+        "What matches exactly was counted on sentences that it was trained on; how good it is on "
+        "others was not measured.",
+    ),
+    "notes.gloss": (
+        "タグは手の単語とその順序だけを表します。表情、視線、口の形、頭や体の動き、空間や速さの使い方"
+        "は含みません。疑問や否定がそれだけで示されることもあります。",
+        "Tags are the manual signs and their order. They have no face, gaze, mouth, head or body, "
+        "no space and no speed; whether a sentence asks or denies can hang on these alone.",
+    ),
+    "notes.unreviewed": (
+        "付属のコーパスは試すためのもので、手話の母語話者の確認を受けていません。",
+        "The bundled corpus is to try the program with; no native signer has reviewed it.",
+    ),
+    "notes.review": (
+        "コーパスの訳が正しいかは、このプログラムには分かりません。手話の母語話者など、その言語を"
+        "使う人に確かめてください。",
+        "Whether the corpus is right this program cannot tell. Have it reviewed by people whose "
+        "language it is, such as native signers.",
+    ),
+    "notes.purpose": (
+        "人と人との通訳には使わないでください。",
+        "It is not to be used to interpret for people.",
+    ),
+    "notes.kept": (
+        "{path} はほかで書かれたものなので、そのままにしました。",
+        "{path} was written by somebody else, and stays.",
+    ),
     # searching, for predict
     "usage.not_negative": (
         "{value}は0以上の数ではありません。",
