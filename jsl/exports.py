@@ -392,15 +392,24 @@ def _map(
 
     yield Sheet(f"{name}.csv", size, entry | more, table)
     if style.plot:
+        drawn = _Drawn(weights, labels, entry)
         for ending in ("png", "svg"):
-            draw = partial(_picture, weights, labels, entry, ending)
-            yield Sheet(f"{name}.{ending}", PICTURES // 2, dict(entry), draw)
+            yield Sheet(f"{name}.{ending}", PICTURES // 2, dict(entry), partial(drawn.take, ending))
 
 
-def _picture(*drawn: Any) -> list[bytes]:
-    from jsl import heatmaps
+class _Drawn:
+    """The pictures of a map, which are drawn when the first is taken, and kept until all are."""
 
-    return [heatmaps.picture(*drawn)]
+    def __init__(self, *drawn: Any):
+        self.drawn = drawn
+        self.made: dict[str, bytes] = {}
+
+    def take(self, ending: str) -> list[bytes]:
+        if ending not in self.made:
+            from jsl import heatmaps
+
+            self.made = heatmaps.pictures(*self.drawn)
+        return [self.made.pop(ending)]
 
 
 def check_map(name: str, weights: np.ndarray, shape: tuple[int, int]) -> None:

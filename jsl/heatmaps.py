@@ -1,7 +1,6 @@
 """Maps of attention as labelled pictures, by matplotlib: the extra `plot`."""
 
 import io
-import os
 import warnings
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -11,6 +10,7 @@ import numpy as np
 
 from jsl.errors import UsageError
 from jsl.messages import Said, say
+from jsl.messages import columns as width
 
 # Where Japanese is well drawn, the first that is installed; then whatever has the characters.
 FONTS = (
@@ -19,6 +19,7 @@ FONTS = (
     *("IPAGothic", "TakaoGothic", "VL Gothic", "Droid Sans Fallback"),
 )
 PLAIN = "DejaVu Sans"  # comes with matplotlib
+CELL, COLUMN = 0.36, 0.078  # inches of a square, and of a column of text, of which あ takes two
 SPACE = "␣"
 
 
@@ -78,19 +79,17 @@ def _families(needed: frozenset[str]) -> tuple[str, ...]:
     return tuple(chosen)
 
 
-def picture(
-    weights: np.ndarray,
-    labels: tuple[list[str], list[str]],
-    about: Mapping[str, Any],
-    ending: str,
-) -> bytes:
-    """One map as a picture; white is 0 and dark is 1.
+def pictures(
+    weights: np.ndarray, labels: tuple[list[str], list[str]], about: Mapping[str, Any]
+) -> dict[str, bytes]:
+    """One map as PNG and SVG, by these endings; white is 0 and dark is 1.
+
+    In SVG text stays text, for programs that have the fonts.
 
     Args:
         weights: (rows, columns).
         labels: of its rows and of its columns.
         about: kind, layer, head, text and group.
-        ending: 'png' or 'svg'. In SVG text stays text, for programs that have the fonts.
     """
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -102,28 +101,39 @@ def picture(
     families = [*_families(frozenset("".join([*rows, *columns, title, second]))), "sans-serif"]
     # Not the settings that a person may have: pictures are the same for all, to the byte.
     settings: Any = {"font.family": families, "svg.fonttype": "none", "svg.hashsalt": "jsl"}
-    wide = 1.8 + 0.42 * len(columns) + 0.12 * max(map(len, rows), default=0)
-    high = 1.6 + 0.36 * len(rows) + 0.12 * max(map(len, columns), default=0)
+    upright = all(width(label) <= 2 for label in columns)
+    left = 0.25 + COLUMN * max(map(width, rows), default=0)
+    above = 0.8 + (2 * COLUMN if upright else COLUMN * max(map(width, columns), default=0))
+    wide, high = max(CELL * len(columns), 2.0), max(CELL * len(rows), 0.6)
+    across, along = max(left + wide + 0.9, 4.5), above + high + 0.2  # inches
+    out: dict[str, bytes] = {}
     with warnings.catch_warnings(), matplotlib.rc_context():
         warnings.simplefilter("ignore")  # of glyphs that are missing `undrawn` tells
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(settings)
-        figure = Figure(figsize=(max(wide, 4.5), max(high, 3)), layout="constrained")
+        figure = Figure(figsize=(across, along))
         FigureCanvasAgg(figure)
-        axes = figure.add_subplot()
+
+        def place(x: float, width: float) -> Any:
+            return figure.add_axes((x / across, 0.2 / along, width / across, high / along))
+
+        axes, bar = place(left, wide), place(left + wide + 0.2, 0.15)
         mesh = axes.pcolormesh(weights, vmin=0, vmax=1, cmap="Blues", edgecolors="#dddddd",
                                linewidth=0.5)  # fmt: skip
         # (A $ in a label begins no formula.)
         axes.set_xticks(np.arange(len(columns)) + 0.5, columns, parse_math=False)
-        for label in axes.get_xticklabels():
-            label.set_rotation(90 if len(label.get_text()) > 2 else 0)
         axes.set_yticks(np.arange(len(rows)) + 0.5, rows, parse_math=False)
-        axes.tick_params(length=0)
+        axes.tick_params(length=0, labelsize=10)
         axes.invert_yaxis()
         axes.xaxis.tick_top()
-        axes.set_title(f"{title}\n{second}", fontsize=10, parse_math=False)
-        figure.colorbar(mesh, ax=axes)
-        out = io.BytesIO()
-        made = {"Date": None} if ending == "svg" else {"Software": None}
-        figure.savefig(out, format=ending, dpi=120, metadata=made)
-    return out.getvalue().replace(os.linesep.encode(), b"\n") if ending == "svg" else out.getvalue()
+        for label, name in zip(axes.get_xticklabels(), columns, strict=True):
+            label.set_rotation(0 if width(name) <= 2 else 90)
+        for n, line in enumerate((title, second)):
+            y = 1 - (0.25 + 0.22 * n) / along
+            figure.text(0.1 / across, y, line, fontsize=10, parse_math=False)
+        figure.colorbar(mesh, cax=bar)
+        for ending, made in (("png", {"Software": None}), ("svg", {"Date": None})):
+            file = io.BytesIO()
+            figure.savefig(file, format=ending, dpi=120, metadata=made)
+            out[ending] = file.getvalue()
+    return out

@@ -607,10 +607,10 @@ def test_pictures(run, copy):
 def test_labels_that_matplotlib_would_take_for_formulas():
     weights = np.array([[0.5, 0.5]])
     about = {"kind": "dec", "layer": 0, "head": 0, "text": "$x^2$", "group": "\\frac"}
-    svg = jsl.heatmaps.picture(weights, (["<$a$>"], ["$\\x$", " "]), about, "svg").decode()
+    svg = jsl.heatmaps.pictures(weights, (["<$a$>"], ["$\\x$", " "]), about)["svg"].decode()
     assert ">&lt;$a$&gt;</text>" in svg
     assert ">␣</text>" in svg
-    again = jsl.heatmaps.picture(weights, (["<$a$>"], ["$\\x$", " "]), about, "svg").decode()
+    again = jsl.heatmaps.pictures(weights, (["<$a$>"], ["$\\x$", " "]), about)["svg"].decode()
     assert svg == again
 
 
