@@ -21,7 +21,7 @@ import re
 import secrets
 import shutil
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -135,9 +135,9 @@ def group_of(name: str) -> str | None:
     return name.split(".", 2)[1] if name.startswith("models.") else None
 
 
-def of_group(names: Iterable[str], group: str | None) -> list[str]:
-    """The names of the parameters that a group has; all without one."""
-    return [name for name in names if group is None or group_of(name) in (None, group)]
+def of_groups(names: Iterable[str], groups: Collection[str]) -> list[str]:
+    """The names of the parameters that some groups have; all if there are no groups."""
+    return [name for name in names if not groups or group_of(name) in (None, *groups)]
 
 
 def choose(names: Iterable[str], patterns: Iterable[str]) -> list[str]:

@@ -343,8 +343,8 @@ HELP: dict[str, tuple[str, str]] = {
     ),
     "help.export.load": ("保存した実行。", "A saved run."),
     "help.export.group": (
-        "このグループだけを書き出します。指定がなければすべてのグループです。",
-        "Export of this group only; of all groups by default.",
+        "このグループだけを書き出します。何度でも指定できます。指定がなければすべてです。",
+        "Export of this group only; may be given several times. All by default.",
     ),
     "help.export.list-layers": (
         "パラメーターの名前、形、個数を表示します。",

@@ -25,7 +25,7 @@ from jsl.messages import columns, say
 
 @command("help.export")
 @option("--load", type=options.Run(), required=True, help="help.export.load")
-@option("--group", help="help.export.group")
+@option("--group", "groups", multiple=True, help="help.export.group")
 @option("--list-layers", is_flag=True, help="help.export.list-layers")
 @weights_option
 @option("--export-attn", "texts", multiple=True, metavar="TEXT", help="help.export.export-attn")
@@ -40,7 +40,7 @@ from jsl.messages import columns, say
 @backend_option
 def export(
     load: Path | str,
-    group: str | None,
+    groups: tuple[str, ...],
     list_layers: bool,
     patterns: tuple[str, ...],
     texts: tuple[str, ...],
@@ -62,9 +62,9 @@ def export(
 
     told: dict[str, Any] = {}
     run = checkpoint.load(load)
-    group = None if group is None else known_group(run.groups, group)
+    groups = tuple(dict.fromkeys(known_group(run.groups, name) for name in groups))
     if list_layers:
-        found = layers(run.weights, group)
+        found = layers(run.weights, groups)
         if as_json:
             told["layers"] = [{"name": n, "shape": s, "count": c} for n, s, c in found]
         else:
@@ -73,10 +73,10 @@ def export(
         says = (lambda text: None) if as_json else click.echo
         exporter = Exporter(run, load, style, out, force, says)
         if patterns:
-            exporter.add_weights(patterns, group)
+            exporter.add_weights(patterns, groups)
         if texts:
             with using_backend(backend, "numpy"):
-                attention(exporter, load, texts, group, beam, length_penalty)
+                attention(exporter, load, texts, groups, beam, length_penalty)
         sheets, skipped = exporter.sheets, exporter.skipped
         exporter.write()
         told["directory"] = checkpoint.shown(exporter.directory)
@@ -90,7 +90,7 @@ def attention(
     exporter: Exporter,
     load: Path | str,
     texts: tuple[str, ...],
-    group: str | None,
+    groups: tuple[str, ...],
     beam: int,
     length_penalty: float,
 ) -> None:
@@ -108,9 +108,11 @@ def attention(
     translator = Translator(load, beam)
     memory.require(memory.for_search(translator.run.model, translator.vocabulary.size, beam),
                    "--beam")  # fmt: skip
-    groups = translator.groups if group is None else (group,)
     search: dict[str, Any] = {"length_penalty": length_penalty, "attention": True}
-    found = zip(*(translator.translate(texts, g, **search) for g in groups), strict=True)
+    found = zip(
+        *(translator.translate(texts, g, **search) for g in groups or translator.groups),
+        strict=True,
+    )
     for number, results in enumerate(found, start=1):
         if results[0].error is not None:
             raise results[0].error

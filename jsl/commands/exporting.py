@@ -116,17 +116,17 @@ class Exporter:
         self.size = 0  # of all that was written
         self.boxes = set[str]()  # characters that were said to have no font
 
-    def add_weights(self, patterns: Sequence[str], group: str | None = None) -> None:
-        """The parameters that `patterns` mean, of one group or of all.
+    def add_weights(self, patterns: Sequence[str], groups: Sequence[str] = ()) -> None:
+        """The parameters that `patterns` mean, of some groups or of all.
 
         Raises:
             UsageError: a pattern means none.
         """
         from jsl import exports
 
-        names = exports.choose(exports.of_group(self.run.weights, group), patterns)
-        groups = [None, *self.run.groups]  # in their own order, not that of the file
-        names.sort(key=lambda name: groups.index(exports.group_of(name)))
+        names = exports.choose(exports.of_groups(self.run.weights, groups), patterns)
+        order = [None, *self.run.groups]  # not that of the file
+        names.sort(key=lambda name: order.index(exports.group_of(name)))
         sheets = exports.of_weights(self.run.weights, names, self.style)
         self.sheets += sheets
         if any(s.name.startswith("decoder_output_weight.") and s.name.count(".") > 1
@@ -254,9 +254,11 @@ def known_group(groups: Iterable[str], name: str) -> str:
     return found
 
 
-def layers(weights: Mapping[str, Any], group: str | None) -> list[tuple[str, list[int], int]]:
-    """Name, shape and count of each parameter, of one group or of all."""
+def layers(
+    weights: Mapping[str, Any], groups: Sequence[str] = ()
+) -> list[tuple[str, list[int], int]]:
+    """Name, shape and count of each parameter, of some groups or of all."""
     from jsl import exports
 
-    names = exports.of_group(weights, group)
+    names = exports.of_groups(weights, groups)
     return [(n, [int(x) for x in weights[n].shape], int(weights[n].size)) for n in names]
