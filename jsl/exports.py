@@ -547,7 +547,7 @@ def _write(
                 file.flush()
                 os.fsync(file.fileno())
         runs.save_json(new / INDEX, index)
-        _move(directory, new, aside, [*sorted(names), INDEX], sorted(replaced))
+        _move(directory, new, aside, sorted(names), sorted(replaced))
     return Written(sorted(replaced), others)
 
 
@@ -576,9 +576,9 @@ def staged(directory: Path) -> Iterator[tuple[Path, Path]]:
 def _move(
     directory: Path, new: Path, aside: Path, names: Sequence[str], old: Sequence[str]
 ) -> None:
-    """Move files into their places, the old ones aside; all back again if one cannot be moved.
+    """Move files into their places, the old ones aside, the index last.
 
-    (On Windows a file that a spreadsheet has open cannot.)
+    All go back again if one cannot be moved, as on Windows if a spreadsheet has it open.
     """
     moved: list[tuple[Path, Path]] = []
 
@@ -588,12 +588,12 @@ def _move(
         moved.append((whence, where))
 
     try:
-        for name in dict.fromkeys([*old, *names]):
-            if (directory / name).is_file():
-                move(directory / name, aside / name)
+        for name in old:
+            move(directory / name, aside / name)
         for name in names:
             move(new / name, directory / name)
-    except OSError:
+        os.replace(new / INDEX, directory / INDEX)
+    except BaseException:
         for whence, where in reversed(moved):
             os.replace(where, whence)
         raise

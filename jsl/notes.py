@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 FILE = "README.md"
 MARK = "<!-- jsl train"  # how our own begin
+TRAINED = "<!-- trained by -->"  # before the commands of training
 LONGEST = 200  # characters of a text that are shown
 EPOCHS = 12  # rows of the curve's table
 BARS = "▁▂▃▄▅▆▇█"
@@ -39,6 +40,7 @@ def notes(
     *,
     command: Sequence[str],
     directory: str,
+    before: str = "",
     corpus: Sequence[str] = (),
     looked: Mapping[str, "Matches"] | None = None,
     reviewed: bool | None = None,
@@ -49,6 +51,7 @@ def notes(
         config, metrics: what config.json and metrics.json say.
         command: the words by which it was trained, paths relative to where that was.
         directory: of the run, from there.
+        before: the commands by which a run was trained that this one goes on from; see `trained`.
         corpus: options that name the corpus, for commands that need it.
         looked: what came of comparing rows: of "training", and perhaps of "valid".
         reviewed: False if it is known that no native signer has looked at the corpus.
@@ -60,7 +63,7 @@ def notes(
         ("curve", _curve(metrics["history"])),
         ("examples", _examples(looked)),
         ("failures", _failures(looked)),
-        ("commands", _commands(config, command, directory, corpus, looked)),
+        ("commands", _commands(config, command, directory, before, corpus, looked)),
         ("provenance", _provenance(config)),
         ("limits", _limits(config, looked, reviewed)),
     ]
@@ -90,6 +93,22 @@ def write(directory: Path | str, text: str) -> bool:
         reason = reason_of(error)
         raise RunDirError(say("checkpoint.unwritable", path=path, reason=reason)) from error
     return True
+
+
+def trained(directory: Path | str) -> str:
+    """The commands by which a run was trained, a line each, as its page has them; "" without one.
+
+    (Whoever has changed it has changed what later ones say.)
+    """
+    place = runs.inside(directory, FILE)
+    try:
+        text = place.read_text(encoding="utf-8") if isinstance(place, Path) else ""
+    except (OSError, ValueError):
+        return ""
+    if not text.startswith(MARK):
+        return ""
+    found = re.search(rf"^{TRAINED}\n(```+)sh\n(.*?)\n\1$", text, re.DOTALL | re.MULTILINE)
+    return found[2] if found else ""
 
 
 def relative(path: Path | str) -> str:
@@ -207,6 +226,7 @@ def _commands(
     config: Mapping[str, Any],
     command: Sequence[str],
     directory: str,
+    before: str,
     corpus: Sequence[str],
     looked: Mapping[str, "Matches"],
 ) -> Iterator[str]:
@@ -215,7 +235,6 @@ def _commands(
     load = ["--load", directory]
     words = ["--", text] if text.startswith("-") else [text]
     calls = [
-        ("trained", list(command)),
         ("predict", ["jsl", "predict", *load, *words]),
         ("attention", ["jsl", "predict", *load, "--export-attn", *words]),
         ("verify", ["jsl", "verify", directory]),
@@ -230,8 +249,10 @@ def _commands(
     if config["model"].get("kind") == "decoder-only":
         calls = [call for call in calls if call[0] != "attention"]
     yield say("notes.from_here")
+    trained = "\n".join(filter(None, [before, shlex.join(command)]))
+    yield from ["", say("notes.trained"), "", TRAINED, *code(trained)]
     for name, call in calls:
-        yield from ["", f"{say(f'notes.{name}')}", "", *code(shlex.join(call))]
+        yield from ["", say(f"notes.{name}"), "", *code(shlex.join(call))]
 
 
 def _provenance(config: Mapping[str, Any]) -> Iterator[str]:

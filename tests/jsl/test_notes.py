@@ -233,6 +233,19 @@ def test_a_page_of_somebody_else_stays(tmp_path, files):
         notes.write(tmp_path / "file", "text")
 
 
+def test_commands_of_earlier_trainings_stay(tmp_path, files):
+    assert notes.trained(tmp_path) == ""
+    first = ["jsl", "train", "--save", "a b```"]
+    notes.write(tmp_path, page(files, command=first))
+    assert shlex.split(notes.trained(tmp_path)) == first
+    then = ["jsl", "train", "--load", "a", "--save", "b"]
+    text = page(files, command=then, before=notes.trained(tmp_path))
+    notes.write(tmp_path, text)
+    assert notes.trained(tmp_path).splitlines() == [shlex.join(first), shlex.join(then)]
+    (tmp_path / "README.md").write_text("mine\n" + text, encoding="utf-8")
+    assert notes.trained(tmp_path) == ""
+
+
 def test_paths_are_relative_and_passwords_stay_out(tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
