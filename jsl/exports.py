@@ -276,6 +276,7 @@ def encoded(name: str, text: Iterable[str], encoding: str) -> Iterator[bytes]:
 
     Raises:
         ExportError: it has no such characters.
+        UsageError: it is no encoding of text at all.
     """
     encoder = codecs.getincrementalencoder(encoding)()
     try:
