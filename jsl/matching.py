@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from jsl.batching import make_batch
+from jsl.batching import padded
 from jsl.corpus import Row
 from jsl.decode import generator
+from jsl.tokens import joined
 from jsl.vocabulary import Vocabulary
-from minigrad import nn
 
 KEPT = 20  # rows that are not given back: so many are kept to be shown
 EXAMPLES = 3  # of each group
@@ -64,7 +65,7 @@ class Matches:
 
 
 def compare(
-    model: nn.Seq2Seq,
+    model: Any,
     vocabulary: Vocabulary,
     rows: Sequence[Row],
     max_seq_len: int,
@@ -72,9 +73,18 @@ def compare(
 ) -> Iterator[Compared]:
     """Each row of one group with what greedy decoding makes of it, in order."""
     search = generator(model, vocabulary, max_seq_len)
-    for start in range(0, len(rows), batch_size):
-        part = rows[start : start + batch_size]
-        decoded = search.greedy(make_batch(part, vocabulary).src)
-        for row, ids in zip(part, decoded, strict=True):
-            got = vocabulary.decode_tags(ids)
-            yield Compared(row.group, row.japanese, " ".join(row.tags), got)
+    # Neighbours of one length are padded little.
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i].symbols))
+    said: dict[int, str] = {}
+    for start in range(0, len(order), batch_size):
+        part = order[start : start + batch_size]
+        src = padded([vocabulary.encode_symbols(rows[i].symbols) for i in part])
+        for i, ids in zip(part, search.greedy(src), strict=True):
+            said[i] = vocabulary.decode_tags(ids)
+    for i, row in enumerate(rows):
+        yield Compared(row.group, row.japanese, expected(vocabulary, row), said[i])
+
+
+def expected(vocabulary: Vocabulary, row: Row) -> str:
+    """The tags of a row as `Vocabulary.decode_tags` writes them."""
+    return joined(row.tags, vocabulary.target_kind)

@@ -697,8 +697,8 @@ TEXTS: dict[str, tuple[str, str]] = HELP | {
         "Say what to export: --export-weights, --export-attn or --list-layers.",
     ),
     "exports.only_with": (
-        "{options} は --export-attn とともに指定してください。",
-        "Give {options} with --export-attn only.",
+        "{options} は {needed} とともに指定してください。",
+        "Give {options} with {needed} only.",
     ),
     "exports.no_layer": (
         "「{pattern}」に当てはまる層はありません。{nearest}名前は --list-layers で見られます。",

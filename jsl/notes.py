@@ -42,6 +42,7 @@ def notes(
     directory: str,
     before: str = "",
     corpus: Sequence[str] = (),
+    evaluate: Sequence[str] = (),
     looked: Mapping[str, "Matches"] | None = None,
     reviewed: bool | None = None,
 ) -> str:
@@ -52,7 +53,8 @@ def notes(
         command: the words by which it was trained, paths relative to where that was.
         directory: of the run, from there.
         before: the commands by which a run was trained that this one goes on from; see `trained`.
-        corpus: options that name the corpus, for commands that need it.
+        corpus: options that name the corpora, for commands that train on.
+        evaluate: those to evaluate with.
         looked: what came of comparing rows: of "training", and perhaps of "valid".
         reviewed: False if it is known that no native signer has looked at the corpus.
     """
@@ -63,7 +65,7 @@ def notes(
         ("curve", _curve(metrics["history"])),
         ("examples", _examples(looked)),
         ("failures", _failures(looked)),
-        ("commands", _commands(config, command, directory, before, corpus, looked)),
+        ("commands", _commands(config, command, directory, before, (corpus, evaluate), looked)),
         ("provenance", _provenance(config)),
         ("limits", _limits(config, looked, reviewed)),
     ]
@@ -227,7 +229,7 @@ def _commands(
     command: Sequence[str],
     directory: str,
     before: str,
-    corpus: Sequence[str],
+    options: tuple[Sequence[str], Sequence[str]],
     looked: Mapping[str, "Matches"],
 ) -> Iterator[str]:
     examples = [one for matches in looked.values() for one in matches.examples]
@@ -239,8 +241,9 @@ def _commands(
         ("attention", ["jsl", "predict", *load, "--export-attn", *words]),
         ("verify", ["jsl", "verify", directory]),
     ]
-    if corpus:
-        calls.append(("evaluate", ["jsl", "evaluate", *load, *corpus]))
+    corpus, evaluate = options
+    if evaluate:
+        calls.append(("evaluate", ["jsl", "evaluate", *load, *evaluate]))
     if config["progress"]["finished"]:
         more = ["--epochs", "100", "--save", f"{directory.rstrip('/')}-2"]
         calls.append(("more", ["jsl", "train", *load, *corpus, *more]))

@@ -106,7 +106,7 @@ def attention(
     if kernels.in_use() is None:
         kernels.use(False)
     translator = Translator(load, beam)
-    memory.require(memory.for_search(translator.run.model, translator.vocabulary.size, beam),
+    memory.require(memory.for_search(translator.run.model, translator.vocabulary.target_size, beam),
                    "--beam")  # fmt: skip
     search: dict[str, Any] = {"length_penalty": length_penalty, "attention": True}
     found = zip(

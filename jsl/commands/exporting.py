@@ -1,6 +1,7 @@
 """Exports as commands carry them out: options, what is said, and where files go."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,8 +68,8 @@ def style_of(
     return exports.Style(csv_layout, csv_encoding, attn_plot, attn_max_len)
 
 
-def refuse_without_exports(*names: str) -> None:
-    """UsageError if one of these options stands on the command line, though nothing is exported.
+def refuse_without(needed: str, *names: str) -> None:
+    """UsageError if one of the options `names` stands on the command line without `needed`.
 
     (A file of settings may have them for when something is.)
     """
@@ -80,7 +81,7 @@ def refuse_without_exports(*names: str) -> None:
         and context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
     ]
     if given:
-        raise UsageError(say("exports.only_with", options=listed(given)))
+        raise UsageError(say("exports.only_with", options=listed(given), needed=needed))
 
 
 class Exporter:
@@ -239,6 +240,51 @@ class Exporter:
         if written.others:
             self.warns(say("exports.others", path=path, count=written.others))
         self.says(say("exports.written", path=path, index=exports.INDEX))
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights that are exported when a training has ended.
+
+    Attributes:
+        patterns: see `exports.choose`.
+    """
+
+    patterns: tuple[str, ...]
+    style: "Style"
+
+    def check(self, weights: Mapping[str, Any], directory: Path | str) -> None:
+        """That it can be done, before hours go by.
+
+        Raises:
+            UsageError: a pattern means nothing, it is too much, or the run is not put on disk.
+        """
+        from jsl import exports
+
+        exports.place_of(directory, None)
+        names = exports.choose(weights, self.patterns)
+        size = exports.size_of(exports.of_weights(weights, names, self.style))
+        if size > exports.LIMIT:
+            limit = exports.in_words(exports.LIMIT)
+            raise UsageError(say("exports.large_after", size=exports.in_words(size), limit=limit))
+
+    def write(self, directory: Path | str) -> None:
+        """Export them of the run in `directory`.
+
+        Raises:
+            ExportError: it cannot be written.
+        """
+        from jsl import checkpoint
+
+        exporter = Exporter(checkpoint.load(directory), directory, self.style)
+        exporter.add_weights(self.patterns)
+        exporter.write()
+
+    def arguments(self) -> list[str]:
+        """The options again, for a command that goes on."""
+        found = [word for pattern in self.patterns for word in ("--export-weights", pattern)]
+        style = ["--csv-layout", self.style.layout, "--csv-encoding", self.style.encoding]
+        return found + style
 
 
 def known_group(groups: Iterable[str], name: str) -> str:

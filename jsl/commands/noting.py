@@ -1,7 +1,7 @@
 """The `README.md` of a run, as `jsl train` and `jsl resume` write it."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,10 +9,13 @@ import click
 from click.core import ParameterSource
 
 from jsl import options
+from jsl.commands.corpora import Files
 from jsl.messages import say
 
 if TYPE_CHECKING:
     from jsl.matching import Matches
+
+VALID = {"corpus": "valid", "source": "valid_source", "target": "valid_target"}
 
 
 def called() -> list[str]:
@@ -42,17 +45,36 @@ def called() -> list[str]:
     return words + arguments
 
 
+def corpora(files: Files) -> tuple[list[str], list[str]]:
+    """The options that name the corpora, for training, and those to evaluate with.
+
+    It is the corpus for validation that a model is evaluated on, if there is one.
+    """
+    from jsl import notes
+
+    train, evaluate = list[str](), list[str]()
+    for name in ("corpus", "source", "target"):
+        path, valid_path = getattr(files, name), getattr(files, VALID[name])
+        option, valid_option = (f"--{n}".replace("_", "-") for n in (name, VALID[name]))
+        train += [option, notes.relative(path)] if path is not None else []
+        train += [valid_option, notes.relative(valid_path)] if valid_path is not None else []
+        chosen = valid_path if files.valid_given else path
+        evaluate += [option, notes.relative(chosen)] if chosen is not None else []
+    encoding = ["--encoding", files.encoding] if files.encoding is not None else []
+    return train + encoding, evaluate + encoding
+
+
 def write_notes(
     directory: Path | str,
-    corpus: Sequence[str],
+    files: Files,
     looked: Mapping[str, "Matches"],
-    before: str = "",
+    before: Path | str | None = None,
 ) -> None:
     """Write the page of the run that was saved into `directory`.
 
     Args:
-        corpus: options that name the corpus; none for the bundled one.
-        looked, before: see `notes.notes`.
+        looked: see `notes.notes`.
+        before: a run that this one goes on from.
 
     Raises:
         RunDirError: it cannot be written.
@@ -61,22 +83,24 @@ def write_notes(
     from jsl.corpus import starter_corpus_path
     from minigrad import runs
 
-    files = runs.files_of(directory)
-    config, metrics = (runs.load_json(files[n]) for n in (checkpoint.CONFIG, checkpoint.METRICS))
+    saved = runs.files_of(directory)
+    config, metrics = (runs.load_json(saved[n]) for n in (checkpoint.CONFIG, checkpoint.METRICS))
     starter = starter_corpus_path()
     bundled = hashlib.sha256(starter.read_bytes()).hexdigest() == config["corpus"]["sha256"]
-    if bundled and not corpus and not (path := notes.relative(starter)).startswith(".."):
-        corpus = ["--corpus", path]
+    corpus, evaluate = corpora(files)
+    if not evaluate and not (path := notes.relative(starter)).startswith(".."):
+        evaluate = ["--corpus", path]
     text = notes.notes(
         config,
         metrics,
         command=called(),
         directory=notes.relative(directory),
-        before=before,
+        before="" if before is None else notes.trained(before),
         corpus=corpus,
+        evaluate=evaluate,
         looked=looked,
         reviewed=False if bundled else None,
     )
     if not notes.write(directory, text):
-        path = checkpoint.named(directory, notes.FILE)
-        click.echo(say("notes.kept", path=path), err=True)
+        place = checkpoint.named(directory, notes.FILE)
+        click.echo(say("notes.kept", path=place), err=True)

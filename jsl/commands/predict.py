@@ -18,7 +18,7 @@ from jsl.commands.exporting import (
     as_csv,
     of_attention,
     placing,
-    refuse_without_exports,
+    refuse_without,
     style_of,
 )
 from jsl.errors import TextError, UsageError
@@ -95,7 +95,9 @@ def predict(
         raise UsageError(say("predict.attention_json"))
     exporting = export_attn or attn_plot
     if not exporting:
-        refuse_without_exports("attn_max_len", "csv_layout", "csv_encoding", "out", "force")
+        refuse_without(
+            "--export-attn", "attn_max_len", "csv_layout", "csv_encoding", "out", "force"
+        )
     style = style_of(csv_layout, csv_encoding, attn_plot, attn_max_len) if exporting else None
     from jsl import memory
     from jsl.text import visible

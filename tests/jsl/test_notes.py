@@ -16,6 +16,7 @@ from jsl import checkpoint, notes
 from jsl.errors import RunDirError
 from jsl.matching import KEPT, Compared, Matches, compare
 from jsl.translate import Translator
+from minigrad import runs
 
 
 @pytest.fixture(scope="module")
@@ -252,3 +253,94 @@ def test_paths_are_relative_and_passwords_stay_out(tmp_path, monkeypatch):
     assert notes.relative(tmp_path / "models" / "私") == "../models/私"
     assert notes.relative(Path("models/a")) == "models/a"
     assert "secret" not in notes.relative("s3://key:secret@bucket/run")
+
+
+# ------------------------------------------------------------------------------- jsl train
+
+
+def commands_of(path):
+    """The commands in a page, under the line before each."""
+    text = Path(path).read_text(encoding="utf-8")
+    found = re.findall(r"^([^\n]+):\n\n(?:<!--.*?-->\n)?(```+)sh\n(.*?)\n\2$", text, re.S | re.M)
+    return {title: command for title, _, command in found}
+
+
+def test_a_training_writes_its_page_beside_the_manifest(run, corpus_path):
+    Path("my data").mkdir()
+    Path("my data/c.tsv").write_bytes(corpus_path.read_bytes())
+    train = ["train", "--epochs", 2, "--d-model", 8, "--n-layers", 1, "--corpus", "my data/c.tsv"]
+    assert run(*train, "--save", Path.cwd() / "m a", "--lang", "ja").code == 0
+    text = Path("m a/README.md").read_text(encoding="utf-8")
+    assert text.startswith(notes.MARK)
+    assert "## 正しく訳せなかった文" in text
+    assert str(Path.cwd()) not in text
+    assert "\r" not in text
+    assert "README.md" not in runs.load_json("m a/manifest.json")["files"]
+    said = commands_of("m a/README.md")
+    words = [shlex.split(command) for command in said.values()]
+    assert words[0] == [
+        *("jsl", "train", "--corpus", "my data/c.tsv", "--epochs", "2", "--d-model", "8"),
+        *("--n-layers", "1", "--save", "m a"),
+    ]
+    for call in words:
+        if call[1] in ("predict", "verify"):
+            assert run(*call[1:], "--lang", "en").code == 0, call
+    [more] = [call for call in words[1:] if call[1] == "train"]
+    assert run(*more[1:], "--epochs", 1).code == 0
+    both = commands_of("m a-2/README.md")["By this it was trained"]
+    assert [shlex.split(line) for line in both.splitlines()] == [
+        words[0],
+        ["jsl", "train", "--corpus", "my data/c.tsv", "--epochs", "1", "--save", "m a-2",
+         "--load", "m a"],
+    ]  # fmt: skip
+    # What a person writes into it is no damage.
+    with open("m a/README.md", "a", encoding="utf-8") as file:
+        file.write("mine\n")
+    assert run("verify", "m a").code == 0
+    Path("m a/README.md").unlink()
+    assert run("predict", "--load", "m a", "はい").code == 0
+
+
+def test_the_page_names_what_fails(run, corpus_path):
+    train = ["train", "--epochs", 1, "--corpus", corpus_path, "--valid", corpus_path]
+    found = run(*train, "--d-model", 8, "--n-layers", 1, "--save", "m")
+    assert found.code == 0
+    text = Path("m/README.md").read_text(encoding="utf-8")
+    counts = runs.load_json("m/metrics.json")["exact_match"].values()
+    failed = sum(c["rows"] - c["right"] for c in counts)
+    assert failed > 0
+    assert f"Of 7 rows of the training corpus, {failed} are not translated exactly." in text
+    assert f"Of 7 rows of the validation corpus, {failed} are not translated exactly." in text
+    [rows] = {tuple(map(tuple, t[1:])) for t in tables(text) if len(t) == failed + 1
+              and t[0][0] == "Group" and all(r[-1] == "no" for r in t[1:])}  # fmt: skip
+    translator = Translator("m")
+    for group, text, expected, got, _ in rows:
+        [translation] = translator.translate([text], group)
+        assert translation.tags == got != expected
+
+
+def test_options_of_a_file_of_settings_are_in_the_command(run, corpus_path):
+    settings = (
+        f'lang = "en"\n[train]\nepochs = 1\ncorpus = "{corpus_path.as_posix()}"\nno-jit = true\n'
+    )
+    Path("s.toml").write_text(settings, encoding="utf-8")
+    assert run("train", "--config", "s.toml", "--save", "m").code == 0
+    words = shlex.split(commands_of("m/README.md")["By this it was trained"])
+    assert words[:2] == ["jsl", "train"]
+    assert {"--epochs", "--corpus", "--no-jit", "--save"} == {w for w in words if w[:2] == "--"}
+    assert notes.relative(corpus_path) in words
+
+
+def test_weights_are_exported_when_a_training_has_ended(run, corpus_path):
+    train = ["train", "--epochs", 1, "--corpus", corpus_path, "--save", "m", "--export-weights"]
+    wrong = run(*train, "decoder.outptu_projection")
+    assert (wrong.code, "decoder.output_projection" in wrong.err) == (2, True)
+    assert "epoch" not in wrong.out
+    assert run(*train, "decoder.output_projection", "--csv-encoding", "klingon").code == 2
+    assert not Path("m").exists()
+    assert run(*train[:-1], "--csv-encoding", "utf-8").code == 2
+    found = run(*train, "decoder.output_projection")
+    assert found.code == 0
+    assert Path("m/exports/decoder_output_weight.csv").is_file()
+    assert len([*Path("m/exports").glob("weights_models.*.csv")]) == 4
+    assert run("verify", "m").code == 0
