@@ -135,6 +135,22 @@ def group_of(name: str) -> str | None:
     return name.split(".", 2)[1] if name.startswith("models.") else None
 
 
+def complete(weights: Mapping[str, Any], groups: Sequence[str]) -> dict[str, Any]:
+    """The weights of all groups; what is shared or tied, under each of its names.
+
+    A run has them once: under the names of the first group, and of the embedding.
+    """
+    found = dict(weights)
+    for group in groups:
+        for name, array in weights.items():
+            if group_of(name) == groups[0]:
+                found.setdefault(f"models.{group}.{without_group(name)}", array)
+        start = f"models.{group}.decoder."
+        if f"{start}output_projection.bias" in found and f"{start}embed.weight" in found:
+            found.setdefault(f"{start}output_projection.weight", found[f"{start}embed.weight"])
+    return found
+
+
 def of_groups(names: Iterable[str], groups: Collection[str]) -> list[str]:
     """The names of the parameters that some groups have; all if there are no groups."""
     return [name for name in names if not groups or group_of(name) in (None, *groups)]
@@ -305,26 +321,34 @@ def of_weights(
 ) -> list[Sheet]:
     """The files of the parameters `names` among all `weights`, each under its full name.
 
+    The index says of one that is shared or tied which it is the same as.
+
     The output projection's weight is there once more as decoder_output_weight.csv: of one group.
     Of several, each has one with the group's name in it, and the plain one is of the first.
     """
     files = file_names(weights)
-    sheets = [_weight(f"weights_{files[n]}.csv", n, weights[n], style) for n in names]
+    kept: dict[int, str] = {}
+    for name, array in weights.items():
+        kept.setdefault(id(array), name)
+    first = {name: kept[id(weights[name])] for name in names}
+    sheets = [_weight(f"weights_{files[n]}.csv", n, weights[n], style, first[n]) for n in names]
     outputs = [name for name in names if without_group(name) in OUTPUTS]
     groups = file_names(str(group_of(name)) for name in weights if without_group(name) in OUTPUTS)
     if len(outputs) > 1:
         for name in outputs:
             file = f"decoder_output_weight.{groups[str(group_of(name))]}.csv"
-            sheets.append(_weight(file, name, weights[name], style))
+            sheets.append(_weight(file, name, weights[name], style, first[name]))
     if outputs:
         name = outputs[0]
-        sheets.append(_weight("decoder_output_weight.csv", name, weights[name], style))
+        file = "decoder_output_weight.csv"
+        sheets.append(_weight(file, name, weights[name], style, first[name]))
     return sheets
 
 
-def _weight(file: str, name: str, array: np.ndarray, style: Style) -> Sheet:
+def _weight(file: str, name: str, array: np.ndarray, style: Style, first: str) -> Sheet:
     group = group_of(name)
     about: dict[str, Any] = {"kind": "weights", "name": name}
+    about |= {} if first == name else {"same_as": first}
     about |= {} if group is None else {"group": group}
     about |= {"shape": [int(n) for n in array.shape], "layout": style.layout}
     more = 14 if style.layout == "long" else 0

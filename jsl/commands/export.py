@@ -64,7 +64,7 @@ def export(
     run = checkpoint.load(load)
     groups = tuple(dict.fromkeys(known_group(run.groups, name) for name in groups))
     if list_layers:
-        found = layers(run.weights, groups)
+        found = layers(run, groups)
         if as_json:
             told["layers"] = [{"name": n, "shape": s, "count": c} for n, s, c in found]
         else:

@@ -1,6 +1,6 @@
 """Exports as commands carry them out: options, what is said, and where files go."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -125,10 +125,11 @@ class Exporter:
         """
         from jsl import exports
 
-        names = exports.choose(exports.of_groups(self.run.weights, groups), patterns)
+        weights = exports.complete(self.run.weights, self.run.groups)
+        names = exports.choose(exports.of_groups(weights, groups), patterns)
         order = [None, *self.run.groups]  # not that of the file
         names.sort(key=lambda name: order.index(exports.group_of(name)))
-        sheets = exports.of_weights(self.run.weights, names, self.style)
+        sheets = exports.of_weights(weights, names, self.style)
         self.sheets += sheets
         if any(s.name.startswith("decoder_output_weight.") and s.name.count(".") > 1
                for s in sheets):  # fmt: skip
@@ -253,7 +254,7 @@ class Weights:
     patterns: tuple[str, ...]
     style: "Style"
 
-    def check(self, weights: Mapping[str, Any], directory: Path | str) -> None:
+    def check(self, model: Any, directory: Path | str) -> None:
         """That it can be done, before hours go by.
 
         Raises:
@@ -262,6 +263,7 @@ class Weights:
         from jsl import exports
 
         exports.place_of(directory, None)
+        weights = exports.complete(model.state_dict(), model.groups)
         names = exports.choose(weights, self.patterns)
         size = exports.size_of(exports.of_weights(weights, names, self.style))
         if size > exports.LIMIT:
@@ -300,11 +302,10 @@ def known_group(groups: Iterable[str], name: str) -> str:
     return found
 
 
-def layers(
-    weights: Mapping[str, Any], groups: Sequence[str] = ()
-) -> list[tuple[str, list[int], int]]:
+def layers(run: "Run", groups: Sequence[str] = ()) -> list[tuple[str, list[int], int]]:
     """Name, shape and count of each parameter, of some groups or of all."""
     from jsl import exports
 
+    weights = exports.complete(run.weights, run.groups)
     names = exports.of_groups(weights, groups)
     return [(n, [int(x) for x in weights[n].shape], int(weights[n].size)) for n in names]

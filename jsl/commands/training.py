@@ -170,7 +170,7 @@ def carry_out(
         )
         trainer = Trainer(rows, model, training, before, not no_jit, saves, valid)
         if exported is not None:
-            exported.check(trainer.model.state_dict(), directory)
+            exported.check(trainer.model, directory)
         if trainer.grown:
             click.echo(say("train.grown", found=listed(trainer.grown)), err=True)
         if trainer.left_out:

@@ -19,10 +19,12 @@ from hypothesis import strategies as st
 import jsl.exports
 import jsl.heatmaps
 from jsl import checkpoint, exports
+from jsl.config import ModelConfig
 from jsl.errors import ExportError, UsageError
 from jsl.exports import Labels, Style
+from jsl.model import build_model
 from jsl.translate import Translator
-from jsl.vocabulary import BOUNDARY
+from jsl.vocabulary import BOUNDARY, Vocabulary
 from minigrad import nn, runs
 from minigrad.nn import generation
 
@@ -199,6 +201,26 @@ def test_numbers_read_back_as_they_were(dtype, data):
 )
 def test_layouts(array, layout, expected):
     assert "".join(exports.lines(np.asarray(array, np.float32), layout)) == expected
+
+
+@pytest.mark.parametrize("share", [(), ("decoder",), ("embeddings",), ("encoder", "decoder")])
+@pytest.mark.parametrize("tie", [False, True])
+def test_what_is_shared_or_tied_is_there_under_each_name(share, tie):
+    sizes = ModelConfig(8, 2, 8, 1, 10, share=share, tie_embeddings=tie)
+    plain = ModelConfig(8, 2, 8, 1, 10)
+    vocabulary = Vocabulary.from_tags(["<は>"])
+    weights = build_model(sizes, vocabulary, ("甲", "乙"), 0).state_dict()
+    whole = build_model(plain, vocabulary, ("甲", "乙"), 0).state_dict()
+    found = exports.complete(weights, ("甲", "乙"))
+    assert found.keys() == whole.keys()
+    assert all(found[name] is weights[name] for name in weights)
+    assert all(found[name].shape == whole[name].shape for name in found)
+    name = "models.乙.decoder.output_projection.weight"
+    model = build_model(sizes, vocabulary, ("甲", "乙"), 0)["乙"]
+    np.testing.assert_array_equal(found[name], model.decoder.output_projection.weight.data)
+    sheets = exports.of_weights(found, [name], Style())
+    kept = name if name in weights else next(n for n in found if found[n] is found[name])
+    assert [s.about.get("same_as", name) for s in sheets] == [kept, kept]
 
 
 # ---------------------------------------------------------------------------------- attention
