@@ -318,15 +318,6 @@ HELP: dict[str, tuple[str, str]] = {
         "for it (--corpus and so on), unless it was the bundled one.",
     ),
     # export
-    "help.export": (
-        "保存した実行から、配布用のモデルを書き出します。\n\n"
-        "翻訳に必要なものだけを含み、jsl predict --load でそのまま使えます。"
-        "書く前に、float32、float16、int8 のそれぞれで失われるものを測って表にします。",
-        "Write a model for deployment, made of a saved run.\n\n"
-        "It holds what translating needs and nothing more; `jsl predict --load` takes it. What "
-        "float32, float16 and int8 lose is measured before, and shown as a table.",
-    ),
-    "help.export.load": ("書き出す実行。", "The run to be exported."),
     "help.export.deploy": (
         "配布用のモデルを書くフォルダー。.zip で終わる名前なら1つのファイルにします。",
         "Write the model for deployment into this directory; as one file if it ends in .zip.",
@@ -335,17 +326,9 @@ HELP: dict[str, tuple[str, str]] = {
         "重みの精度（既定は float32）。int8 は行列の行ごとに1つの倍率を持ちます。",
         "How weights are kept (float32 by default). int8 has a scale for each row of a matrix.",
     ),
-    "help.export.group": (
-        "このグループだけを含めます。何度でも指定できます。指定がなければすべてです。",
-        "Ship this group only; may be given several times. All by default.",
-    ),
     "help.export.corpus": (
         "失われるものを、このコーパスの文で測ります。指定がなければ付属のコーパスの文です。",
         "Measure losses on the sentences of this corpus; on those of the bundled one by default.",
-    ),
-    "help.export.json": (
-        "プログラム向けに、結果を1つのJSONで出力します。",
-        "What was done as one JSON object, for programs.",
     ),
     "help.export.overwrite": (
         "すでにある配布用のモデルを置き換えます。",
@@ -363,6 +346,76 @@ HELP: dict[str, tuple[str, str]] = {
     "help.inspect.json": (
         "プログラム向けに、すべてを1つのJSONで出力します。",
         "Everything as one JSON object, for programs.",
+    ),
+    # export
+    "help.export": (
+        "保存した実行から、配布用のモデルや、分析のためのファイルを書き出します。\n\n"
+        "--deploy は、翻訳に必要なものだけを書きます。jsl predict --load でそのまま使えます。"
+        "float32、float16、int8 のそれぞれで失われるものを、先に測って表にします。\n\n"
+        "重みは weights_<名前>.csv に、注意は attn_{{enc,dec,cross}}_layer<層>_head<ヘッド>.csv に"
+        "なります。層とヘッドは0から数えます。行は訳の各段階、列は見ている先で、各行の和は1です。"
+        "文やグループが複数のときは、それぞれのフォルダーに分けます。書いたものと省いたものは "
+        "index.json にあります。学習結果そのものは変えません。",
+        "Write a saved run for deployment, or files to look at.\n\n"
+        "--deploy writes what translating needs and nothing more; `jsl predict --load` takes it. "
+        "What float32, float16 and int8 lose is measured before, and shown as a table.\n\n"
+        "Weights go into weights_<name>.csv, attention into "
+        "attn_{{enc,dec,cross}}_layer<L>_head<H>.csv, with layers and heads counted from 0. A row "
+        "is a step, its columns are what is looked at, and its sum is 1. Of several texts or "
+        "groups, each has its folder. index.json lists what was written and what was left out. "
+        "The run itself stays as it is.",
+    ),
+    "help.export.load": ("保存した実行。", "A saved run."),
+    "help.export.group": (
+        "このグループだけを書き出します。何度でも指定できます。指定がなければすべてです。",
+        "Export of this group only; may be given several times. All by default.",
+    ),
+    "help.export.list-layers": (
+        "パラメーターの名前、形、個数を表示します。",
+        "Show the names of all parameters, their shapes and counts.",
+    ),
+    "help.export_weights": (
+        "この層かパラメーターの重みをCSVに書き出します。* ? [ ] も使え、何度でも指定できます。"
+        "models.<グループ>. を付けなければ、すべてのグループのものです。",
+        "Write the weights of this layer or parameter as CSV; * ? [ ] may be used, and the option "
+        "may be repeated. Without models.<group>. before, it means every group.",
+    ),
+    "help.export.export-attn": (
+        "この文を訳すときの注意をCSVに書き出します。何度でも指定できます。",
+        "Translate this text and write its attention as CSV; may be repeated.",
+    ),
+    "help.predict.export-attn": (
+        "訳すときの注意を、すべての層とヘッドについてCSVに書き出します。",
+        "Write the attention of all layers and heads as CSV.",
+    ),
+    "help.attn_plot": (
+        "注意をPNGとSVGの図にも描きます（minigrad[plot] が必要です）。",
+        "Draw attention as PNG and SVG, too (needs minigrad[plot]).",
+    ),
+    "help.attn_max_len": (
+        "一辺がこれより長い注意は省きます（既定は20）。",
+        "Leave out attention with a side longer than this (20 by default).",
+    ),
+    "help.csv_layout": (
+        "matrixは見出し付きの行列、longは「行、列、値」を1行ずつにします（既定はmatrix）。",
+        "matrix, with labels, or long: a line of row, col and value for each number (default: "
+        "matrix).",
+    ),
+    "help.csv_encoding": (
+        "CSVの文字コード。日本語版のExcelで開くなら utf-8-sig にします（既定は utf-8）。",
+        "Of CSV files; utf-8-sig opens in a Japanese Excel (default: utf-8).",
+    ),
+    "help.export_out": (
+        "書き出す先。指定がなければ、学習結果のフォルダーの中の exports です。",
+        "Where to export to; by default exports in the directory of the run.",
+    ),
+    "help.export_force": (
+        "100 MBを超えても書き出します。",
+        "Export more than 100 MB, too.",
+    ),
+    "help.export.json": (
+        "プログラム向けに、結果を1つのJSONで出力します。",
+        "What was done as one JSON object, for programs.",
     ),
     # completion
     "help.completion": (

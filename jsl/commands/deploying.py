@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,6 +11,9 @@ from jsl.commands.corpora import Files
 from jsl.help import option
 from jsl.messages import columns, listed, say
 from jsl.schema import DTYPES
+
+if TYPE_CHECKING:
+    from jsl.checkpoint import Run
 
 # Options that say something of a deployed model only.
 OF_DEPLOYED = ("dtype", "corpus", "source", "target", "encoding", "overwrite")
@@ -35,7 +38,7 @@ def deploying(command: Callable) -> Callable:
 
 
 def deploy_model(
-    load: Path | str,
+    run: "Run",
     place: Path | str,
     dtype: str,
     groups: Sequence[str],
@@ -59,7 +62,7 @@ def deploy_model(
 
     if kernels.in_use() is None:
         kernels.use(False)  # it is done before Numba would have compiled
-    run, sentences = checkpoint.load(load), None
+    sentences = None
     if files.given:
         corpus = files.load(None, (run.vocabulary.source_kind, run.vocabulary.target_kind))
         for note in corpus.notes:

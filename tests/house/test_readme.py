@@ -318,8 +318,17 @@ OPTIONS = {
     "predict": [
         *("TEXT...", "--load", "--group", "--backend [auto|cupy|numpy]", "--json"),
         *("--beam", "--length-penalty", "--nbest", "--attention", "--batch-size", "--input"),
-        *("--output", "--int8", "--quiet"),
+        *("--output", "--int8", "--quiet", "--export-attn", "--attn-plot", "--attn-max-len"),
+        *("--csv-layout [matrix|long]", "--csv-encoding", "--out", "--force"),
         *("--help", "--config", "--lang [ja|en]", "--debug"),
+    ],
+    "export": [
+        *("--load", "--deploy", "--dtype [float32|float16|int8]", "--corpus", "--source"),
+        *("--target", "--encoding", "--overwrite"),
+        *("--group", "--list-layers", "--export-weights", "--export-attn"),
+        *("--attn-plot", "--attn-max-len", "--beam", "--length-penalty", "--out", "--force"),
+        *("--csv-layout [matrix|long]", "--csv-encoding", "--json"),
+        *("--backend [auto|cupy|numpy]", "--help", "--config", "--lang [ja|en]", "--debug"),
     ],
     "resume": [
         *("DIR", "--corpus", "--encoding", "--save-every-steps", "--save-every-minutes", "--keep"),
@@ -331,11 +340,6 @@ OPTIONS = {
             "--lang [ja|en]",
             "--debug",
         ),
-    ],
-    "export": [
-        *("--load", "--deploy", "--dtype [float32|float16|int8]", "--group", "--corpus"),
-        *("--source", "--target", "--encoding", "--overwrite", "--json"),
-        *("--help", "--config", "--lang [ja|en]", "--debug"),
     ],
     "verify": ["--help", "--config", "--lang [ja|en]", "--debug"],
 }

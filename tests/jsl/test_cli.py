@@ -730,7 +730,11 @@ def test_a_text_far_from_training_gets_a_note(predict):
         (["はい"], 2, "--load is missing."),
         (["--load", "none", "はい"], 1, "There is no run directory none. Make one with: jsl train"),
         (["--load", ".", "はい"], 1, "lacks model.safetensors"),
-        (["--lod", "LEARNED", "はい"], 2, "There is no option --lod. The nearest: --load."),
+        (
+            ["--length-penalti", "はい"],
+            2,
+            "There is no option --length-penalti. The nearest: --length-penalty.",
+        ),
         (["--load"], 2, "After --load a value is missing"),
     ],
 )
@@ -797,8 +801,9 @@ def test_languages(run, learned):
         (["train", "--seed", "-1"], "エラー: --seed: -1 ではなく、0以上18446744073709551615以下の"),
         (["predict", "はい"], "エラー: --load を指定してください。"),
         (
-            ["predict", "--lod"],
-            "エラー: --lod というオプションはありません。近いのは --load です。",
+            ["predict", "--length-penalti"],
+            "エラー: --length-penalti というオプションはありません。"
+            "近いのは --length-penalty です。",
         ),
         (["predict", "--load"], "エラー: --load の後に値が足りないか、余分です。"),
         (

@@ -487,6 +487,24 @@ def test_json_says_the_same(learned, run):
     assert said["bytes"] == sum(path.stat().st_size for path in Path("a").iterdir())
 
 
+def test_a_deployed_model_is_exported_to_be_looked_at(made, learned, run):
+    """Its weights are those that it computes with; a file has no room for exports in it."""
+    words = ("--export-weights", "models.甲.decoder.output_projection.weight")
+    files = []
+    for number, place in enumerate((learned, made["float32"], made["int8"])):
+        out = f"out{number}"
+        done = run("export", "--load", place, *words, "--out", out, "--json")
+        assert done.code == 0, done.err
+        names = [told["file"] for told in json.loads(done.out)["exports"]]
+        files.append([(name, (Path(out) / name).read_text(encoding="utf-8")) for name in names])
+    assert files[0] == files[1] != files[2]
+    done = run("export", "--load", learned, *words, "--deploy", "b.zip", "--out", "b", "--json")
+    assert json.loads(done.out).keys() == {"directory", "exports", "skipped", "deployed"}
+    done = run("export", "--load", "b.zip", *words)
+    assert (done.code, "--out" in done.err) == (2, True)
+    assert run("export", "--load", "b.zip", "--list-layers").code == 0
+
+
 def test_the_bundled_sentences_are_measured_on(learned, run):
     assert run("export", "--load", learned, "--deploy", "a.zip").code == 0
     with zipfile.ZipFile("a.zip") as file:
@@ -561,6 +579,8 @@ def test_nothing_is_lost_by_exporting(learned, tmp_path, run):
 def test_wrong_command_lines(learned, run, corpus_path):
     done = run("export", "--load", learned)
     assert (done.code, "--deploy" in done.err) == (2, True)
+    done = run("export", "--load", learned, "--list-layers", "--dtype", "int8")
+    assert (done.code, "--dtype" in done.err, "--deploy" in done.err) == (2, True, True)
     done = run("export", "--load", learned, "--deploy", "a", "--dtype", "int4")
     assert (done.code, "float32, float16, int8" in done.err) == (2, True)
     done = run("export", "--load", learned, "--deploy", "a", "--group", "丙")

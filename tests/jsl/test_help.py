@@ -100,7 +100,7 @@ def test_a_text_is_no_choice_of_a_language(run):
 
 
 def test_required_options_and_defaults_are_said_in_japanese(run):
-    assert "書き出す実行。 [必須]" in run("--lang", "ja", "export", "--help").out
+    assert "保存した実行。 [必須]" in run("--lang", "ja", "export", "--help").out
     assert "既定値: 10.0" in run("--lang", "ja", "train", "--help").out.replace("\n", "").replace(
         " " * 34, ""
     )
