@@ -913,8 +913,8 @@ TEXTS: dict[str, tuple[str, str]] = HELP | {
     "heatmaps.of": ("{text}（{group}）", "{text} ({group})"),
     # the README.md of a run
     "notes.mark": (
-        "が作りました。この1行を消すと、次の保存でも書き換えません。",
-        "has made this. Without this line it is not replaced by the next save.",
+        "自動で作った記録です。この1行を消すと、次の保存でも書き換えません。",
+        "made by this command. Without this line it is not replaced by the next save.",
     ),
     "notes.title": ("学習の記録", "Notes on a training"),
     "notes.about": (

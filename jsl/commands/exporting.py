@@ -254,16 +254,29 @@ class Weights:
     patterns: tuple[str, ...]
     style: "Style"
 
-    def check(self, model: Any, directory: Path | str) -> None:
+    def check(
+        self,
+        shapes: Iterable[tuple[str, tuple[int, ...]]],
+        groups: Sequence[str],
+        directory: Path | str | None,
+    ) -> None:
         """That it can be done, before hours go by.
+
+        Args:
+            shapes: names and shapes of the weights of a model of these groups.
+            directory: where it will be saved.
 
         Raises:
             UsageError: a pattern means nothing, it is too much, or the run is not put on disk.
         """
+        import numpy as np
+
         from jsl import exports
 
-        exports.place_of(directory, None)
-        weights = exports.complete(model.state_dict(), model.groups)
+        if isinstance(directory, str):
+            exports.place_of(directory, None)
+        made = {name: np.broadcast_to(np.float32(0), shape) for name, shape in shapes}
+        weights = exports.complete(made, groups)
         names = exports.choose(weights, self.patterns)
         size = exports.size_of(exports.of_weights(weights, names, self.style))
         if size > exports.LIMIT:

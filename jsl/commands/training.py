@@ -89,6 +89,7 @@ def carry_out(
     from jsl import checkpoint, memory
     from jsl.config import PRESETS
     from jsl.corpus import starter_corpus_path
+    from jsl.model import shapes_of
     from jsl.train import Saves, Trainer, parameter_count
     from minigrad import kernels
     from minigrad.backend import explain, get_backend
@@ -152,6 +153,11 @@ def carry_out(
             if resume is not None and found != before.corpus.get("valid_sha256"):
                 name = before.corpus.get("valid_name", "-")
                 raise UsageError(say("train.resume_corpus", path=resume, name=name))
+        if exported is not None:
+            size = rows.vocabulary_size  # about
+            groups = dict.fromkeys([*(before.groups if before else ()), *rows.groups])
+            shapes = shapes_of(model, size, size, list(groups))
+            exported.check(shapes, list(groups), resume or save)
         directory = resume or save or checkpoint.default_directory()
         checkpoint.prepare(directory, overwrite or resume is not None)
         at_end.callback(checkpoint.remove_if_empty, directory)
@@ -171,8 +177,6 @@ def carry_out(
             others,
         )
         trainer = Trainer(rows, model, training, before, not no_jit, saves, valid)
-        if exported is not None:
-            exported.check(trainer.model, directory)
         if trainer.grown:
             click.echo(say("train.grown", found=listed(trainer.grown)), err=True)
         if trainer.left_out:

@@ -313,6 +313,7 @@ OPTIONS = {
         *("--d-model", "--n-heads", "--d-ff", "--n-layers", "--max-seq-len"),
         *("--backend [auto|cupy|numpy]", "--save", "--load", "--resume", "--save-every-steps"),
         *("--save-every-minutes", "--keep", "--overwrite", "--no-jit"),
+        *("--export-weights", "--csv-layout [matrix|long]", "--csv-encoding"),
         *("--help", "--config", "--lang [ja|en]", "--debug"),
     ],
     "predict": [

@@ -441,7 +441,7 @@ def test_ctrl_c_before_the_first_step_saves_nothing(train, monkeypatch):
 
 @pytest.mark.parametrize("times", [1, 3])
 def test_an_interrupt_after_the_last_step_loses_nothing(train, monkeypatch, times):
-    pressing(monkeypatch, "exact_matches", *[signal.SIGINT] * times)
+    pressing(monkeypatch, "compare", *[signal.SIGINT] * times)
     found = train("--epochs", 3, "--save", "a")
     assert found.code == 0
     whole = checkpoint.load(Path("a"))

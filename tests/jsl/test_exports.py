@@ -251,9 +251,13 @@ def test_all_layers_heads_and_kinds(run, copy):
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("way", ["greedy", "beam", "beam, kernels off", "in a batch"])
-def test_maps_are_those_of_a_full_pass(run, copy, way):
+@pytest.mark.parametrize("way", ["greedy", "beam", "kernels off", "no cache", "in a batch"])
+def test_maps_are_those_of_a_full_pass(run, copy, way, monkeypatch):
     """Whatever search found the tags, and whatever it kept in its cache."""
+    if way == "kernels off":
+        monkeypatch.setenv("MINIGRAD_KERNELS", "0")
+    if way == "no cache":  # the model itself is called for each tag
+        monkeypatch.setattr(nn.Generator, "_current", lambda self: None)
     options = {"greedy": [], "beam": ["--beam", 4], "in a batch": ["--batch-size", 2]}.get(
         way, ["--beam", 3, "--length-penalty", "0.5"]
     )
