@@ -31,6 +31,7 @@ from jsl.vocabulary import BOUNDARY
 from minigrad import nn, no_grad, runs
 from minigrad.backend import using
 from minigrad.runs.files import place_of
+from minigrad.runs.stores import Remote
 
 MOST, FEW = 100, 16  # sentences that are measured on, and how many are too few to tell
 BATCH = 25
@@ -283,8 +284,8 @@ def prepare(run: Run, place: Path | str, overwrite: bool) -> None:
         raise RunDirError(say("deploy.run", path=checkpoint.shown(place)))
     if not is_zip(place):
         checkpoint.prepare(place, overwrite)
-    elif isinstance(place, Path) and place.exists() and not overwrite:
-        raise RunDirError(say("deploy.exists", path=place))
+    elif not overwrite and _is_file(place):
+        raise RunDirError(say("deploy.exists", path=checkpoint.shown(place)))
 
 
 def _holds_run(place: Path | str) -> bool:
@@ -294,6 +295,13 @@ def _holds_run(place: Path | str) -> bool:
     except RunDirError:
         left = (OPTIMIZER, TRAINING, METRICS, CHECKPOINTS)
         return isinstance(place, Path) and any((place / name).exists() for name in left)
+
+
+def _is_file(place: Path | str) -> bool:
+    if isinstance(place, Path):
+        return place.exists()
+    with checkpoint.saving(place):  # a store may refuse
+        return Remote(place).is_file()
 
 
 def _same(a: Path | str, b: Path | str) -> bool:

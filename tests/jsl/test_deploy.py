@@ -576,6 +576,22 @@ def test_nothing_is_lost_by_exporting(learned, tmp_path, run):
     assert (Path("of_a_zip") / "model.safetensors").read_bytes()
 
 
+def test_object_stores(learned, few, run):
+    pytest.importorskip("fsspec")
+    for place in ("memory://deployed/a", "memory://deployed/a.zip"):
+        assert run("export", "--load", learned, "--deploy", place, "--dtype", "int8").code == 0
+        assert run("predict", "--load", place, "--group", "甲", *TEXTS[:3]).out == (
+            run("predict", "--load", learned, "--group", "甲", *TEXTS[:3]).out
+        )
+        again = ("export", "--load", learned, "--deploy", place, "--group", "乙")
+        done = run(*again)
+        assert (done.code, "--overwrite" in done.err) == (1, True)
+        assert checkpoint.load(place).groups == ("甲", "乙")
+        assert run(*again, "--overwrite").code == 0
+        assert checkpoint.load(place).groups == ("乙",)
+        assert run("export", "--load", place, "--deploy", place, "--overwrite").code == 2
+
+
 def test_wrong_command_lines(learned, run, corpus_path):
     done = run("export", "--load", learned)
     assert (done.code, "--deploy" in done.err) == (2, True)
