@@ -6,7 +6,8 @@
     ├── CorpusError        a corpus file, or a tag in one, that cannot be used
     ├── VocabularyError    a stored vocabulary that is damaged or of another make
     ├── TrainingError      a training that cannot go on
-    └── RunDirError        a run directory that cannot be read or written
+    ├── RunDirError        a run directory that cannot be read or written
+    └── ExportError        weights or attention that cannot be exported
 
 Each message is a finished text in the language of the moment (`jsl.messages`): what is wrong,
 where, and what to do. The command line prints it as it is; anything else that is raised is a bug.
@@ -46,3 +47,7 @@ class TrainingError(JslError):
 
 class RunDirError(JslError):
     """A run directory cannot be read or written."""
+
+
+class ExportError(JslError):
+    """Weights or attention cannot be exported: they are wrong, or files cannot be written."""

@@ -327,6 +327,72 @@ HELP: dict[str, tuple[str, str]] = {
         "プログラム向けに、すべてを1つのJSONで出力します。",
         "Everything as one JSON object, for programs.",
     ),
+    # export
+    "help.export": (
+        "学習結果から、分析のためのファイルを書き出します。\n\n"
+        "重みは weights_<名前>.csv に、注意は attn_{{enc,dec,cross}}_layer<層>_head<ヘッド>.csv に"
+        "なります。層とヘッドは0から数えます。行は訳の各段階、列は見ている先で、各行の和は1です。"
+        "文やグループが複数のときは、それぞれのフォルダーに分けます。書いたものと省いたものは "
+        "index.json にあります。学習結果そのものは変えません。",
+        "Write files to look at, of a saved run.\n\n"
+        "Weights go into weights_<name>.csv, attention into "
+        "attn_{{enc,dec,cross}}_layer<L>_head<H>.csv, with layers and heads counted from 0. A row "
+        "is a step, its columns are what is looked at, and its sum is 1. Of several texts or "
+        "groups, each has its folder. index.json lists what was written and what was left out. "
+        "The run itself stays as it is.",
+    ),
+    "help.export.load": ("保存した実行。", "A saved run."),
+    "help.export.group": (
+        "このグループだけを書き出します。何度でも指定できます。指定がなければすべてです。",
+        "Export of this group only; may be given several times. All by default.",
+    ),
+    "help.export.list-layers": (
+        "パラメーターの名前、形、個数を表示します。",
+        "Show the names of all parameters, their shapes and counts.",
+    ),
+    "help.export_weights": (
+        "この層かパラメーターの重みをCSVに書き出します。* ? [ ] も使え、何度でも指定できます。"
+        "models.<グループ>. を付けなければ、すべてのグループのものです。",
+        "Write the weights of this layer or parameter as CSV; * ? [ ] may be used, and the option "
+        "may be repeated. Without models.<group>. before, it means every group.",
+    ),
+    "help.export.export-attn": (
+        "この文を訳すときの注意をCSVに書き出します。何度でも指定できます。",
+        "Translate this text and write its attention as CSV; may be repeated.",
+    ),
+    "help.predict.export-attn": (
+        "訳すときの注意を、すべての層とヘッドについてCSVに書き出します。",
+        "Write the attention of all layers and heads as CSV.",
+    ),
+    "help.attn_plot": (
+        "注意をPNGとSVGの図にも描きます（minigrad[plot] が必要です）。",
+        "Draw attention as PNG and SVG, too (needs minigrad[plot]).",
+    ),
+    "help.attn_max_len": (
+        "一辺がこれより長い注意は省きます（既定は20）。",
+        "Leave out attention with a side longer than this (20 by default).",
+    ),
+    "help.csv_layout": (
+        "matrixは見出し付きの行列、longは「行、列、値」を1行ずつにします（既定はmatrix）。",
+        "matrix, with labels, or long: a line of row, col and value for each number (default: "
+        "matrix).",
+    ),
+    "help.csv_encoding": (
+        "CSVの文字コード。日本語版のExcelで開くなら utf-8-sig にします（既定は utf-8）。",
+        "Of CSV files; utf-8-sig opens in a Japanese Excel (default: utf-8).",
+    ),
+    "help.export_out": (
+        "書き出す先。指定がなければ、学習結果のフォルダーの中の exports です。",
+        "Where to export to; by default exports in the directory of the run.",
+    ),
+    "help.export_force": (
+        "100 MBを超えても書き出します。",
+        "Export more than 100 MB, too.",
+    ),
+    "help.export.json": (
+        "プログラム向けに、結果を1つのJSONで出力します。",
+        "What was done as one JSON object, for programs.",
+    ),
     # completion
     "help.completion": (
         "シェルがコマンドとオプションを補完するためのスクリプトを出力します。\n\n"

@@ -691,6 +691,248 @@ TEXTS: dict[str, tuple[str, str]] = HELP | {
     "settings.flag": (" true か false ", "true or false"),
     "settings.text": ("文字列（引用符で囲む）", "a string (in quotes)"),
     "settings.list": ("[ ] で囲んだ{of}の並び", "a list, in [ ], of this: {of}"),
+    # exports, and pictures of them
+    "exports.nothing": (
+        "何を書き出すか指定してください: --export-weights、--export-attn、--list-layers。",
+        "Say what to export: --export-weights, --export-attn or --list-layers.",
+    ),
+    "exports.only_with": (
+        "{options} は {needed} とともに指定してください。",
+        "Give {options} with {needed} only.",
+    ),
+    "exports.no_layer": (
+        "「{pattern}」に当てはまる層はありません。{nearest}名前は --list-layers で見られます。",
+        "No layer is called “{pattern}”. {nearest}--list-layers shows the names.",
+    ),
+    "exports.nearest": ("もしかして: {names}。", "Did you mean {names}? "),
+    "exports.not_encodable": (
+        "{file}: 文字コード{encoding}に {character} がありません。--csv-encoding utf-8-sig なら"
+        "どの文字も書けて、Excelでも開けます。",
+        "{file}: {encoding} has no {character}. --csv-encoding utf-8-sig has all characters, and "
+        "opens in Excel.",
+    ),
+    "exports.too_long": (
+        "{kind}: 一辺が{length}で、上限の{limit}を超えています（--attn-max-len で変えられます）",
+        "{kind}: a side is {length} long, more than {limit} (--attn-max-len)",
+    ),
+    "exports.left_out": (
+        "注意: 「{text}」（{group}）の注意を書き出していません: {reasons}。",
+        "Note: attention of “{text}” ({group}) is left out: {reasons}.",
+    ),
+    "exports.map_shape": (
+        "{name}: 注意の形が {found} で、トークンの数 {expected} と合いません。書き出しません。",
+        "{name}: its shape is {found}, but there are {expected} tokens. Nothing is exported.",
+    ),
+    "exports.map_range": (
+        "{name}: 0から1でない値があります。書き出しません。",
+        "{name}: there are numbers that are not from 0 to 1. Nothing is exported.",
+    ),
+    "exports.map_sum": (
+        "{name}: 行の和が1から{worst:.2g}ずれています。書き出しません。",
+        "{name}: the sum of a row is {worst:.2g} off 1. Nothing is exported.",
+    ),
+    "exports.where": (
+        "{path} はフォルダーではないので、書き出す先を --out で指定してください。",
+        "{path} is no directory: say with --out where to export to.",
+    ),
+    "exports.large": (
+        "書き出すとおよそ{size}になり、{limit}を超えます。それでも {path} に書くには --force を、"
+        "減らすには層やグループを指定してください。",
+        "This would be about {size}, which is more than {limit}. To write it into {path} all the "
+        "same, give --force; to write less, name layers or a group.",
+    ),
+    "exports.large_after": (
+        "書き出すとおよそ{size}になり、{limit}を超えます。学習の後で jsl export --force を使うか、"
+        "層を絞ってください。",
+        "This would be about {size}, which is more than {limit}. Name fewer layers, or call "
+        "jsl export --force after the training.",
+    ),
+    "exports.full": (
+        "{path}に{size}ほど必要ですが、空きは{free}です。--out で別の場所を指定してください。",
+        "About {size} are needed in {path}, and {free} are free. Name another place with --out.",
+    ),
+    "exports.unwritable": (
+        "{path}に書き出せません: {reason}。何も変えていません。ほかのプログラムで開いていれば"
+        "閉じるか、--out で別の場所を指定してください。",
+        "Cannot export into {path}: {reason}. Nothing was changed. Close files that another "
+        "program has open, or name another place with --out.",
+    ),
+    "exports.index": (
+        "{path}は書き出しの目録ではありません。--out で別の場所を指定するか、これを移して"
+        "ください。",
+        "{path} is no index of exports. Name another place with --out, or move it away.",
+    ),
+    "exports.estimate": (
+        "{count}ファイル、およそ{size}を {path} に書き出します。",
+        "Exporting {count} files, about {size}, into {path}.",
+    ),
+    "exports.written": (
+        "書き出しました: {path}（目録は {index}）",
+        "Exported into {path}; {index} lists all.",
+    ),
+    "exports.output_of": (
+        "decoder_output_weight.csv はグループ「{group}」のものです。ほかは名前にグループが"
+        "付きます。",
+        "decoder_output_weight.csv is of group “{group}”; those of others have theirs in the name.",
+    ),
+    "exports.replaced": (
+        "前に書き出した{count}ファイルを置き換えました: {names}",
+        "{count} files of an earlier export were replaced: {names}",
+    ),
+    "exports.others": (
+        "注意: {path} には、別の学習結果から書き出したものが{count}ファイルあります。",
+        "Note: {path} has {count} files of another training, exported before.",
+    ),
+    "heatmaps.extra": (
+        "図を描くにはmatplotlibが必要です: {command}",
+        "Pictures need matplotlib: {command}",
+    ),
+    "heatmaps.undrawn": (
+        "注意: 入っているフォントに {characters} がないので、図では四角になります。"
+        "Noto Sans CJK JPやIPAexゴシックなどを入れてください（例: apt install fonts-noto-cjk）。"
+        "SVGの文字は、フォントのある環境で開けば読めます。",
+        "Note: no installed font has {characters}, so pictures show boxes there. Install one such "
+        "as Noto Sans CJK JP or IPAexGothic (apt install fonts-noto-cjk). The text in SVG files "
+        "shows where there is a font.",
+    ),
+    "heatmaps.enc": (
+        "エンコーダーの自己注意 層{layer} ヘッド{head}",
+        "encoder self-attention, layer {layer}, head {head}",
+    ),
+    "heatmaps.dec": (
+        "デコーダーの自己注意 層{layer} ヘッド{head}",
+        "decoder self-attention, layer {layer}, head {head}",
+    ),
+    "heatmaps.cross": (
+        "デコーダーからエンコーダーへの注意 層{layer} ヘッド{head}",
+        "cross-attention, layer {layer}, head {head}",
+    ),
+    "heatmaps.of": ("{text}（{group}）", "{text} ({group})"),
+    # the README.md of a run
+    "notes.mark": (
+        "自動で作った記録です。この1行を消すと、次の保存でも書き換えません。",
+        "made by this command. Without this line it is not replaced by the next save.",
+    ),
+    "notes.title": ("学習の記録", "Notes on a training"),
+    "notes.about": (
+        "このフォルダーの翻訳モデルについて、学習の終わりに自動で書いた記録です。",
+        "About the translator in this directory, written at the end of its training.",
+    ),
+    "notes.settings": ("設定", "Settings"),
+    "notes.results": ("結果", "Results"),
+    "notes.curve": ("学習曲線", "Learning curve"),
+    "notes.examples": ("訳の例", "Examples"),
+    "notes.failures": ("正しく訳せなかった文", "What it does not translate rightly"),
+    "notes.commands": ("コマンド", "Commands"),
+    "notes.provenance": ("由来", "Where it comes from"),
+    "notes.limits": ("限界", "Limits"),
+    "notes.entry": ("項目", "Entry"),
+    "notes.value": ("値", "Value"),
+    "notes.group": ("グループ", "Group"),
+    "notes.text": ("文", "Text"),
+    "notes.expected": ("正解", "Expected"),
+    "notes.got": ("訳", "Got"),
+    "notes.right": ("一致", "Same"),
+    "notes.yes": ("はい", "yes"),
+    "notes.no": ("いいえ", "no"),
+    "notes.epoch": ("エポック", "Epoch"),
+    "notes.matches": ("学習文の完全一致", "Training rows translated exactly"),
+    "notes.valid_matches": ("検証文の完全一致", "Validation rows translated exactly"),
+    "notes.first_step_loss_per_token": (
+        "最初のステップ前の損失（トークンあたり）",
+        "Loss per token before the first step",
+    ),
+    "notes.loss_per_token": ("損失（トークンあたり）", "Loss per token"),
+    "notes.loss_per_sentence": ("損失（文あたり）", "Loss per sentence"),
+    "notes.valid_loss_per_token": (
+        "検証の損失（トークンあたり）",
+        "Validation loss per token",
+    ),
+    "notes.unfinished": (
+        "学習は途中で中断しています。下のコマンドで続けられます。",
+        "The training was interrupted; a command below goes on.",
+    ),
+    "notes.curve_of": (
+        "トークンあたりの損失は {first} から {last} へ（対数目盛り）: {bars}",
+        "The loss per token went from {first} to {last} (logarithmic): {bars}",
+    ),
+    "notes.not_looked": (
+        "学習の途中なので、まだ調べていません。",
+        "Nobody has looked yet, as the training was interrupted.",
+    ),
+    "notes.failed": (
+        "学習した{rows}文のうち、{failed}文の訳が正解と一致しません。",
+        "Of {rows} rows of the training corpus, {failed} are not translated exactly.",
+    ),
+    "notes.failed_valid": (
+        "検証用の{rows}文のうち、{failed}文の訳が正解と一致しません。",
+        "Of {rows} rows of the validation corpus, {failed} are not translated exactly.",
+    ),
+    "notes.none_failed": (
+        "学習した{rows}文は、すべて正解と一致しました。",
+        "All {rows} rows of the training corpus are translated exactly.",
+    ),
+    "notes.none_failed_valid": (
+        "検証用の{rows}文は、すべて正解と一致しました。",
+        "All {rows} rows of the validation corpus are translated exactly.",
+    ),
+    "notes.first": ("はじめの{count}文です。", "These are {count} of them."),
+    "notes.from_here": (
+        "パスは、学習したときにいたフォルダーからのものです。",
+        "Paths are from where it was trained.",
+    ),
+    "notes.trained": ("学習したコマンド:", "By this it was trained:"),
+    "notes.predict": ("訳す:", "To translate:"),
+    "notes.attention": ("注意の重みをCSVに書き出す:", "To write attention as CSV:"),
+    "notes.verify": ("ファイルを確かめる:", "To verify the files:"),
+    "notes.evaluate": ("評価する:", "To evaluate:"),
+    "notes.more": ("さらに学習する:", "To train on:"),
+    "notes.resume": ("中断した学習を続ける:", "To go on to its end:"),
+    "notes.kana": (
+        "読めるのは、ひらがな、カタカナと「ー、。？！」と空白だけです。",
+        "It reads hiragana, katakana, “ー、。？！” and the space, and nothing else.",
+    ),
+    "notes.vocabulary": (
+        "出力できるのは、学習したコーパスにある{count}種類のタグや語だけです。ほかの語は訳せません。",
+        "It says the {count} tags or words of its corpus, and no others.",
+    ),
+    "notes.longest": (
+        "一文は{count}トークンまでです。",
+        "A sentence may have {count} tokens at most.",
+    ),
+    "notes.data": (
+        "学習したのは{rows}文だけです。それと違う言い方の文の訳は当てになりません。",
+        "It has seen {rows} sentences; its translations of others, unlike them, mean little.",
+    ),
+    "notes.only_trained": (
+        "上の一致の数は学習した文でのものです。知らない文での正しさは測っていません。",
+        "What matches exactly was counted on sentences that it was trained on; how good it is on "
+        "others was not measured.",
+    ),
+    "notes.gloss": (
+        "タグは手の単語とその順序だけを表します。表情、視線、口の形、頭や体の動き、空間や速さの使い方"
+        "は含みません。疑問や否定がそれだけで示されることもあります。",
+        "Tags are the manual signs and their order. They have no face, gaze, mouth, head or body, "
+        "no space and no speed; whether a sentence asks or denies can hang on these alone.",
+    ),
+    "notes.unreviewed": (
+        "付属のコーパスは試すためのもので、手話の母語話者の確認を受けていません。",
+        "The bundled corpus is to try the program with; no native signer has reviewed it.",
+    ),
+    "notes.review": (
+        "コーパスの訳が正しいかは、このプログラムには分かりません。手話の母語話者など、その言語を"
+        "使う人に確かめてください。",
+        "Whether the corpus is right this program cannot tell. Have it reviewed by people whose "
+        "language it is, such as native signers.",
+    ),
+    "notes.purpose": (
+        "人と人との通訳には使わないでください。",
+        "It is not to be used to interpret for people.",
+    ),
+    "notes.kept": (
+        "{path} はほかで書かれたものなので、そのままにしました。",
+        "{path} was written by somebody else, and stays.",
+    ),
     # searching, for predict
     "usage.not_negative": (
         "{value}は0以上の数ではありません。",

@@ -293,6 +293,8 @@ def page() -> str:
         "| `config.json` | what was trained, and how |",
         "| `metrics.json` | what came of it |",
         "| `manifest.json` | size and SHA-256 of each of these files; `jsl verify DIR` compares |",
+        "| `README.md` | notes for people, not in the manifest: they may be changed or removed |",
+        "| `exports/` | what `--export-weights` and `--export-attn` write; `index.json` lists it |",
         "",
         "Text is UTF-8 with line feeds. Entries are as follows; nothing is null, other entries are",
         "refused, and those in brackets may be missing. (This page is made by",

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from jsl import checkpoint, schema
-from jsl.batching import Batch, Batches, in_slots, padded
+from jsl import checkpoint, matching, schema
+from jsl.batching import Batch, Batches, in_slots
 from jsl.config import SLOTS, ModelConfig, TrainingConfig
 from jsl.corpus import Corpus, Row
-from jsl.decode import generator
 from jsl.errors import TrainingError, UsageError
+from jsl.matching import Compared, Matches
 from jsl.messages import say
 from jsl.model import arrays_of, build_model, group_weights, loss_of
 from jsl.statistics import statistics
@@ -346,35 +346,31 @@ class Trainer(Learner):
             found[group] = self.look(self._batches(rows))
         return found
 
-    def exact_matches(
-        self, rows: Sequence[Row] | None = None, batch_size: int = 64
-    ) -> dict[str, tuple[int, int]]:
-        """For each group: how many rows greedy decoding gives back, and of how many.
+    def compare(self, rows: Sequence[Row] | None = None, batch_size: int = 64) -> Matches:
+        """Rows of each group beside what greedy decoding makes of them.
 
         Args:
             rows: the corpus, if nothing else is said.
         """
         rows = self.corpus.rows if rows is None else rows
-        found = {}
+        found = Matches()
         for group in dict.fromkeys([*self.model.groups, *(row.group for row in rows)]):
             own = [row for row in rows if row.group == group]
             if group not in self.model.groups:
-                found[group] = (0, len(own))
+                given = (matching.expected(self.vocabulary, row) for row in own)
+                pairs = zip(own, given, strict=True)
+                found.add(group, (Compared(group, row.japanese, tags, "") for row, tags in pairs))
                 continue
-            own.sort(key=lambda row: len(row.symbols))  # so that little is padding
             limit = self.model_config.max_seq_len
-            search = generator(self.model[group], self.vocabulary, limit)
-            right = 0
-            for start in range(0, len(own), batch_size):
-                part = own[start : start + batch_size]
-                src = padded([self.vocabulary.encode_symbols(row.symbols) for row in part])
-                decoded = search.greedy(src)
-                right += sum(
-                    self.vocabulary.decode(ids) == list(row.tags)
-                    for ids, row in zip(decoded, part, strict=True)
-                )
-            found[group] = (right, len(own))
+            model = self.model[group]
+            found.add(group, matching.compare(model, self.vocabulary, own, limit, batch_size))
         return found
+
+    def exact_matches(
+        self, rows: Sequence[Row] | None = None, batch_size: int = 64
+    ) -> dict[str, tuple[int, int]]:
+        """For each group: how many rows greedy decoding gives back, and of how many."""
+        return self.compare(rows, batch_size).counts
 
     def save_run(
         self,

@@ -6,5 +6,15 @@ To add one, say `jsl count`: write `jsl/commands/count.py` with a command of tha
 made by `@group("help.count")`; `count.add_command` puts `@command("help.count.words")` below it.
 """
 
-NAMES = ("completion", "doctor", "inspect", "predict", "resume", "train", "verify", "warmup")
+NAMES = (
+    "completion",
+    "doctor",
+    "export",
+    "inspect",
+    "predict",
+    "resume",
+    "train",
+    "verify",
+    "warmup",
+)
 MODULES = {name: f"jsl.commands.{name}" for name in NAMES}

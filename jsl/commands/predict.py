@@ -13,6 +13,14 @@ import click
 
 from jsl import options
 from jsl.commands.backends import asked_for_auto, backend_option, using_backend
+from jsl.commands.exporting import (
+    Exporter,
+    as_csv,
+    of_attention,
+    placing,
+    refuse_without,
+    style_of,
+)
 from jsl.errors import TextError, UsageError
 from jsl.help import command, option
 from jsl.messages import Said, listed, say
@@ -40,6 +48,10 @@ CHUNK = 256
 )
 @option("--nbest", type=options.Integer(1, 1000), default=1, help="help.predict.nbest")
 @option("--attention", is_flag=True, help="help.predict.attention")
+@option("--export-attn", is_flag=True, help="help.predict.export-attn")
+@of_attention
+@as_csv
+@placing
 @option("--batch-size", type=options.Integer(1, 1_000_000), default=64,
         help="help.predict.batch_size")  # fmt: skip
 @option("--input", "source", type=options.Path(), help="help.predict.input")
@@ -56,6 +68,13 @@ def predict(
     length_penalty: float,
     nbest: int,
     attention: bool,
+    export_attn: bool,
+    attn_plot: bool,
+    attn_max_len: int,
+    csv_layout: str,
+    csv_encoding: str,
+    out: Path | None,
+    force: bool,
     batch_size: int,
     source: Path | None,
     output: Path | None,
@@ -74,6 +93,12 @@ def predict(
         raise UsageError(say("predict.nbest", nbest=nbest, beam=beam))
     if attention and not as_json:
         raise UsageError(say("predict.attention_json"))
+    exporting = export_attn or attn_plot
+    if not exporting:
+        refuse_without(
+            "--export-attn", "attn_max_len", "csv_layout", "csv_encoding", "out", "force"
+        )
+    style = style_of(csv_layout, csv_encoding, attn_plot, attn_max_len) if exporting else None
     from jsl import memory
     from jsl.text import visible
     from jsl.translate import Translator
@@ -95,19 +120,34 @@ def predict(
             if groups[0] not in translator.groups:
                 known = listed(translator.groups)
                 raise UsageError(say("predict.unknown_group", group=group, known=known))
+        exporter = None
+        if style is not None:
+            notice = hushed if quiet else to_stderr
+            exporter = Exporter(translator.run, load, style, out, force, notice, notice)
         failed = False
         number = 0
-        search = {"length_penalty": length_penalty, "nbest": nbest, "attention": attention}
+        search = {"length_penalty": length_penalty, "nbest": nbest}
+        search["attention"] = attention or exporting
         written: list[str] = []
         with nullcontext() if source is None or str(source) == "-" else opened(source) as file:
             for chunk in input_lines(file) if from_input else [texts]:
                 found = translate(
                     translator, chunk, groups, blank=from_input, batch_size=batch_size, **search
                 )
-                for text, results in zip(chunk, found, strict=True):
+                files: list[Any] = [None] * len(chunk)
+                if exporter is not None:
+                    several = from_input or len(chunk) > 1
+                    for i, results in enumerate(found):
+                        files[i] = exporter.add_attention(
+                            translator, results, number + i + 1, several
+                        )
+                    exporter.write()
+                for text, results, written_files in zip(chunk, found, files, strict=True):
                     number += 1
                     if as_json:
-                        shown = [as_data(text, results, translator, nbest > 1)]
+                        shown = [
+                            as_data(text, results, translator, nbest > 1, attention, written_files)
+                        ]
                     else:
                         shown = as_lines(results, group is None and len(results) > 1, nbest > 1)
                     if output is None:
@@ -120,6 +160,15 @@ def predict(
         save(output, written)
     if failed:
         sys.exit(1)
+
+
+def to_stderr(text: str) -> None:
+    """Say it beside the translations."""
+    click.echo(text, err=True)
+
+
+def hushed(text: str) -> None:
+    """Say nothing."""
 
 
 def opened(path: Path) -> io.FileIO:
@@ -224,18 +273,25 @@ def as_lines(results: list["Translation"], by_group: bool, ranked: bool) -> list
 
 
 def as_data(
-    text: str | TextError, results: list["Translation"], translator: "Translator", ranked: bool
+    text: str | TextError,
+    results: list["Translation"],
+    translator: "Translator",
+    ranked: bool,
+    attention: bool,
+    exported: list[dict[str, Any]] | None,
 ) -> str:
     """All about one text as a line of JSON."""
     first = results[0]
     translations: list[dict[str, Any]] = []
-    for r in results:
+    for i, r in enumerate(results):
         found: dict[str, Any] = {"group": r.group, "tags": [], "ids": [], "score": None}
         found["probabilities"] = []
         if r.candidates:
-            found |= candidate(r.candidates[0], r.text, translator)
+            found |= candidate(r.candidates[0], r.text, translator, attention)
         if ranked:
-            found["nbest"] = [candidate(c, r.text, translator) for c in r.candidates]
+            found["nbest"] = [candidate(c, r.text, translator, attention) for c in r.candidates]
+        if exported is not None:
+            found["exports"] = exported[i]
         translations.append(found)
     unknown = first.error.unknown if first.error else first.unknown
     data = {
@@ -251,7 +307,9 @@ def as_data(
     return json.dumps(data, ensure_ascii=False)
 
 
-def candidate(found: "Candidate", text: str, translator: "Translator") -> dict[str, Any]:
+def candidate(
+    found: "Candidate", text: str, translator: "Translator", attention: bool
+) -> dict[str, Any]:
     """A candidate as JSON values; its attention as lists of layers, heads, rows and columns."""
     tags = translator.vocabulary.decode(found.ids)
     data: dict[str, Any] = {
@@ -260,27 +318,18 @@ def candidate(found: "Candidate", text: str, translator: "Translator") -> dict[s
         "score": round(found.score, 6),
         "probabilities": [round(p, 6) for p in found.probabilities],
     }
-    if found.attention is not None:
-        from jsl.vocabulary import BOUNDARY
+    if attention and found.attention is not None:
+        from jsl.exports import labels_of
 
-        vocabulary = translator.vocabulary
-        source = [*vocabulary.symbols_of(text), vocabulary.special[BOUNDARY]]
-        # A row of the decoder is the step that gave its tag, or the end; its columns are what the
-        # decoder was given: the start, then the tags.
-        output, given = [*tags, source[-1]], [source[-1], *tags]
-        labels = {"encoder": (source, source), "decoder": (output, given)}
-        labels["cross"] = output, source
-        data["attention"] = {
-            kind: {
-                "rows": rows,
-                "columns": columns,
-                "weights": [
-                    [[[round(x, 7) for x in row] for row in head] for head in layer.tolist()]
-                    for layer in getattr(found.attention, kind)
-                ],
-            }
-            for kind, (rows, columns) in labels.items()
-        }
+        labels = labels_of(translator, text, found)
+        data["attention"] = {}
+        for kind in ("encoder", "decoder", "cross"):
+            rows, columns = labels.of(kind)
+            weights = [
+                [[[round(x, 7) for x in row] for row in head] for head in layer.tolist()]
+                for layer in getattr(found.attention, kind)
+            ]
+            data["attention"][kind] = {"rows": rows, "columns": columns, "weights": weights}
     return data
 
 

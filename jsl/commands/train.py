@@ -10,6 +10,7 @@ from click.core import ParameterSource
 
 from jsl import options, schema
 from jsl.commands.corpora import Files, reading
+from jsl.commands.exporting import Weights, as_csv, refuse_without, style_of, weights_option
 from jsl.commands.training import carry_out, computing, saving
 from jsl.config import (
     KINDS,
@@ -78,6 +79,8 @@ def within(section: str, name: str) -> options.Integer:
 @option("--resume", type=options.Run(), help="help.train.resume")
 @saving
 @option("--overwrite", is_flag=True, help="help.train.overwrite")
+@weights_option
+@as_csv
 @computing
 def train(
     files: Files,
@@ -89,6 +92,9 @@ def train(
     save_every_minutes: float,
     keep: int,
     overwrite: bool,
+    patterns: tuple[str, ...],
+    csv_layout: str,
+    csv_encoding: str,
     no_jit: bool,
     backend: str | None,
     max_seq_len: int | str | None,
@@ -99,6 +105,11 @@ def train(
         refuse_fixed()
     if resume is not None:
         refuse_beside_resume()
+    exported = None
+    if patterns:
+        exported = Weights(patterns, style_of(csv_layout, csv_encoding))
+    else:
+        refuse_without("--export-weights", "csv_layout", "csv_encoding")
     carry_out(
         files=files,
         load=load,
@@ -115,6 +126,7 @@ def train(
         keep=keep,
         no_jit=no_jit,
         backend=backend,
+        exported=exported,
     )
 
 

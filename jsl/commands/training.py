@@ -15,6 +15,8 @@ import click
 from jsl import options
 from jsl.commands.backends import backend_option, using_backend
 from jsl.commands.corpora import Files
+from jsl.commands.exporting import Weights
+from jsl.commands.noting import write_notes
 from jsl.commands.progress import prepare_kernels, progress_lines
 from jsl.config import MAX_SEQ_LEN
 from jsl.errors import JslError, UsageError
@@ -22,6 +24,7 @@ from jsl.help import option
 from jsl.messages import Said, listed, say
 
 if TYPE_CHECKING:
+    from jsl.matching import Matches
     from jsl.train import Trainer
     from jsl.vocabulary import Vocabulary
 
@@ -67,6 +70,7 @@ def carry_out(
     keep: int,
     no_jit: bool,
     backend: str | None,
+    exported: Weights | None = None,
 ) -> None:
     """Train, save, and say how to go on if it was interrupted.
 
@@ -76,6 +80,7 @@ def carry_out(
             preset's, or that of the run.
         files: the corpora.
         fitting: whether sequences may be as long as the corpus needs.
+        exported: what is exported at the end.
         save: where to; the others are the options of their names.
 
     Raises:
@@ -84,6 +89,7 @@ def carry_out(
     from jsl import checkpoint, memory
     from jsl.config import PRESETS
     from jsl.corpus import starter_corpus_path
+    from jsl.model import shapes_of
     from jsl.train import Saves, Trainer, parameter_count
     from minigrad import kernels
     from minigrad.backend import explain, get_backend
@@ -145,6 +151,11 @@ def carry_out(
             if resume is not None and found != before.corpus.get("valid_sha256"):
                 name = before.corpus.get("valid_name", "-")
                 raise UsageError(say("train.resume_corpus", path=resume, name=name))
+        if exported is not None:
+            size = rows.vocabulary_size  # about
+            groups = dict.fromkeys([*(before.groups if before else ()), *rows.groups])
+            shapes = shapes_of(model, size, size, list(groups))
+            exported.check(shapes, list(groups), resume or save)
         directory = resume or save or checkpoint.default_directory()
         checkpoint.prepare(directory, overwrite or resume is not None)
         at_end.callback(checkpoint.remove_if_empty, directory)
@@ -182,16 +193,18 @@ def carry_out(
             say("train.stopping", times=3 - trainer.interrupts.count), err=True
         )
         figures: dict[str, Any] = {"matches": {}}
+        looked: dict[str, Matches] = {}
         begun = trainer.step
         with trainer.interrupts as interrupts:
             try:
                 unheard = run_to_end(trainer)
                 if not trainer.interrupted:
                     figures["losses"] = trainer.losses_by_group()
-                    matches = trainer.exact_matches()
+                    looked["training"] = trainer.compare()
                     if valid is not None:
-                        figures["valid_matches"] = trainer.exact_matches(valid.rows)
-                    figures["matches"] = matches
+                        looked["valid"] = trainer.compare(valid.rows)
+                        figures["valid_matches"] = looked["valid"].counts
+                    figures["matches"] = looked["training"].counts
             except KeyboardInterrupt:
                 if not trainer.whole:  # in the midst of a step
                     raise JslError(cut_short(directory)) from None
@@ -208,12 +221,17 @@ def carry_out(
             for group, (right, total) in figures.get(name, {}).items():
                 click.echo(say(key, group=group, right=right, rows=total))
         click.echo(say("train.saved", path=checkpoint.shown(directory)))
+        same = before is not None and str(before.directory) == str(resume)
+        write_notes(directory, files, looked, load or (resume if same else None))
+        if exported is not None and not trainer.interrupted:
+            exported.write(directory)
         if trainer.epoch < trainer.last_epoch:
             command = ["jsl", "train", "--resume", checkpoint.shown(directory)]
             command += files.arguments()
             command += ["--backend", backend] if backend else []
             command += ["--save-every-steps", str(save_every_steps)] if save_every_steps else []
             command += ["--keep", str(keep)] if keep > 1 else []
+            command += exported.arguments() if exported is not None else []
             click.echo(say("train.resume", command=Said(shlex.join(command))))
             received = interrupts.received
             sys.exit(1 if received in (None, signal.SIGINT) else 128 + received)

@@ -313,13 +313,21 @@ OPTIONS = {
         *("--d-model", "--n-heads", "--d-ff", "--n-layers", "--max-seq-len"),
         *("--backend [auto|cupy|numpy]", "--save", "--load", "--resume", "--save-every-steps"),
         *("--save-every-minutes", "--keep", "--overwrite", "--no-jit"),
+        *("--export-weights", "--csv-layout [matrix|long]", "--csv-encoding"),
         *("--help", "--config", "--lang [ja|en]", "--debug"),
     ],
     "predict": [
         *("TEXT...", "--load", "--group", "--backend [auto|cupy|numpy]", "--json"),
         *("--beam", "--length-penalty", "--nbest", "--attention", "--batch-size", "--input"),
-        *("--output", "--int8", "--quiet"),
+        *("--output", "--int8", "--quiet", "--export-attn", "--attn-plot", "--attn-max-len"),
+        *("--csv-layout [matrix|long]", "--csv-encoding", "--out", "--force"),
         *("--help", "--config", "--lang [ja|en]", "--debug"),
+    ],
+    "export": [
+        *("--load", "--group", "--list-layers", "--export-weights", "--export-attn"),
+        *("--attn-plot", "--attn-max-len", "--beam", "--length-penalty", "--out", "--force"),
+        *("--csv-layout [matrix|long]", "--csv-encoding", "--json"),
+        *("--backend [auto|cupy|numpy]", "--help", "--config", "--lang [ja|en]", "--debug"),
     ],
     "resume": [
         *("DIR", "--corpus", "--encoding", "--save-every-steps", "--save-every-minutes", "--keep"),

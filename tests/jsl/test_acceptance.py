@@ -5,6 +5,7 @@ run that is trained on one machine and translates on another. Each is a function
 AssertionError, so that it can be seen to fail on something that is broken by intention.
 """
 
+import csv
 import json
 import os
 import shutil
@@ -175,6 +176,72 @@ def test_maps_that_jsl_predict_prints(learned, run):
             scaled = {kind: [layer * 1.01 for layer in maps] for kind, maps in weights.items()}
             with pytest.raises(AssertionError):
                 check_maps(nn.Attention(**scaled), S, T)
+
+
+def check_csv(directory, text, tags, heads=2):
+    """That all maps of one text are there, labelled, of the right shapes, with rows that sum to 1.
+
+    They are read as any program would that knows nothing of jsl.
+    """
+    end = "SOS/EOS"
+    source, output, given = [*text, end], [*tags, end], [end, *tags]
+    sides = {"enc": (source, source), "dec": (output, given), "cross": (output, source)}
+    names = {f"attn_{kind}_layer0_head{h}.csv" for kind in sides for h in range(heads)}
+    assert {path.name for path in Path(directory).glob("attn_*.csv")} == names
+    for name in names:
+        rows, columns = sides[name.split("_")[1]]
+        with open(Path(directory, name), encoding="utf-8", newline="") as file:
+            head, *lines = csv.reader(file)
+        assert head == ["", *columns]
+        assert [line[0] for line in lines] == rows
+        weights = np.array([line[1:] for line in lines], np.float64)
+        assert weights.shape == (len(rows), len(columns))
+        assert ((weights >= 0) & (weights <= 1)).all()
+        np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=0, atol=1e-5)
+
+
+def scaled(path):
+    """A number of a map made larger by a thousandth."""
+    head, row, *rest = path.read_text(encoding="utf-8").splitlines()
+    label, *cells = row.split(",")
+    cells[0] = f"{float(cells[0]) + 0.001:.9g}"
+    path.write_text("\n".join([head, ",".join([label, *cells]), *rest, ""]), encoding="utf-8")
+
+
+def negative(path):
+    """Two numbers that keep the sum, one of them below zero."""
+    head, row, *rest = path.read_text(encoding="utf-8").splitlines()
+    label, a, b, *cells = row.split(",")
+    row = ",".join([label, "-0.5", f"{float(a) + float(b) + 0.5:.9g}", *cells])
+    path.write_text("\n".join([head, row, *rest, ""]), encoding="utf-8")
+
+
+def without_a_row(path):
+    path.write_text("\n".join(path.read_text(encoding="utf-8").splitlines()[:-1]), "utf-8")
+
+
+def with_another_label(path):
+    path.write_text(path.read_text(encoding="utf-8").replace("SOS/EOS", "EOS"), "utf-8")
+
+
+def missing_file(path):
+    path.unlink()
+
+
+@pytest.mark.parametrize("beam", [1, 3])
+@pytest.mark.parametrize("text", TEXTS)
+def test_maps_as_csv(learned, run, text, beam):
+    command = ["predict", "--load", learned, "--group", "甲", "--export-attn", "--out", "maps"]
+    found = run(*command, "--beam", beam, text)
+    assert found.code == 0
+    tags = found.out.split()
+    check_csv("maps", text, tags)
+    for kind in ("enc", "dec", "cross"):
+        for breaking in (scaled, negative, without_a_row, with_another_label, missing_file):
+            broken = Path(shutil.copytree("maps", f"{breaking.__name__}_{kind}"))
+            breaking(broken / f"attn_{kind}_layer0_head1.csv")
+            with pytest.raises((AssertionError, ValueError)):
+                check_csv(broken, text, tags)
 
 
 # -------------------------------------------------------------------------------------- JSON

@@ -441,7 +441,7 @@ def test_ctrl_c_before_the_first_step_saves_nothing(train, monkeypatch):
 
 @pytest.mark.parametrize("times", [1, 3])
 def test_an_interrupt_after_the_last_step_loses_nothing(train, monkeypatch, times):
-    pressing(monkeypatch, "exact_matches", *[signal.SIGINT] * times)
+    pressing(monkeypatch, "compare", *[signal.SIGINT] * times)
     found = train("--epochs", 3, "--save", "a")
     assert found.code == 0
     whole = checkpoint.load(Path("a"))
@@ -730,7 +730,11 @@ def test_a_text_far_from_training_gets_a_note(predict):
         (["はい"], 2, "--load is missing."),
         (["--load", "none", "はい"], 1, "There is no run directory none. Make one with: jsl train"),
         (["--load", ".", "はい"], 1, "lacks model.safetensors"),
-        (["--lod", "LEARNED", "はい"], 2, "There is no option --lod. The nearest: --load."),
+        (
+            ["--length-penalti", "はい"],
+            2,
+            "There is no option --length-penalti. The nearest: --length-penalty.",
+        ),
         (["--load"], 2, "After --load a value is missing"),
     ],
 )
@@ -797,14 +801,16 @@ def test_languages(run, learned):
         (["train", "--seed", "-1"], "エラー: --seed: -1 ではなく、0以上18446744073709551615以下の"),
         (["predict", "はい"], "エラー: --load を指定してください。"),
         (
-            ["predict", "--lod"],
-            "エラー: --lod というオプションはありません。近いのは --load です。",
+            ["predict", "--length-penalti"],
+            "エラー: --length-penalti というオプションはありません。"
+            "近いのは --length-penalty です。",
         ),
         (["predict", "--load"], "エラー: --load の後に値が足りないか、余分です。"),
         (
             ["forget"],
             "エラー: forget というコマンドはありません。"
-            "あるのは completion、doctor、inspect、predict、resume、train、verify、warmup です。",
+            "あるのは completion、doctor、export、inspect、predict、resume、train、verify、"
+            "warmup です。",
         ),
     ],
 )

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import jsl.train
-from jsl import checkpoint
+from jsl import checkpoint, notes
 from jsl.config import ModelConfig, TrainingConfig
 from jsl.errors import TrainingError
 from jsl.train import Saves, Trainer
@@ -238,7 +238,7 @@ def test_what_stays_of_the_states_on_the_way(begun, run, corpus_path):
     assert [path.name for path in checkpoint.on_the_way(Path("b"))] == ["step-00000012"]
     assert run(*options_of(corpus_path, "--save", "c", "--save-every-steps", 3)).code == 0
     assert sorted(os.listdir("c")) == sorted(
-        [*checkpoint.FILES, checkpoint.TRAINING, runs.MANIFEST, checkpoint.BEST]
+        [*checkpoint.FILES, checkpoint.TRAINING, runs.MANIFEST, checkpoint.BEST, notes.FILE]
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-import jsl.train
+import jsl.matching
 from jsl import checkpoint
 from jsl.batching import Batches, make_batch
 from jsl.config import PRESETS, ModelConfig, TrainingConfig
@@ -371,7 +371,9 @@ def test_exact_matches_are_counted_by_group(corpus, monkeypatch):
             }
             return [answers.get(tuple(ids[ids != PAD].tolist()), []) for ids in src]
 
-    monkeypatch.setattr(jsl.train, "generator", lambda model, vocabulary, max_length: Generator())
+    monkeypatch.setattr(
+        jsl.matching, "generator", lambda model, vocabulary, max_length: Generator()
+    )
     assert vocabulary.source_size == 88 + 6
     for batch_size in (1, 2, 64):
         assert trainer.exact_matches(batch_size=batch_size) == {"甲": (3, 3), "乙": (1, 4)}
