@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import signal
 import unicodedata
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import jsl.messages
 from jsl import checkpoint, notes
 from jsl.errors import RunDirError
 from jsl.matching import KEPT, Compared, Matches, compare
+from jsl.train import Trainer
 from jsl.translate import Translator
 from minigrad import runs
 
@@ -344,3 +346,29 @@ def test_weights_are_exported_when_a_training_has_ended(run, corpus_path):
     assert Path("m/exports/decoder_output_weight.csv").is_file()
     assert len([*Path("m/exports").glob("weights_models.*.csv")]) == 4
     assert run("verify", "m").code == 0
+
+
+def test_a_training_that_was_interrupted_and_went_on(run, corpus_path, monkeypatch):
+    weigh, steps = Trainer.weigh, []
+
+    def interrupted(self, batch):
+        steps.append(batch)
+        if len(steps) == 2:
+            signal.raise_signal(signal.SIGINT)
+        return weigh(self, batch)
+
+    monkeypatch.setattr(Trainer, "weigh", interrupted)
+    options = ["--corpus", corpus_path, "--d-model", 8, "--n-layers", 1]
+    found = run("train", *options, "--epochs", 3, "--save", "m", "--export-weights", "encoder.norm")
+    assert found.code == 1
+    assert "--export-weights encoder.norm" in found.lines[-1]
+    assert not Path("m/exports").exists()
+    first = commands_of("m/README.md")
+    assert "The training was interrupted" in Path("m/README.md").read_text(encoding="utf-8")
+    resume = shlex.split(first["To go on to its end"])
+    assert resume[:4] == ["jsl", "train", "--resume", "m"]
+    assert run(*resume[1:]).code == 0
+    lines = commands_of("m/README.md")["By this it was trained"].splitlines()
+    assert lines == [first["By this it was trained"], lines[1]]
+    assert "--resume m" in lines[1]
+    assert "interrupted" not in Path("m/README.md").read_text(encoding="utf-8")
