@@ -299,6 +299,14 @@ HELP: dict[str, tuple[str, str]] = {
         "重みを1バイトに丸めます。大きなモデルで速くなります。",
         "Round weights to bytes: quicker with large models.",
     ),
+    "help.predict.reading": (
+        "auto（既定）は、かなで学習したモデルのために、漢字と数字をかなに直し、その読みを標準エラー"
+        "出力と --json に示します。漢字には追加の機能 minigrad[kanji] が要ります。"
+        "off では直しません。",
+        "auto (the default) turns kanji and numbers into kana, for a model that was trained on "
+        "kana, and shows the reading on standard error and in --json; for kanji it takes the extra "
+        "minigrad[kanji]. off leaves them.",
+    ),
     "help.predict.quiet": (
         "注意書きを標準エラー出力に出しません。エラーは出します。",
         "Leave out notes on standard error; errors stay.",

@@ -43,6 +43,28 @@ TEXTS: dict[str, tuple[str, str]] = HELP | {
         "There are unknown characters: {found}. Positions count in the normalised text “{text}”. "
         "Hiragana, katakana, “ー、。？！” and the space can be used.",
     ),
+    "reading.install": (
+        "漢字の読みには追加の機能が要ります:  pip install 'minigrad[kanji]'",
+        " To have kanji read, add an extra:  pip install 'minigrad[kanji]'",
+    ),
+    "reading.broken": (
+        "漢字の読みを調べられません: {reason}。pip install 'minigrad[kanji]' で入れ直すか、"
+        "かなで入力してください。",
+        "Kanji cannot be read: {reason}. Install again with: pip install 'minigrad[kanji]', or "
+        "write the text in kana.",
+    ),
+    "reading.shown": (
+        "読み: 「{surface}」→「{text}」",
+        "reading: “{surface}” → “{text}”",
+    ),
+    "reading.ambiguous": (
+        "（ほかの読みもあります: {parts}）",
+        " (it could be read otherwise: {parts})",
+    ),
+    "reading.part": (
+        "{surface}は{reading}、または{others}",
+        "{surface} {reading} or {others}",
+    ),
     "text.unknown_at": ("{position}文字目の{character}", "{character} at position {position}"),
     "vocabulary.unknown_tags": (
         "語彙にないタグがあります: {found}。",
@@ -650,6 +672,7 @@ TEXTS: dict[str, tuple[str, str]] = HELP | {
     "doctor.extra.data": ("表とデータセット", "tables and data sets"),
     "doctor.extra.stores": ("オブジェクトストアの実行", "runs in object stores"),
     "doctor.extra.s3": ("S3の実行", "runs in S3"),
+    "doctor.extra.kanji": ("漢字の読み", "reading kanji"),
     "settings.problem": ("{path}: {reason}", "{path}: {reason}"),
     "settings.two": (
         "--config は一つだけ指定してください。",

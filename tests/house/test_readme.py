@@ -319,7 +319,8 @@ OPTIONS = {
     "predict": [
         *("TEXT...", "--load", "--group", "--backend [auto|cupy|numpy]", "--json"),
         *("--beam", "--length-penalty", "--nbest", "--attention", "--batch-size", "--input"),
-        *("--output", "--int8", "--quiet", "--export-attn", "--attn-plot", "--attn-max-len"),
+        *("--output", "--int8", "--reading [auto|off]", "--quiet"),
+        *("--export-attn", "--attn-plot", "--attn-max-len"),
         *("--csv-layout [matrix|long]", "--csv-encoding", "--out", "--force"),
         *("--help", "--config", "--lang [ja|en]", "--debug"),
     ],
