@@ -215,13 +215,20 @@ class Translator:
         except TextError:
             return None
 
+    def symbols_of(self, text: str) -> tuple[str, ...]:
+        """The tokens of a text as it is read.
+
+        Raises TextError if it is empty, or has unknown characters.
+        """
+        reading = self.read(text)
+        return self.vocabulary.symbols_of(reading.text if reading else text)
+
     def encode(self, text: str) -> list[int]:
         """The ids of a text as it is read.
 
         Raises TextError if it is empty, too long, or has unknown characters.
         """
-        reading = self.read(text)
-        ids = self.vocabulary.encode_text(reading.text if reading else text)
+        ids = self.vocabulary.encode_symbols(self.symbols_of(text))
         limit = self.run.model.max_seq_len
         if len(ids) > limit:
             raise TextError(say("text.too_long", length=len(ids) - 1, limit=limit - 1))

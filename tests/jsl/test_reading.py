@@ -14,9 +14,12 @@ from support import Result
 import jsl.messages
 import jsl.reading
 from jsl.checkpoint import trigrams
+from jsl.config import ModelConfig, TrainingConfig
+from jsl.corpus import load_corpus
 from jsl.errors import TextError
 from jsl.reading import MOST, Part, read
 from jsl.text import SYMBOLS, check, normalise
+from jsl.train import Trainer
 from jsl.translate import Translator
 
 REAL = jsl.reading._dictionary
@@ -286,6 +289,17 @@ def test_a_translator_can_be_told_not_to(words, learned):
     [found] = Translator(learned, reading=False).translate(["私は食べます"], "甲")
     assert [c for _, c in found.error.unknown] == ["私", "食"]
     assert found.reading is None
+
+
+def test_a_model_of_other_tokens_gets_the_text_as_it_is(words, corpus_path, tmp_path):
+    sizes = ModelConfig(d_model=8, n_heads=2, d_ff=8, n_layers=1, max_seq_len=10)
+    corpus = load_corpus(corpus_path, 10, source_kind="char")
+    trainer = Trainer(corpus, sizes, TrainingConfig(epochs=1, batch_size=8))
+    trainer.run()
+    trainer.save_run(tmp_path / "char", trainer.exact_matches())
+    [found] = Translator(tmp_path / "char").translate(["私はい"], "甲")
+    assert (found.reading, found.error) == (None, None)
+    assert [token for _, token in found.unknown] == ["私"]
 
 
 def test_predict_shows_the_reading(words, run, learned):
