@@ -23,6 +23,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cached_property
 from itertools import pairwise
 
 # --- numbers ----------------------------------------------------------------------------------
@@ -115,6 +116,11 @@ class Counter:
     ends: Mapping[str, str] = field(default_factory=dict)
     whole: Mapping[int, str] = field(default_factory=dict)
     typed: bool = True
+
+    @cached_property
+    def irregular(self) -> dict[str, str]:
+        """`whole`, by the number as it is written in digits."""
+        return {str(n): readings for n, readings in self.whole.items()}
 
     @property
     def forms(self) -> tuple[str, ...]:
@@ -305,7 +311,7 @@ _AFTER_ONLY = {
     "半": "年 時 時間 か月 週間 分 倍 個",
     "間": "年 分 秒 週 か月 泊",
     "中": "日 年",
-    "分": "人 人前 個 杯 年 日 か月",
+    "分": "人 人前 個 杯 年 日 か月 週間 時間 回",
     "組": "人",
 }
 _AFTER_ALONE = ("以上", "以下", "以内", "未満")  # without a counter, too
@@ -321,8 +327,8 @@ def counted(n: int, counter: str) -> tuple[str, ...]:
 
 def _counted(number: str, counter: Counter | None) -> tuple[str, ...]:
     """The readings of a number: "12", "3.5", "何", "1.5万", or digits that begin with 0."""
-    if counter and number.isdigit() and int(number) in counter.whole:
-        return tuple(counter.whole[int(number)].split())
+    if counter and number in counter.irregular:
+        return tuple(counter.irregular[number].split())
     before, (text, kind) = _split(number)
     if counter is None:
         return tuple(before + reading for reading in (text, *_OTHERS.get(kind, ())))
@@ -350,7 +356,7 @@ def _split(number: str) -> tuple[str, _Piece]:
         return "", ("なん", "何")
     if found := re.fullmatch(r"(\d+)\.(\d+)([万億兆]?)", number):
         whole, fraction, unit = found.groups()
-        before = _before_the_point(int(whole)) + "てん"
+        before = _before_the_point(whole) + "てん"
         before += "".join(DIGITS[int(d)] for d in fraction[:-1])
         last = fraction[-1]
         piece = DIGITS[int(last)], last
@@ -359,7 +365,7 @@ def _split(number: str) -> tuple[str, _Piece]:
         name, sound = _GROUPS["万億兆".index(unit) + 1]
         text = _cut(piece[0]) if last in _SHORT[sound] else piece[0]
         return before + text, (name, unit)
-    if (number[0] == "0" and len(number) > 1) or int(number) > LARGEST:
+    if (number[0] == "0" and len(number) > 1) or len(number) > len(str(LARGEST)):
         digits = [DIGITS[int(d)] for d in number]
         return "".join(digits[:-1]), (digits[-1], "")
     n = int(number)
@@ -373,11 +379,11 @@ def _split(number: str) -> tuple[str, _Piece]:
     return before, (text, kind)
 
 
-def _before_the_point(n: int) -> str:
+def _before_the_point(number: str) -> str:
     """いってんご, はってんご, じゅってんご; れいてんご."""
-    if not n:
+    if number == "0":
         return "れい"
-    before, (text, kind) = _split(str(n))
+    before, (text, kind) = _split(number)
     return before + (_cut(text) if kind in ("1", "8", "十") else text)
 
 
@@ -432,7 +438,10 @@ for _counter in COUNTERS.values():
     if _counter.typed:
         for _form in _counter.forms:
             _TYPED.setdefault(_form, _counter)
-_KNOWN = sorted((_TYPED | _SPELLINGS).items(), key=lambda item: -len(item[0]))
+# By their first characters, the longest first.
+_KNOWN: dict[str, list[tuple[str, Counter]]] = {}
+for _item in sorted((_TYPED | _SPELLINGS).items(), key=lambda item: -len(item[0])):
+    _KNOWN.setdefault(_item[0][0], []).append(_item)
 # Where a counter is the beginning of another word: 3日本, 2人間.
 _NOT_BEFORE = {
     "日": "本曜", "月": "曜", "人": "間気生口類", "分": "野類解担割", "本": "当物人社日店",
@@ -517,7 +526,7 @@ def _first_day(text: str, start: int, end: int) -> tuple[str, ...]:
     """1日: the first of a month, or how long something takes."""
     if text.endswith("月", 0, start):
         return ("ついたち",)
-    if text.startswith(tuple("間後前中分以半"), end):
+    if text.startswith((*"間後前中分以半", "おき", "ごと"), end):
         return ("いちにち",)
     if re.match("[に、]?[0-9一二三四五六七八九十何]", text[end : end + 2]):  # 1日3回
         return ("いちにち", "ついたち")
@@ -528,7 +537,7 @@ def _first_day(text: str, start: int, end: int) -> tuple[str, ...]:
 
 def _counter_at(text: str, at: int, number: str) -> tuple[str, Counter | None]:
     """The longest counter that stands there, as it is written."""
-    for name, counter in _KNOWN:
+    for name, counter in _KNOWN.get(text[at : at + 1], ()):
         if not text.startswith(name, at):
             continue
         following = text[at + len(name) : at + len(name) + 1]
@@ -539,11 +548,11 @@ def _counter_at(text: str, at: int, number: str) -> tuple[str, Counter | None]:
         kana = "ぁ" <= name[0] <= "ゖ" and "ぁ" <= name[-1] <= "ー"
         if kana and following and following in _SMALL:
             continue
-        if number == "何" and ord(name[0]) < 0x3100:
+        if number == "何" and max(name) < "\u3400":  # 何か, but 何か月
             continue
         if name == "曜日" and number != "何":
             continue
-        if name == "つ" and not (number.isdigit() and int(number) in counter.whole):
+        if name == "つ" and number not in counter.irregular:
             continue
         return name, counter
     return "", None

@@ -184,7 +184,10 @@ class Word:
 
 
 # The dictionary's first choice is another one, which one would write less often.
-_USUAL = {"私": "わたし", "明日": "あした", "日本": "にほん", "言う": "いう", "金": "かね"}
+_USUAL = {
+    "私": "わたし", "明日": "あした", "明後日": "あさって", "日本": "にほん", "言う": "いう",
+    "金": "かね",
+}  # fmt: skip
 # It has no such word.
 _MORE = {
     "一昨日": ("おととい", "いっさくじつ"),
