@@ -422,8 +422,6 @@ _SECTION = re.compile(
 _TIME = re.compile(r"([01]?[0-9]|2[0-4]):([0-5][0-9])(?::([0-5][0-9]))?(?![0-9:.,])")
 _DATE = re.compile(r"([0-9]{4})([-/.])([0-9]{1,2})\2([0-9]{1,2})(?![-/.]?[0-9])")
 _CALL = re.compile(r"(?:0[0-9]+(?:-[0-9]+)+|[0-9]{3}-[0-9]{4})(?![-0-9])")
-_JOINED = re.compile(r"[0-9]+(?:[,.:/-][0-9]+)*")
-_PLAIN = re.compile(r"[0-9]+")
 
 # か月 is written ヶ月, ヵ月, カ月, ケ月 and 箇月, too.
 _ONE_KA = str.maketrans("ゕゖ", "かか")
@@ -457,6 +455,8 @@ def find(text: str) -> list[Found]:
 
     `text` is as `jsl.text.normalise` gives it. What is written in kanji is found wherever it
     could be a number; whether it is part of a word, as in 一般, is for others to say.
+
+    1,00 and 3/11 and 3-5 can be several things: what joins their digits is in no number, and stays.
     """
     found = list(_numbers(text.translate(_ONE_KA)))
     ranges = [
@@ -478,14 +478,6 @@ def _numbers(text: str) -> Iterator[Found]:
             continue
         run, number = _longest(match.group().rstrip(".,"))
         after = start + len(run)
-        joined = _JOINED.match(text, start)
-        # 1,00 and 3/11 and 3-5 can be several things: their digits are read, but not what joins
-        # them, which is reported as unknown.
-        if joined and (number is None or joined.end() > after):
-            for digits in _PLAIN.finditer(text, start, joined.end()):
-                yield Found(*digits.span(), _counted(digits.group(), None), digits.span())
-            at = joined.end()
-            continue
         found = _one(text, start, after, run, number) if number is not None else None
         at = found.end if found else match.end()
         if found:
@@ -625,10 +617,9 @@ def _longest(run: str) -> tuple[str, str | None]:
     """The longest beginning of `run` that is a number, and which one."""
     for end in range(len(run), 0, -1):
         rest = run[end:]
-        # A number is not cut within its digits, nor before a mark that goes on with them.
-        if rest and run[end - 1].isascii() and re.match("[,.]?[0-9]", rest):
-            continue
-        if rest and not run[end - 1].isascii() and rest[0] in NUMERALS + "0123456789":
+        # It ends neither within digits, as 1,000 in 1,0000 would, nor within kanji.
+        within = "0123456789" if run[end - 1].isascii() else NUMERALS + "0123456789"
+        if rest and rest[0] in within:
             continue
         number = _value(run[:end])
         if number is not None:

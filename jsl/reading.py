@@ -315,9 +315,9 @@ def _distinct(items: Iterable[str]) -> tuple[str, ...]:
 
 
 def _alone(text: str, number: numerals.Found) -> bool:
-    """Whether a number in kanji stands between kana, so that it is no part of a word."""
+    """Whether a number in kanji stands between kana, so that it is no part of something else."""
     around = text[max(0, number.start - 1) : number.start] + text[number.end : number.end + 1]
-    return not re.search("[\u3005\u3400-\u9fff\uf900-\ufaff]", around)
+    return not re.search("[0-9\u3005\u3400-\u9fff\uf900-\ufaff]", around)
 
 
 def _together(

@@ -46,6 +46,8 @@ WORDS = {
     "年": [("ネン", NOUN)],
     "私立": [("シリツ", NOUN), ("ワタクシリツ", NOUN)],
     "OK": [("オーケー", NOUN)],
+    "3D": [("スリーディー", NOUN)],
+    "恵": [("エ", NOUN), ("ヱ", NOUN), ("メグミ", NOUN)],
     "コーヒー": [("コーヒー", NOUN)],
     "は": [("ハ", ("助詞", "係助詞", "*", "*", "*", "*"))],
     "、": [("、", MARK)],
@@ -121,6 +123,8 @@ def test_a_text_in_parts(words):
         ("三年", [("三年", "さんねん")]),
         ("3人気", [("3", "さん"), ("人気", "にんき", "ひとけ")]),
         ("OK", [("OK", "おーけー")]),
+        ("3D", [("3D", "すりーでぃー")]),
+        ("恵", [("恵", "え", "めぐみ")]),  # ゑ is no symbol
         ("A4", [("A", "えー"), ("4", "よん", "し")]),
     ],
 )
@@ -418,7 +422,11 @@ def test_ambiguous_words(sudachi, text, known):
     assert (len(found) > 1) == (len(known) > 1)
 
 
-@pytest.mark.parametrize("text", ["龘", "「犬」", "犬🙂", "qzxqv", "3/11犬"])
+def test_other_forms_of_a_verb_are_no_readings_of_it(sudachi):
+    assert read("来た").parts[0] == Part("来", "き")  # く and こ are before others
+
+
+@pytest.mark.parametrize("text", ["龘", "「犬」", "犬🙂", "qzxqv", "3/11犬", "二三日"])
 def test_what_the_real_dictionary_does_not_know(sudachi, text):
     with pytest.raises(TextError):
         read(text)
