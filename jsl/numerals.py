@@ -413,7 +413,11 @@ _UNITS = {"十": 10, "百": 100, "千": 1000}
 _BIG = {"京": 10**16, "兆": 10**12, "億": 10**8, "万": 10**4}
 NUMERALS = "".join([*_KANJI_DIGITS, *_UNITS, *_BIG])
 
-_RUN = re.compile(rf"[0-9〇零一二三四五六七八九十百千][0-9,.{NUMERALS}]*|何")
+# 1,000 is not in 1,0000, nor is 3.5.2 a number; what joins such digits stays.
+_PLAIN = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?"
+_RUN = re.compile(
+    rf"(?:{_PLAIN}|[〇零一二三四五六七八九十百千])(?:[{NUMERALS}]|(?<=[{NUMERALS}]){_PLAIN})*|何"
+)
 _ARABIC = re.compile(r"([0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(\.[0-9]+)?([万億兆]?)")
 _DIGIT = "[1-9一二三四五六七八九]"
 _SECTION = re.compile(
@@ -476,7 +480,7 @@ def _numbers(text: str) -> Iterator[Found]:
             yield Found(*_extended(text, start, end, readings, None), (start, end))
             at = end
             continue
-        run, number = _longest(match.group().rstrip(".,"))
+        run, number = _longest(match.group())
         after = start + len(run)
         found = _one(text, start, after, run, number) if number is not None else None
         at = found.end if found else match.end()
@@ -617,10 +621,8 @@ def _longest(run: str) -> tuple[str, str | None]:
     """The longest beginning of `run` that is a number, and which one."""
     for end in range(len(run), 0, -1):
         rest = run[end:]
-        # It ends neither within digits, as 1,000 in 1,0000 would, nor within kanji.
-        within = "0123456789" if run[end - 1].isascii() else NUMERALS + "0123456789"
-        if rest and rest[0] in within:
-            continue
+        if rest and (rest[0].isascii() or not run[end - 1].isascii()):
+            continue  # it ends where digits do and kanji begin, as in 5一般, or nowhere
         number = _value(run[:end])
         if number is not None:
             return run[:end], number
