@@ -261,7 +261,7 @@ def load_parallel(
         problems.add(1, say("corpus.no_rows"), "corpus.no_rows")
     found.check_lengths(max_seq_len)
     problems.check()
-    notes = ()
+    notes: tuple[str, ...] = ()
     if empty:
         notes = (say("corpus.empty_lines", count=len(empty), lines=ranges(empty)),)
     digest = hashlib.sha256(b"\0".join(data)).hexdigest()
