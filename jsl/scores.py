@@ -27,6 +27,7 @@ FIGURES = ("exact_match", "tag_error_rate", "bleu_1", "bleu_2", "bleu_3", "bleu_
 CONFIDENCE = 0.95
 RESAMPLES = 1000
 ENOUGH = 100  # sentences; with fewer, an interval of a bootstrap is too narrow itself
+CHUNK = 10_000  # sentences that are counted at once, so that memory does not grow with them
 SURE = 5.0  # points to either side; a figure that is less sure tells little
 
 # Columns of the statistics.
@@ -47,7 +48,13 @@ def statistics(translations: Sequence[Tokens], references: Sequence[Tokens]) -> 
             f"statistics: expected a reference with tokens for each of {len(translations)} "
             f"translations, got {sum(map(bool, references))} of {len(references)}"
         )
-    both = translations, references
+    some = [slice(i, i + CHUNK) for i in range(0, len(references), CHUNK)]
+    found = [_statistics(translations[part], references[part]) for part in some]
+    return np.concatenate([np.zeros((0, COLUMNS), np.int64), *found])
+
+
+def _statistics(*both: Sequence[Tokens]) -> np.ndarray:
+    translations, references = both
     found = np.zeros((len(references), COLUMNS), np.int64)
     found[:, SENTENCES] = 1
     found[:, EDITS] = edit_distances(translations, references)
@@ -133,19 +140,19 @@ def intervals(
     count = len(names)
     sums: list[np.ndarray] = []
     while len(sums) < resamples:  # many samples in one product of matrices
+        some = min(max(100 * CHUNK // count, 1), resamples - len(sums))
         drawn = [
-            np.bincount(random.integers(count, size=count), minlength=count)
-            for _ in range(min(50, resamples - len(sums)))
+            np.bincount(random.integers(count, size=count), minlength=count) for _ in range(some)
         ]
         sums += list(np.array(drawn, np.float64) @ by_text)
     tails = (1 - confidence) / 2
     return np.quantile(figures(np.array(sums)), [tails, 1 - tails], axis=0)
 
 
-def unsure(sentences: int, low: np.ndarray, high: np.ndarray) -> list[str]:
-    """Names of the figures that tell little; all of them if there are few `sentences`."""
+def unsure(low: np.ndarray, high: np.ndarray) -> list[str]:
+    """Names of the figures that tell little: those that are less sure than `SURE`."""
     wide = (high - low) / 2 > SURE
-    return [name for name, w in zip(FIGURES, wide, strict=True) if w or sentences < ENOUGH]
+    return [name for name, w in zip(FIGURES, wide, strict=True) if w]
 
 
 def undefined(sums: np.ndarray) -> list[str]:
@@ -187,6 +194,15 @@ def by_sacrebleu(
     letters = CHRF()
     found["chrf"] = letters.corpus_score(ours, theirs).score
     return found, {"bleu": str(measure.get_signature()), "chrf": str(letters.get_signature())}
+
+
+def signatures(characters: bool) -> dict[str, str]:
+    """What the signatures of sacrebleu say, of BLEU and chrF as they are computed here."""
+    split = "char" if characters else "none"
+    return {
+        "bleu": f"nrefs:1|case:mixed|eff:no|tok:{split}|smooth:exp",
+        "chrf": f"nrefs:1|case:mixed|eff:yes|nc:{CHARACTERS}|nw:0|space:no",
+    }
 
 
 # ---------------------------------------------------------------------------------- counting

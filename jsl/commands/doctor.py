@@ -33,6 +33,7 @@ EXTRAS = {
     "data": ("scikit-learn", "polars", "pyarrow"),
     "stores": ("fsspec",),
     "s3": ("s3fs",),
+    "evaluate": ("sacrebleu",),
 }
 
 
