@@ -288,8 +288,8 @@ class Trainer(Learner):
     def loss_step(self, batch: tuple[Any, ...]) -> Tensor:
         """The loss per token; in training with what the labels are smoothed by."""
         smoothing = self.training.label_smoothing if self.model.training else 0.0
-        *arrays, weights = batch
-        return loss_of(self.model, *arrays, weights=weights, label_smoothing=smoothing)
+        groups, src, tgt_in, tgt_out, weights = batch
+        return loss_of(self.model, groups, src, tgt_in, tgt_out, weights, smoothing)
 
     def run(self, report: Callable[[Progress], None] | None = None) -> None:
         """Train to the last epoch, or to the end of the step in which there is an interrupt.

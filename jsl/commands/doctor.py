@@ -34,6 +34,7 @@ EXTRAS = {
     "stores": ("fsspec",),
     "s3": ("s3fs",),
     "kanji": ("sudachipy", "sudachidict_core"),
+    "evaluate": ("sacrebleu",),
 }
 
 

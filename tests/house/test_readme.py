@@ -349,6 +349,12 @@ OPTIONS = {
             "--debug",
         ),
     ],
+    "evaluate": [
+        *("--load", "--corpus", "--source", "--target", "--encoding", "--source-tokens"),
+        *("--target-tokens", "--group", "--beam", "--length-penalty", "--batch-size", "--int8"),
+        *("--failures", "--json", "--backend [auto|cupy|numpy]"),
+        *("--help", "--config", "--lang [ja|en]", "--debug"),
+    ],
     "verify": ["--help", "--config", "--lang [ja|en]", "--debug"],
 }
 
