@@ -153,6 +153,7 @@ def load_corpus(
     encoding: str | None = None,
     source_kind: str = "kana",
     target_kind: str = "tag",
+    strict: bool = True,
 ) -> Corpus:
     """The corpus in the file `path`, none of whose sequences is longer than `max_seq_len`.
 
@@ -163,6 +164,8 @@ def load_corpus(
         encoding: Python's name of that of the file; None for UTF-8.
         source_kind, target_kind: what is cut into what, see `jsl.tokens`. Of words and characters
             there may be several translations of a sentence, and rows may be there again.
+        strict: False for a corpus to compare with: sentences may have unknown characters, and be
+            there again, with the same tags or others; all rows are kept.
 
     Raises:
         UsageError: there is no such encoding.
@@ -194,7 +197,7 @@ def load_corpus(
     problems.check()
 
     there = [name for name in COLUMNS if name in columns]
-    found = _Rows(problems, source_kind, target_kind, drop=True)
+    found = _Rows(problems, source_kind, target_kind, drop=strict, strict=strict)
     body = False
     for line, values in _records(text, delimiter, problems):
         if line == first:
@@ -224,6 +227,7 @@ def load_parallel(
     encoding: str | None = None,
     source_kind: str = "kana",
     target_kind: str = "tag",
+    strict: bool = True,
 ) -> Corpus:
     """The corpus of the sentences in one file and their translations in another, line by line.
 
@@ -250,7 +254,7 @@ def load_parallel(
             )
         )
     problems, empty = _Problems(source), list[int]()
-    found = _Rows(problems, source_kind, target_kind, drop=False)
+    found = _Rows(problems, source_kind, target_kind, drop=False, strict=strict)
     for line, (sentence, translation) in enumerate(zip(*sides, strict=True), start=1):
         fields = {"group": DEFAULT_GROUP, "japanese": sentence, "tags": translation}
         if visible(sentence).strip() and visible(translation).strip():
@@ -261,7 +265,7 @@ def load_parallel(
         problems.add(1, say("corpus.no_rows"), "corpus.no_rows")
     found.check_lengths(max_seq_len)
     problems.check()
-    notes = ()
+    notes: tuple[str, ...] = ()
     if empty:
         notes = (say("corpus.empty_lines", count=len(empty), lines=ranges(empty)),)
     digest = hashlib.sha256(b"\0".join(data)).hexdigest()
@@ -416,10 +420,18 @@ class _Rows:
 
     Args:
         drop: whether a row of tags that is there again is left out.
+        strict: as of `load_corpus`.
     """
 
-    def __init__(self, problems: _Problems, source_kind: str, target_kind: str, drop: bool):
-        self.problems, self.drop = problems, drop
+    def __init__(
+        self,
+        problems: _Problems,
+        source_kind: str,
+        target_kind: str,
+        drop: bool,
+        strict: bool = True,
+    ):
+        self.problems, self.drop, self.strict = problems, drop, strict
         self.kinds = source_kind, target_kind
         self.rows: list[Row] = []
         self.repeated: list[int] = []
@@ -442,6 +454,8 @@ class _Rows:
             return
         self.rows.append(row)
         for kind, reason in self._causes(row):
+            if not self.strict and kind in ("text.unknown", "corpus.conflict"):
+                continue
             self.problems.add(line, reason, kind)
 
     def _causes(self, row: Row) -> Iterator[tuple[str, str]]:

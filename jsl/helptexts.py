@@ -302,6 +302,14 @@ HELP: dict[str, tuple[str, str]] = {
         "重みを1バイトに丸めます。大きなモデルで速くなります。",
         "Round weights to bytes: quicker with large models.",
     ),
+    "help.predict.reading": (
+        "auto（既定）は、かなで学習したモデルのために、漢字と数字をかなに直し、その読みを標準エラー"
+        "出力と --json に示します。漢字には追加の機能 minigrad[kanji] が要ります。"
+        "off では直しません。",
+        "auto (the default) turns kanji and numbers into kana, for a model that was trained on "
+        "kana, and shows the reading on standard error and in --json; for kanji it takes the extra "
+        "minigrad[kanji]. off leaves them.",
+    ),
     "help.predict.quiet": (
         "注意書きを標準エラー出力に出しません。エラーは出します。",
         "Leave out notes on standard error; errors stay.",
@@ -416,6 +424,55 @@ HELP: dict[str, tuple[str, str]] = {
     "help.export.json": (
         "プログラム向けに、結果を1つのJSONで出力します。",
         "What was done as one JSON object, for programs.",
+    ),
+    # evaluate
+    "help.evaluate": (
+        "保存した実行が、コーパスをどれだけ正しく訳すかを測ります。\n\n"
+        "グループごとと全体について、完全一致、タグ誤り率、BLEU-1から4、chrFを、ブートストラップ"
+        "（1000回、同じ文の行はまとめて）による95%区間とともに表にします。"
+        "完全一致とタグ誤り率は百分率で、誤り率は100を超えることもあります。BLEUとchrFは、"
+        "sacrebleu（minigrad[evaluate]）があればその値で、設定を表す文字列も示します。"
+        "BLEUはタグ、語、文字の並びをそのまま比べ（sacrebleuの none と char）、一致のない次数は"
+        "sacrebleuの既定（exp）で平滑化します。"
+        "行はそれぞれ自分のグループで訳します。翻訳できない行は誤りとして数え、標準エラー出力に"
+        "理由を示します。文が100より少ないときや、区間の片側が5を超えるときは警告します。",
+        "Measure how well a saved run translates a corpus.\n\n"
+        "A table has, for each group and for all, the exact match, the tag error rate, BLEU-1 to "
+        "BLEU-4 and chrF, with 95 % intervals by bootstrap (1000 samples; rows of the same text "
+        "together). Exact match and error rate are in percent; the latter can be more than 100. "
+        "BLEU and chrF come from sacrebleu (minigrad[evaluate]) where it is installed, with its "
+        "signatures: BLEU compares tags, words or characters as they are (tokenisers none and "
+        "char of sacrebleu), and orders without a match are smoothed by its default (exp). Each "
+        "row is translated in its own group. Rows that cannot be translated count as wrong, and "
+        "standard error says why. There is a warning if there "
+        "are fewer than 100 texts, or an interval reaches further than 5 to a side.",
+    ),
+    "help.evaluate.corpus": (
+        "正解のあるTSVファイル。列は group、japanese、tags で、group はなくても構いません。"
+        "これか、--source と --target を指定します。",
+        "TSV file with the references: columns group, japanese and tags; group may be absent. "
+        "Either this, or --source and --target.",
+    ),
+    "help.evaluate.source_tokens": (
+        "原文を分ける単位。実行のものに決まっていて、違うものを指定するとエラーになります。",
+        "What sentences are cut into: as the run does it; another is refused.",
+    ),
+    "help.evaluate.target_tokens": (
+        "訳文を分ける単位。実行のものに決まっていて、違うものを指定するとエラーになります。",
+        "What translations are cut into: as the run does it; another is refused.",
+    ),
+    "help.evaluate.group": (
+        "このグループの行だけで測ります。グループのないコーパスなら、すべての行をこのグループで"
+        "訳します。",
+        "Measure with the rows of this group only; a corpus without groups is translated in it.",
+    ),
+    "help.evaluate.failures": (
+        "誤った訳を、正解と並べてこの数まで表示します。",
+        "Show so many wrong translations, beside what was expected.",
+    ),
+    "help.evaluate.json": (
+        "プログラム向けに、すべてを1つのJSONで出力します。",
+        "Everything as one JSON object, for programs.",
     ),
     # completion
     "help.completion": (

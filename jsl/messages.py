@@ -43,6 +43,28 @@ TEXTS: dict[str, tuple[str, str]] = HELP | {
         "There are unknown characters: {found}. Positions count in the normalised text “{text}”. "
         "Hiragana, katakana, “ー、。？！” and the space can be used.",
     ),
+    "reading.install": (
+        "漢字の読みには追加の機能が要ります:  pip install 'minigrad[kanji]'",
+        " To have kanji read, add an extra:  pip install 'minigrad[kanji]'",
+    ),
+    "reading.broken": (
+        "漢字の読みを調べられません: {reason}。pip install 'minigrad[kanji]' で入れ直すか、"
+        "かなで入力してください。",
+        "Kanji cannot be read: {reason}. Install again with: pip install 'minigrad[kanji]', or "
+        "write the text in kana.",
+    ),
+    "reading.shown": (
+        "読み: 「{surface}」→「{text}」",
+        "reading: “{surface}” → “{text}”",
+    ),
+    "reading.ambiguous": (
+        "（ほかの読みもあります: {parts}）",
+        " (it could be read otherwise: {parts})",
+    ),
+    "reading.part": (
+        "{surface}は{reading}、または{others}",
+        "{surface} {reading} or {others}",
+    ),
     "text.unknown_at": ("{position}文字目の{character}", "{character} at position {position}"),
     "vocabulary.unknown_tags": (
         "語彙にないタグがあります: {found}。",
@@ -650,6 +672,11 @@ TEXTS: dict[str, tuple[str, str]] = HELP | {
     "doctor.extra.data": ("表とデータセット", "tables and data sets"),
     "doctor.extra.stores": ("オブジェクトストアの実行", "runs in object stores"),
     "doctor.extra.s3": ("S3の実行", "runs in S3"),
+    "doctor.extra.kanji": ("漢字の読み", "reading kanji"),
+    "doctor.extra.evaluate": (
+        "sacrebleuによるBLEUとchrF",
+        "BLEU and chrF from sacrebleu",
+    ),
     "settings.problem": ("{path}: {reason}", "{path}: {reason}"),
     "settings.two": (
         "--config は一つだけ指定してください。",
@@ -1062,6 +1089,97 @@ TEXTS: dict[str, tuple[str, str]] = HELP | {
         "{path}に書き込めません: {reason}",
         "Cannot write {path}: {reason}",
     ),
+    # evaluate
+    "evaluate.translating": ("翻訳しています", "Translating"),
+    "evaluate.nothing": (
+        "何で測るかを --corpus か、--source と --target で指定してください。",
+        "Name what to measure with: --corpus, or --source and --target.",
+    ),
+    "evaluate.kind": (
+        "{option} {given} は使えません。このモデルは {own} で学習しています。",
+        "{option} {given} does not go with this run, which was trained with {own}.",
+    ),
+    "evaluate.which_group": (
+        "コーパスにグループがありません。--group で訳すグループを指定してください: {known}",
+        "The corpus has no groups. Name the one to translate in with --group: {known}",
+    ),
+    "evaluate.unknown_groups": (
+        "コーパスに、このモデルが知らないグループがあります: {found}。"
+        "知っているのは {known} です。--group でその中から一つを選べます。",
+        "The corpus has groups that the run does not know: {found}. The run has: {known}. "
+        "--group takes the rows of one of these.",
+    ),
+    "evaluate.no_rows": (
+        "コーパスにグループ「{group}」の行がありません。あるのは {found} です。",
+        "The corpus has no rows of the group “{group}”. It has: {found}.",
+    ),
+    "evaluate.no_sacrebleu": (
+        "注意: sacrebleu がないので、BLEUとchrFは同じ式で自前で計算します。"
+        "sacrebleu の値にするには: pip install 'minigrad[evaluate]'",
+        "Note: sacrebleu is absent, so BLEU and chrF are computed here by its formulas. To have "
+        "them from sacrebleu itself: pip install 'minigrad[evaluate]'",
+    ),
+    "evaluate.untranslated": (
+        "警告: 翻訳できない行が{count}行あり、誤りとして数えました（{lines}行目）。"
+        "最初の理由: {error}",
+        "Warning: rows that could not be translated count as wrong: {count}, in lines {lines}. The "
+        "first: {error}",
+    ),
+    "evaluate.unknown_tags": (
+        "警告: モデルの語彙にないものが正解にあり（{count}種類）、それを含む行は正しく訳せません: "
+        "{tags}",
+        "Warning: the references have what is not in the run's vocabulary ({count}), so such rows "
+        "cannot be right: {tags}",
+    ),
+    "evaluate.undefined": (
+        "警告: {group}: 訳がどれも短すぎるので0です: {figures}",
+        "Warning: {group}: 0 because no translation is long enough: {figures}",
+    ),
+    "evaluate.few": (
+        "警告: {group}: 文が{texts}では少なすぎて、はっきりしません"
+        "（{enough}未満では区間も狭すぎます）。{wide}",
+        "Warning: {group}: {texts} texts are too few to tell; below {enough}, the intervals are "
+        "too narrow themselves.{wide}",
+    ),
+    "evaluate.also_wide": ("特に不確か: {figures}", " Unsure above all: {figures}"),
+    "evaluate.wide": (
+        "警告: {group}: 文が{texts}では少なすぎて、はっきりしない値があります: {figures}",
+        "Warning: {group}: {texts} texts are too few to tell: {figures}",
+    ),
+    "evaluate.unsure": ("{figure} {value:.1f}（{ends}）", "{figure} {value:.1f} ({ends})"),
+    "evaluate.all": ("全体", "all"),
+    "evaluate.run": ("モデル", "run"),
+    "evaluate.identity": (
+        "（語彙 {vocabulary}、コミット {commit}）",
+        "(vocabulary {vocabulary}, commit {commit})",
+    ),
+    "evaluate.corpus": ("コーパス", "corpus"),
+    "evaluate.search": ("探索", "search"),
+    "evaluate.greedy": ("貪欲（ビーム1）", "greedy (beam 1)"),
+    "evaluate.beam": (
+        "ビーム{beam}（長さの指数 {penalty}）",
+        "beam {beam} (length penalty {penalty})",
+    ),
+    "evaluate.group": ("グループ", "group"),
+    "evaluate.figure": ("指標", "figure"),
+    "evaluate.value": ("値", "value"),
+    "evaluate.interval": ("{percent}%区間", "{percent} % interval"),
+    "evaluate.rows": ("行数（文の数）", "rows (texts)"),
+    "evaluate.exact_match": ("完全一致 %", "exact match %"),
+    "evaluate.tag_error_rate": ("タグ誤り率 %", "tag error rate %"),
+    "evaluate.word_error_rate": ("単語誤り率 %", "word error rate %"),
+    "evaluate.char_error_rate": ("文字誤り率 %", "character error rate %"),
+    "evaluate.bleu_1": ("BLEU-1", "BLEU-1"),
+    "evaluate.bleu_2": ("BLEU-2", "BLEU-2"),
+    "evaluate.bleu_3": ("BLEU-3", "BLEU-3"),
+    "evaluate.bleu_4": ("BLEU-4", "BLEU-4"),
+    "evaluate.chrf": ("chrF", "chrF"),
+    "evaluate.wrong": (
+        "{rows}行のうち{wrong}行が誤りです（--failures で{shown}行を表示）。",
+        "{wrong} of {rows} rows are wrong ({shown} shown, see --failures).",
+    ),
+    "evaluate.expected": ("正解", "expected"),
+    "evaluate.got": ("訳", "got"),
 }
 
 _chosen: str | None = None

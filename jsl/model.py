@@ -31,11 +31,10 @@ class DecoderOnly(nn.Module):
         self.padding_idx = PAD
         self.encoder = nn.Encoder(vocab_size, d_model, num_layers, PAD, **layer)
         self.output_projection = nn.Linear(d_model, tgt_vocab_size)
-        self.output_projection.weight = nn.init.glorot_uniform(tgt_vocab_size, d_model)
 
     def forward(self, src: Any, tgt: Any = None) -> Tensor:
         """src: (B, S) ids -> logits (B, SLOTS, V); `tgt` is what other models take, and unused."""
-        src = nn.embedding.as_ids(src)
+        src = src if isinstance(src, Tensor) else Tensor(src)
         slots = zeros((src.shape[0], SLOTS), dtype=src.dtype) + BOUNDARY
         ids = concatenate([slots, src], axis=1)
         return self.output_projection(self.encoder(ids, ids == PAD)[:, :SLOTS])
@@ -54,7 +53,7 @@ def build_model(
     """
     if len(groups) > 1 and set(config.share) == set(SHARED):
         raise UsageError(say("config.all_shared", groups=listed(groups)))
-    sizes = {
+    sizes: dict[str, Any] = {
         "d_model": config.d_model,
         "nhead": config.n_heads,
         "dim_feedforward": config.d_ff,

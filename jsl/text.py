@@ -1,6 +1,7 @@
 """The 86 symbols that a Japanese text is made of, and how a text is brought to them."""
 
 import unicodedata
+from collections.abc import Sequence
 
 from jsl.errors import TextError
 from jsl.messages import Said, listed, say
@@ -62,8 +63,22 @@ def normalise(text: str) -> str:
     ? and ! become ？ and ！. Nothing is dropped but what does not show and white space at the ends,
     so what is unknown stays, to be reported by `check`. Normalising twice changes nothing more.
     """
-    composed = unicodedata.normalize("NFKC", visible(text).translate(_COMBINING))
-    return composed.translate(_FOLDED).strip()
+    return folded(composed(text))
+
+
+def composed(text: str) -> str:
+    """`text` in NFKC, trimmed, without what does not show; katakana stays."""
+    return unicodedata.normalize("NFKC", visible(text).translate(_COMBINING)).strip()
+
+
+def folded(text: str) -> str:
+    """Katakana as hiragana, one character for one, and ? and ! as the symbols have them."""
+    return text.translate(_FOLDED)
+
+
+def unknown(text: str) -> list[tuple[int, str]]:
+    """What in a normalised text is not one of `SYMBOLS`, with positions that count from 1."""
+    return [(n, c) for n, c in enumerate(text, 1) if c not in _KNOWN]
 
 
 def check(text: str) -> str:
@@ -76,16 +91,20 @@ def check(text: str) -> str:
     text = normalise(text)
     if not text:
         raise TextError(say("text.empty"))
-    found = [(n, c) for n, c in enumerate(text, 1) if c not in _KNOWN]
-    if found:
-        # One sign for each character that would not show, so that positions can be counted.
-        shown = "".join(c if _shows(c) else "\ufffd" for c in text[:MAX_SHOWN])
-        shown += "…" if len(text) > MAX_SHOWN else ""
-        places = listed(say("text.unknown_at", position=n, character=_named(c)) for n, c in found)
-        error = TextError(say("text.unknown", found=places, text=Said(shown)))
-        error.unknown = tuple(found)
-        raise error
+    if found := unknown(text):
+        raise refusal(text, found)
     return text
+
+
+def refusal(text: str, found: Sequence[tuple[int, str]], way_out: str = "") -> TextError:
+    """The error of a normalised text in which `found` is unknown; the message ends in `way_out`."""
+    # One sign for each character that would not show, so that positions can be counted.
+    shown = "".join(c if _shows(c) else "\ufffd" for c in text[:MAX_SHOWN])
+    shown += "…" if len(text) > MAX_SHOWN else ""
+    places = listed(say("text.unknown_at", position=n, character=_named(c)) for n, c in found)
+    error = TextError(say("text.unknown", found=places, text=Said(shown)) + way_out)
+    error.unknown = tuple(found)
+    return error
 
 
 def _named(character: str) -> str:

@@ -277,10 +277,9 @@ class Trainer(Learner):
             batch = batch.filled()
         if self.model_config.kind == "decoder-only":
             batch = in_slots(batch)
-        arrays = arrays_of(self.model, batch)
-        if self.training.loss_weighting == "group":
-            arrays += (to_device(group_weights(batch)),)
-        return arrays
+        by_group = self.training.loss_weighting == "group"
+        weights = to_device(group_weights(batch)) if by_group else None
+        return *arrays_of(self.model, batch), weights
 
     def weigh(self, batch: Batch) -> int:
         """Target tokens, for a loss that is a mean over them."""
@@ -289,7 +288,8 @@ class Trainer(Learner):
     def loss_step(self, batch: tuple[Any, ...]) -> Tensor:
         """The loss per token; in training with what the labels are smoothed by."""
         smoothing = self.training.label_smoothing if self.model.training else 0.0
-        return loss_of(self.model, *batch, label_smoothing=smoothing)
+        groups, src, tgt_in, tgt_out, weights = batch
+        return loss_of(self.model, groups, src, tgt_in, tgt_out, weights, smoothing)
 
     def run(self, report: Callable[[Progress], None] | None = None) -> None:
         """Train to the last epoch, or to the end of the step in which there is an interrupt.

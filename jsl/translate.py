@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,10 @@ from jsl.decode import generator
 from jsl.errors import TextError
 from jsl.messages import say
 from jsl.model import build_model
+from jsl.text import normalise, unknown
 
 if TYPE_CHECKING:
+    from jsl.reading import Reading
     from minigrad import nn
 
 # A text is far from all that was trained on if more than half of its trigrams never occurred there.
@@ -52,6 +55,7 @@ class Translation:
         error: None, or what is wrong with the text.
         unknown: words or characters of the text that the vocabulary lacks, with their places from 1
             on.
+        reading: how kanji and numbers in the text were read; None if it has none.
         candidates: what the search found, the best first, whose tags these are; empty if there is
             an error. Translations are compared without them, as their numbers are rounded in other
             places in another batch.
@@ -64,6 +68,7 @@ class Translation:
     error: TextError | None = None
     unknown: tuple[tuple[int, str], ...] = ()
     candidates: tuple[Candidate, ...] = field(default=(), compare=False, repr=False)
+    reading: "Reading | None" = None
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -98,12 +103,15 @@ class Translator:
         directory: of the run, or its URI in an object store.
         beam: how many sequences a beam search keeps; 1 takes the best tag each time.
         int8: whether to round weights to bytes: quicker with large models, almost as good.
+        reading: whether kanji and numbers are turned into kana, for a run that was trained on kana.
 
     Raises:
         RunDirError: the directory does not hold an intact run.
     """
 
-    def __init__(self, directory: str | Path, beam: int = 1, int8: bool = False):
+    def __init__(
+        self, directory: str | Path, beam: int = 1, int8: bool = False, reading: bool = True
+    ):
         self.run = checkpoint.load(directory)
         self.vocabulary = self.run.vocabulary
         self.model = build_model(
@@ -112,6 +120,8 @@ class Translator:
         checkpoint.restore(self.model, self.run)
         self.model.eval()
         self.beam = beam
+        self.reading = reading and self.vocabulary.source_kind == "kana"
+        self.read = lru_cache(maxsize=1024)(self._read)  # each group asks again
         limit = self.run.model.max_seq_len
         self.generators = {
             group: generator(self.model[group], self.vocabulary, limit, int8)
@@ -155,7 +165,7 @@ class Translator:
             try:
                 encoded.append((i, self.encode(text)))
             except TextError as error:
-                found[i] = Translation(text, group, "", 0.0, error)
+                found[i] = Translation(text, group, "", 0.0, error, reading=self._read_or_not(text))
         # Neighbours of similar length are padded little.
         encoded.sort(key=lambda pair: len(pair[1]))
         for start in range(0, len(encoded), batch_size):
@@ -171,6 +181,7 @@ class Translator:
                     self.familiarity(texts[i]),
                     unknown=tuple(self.vocabulary.unknown_in(texts[i])),
                     candidates=candidates,
+                    reading=self.read(texts[i]),
                 )
         return [found[i] for i in range(len(texts))]
 
@@ -183,15 +194,48 @@ class Translator:
             found.attention,
         )
 
+    def _read(self, text: str) -> "Reading | None":
+        """How the kanji and numbers of a text are read; None if it needs no reading.
+
+        Of several readings of a word, that which is most familiar to the run is taken, else the
+        usual one. `read` is this, with a memory.
+
+        Raises:
+            TextError: characters have no reading.
+        """
+        if not self.reading or not unknown(normalise(text)):
+            return None
+        from jsl.reading import read
+
+        return read(text, self.run.trigrams)
+
+    def _read_or_not(self, text: str) -> "Reading | None":
+        try:
+            return self.read(text)
+        except TextError:
+            return None
+
+    def symbols_of(self, text: str) -> tuple[str, ...]:
+        """The tokens of a text as it is read.
+
+        Raises TextError if it is empty, or has unknown characters.
+        """
+        reading = self.read(text)
+        return self.vocabulary.symbols_of(reading.text if reading else text)
+
     def encode(self, text: str) -> list[int]:
-        """The ids of a text; TextError if it is empty, too long, or has unknown characters."""
-        ids = self.vocabulary.encode_text(text)
+        """The ids of a text as it is read.
+
+        Raises TextError if it is empty, too long, or has unknown characters.
+        """
+        ids = self.vocabulary.encode_symbols(self.symbols_of(text))
         limit = self.run.model.max_seq_len
         if len(ids) > limit:
             raise TextError(say("text.too_long", length=len(ids) - 1, limit=limit - 1))
         return ids
 
     def familiarity(self, text: str) -> float:
-        """The share of the trigrams of a text that occur in the training corpus, 0 to 1."""
-        own = checkpoint.trigrams(self.vocabulary.spelled(text))
+        """The share of the trigrams of a text, as it is read, that occur in the training corpus."""
+        reading = self._read_or_not(text)
+        own = checkpoint.trigrams(reading.text if reading else self.vocabulary.spelled(text))
         return len(own & self.run.trigrams) / len(own)

@@ -9,6 +9,7 @@ made by `@group("help.count")`; `count.add_command` puts `@command("help.count.w
 NAMES = (
     "completion",
     "doctor",
+    "evaluate",
     "export",
     "inspect",
     "predict",

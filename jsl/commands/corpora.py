@@ -1,6 +1,6 @@
 """Options about corpora, and the corpora that they name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import wraps
 from pathlib import Path
@@ -65,13 +65,14 @@ class Files:
         """Whether there is a corpus for validation."""
         return self.valid is not None or self.valid_source is not None
 
-    def load(self, limit: int | None, kinds: tuple[str, str]) -> "Corpus":
-        """The corpus, or else the bundled one; see `load_corpus` for what is raised."""
+    def load(self, limit: int | None, kinds: tuple[str, str], strict: bool = True) -> "Corpus":
+        """The corpus, or else the bundled one; `strict` and what is raised: see `load_corpus`."""
         from jsl.corpus import load_corpus, load_parallel, starter_corpus_path
 
         if self.source is not None and self.target is not None:
-            return load_parallel(self.source, self.target, limit, self.encoding, *kinds)
-        return load_corpus(self.corpus or starter_corpus_path(), limit, self.encoding, *kinds)
+            return load_parallel(self.source, self.target, limit, self.encoding, *kinds, strict)
+        path = self.corpus or starter_corpus_path()
+        return load_corpus(path, limit, self.encoding, *kinds, strict)
 
     def load_valid(self, limit: int | None, kinds: tuple[str, str]) -> "Corpus | None":
         """The corpus for validation, if there is one."""
@@ -90,11 +91,14 @@ class Files:
         return found
 
 
-def reading(valid: bool = True) -> Callable[[Callable], Callable]:
+def reading(
+    valid: bool = True, helps: Mapping[str, str] | None = None
+) -> Callable[[Callable], Callable]:
     """Options about the corpus, which the command gets as one argument, `files`.
 
     Args:
         valid: whether there is one for validation, too.
+        helps: keys of texts, for options that mean something else to the command.
     """
     names = [field.name for field in fields(Files)]
     if not valid:
@@ -112,7 +116,7 @@ def reading(valid: bool = True) -> Callable[[Callable], Callable]:
             gathered = option(
                 f"--{name}".replace("_", "-"),
                 type=None if name == "encoding" else kind,
-                help=f"help.corpora.{name}",
+                help=(helps or {}).get(name, f"help.corpora.{name}"),
             )(gathered)
         return gathered
 

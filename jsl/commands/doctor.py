@@ -33,6 +33,8 @@ EXTRAS = {
     "data": ("scikit-learn", "polars", "pyarrow"),
     "stores": ("fsspec",),
     "s3": ("s3fs",),
+    "kanji": ("sudachipy", "sudachidict_core"),
+    "evaluate": ("sacrebleu",),
 }
 
 

@@ -26,6 +26,7 @@ from jsl.help import command, option
 from jsl.messages import Said, listed, say
 
 if TYPE_CHECKING:
+    from jsl.reading import Reading
     from jsl.translate import Candidate, Translation, Translator
 
 # Lines of standard input that are translated together at most.
@@ -57,6 +58,8 @@ CHUNK = 256
 @option("--input", "source", type=options.Path(), help="help.predict.input")
 @option("--output", type=options.Path(), help="help.predict.output")
 @option("--int8", is_flag=True, help="help.predict.int8")
+@option("--reading", type=options.Choice(["auto", "off"]), default="auto",
+        help="help.predict.reading")  # fmt: skip
 @option("--quiet", is_flag=True, help="help.predict.quiet")
 @backend_option
 def predict(
@@ -79,6 +82,7 @@ def predict(
     source: Path | None,
     output: Path | None,
     int8: bool,
+    reading: str,
     quiet: bool,
     backend: str | None,
 ) -> None:
@@ -110,7 +114,7 @@ def predict(
     with using_backend(backend, "numpy"):
         if not quiet and asked_for_auto(backend):
             click.echo(say("train.backend", explanation=Said(explain())), err=True)
-        translator = Translator(load, beam, int8)
+        translator = Translator(load, beam, int8, reading == "auto")
         sizes = translator.run.model, translator.vocabulary.target_size
         memory.require(memory.for_search(*sizes, beam), "--beam")
         groups = translator.groups
@@ -297,6 +301,7 @@ def as_data(
     data = {
         "text": text if isinstance(text, str) else None,
         "translations": translations,
+        "reading": as_read(first),
         "familiarity": round(first.familiarity, 3),
         "error": str(first.error) if first.error else None,
         "unknown": [
@@ -305,6 +310,17 @@ def as_data(
         ],
     }
     return json.dumps(data, ensure_ascii=False)
+
+
+def as_read(found: "Translation") -> dict[str, Any] | None:
+    """How a text was read, as JSON values; None if it needed no reading."""
+    if found.reading is None:
+        return None
+    parts = [
+        {"surface": p.surface, "reading": p.reading, "alternatives": list(p.alternatives)}
+        for p in found.reading.parts
+    ]
+    return {"text": found.reading.text, "parts": parts}
 
 
 def candidate(
@@ -336,7 +352,13 @@ def candidate(
 def notes(
     text: str | TextError, first: "Translation", number: int, from_input: bool, quiet: bool
 ) -> bool:
-    """Say on standard error what is wrong with a text; whether it could not be translated."""
+    """Say on standard error how a text was read, and what is wrong with it.
+
+    Returns:
+        Whether it could not be translated.
+    """
+    if first.reading and not quiet:
+        click.echo(reading_note(first.reading), err=True)
     if first.error:
         place = "predict.line" if from_input else "predict.text"
         click.echo(say(place, number=number, error=first.error), err=True)
@@ -349,3 +371,15 @@ def notes(
         if first.far:
             click.echo(say("predict.far", text=text), err=True)
     return first.error is not None
+
+
+def reading_note(reading: "Reading") -> str:
+    """How a text was read, with the parts that could be read otherwise."""
+    note = say("reading.shown", surface=reading.surface, text=reading.text)
+    if not reading.ambiguous:
+        return note
+    parts = listed(
+        say("reading.part", surface=p.surface, reading=p.reading, others=listed(p.alternatives))
+        for p in reading.ambiguous
+    )
+    return note + say("reading.ambiguous", parts=parts)

@@ -15,6 +15,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+__all__ = [
+    "Constant", "Cosine", "Exponential", "InverseSquareRoot", "Join", "Linear", "MultiStep",
+    "OneCycle", "Product", "Rate", "Repeat", "Schedule", "Step", "Warmup",
+]  # fmt: skip
+
 Rate = Callable[[int], float]
 
 

@@ -305,11 +305,19 @@ def test_the_version_is_in_one_place():
     assert f"- {minigrad.__version__}:" in README.partition("## Changes")[2]
 
 
+CORPORA = [
+    *("--corpus", "--source", "--target", "--valid", "--valid-source", "--valid-target"),
+    *("--encoding", "--source-tokens [kana|char|word]", "--target-tokens [tag|word|char]"),
+]
 OPTIONS = {
     "": ["--help", "--version", "--lang [ja|en]", "--debug"],
     "train": [
-        *("--corpus", "--encoding", "--preset [tiny]", "--epochs", "--batch-size"),
-        *("--learning-rate", "--seed"),
+        *CORPORA,
+        *("--preset [tiny|long|large]", "--epochs", "--batch-size", "--batch-tokens"),
+        *("--learning-rate", "--seed", "--model [seq2seq|decoder-only]", "--dropout"),
+        *("--layer-norm [pre|post]", "--tie-embeddings", "--share", "--label-smoothing"),
+        *("--warmup", "--clip-norm", "--min-count", "--buckets"),
+        "--loss-weighting [batch|group]",
         *("--d-model", "--n-heads", "--d-ff", "--n-layers", "--max-seq-len"),
         *("--backend [auto|cupy|numpy]", "--save", "--load", "--resume", "--save-every-steps"),
         *("--save-every-minutes", "--keep", "--overwrite", "--no-jit"),
@@ -319,7 +327,8 @@ OPTIONS = {
     "predict": [
         *("TEXT...", "--load", "--group", "--backend [auto|cupy|numpy]", "--json"),
         *("--beam", "--length-penalty", "--nbest", "--attention", "--batch-size", "--input"),
-        *("--output", "--int8", "--quiet", "--export-attn", "--attn-plot", "--attn-max-len"),
+        *("--output", "--int8", "--reading [auto|off]", "--quiet"),
+        *("--export-attn", "--attn-plot", "--attn-max-len"),
         *("--csv-layout [matrix|long]", "--csv-encoding", "--out", "--force"),
         *("--help", "--config", "--lang [ja|en]", "--debug"),
     ],
@@ -332,7 +341,7 @@ OPTIONS = {
         *("--backend [auto|cupy|numpy]", "--help", "--config", "--lang [ja|en]", "--debug"),
     ],
     "resume": [
-        *("DIR", "--corpus", "--encoding", "--save-every-steps", "--save-every-minutes", "--keep"),
+        *("DIR", *CORPORA, "--save-every-steps", "--save-every-minutes", "--keep"),
         *(
             "--no-jit",
             "--backend [auto|cupy|numpy]",
@@ -341,6 +350,12 @@ OPTIONS = {
             "--lang [ja|en]",
             "--debug",
         ),
+    ],
+    "evaluate": [
+        *("--load", "--corpus", "--source", "--target", "--encoding", "--source-tokens"),
+        *("--target-tokens", "--group", "--beam", "--length-penalty", "--batch-size", "--int8"),
+        *("--failures", "--json", "--backend [auto|cupy|numpy]"),
+        *("--help", "--config", "--lang [ja|en]", "--debug"),
     ],
     "verify": ["--help", "--config", "--lang [ja|en]", "--debug"],
 }

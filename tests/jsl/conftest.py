@@ -8,6 +8,7 @@ import pytest
 from support import Result
 
 import jsl.messages
+import jsl.reading
 from jsl.cli import main
 from jsl.config import ModelConfig, TrainingConfig
 from jsl.corpus import load_corpus
@@ -39,6 +40,25 @@ def one_way_to_compute():
             patch.setenv("MINIGRAD_BACKEND", "numpy")
         kernels.enabled()
         yield
+
+
+DICTIONARY = jsl.reading._dictionary
+
+
+@pytest.fixture(scope="session", autouse=True)
+def without_the_extra_kanji():
+    """What is installed here makes no difference; `sudachi` is for tests that need the extra."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jsl.reading, "_dictionary", lambda: None)
+        yield
+
+
+@pytest.fixture
+def sudachi(monkeypatch):
+    """The extra `kanji`, where it is installed."""
+    pytest.importorskip("sudachipy", reason="minigrad[kanji] is not installed")
+    pytest.importorskip("sudachidict_core", reason="minigrad[kanji] is not installed")
+    monkeypatch.setattr(jsl.reading, "_dictionary", DICTIONARY)
 
 
 @pytest.fixture

@@ -612,9 +612,9 @@ def test_json_is_for_programs(predict):
     found = predict("--json", "わたしはたべます", "犬")
     good, bad = map(json.loads, found.lines)
     assert found.code == 1
-    assert list(good) == ["text", "translations", "familiarity", "error", "unknown"]
+    assert list(good) == ["text", "translations", "reading", "familiarity", "error", "unknown"]
     assert (good["text"], good["familiarity"], good["error"]) == ("わたしはたべます", 1.0, None)
-    assert good["unknown"] == []
+    assert (good["reading"], good["unknown"]) == (None, [])
     assert [(t["group"], t["tags"]) for t in good["translations"]] == [
         ("甲", ["<私>", "<食べる>"]),
         ("乙", ["<私>", "<は>", "<食べる>"]),
@@ -809,8 +809,8 @@ def test_languages(run, learned):
         (
             ["forget"],
             "エラー: forget というコマンドはありません。"
-            "あるのは completion、doctor、export、inspect、predict、resume、train、verify、"
-            "warmup です。",
+            "あるのは completion、doctor、evaluate、export、inspect、predict、resume、train、"
+            "verify、warmup です。",
         ),
     ],
 )
@@ -986,7 +986,7 @@ def test_an_empty_line_is_no_error(predict):
     found = predict("--json", "--group", "甲", "-", stdin="\n")
     nothing = {"group": "甲", "tags": [], "ids": [], "score": None, "probabilities": []}
     expected = {"text": "", "translations": [nothing], "familiarity": 1.0, "error": None}
-    expected["unknown"] = []
+    expected |= {"reading": None, "unknown": []}
     assert (found.code, json.loads(found.out)) == (0, expected)
 
 
