@@ -262,6 +262,29 @@ TEXTS: dict[str, tuple[str, str]] = HELP | {
         "文「{japanese}」のタグが{first}行目と違います（グループ「{group}」）。",
         "The text “{japanese}” has other tags in line {first} (group “{group}”).",
     ),
+    "generate.too_many": (
+        "--size {size}: 文法から作れるのは{most}行までです。",
+        "--size {size}: the grammar can make {most} rows.",
+    ),
+    "generate.valid_out": (
+        "--split と --valid-share には、検証用のファイルを --valid-out で指定してください。",
+        "--split and --valid-share need a file for validation: --valid-out",
+    ),
+    "generate.same_file": (
+        "--out と --valid-out が同じファイル {path} です。",
+        "--out and --valid-out are the same file, {path}.",
+    ),
+    "generate.nothing_held": (
+        "{count}文では、学習にも出てくる単語と文型だけの文を検証用に分けられません。"
+        "--size を大きくしてください。",
+        "Of {count} sentences none can be held out so that its words and its pattern are still "
+        "trained. Make --size larger.",
+    ),
+    "generate.unwritable": (
+        "{path} に書き込めません: {reason}",
+        "Cannot write {path}: {reason}",
+    ),
+    "generate.written": ("{path}: {rows}行", "{path}: {rows} rows"),
     "text.too_long": (
         "長すぎます。文は{length}文字ですが、このモデルで訳せるのは{limit}文字までです。",
         "The text is too long: it has {length} characters, this model takes up to {limit}.",
@@ -606,6 +629,10 @@ TEXTS: dict[str, tuple[str, str]] = HELP | {
     "usage.path": (
         "「{value}」はファイルやフォルダーの名前になりません。",
         "“{value}” cannot be the name of a file or directory.",
+    ),
+    "usage.share": (
+        "{value} ではなく、0より大きく1より小さい数にしてください。",
+        "expected a number above 0 and below 1, got {value}.",
     ),
     "usage.extra": ("余分な引数があります: {words}。", "There are arguments too many: {words}."),
     "memory.short": (

@@ -1,0 +1,162 @@
+"""Draws sentences of the grammar, and parts them into training and validation.
+
+The sentences of a seed are an endless row that ends when there are no more: a larger size begins
+with the sentences of a smaller one. Which they are is decided by integers of `minigrad.random`
+alone, and so is the same on every platform and in every version of Python.
+"""
+
+import itertools
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+
+from jsl.errors import UsageError
+from jsl.frames import WEIGHTS, Stratum, capacity, strata
+from jsl.grammar import GROUPS, Sentence
+from jsl.messages import say
+from minigrad import random
+
+COLUMNS = ("group", "japanese", "tags")
+ANNOTATIONS = ("frame", "words")
+SPLITS = ("random", "compositional")
+
+
+def generate(size: int, seed: int, groups: Sequence[str] = GROUPS) -> list[Sentence]:
+    """The distinct sentences of `size` rows, of which each has one for each of `groups`.
+
+    Raises:
+        UsageError: there are not so many.
+    """
+    most = capacity() * len(groups)
+    if size > most:
+        raise UsageError(say("generate.too_many", size=size, most=most))
+    return list(_drawn(-(-size // len(groups)), random.fold(random.key(seed), "jsl.generate")))
+
+
+def _drawn(count: int, key: random.Key) -> Iterator[Sentence]:
+    """So many sentences: a frame by its weight, a head of it, and the next sentence of these."""
+    left: dict[str, dict[str, list[tuple[Stratum, Iterator[int]]]]] = {}
+    for n, stratum in enumerate(strata()):
+        heads = left.setdefault(stratum.frame, {})
+        shuffled = _shuffled(stratum, random.fold(key, n))
+        heads.setdefault(stratum.head, []).append((stratum, shuffled))
+    limits = _limits(left)
+    for words in random.bits(random.fold(key, "draws"), (count, 3)).tolist():
+        while True:
+            place = words[0] * limits[-1] >> 32
+            frame = next(name for name, limit in zip(left, limits, strict=True) if place < limit)
+            head = [*left[frame]][words[1] * len(left[frame]) >> 32]
+            choices = left[frame][head]
+            stratum, indices = choices[at := words[2] * len(choices) >> 32]
+            if (index := next(indices, None)) is not None:
+                yield stratum.sentence(index)
+                break
+            # All of these are drawn: from now on they are not there.
+            del choices[at]
+            if not choices:
+                del left[frame][head]
+            if not left[frame]:
+                del left[frame]
+                limits = _limits(left)
+
+
+def _limits(frames: Iterable[str]) -> list[int]:
+    """The sums of the weights of the first, the first two, ..., all frames."""
+    return [*itertools.accumulate(WEIGHTS[frame] for frame in frames)]
+
+
+def _shuffled(stratum: Stratum, key: random.Key) -> Iterator[int]:
+    yield from random.permutation(key, stratum.capacity).tolist()
+
+
+# ------------------------------------------------------------------------------------------ splits
+
+
+def split(
+    sentences: Sequence[Sentence],
+    kind: str,
+    share: float,
+    seed: int,
+    groups: Sequence[str] = GROUPS,
+) -> tuple[list[Sentence], list[Sentence]]:
+    """`sentences` in two parts, for training and for validation, in their order.
+
+    With `kind` "random", sentences are chosen by lot. With "compositional", pairs of a word and a
+    frame are chosen by lot, and a sentence that has one of them is held out: the word and the
+    frame are trained, each with others, and never together. In either case every word, frame and
+    tag of the second part is in the first.
+
+    Args:
+        share: how much is held out, if there is enough that can be.
+
+    Raises:
+        UsageError: nothing can be held out.
+    """
+    key = random.fold(random.key(seed), "jsl.generate.split", kind)
+    part = _at_random if kind == "random" else _by_pairs
+    goal = max(round(len(sentences) * share), 1)
+    held = part(sentences, goal, key, lambda s: _parts(s, groups))
+    if not held:
+        raise UsageError(say("generate.nothing_held", count=len(sentences)))
+    training = [s for n, s in enumerate(sentences) if n not in held]
+    return training, [sentences[n] for n in sorted(held)]
+
+
+Parts = Callable[[Sentence], Iterable[Hashable]]
+
+
+def _parts(sentence: Sentence, groups: Sequence[str]) -> set[Hashable]:
+    """What a sentence is made of that training must have seen."""
+    found: set[Hashable] = {("word", word) for word in sentence.words}
+    found.add(("frame", sentence.frame))
+    return found | {(group, tag) for group in groups for tag in sentence.tags(group)}
+
+
+def _at_random(sentences: Sequence[Sentence], goal: int, key: random.Key, parts: Parts) -> set[int]:
+    left = Counter(part for sentence in sentences for part in parts(sentence))
+    held: set[int] = set()
+    for n in random.permutation(key, len(sentences)).tolist():
+        found = parts(sentences[n])
+        if len(held) < goal and all(left[part] > 1 for part in found):
+            held.add(n)
+            left.subtract(found)
+    return held
+
+
+def _by_pairs(sentences: Sequence[Sentence], goal: int, key: random.Key, parts: Parts) -> set[int]:
+    of_pair: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for n, sentence in enumerate(sentences):
+        for word in dict.fromkeys(sentence.words):
+            of_pair[word, sentence.frame].append(n)
+    whole = Counter(part for sentence in sentences for part in parts(sentence))
+    left, held = whole.copy(), set[int]()
+    pairs = sorted(of_pair)
+    for at in random.permutation(key, len(pairs)).tolist():
+        new = [n for n in of_pair[pairs[at]] if n not in held]
+        # Not a pair that would take much more than what is missing.
+        if len(held) >= goal or not new or len(held) + len(new) > goal * 1.1 + 1:
+            continue
+        lost = Counter(part for n in new for part in parts(sentences[n]))
+        # Half of what there is of each part stays, so that it can be learned.
+        if all(left[p] - k >= max(1, whole[p] / 2) for p, k in lost.items()):
+            held.update(new)
+            left.subtract(lost)
+    return held
+
+
+# ------------------------------------------------------------------------------------------- rows
+
+
+def table(
+    sentences: Iterable[Sentence], groups: Sequence[str], most: int, annotate: bool = False
+) -> str:
+    """A corpus in TSV of these sentences, a row for each group, of at most `most` rows.
+
+    With `annotate` there are two more columns: the frame of a sentence and its words.
+    """
+    lines = ["\t".join((*COLUMNS, *ANNOTATIONS) if annotate else COLUMNS)]
+    for sentence in sentences:
+        more = (sentence.frame, " ".join(sentence.words)) if annotate else ()
+        for group in groups:
+            lines.append("\t".join((group, sentence.kana, " ".join(sentence.tags(group)), *more)))
+    del lines[most + 1 :]
+    return "\n".join(lines) + "\n"
