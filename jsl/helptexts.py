@@ -295,6 +295,36 @@ HELP: dict[str, tuple[str, str]] = {
         "Add the columns frame and words: the pattern of a sentence, and its words. Training "
         "does not use them.",
     ),
+    "help.corpus.check": (
+        "コーパスを調べます。\n\n"
+        "同じ行、同じ文に違うタグが付いた矛盾、長すぎる行、使えない文字、タグの頻度、長さ、"
+        "検証用ファイルとの文の重なりを示します。矛盾、形の正しくない行、--max-length "
+        "を超える行、重なりがあれば、終了コードは1です。",
+        "Look a corpus over.\n\n"
+        "It reports rows that are there twice, contradictions (one sentence with several tags), "
+        "rows that are too long, unknown characters, how often tags are there, lengths, and "
+        "sentences that are trained and validated. The exit code is 1 if there are "
+        "contradictions, malformed rows, rows longer than --max-length, or sentences of both "
+        "sides.",
+    ),
+    "help.corpus.check.valid": (
+        "検証用のファイル。文の重なりと、学習に出てこないタグを調べます。何度でも指定できます。",
+        "A file for validation, of which no sentence should be trained; tags that only it has "
+        "are listed. May be given several times.",
+    ),
+    "help.corpus.check.max-length": (
+        "終端を含めた系列の最大の長さ。指定がなければ、プリセットごとに入らない行を数えるだけです。",
+        "Longest sequence, its end counted; without it, rows that are too long for a preset are "
+        "only counted.",
+    ),
+    "help.corpus.check.encoding": (
+        "ファイルの文字コード: utf-8（既定）、cp932、utf-16 など。",
+        "Of the files: utf-8 (the default), cp932, utf-16, ...",
+    ),
+    "help.corpus.check.json": (
+        "結果をJSONで出力します。",
+        "Print it as JSON.",
+    ),
     # predict
     "help.predict": (
         "文をタグに翻訳します。1文が1行になります。\n\n"
