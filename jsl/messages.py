@@ -280,6 +280,10 @@ TEXTS: dict[str, tuple[str, str]] = HELP | {
         "Of {count} sentences none can be held out so that its words and its pattern are still "
         "trained. Make --size larger.",
     ),
+    "generate.share": (
+        "{value} ではなく、0より大きく1より小さい数にしてください。",
+        "expected a number above 0 and below 1, got {value}.",
+    ),
     "generate.unwritable": (
         "{path} に書き込めません: {reason}",
         "Cannot write {path}: {reason}",
@@ -700,10 +704,6 @@ TEXTS: dict[str, tuple[str, str]] = HELP | {
     "usage.path": (
         "「{value}」はファイルやフォルダーの名前になりません。",
         "“{value}” cannot be the name of a file or directory.",
-    ),
-    "usage.share": (
-        "{value} ではなく、0より大きく1より小さい数にしてください。",
-        "expected a number above 0 and below 1, got {value}.",
     ),
     "usage.extra": ("余分な引数があります: {words}。", "There are arguments too many: {words}."),
     "memory.short": (

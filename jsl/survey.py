@@ -97,23 +97,31 @@ def survey(
     valid: Sequence[Path] = (),
     max_seq_len: int | None = None,
     encoding: str | None = None,
+    kinds: tuple[str, str] = ("kana", "tag"),
 ) -> Survey:
     """Look over the files `paths`, and what they share with the files `valid`.
+
+    Args:
+        kinds: what sentences and their translations are cut into, see `jsl.tokens`. Unless they
+            are tags, a sentence may have several translations.
 
     Raises:
         UsageError: there is no such encoding.
     """
     parts, held = (
-        tuple(_read(path, max_seq_len, encoding) for path in files) for files in (paths, valid)
+        tuple(_read(path, max_seq_len, encoding, kinds) for path in files)
+        for files in (paths, valid)
     )
     leaks, alike = _leaks(parts, held)
-    clashes = _clashes((*parts, *held))
+    clashes = _clashes((*parts, *held)) if kinds[1] == "tag" else ()
     return Survey(parts, held, clashes, leaks, alike, _unseen(parts, held), _shared(parts))
 
 
-def _read(path: Path, max_seq_len: int | None, encoding: str | None) -> Part:
+def _read(
+    path: Path, max_seq_len: int | None, encoding: str | None, kinds: tuple[str, str]
+) -> Part:
     try:
-        corpus, problems = read_corpus(path, max_seq_len, encoding)
+        corpus, problems = read_corpus(path, max_seq_len, encoding, *kinds)
     except CorpusError as error:
         return Part(path, error=error)
     return Part(path, corpus, problems)
@@ -194,7 +202,7 @@ def _unseen(parts: Sequence[Part], valid: Sequence[Part]) -> dict[str, dict[str,
 def unknown_characters(part: Part) -> dict[str, list[int]]:
     """The characters that no sentence may have, each with the lines where it is."""
     found: dict[str, list[int]] = defaultdict(list)
-    for row in part.rows:
+    for row in part.rows if part.corpus and part.corpus.source_kind == "kana" else ():
         try:
             check(row.japanese)
         except TextError as error:
@@ -206,7 +214,7 @@ def unknown_characters(part: Part) -> dict[str, list[int]]:
 def malformed_tags(part: Part) -> dict[str, list[int]]:
     """What stands for a tag and is none, with the lines where it is."""
     found: dict[str, list[int]] = defaultdict(list)
-    for row in part.rows:
+    for row in part.rows if part.corpus and part.corpus.target_kind == "tag" else ():
         for tag in dict.fromkeys(row.tags):
             if not is_tag(tag):
                 found[tag].append(row.line)
@@ -259,7 +267,7 @@ def groups(part: Part) -> dict[str, dict[str, Any]]:
         group: {
             "rows": len(found),
             "tags": len({tag for row in found for tag in row.tags}),
-            "sentence_lengths": lengths([len(row.japanese) for row in found]),
+            "sentence_lengths": lengths([len(row.symbols) for row in found]),
             "tag_lengths": lengths([len(row.tags) for row in found]),
         }
         for group, found in rows.items()
@@ -336,7 +344,7 @@ def _file(part: Part, role: str) -> dict[str, Any]:
         ],
         "longest": max((row.length for row in part.rows), default=0),
         "too_long_for": too_long(part),
-        "sentence_lengths": lengths([len(row.japanese) for row in part.rows]),
+        "sentence_lengths": lengths([len(row.symbols) for row in part.rows]),
         "tag_lengths": lengths([len(row.tags) for row in part.rows]),
         "tags": {
             "distinct": len(counts),

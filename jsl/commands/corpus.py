@@ -12,6 +12,7 @@ from jsl import options
 from jsl.errors import UsageError
 from jsl.help import command, group, option
 from jsl.messages import Said, columns, listed, ranges, say
+from jsl.tokens import SOURCES, TARGETS
 
 if TYPE_CHECKING:
     from jsl.survey import Part, Survey
@@ -31,7 +32,7 @@ class Share(options.Positive):
     ) -> float:
         share = super().convert(value, param, ctx)
         if share >= 1:
-            self.fail(say("usage.share", value=value), param, ctx)
+            self.fail(say("generate.share", value=value), param, ctx)
         return share
 
 
@@ -123,12 +124,16 @@ def write(path: Path, text: str) -> None:
     type=options.Integer(1, 10_000),
     help="help.corpus.check.max-length",
 )
+@option("--source-tokens", type=options.Choice(SOURCES), help="help.corpora.source_tokens")
+@option("--target-tokens", type=options.Choice(TARGETS), help="help.corpora.target_tokens")
 @option("--encoding", help="help.corpus.check.encoding")
 @option("--json", "as_json", is_flag=True, help="help.corpus.check.json")
 def check(
     files: tuple[Path, ...],
     valid: tuple[Path, ...],
     max_length: int | None,
+    source_tokens: str | None,
+    target_tokens: str | None,
     encoding: str | None,
     as_json: bool,
 ) -> None:
@@ -137,7 +142,8 @@ def check(
 
     if encoding is not None:
         check_encoding(encoding)
-    found = survey(files, valid, max_length, encoding)
+    kinds = source_tokens or SOURCES[0], target_tokens or TARGETS[0]
+    found = survey(files, valid, max_length, encoding, kinds)
     if as_json:
         click.echo(json.dumps(to_json(found, max_length), ensure_ascii=False))
     else:

@@ -161,7 +161,7 @@ def test_rows_that_are_too_long(files, checked, run):
     code, data = checked(path)
     assert (code, only(data)["longest"]) == (0, 13)
     assert only(data)["too_long_for"]["tiny"] == 2
-    assert "Rows too long for a preset: tiny 2" in run("corpus", "check", path).out
+    assert "Rows too long for a preset: tiny 2, long 0, large 0" in run("corpus", "check", path).out
     code, data = checked(path, "--max-length", 12)
     assert code == 1
     [problem] = only(data)["problems"]
@@ -285,6 +285,23 @@ def test_an_annotated_file_is_well(run, checked):
     assert run("corpus", "generate", "--size", 50, "--annotate", "--out", "a.tsv").code == 0
     code, data = checked("a.tsv")
     assert (code, only(data)["notes"]) == (0, ["Note: these columns are not used: frame, words."])
+
+
+def test_words_may_be_anything_and_have_several_translations(files, checked):
+    path = files(a=["甲\t犬 が いる\tthere is a dog", "甲\t犬 が いる\ta dog is there"])
+    assert checked(path)[0] == 1
+    code, data = checked(path, "--source-tokens", "word", "--target-tokens", "word")
+    assert (code, data["contradictions"]) == (0, [])
+    assert only(data)["sentence_lengths"]["max"] == 3
+    assert only(data)["unknown_characters"] == only(data)["malformed_tags"] == []
+    assert only(data)["longest"] == 5
+
+
+def test_a_corpus_without_groups(run, checked, tmp_path):
+    path = tmp_path / "a.tsv"
+    path.write_text("japanese\ttags\nはい\t<はい>\n", encoding="utf-8")
+    code, data = checked(path)
+    assert (code, list(only(data)["groups"])) == (0, ["default"])
 
 
 # ---------------------------------------------------------------------------------- its texts
