@@ -380,7 +380,7 @@ def _() -> Heads:
         yield verb.kana, (few(verb), described(taken(verb, "を")), alone(verb, PLAIN))
 
 
-@frame("O N V", 24)
+@frame("O N V", 40)
 def _() -> Heads:
     for verb in transitive():
         if "n" in verb.use:
@@ -530,14 +530,16 @@ def _() -> Heads:
 
 
 def rides(verb: Word) -> list[Option]:
-    """By what one goes where: flights and ships go to other towns."""
-    towns = {noun.kana for noun in nouns("town")}
-    return [
-        (part("means", vehicle, "で"), *goal)
-        for vehicle in nouns("near", "far")
-        for goal in goals(verb)
-        if "near" in vehicle.classes or goal[0].words[0] in towns
-    ]
+    """By what one goes where: nobody takes a bus overseas, or an aeroplane to school."""
+    found: list[Option] = []
+    for vehicle in nouns("short", "near", "far"):
+        for goal in goals(verb):
+            place = named(goal[0].words[0]).classes
+            far, across = "town" in place, "town" in place and "mainland" not in place
+            kind = "far" if across else "near far" if far else "short near"
+            if {*kind.split()} & {*vehicle.classes}:
+                found.append((part("means", vehicle, "で"), *goal))
+    return found
 
 
 @frame("M G V", 4)
@@ -734,9 +736,14 @@ def there(particle: str = "が") -> Iterator[tuple[Word, list[Option], list[Opti
 
     yield named("ある"), at("home"), what("goods", "furniture", "machine", "food")
     yield named("ある"), at("school", "work"), what("furniture", "machine", "supply")
-    refuges = [o for o in at("shelter", "hospital") if o not in at("school")]
+    refuges = [o for o in at("refuge", "hospital") if o not in at("school")]
     yield named("ある"), refuges, what("supply", "furniture")
-    yield named("ある"), at("town"), what("school", "work", "station", "hospital", "hotel", "shop")
+    public: list[Option] = [
+        (part("object", noun, particle),)
+        for noun in nouns("school", "work", "station", "hospital", "hotel", "shop")
+        if "place" in noun.classes
+    ]
+    yield named("ある"), at("town"), public
     yield named("いる"), at("school", "hospital", "station", "shelter"), what("job", "people")
     yield named("いる"), at("home", "outdoor"), what("animal", "kin")
 
@@ -756,7 +763,7 @@ def _() -> Heads:
 @frame("P X N ある", 16)
 def _() -> Heads:
     for verb, classes, where in (
-        ("ある", ("furniture", "machine", "supply"), ("school", "shelter", "work")),
+        ("ある", ("furniture", "machine", "supply"), ("school", "refuge", "work")),
         ("いる", ("people", "animal"), ("school", "shelter", "hospital")),
     ):
         rooms = [(part("subject", noun, "に"),) for noun in nouns(*where)]
@@ -1102,7 +1109,7 @@ def _() -> Heads:
     for noun in nouns("event", "trip"):
         ends: list[Option] = []
         for time in times("future", "any"):
-            if time.kana == "あとで":
+            if time.kana == "あとで" or not {"day", "future"} & {*time.classes}:
                 continue
             for kana in ("です", "だ"):
                 ends.append((replace(part("object", time, kana, (IS,)), sign_at=1),))
@@ -1325,7 +1332,7 @@ def _() -> Heads:
     yield what("もつ", weather(), [named("かさ"), named("にもつ")])
     yield what("きる", weather(), nouns("clothes"))
     yield what("しめる", weather(), nouns("open"))
-    yield what("みる", weather(), nouns("look"))
+    yield what("みる", weather(), [named("てれび"), named("にゅーす")])
     yield what("じゅんびする", weather(), nouns("supply"))
 
 
