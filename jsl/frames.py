@@ -380,7 +380,7 @@ def _() -> Heads:
         yield verb.kana, (few(verb), described(taken(verb, "を")), alone(verb, PLAIN))
 
 
-@frame("O N V", 40)
+@frame("O N V", 54)
 def _() -> Heads:
     for verb in transitive():
         if "n" in verb.use:
@@ -1446,7 +1446,7 @@ def _() -> Heads:
         yield phrase.kana, (fixed(part("predicate", phrase, "")),)
 
 
-@frame("call phrase", 12)
+@frame("call phrase", 20)
 def _() -> Heads:
     called = [
         (replace(part("call", noun, "、"), kana=noun.kana + "、"),)
@@ -1456,7 +1456,7 @@ def _() -> Heads:
         yield phrase.kana, (called, fixed(part("predicate", phrase, "")))
 
 
-@frame("phrase phrase", 8)
+@frame("phrase phrase", 12)
 def _() -> Heads:
     first = [named(kana) for kana in ("すみません", "はい", "いいえ", "ごめんなさい", "ありがとう")]
     before = [(part("call", phrase, "、"),) for phrase in first]

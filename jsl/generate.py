@@ -6,7 +6,7 @@ alone, and so is the same on every platform and in every version of Python.
 """
 
 import itertools
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
 from jsl.errors import UsageError
@@ -18,6 +18,7 @@ from minigrad import random
 COLUMNS = ("group", "japanese", "tags")
 ANNOTATIONS = ("frame", "words")
 SPLITS = ("random", "compositional")
+AHEAD = 8  # sentences of which the one with the rarest words is taken
 
 
 def generate(size: int, seed: int, groups: Sequence[str] = GROUPS) -> list[Sentence]:
@@ -33,30 +34,37 @@ def generate(size: int, seed: int, groups: Sequence[str] = GROUPS) -> list[Sente
 
 
 def _drawn(count: int, key: random.Key) -> Iterator[Sentence]:
-    """So many sentences: a frame by its weight, a head of it, and the next sentence of these."""
-    left: dict[str, dict[str, list[tuple[Stratum, Iterator[int]]]]] = {}
+    """So many sentences: a frame by its weight, its next head, and one of the next of these.
+
+    Heads take turns, and of a few sentences that come next it is the one with the rarest words so
+    far: else there would be words of which a model sees too little to learn them.
+    """
+    heads: dict[str, dict[str, deque[_Source]]] = {}
     for n, stratum in enumerate(strata()):
-        heads = left.setdefault(stratum.frame, {})
-        shuffled = _shuffled(stratum, random.fold(key, n))
-        heads.setdefault(stratum.head, []).append((stratum, shuffled))
-    limits = _limits(left)
-    for words in random.bits(random.fold(key, "draws"), (count, 3)).tolist():
-        while True:
-            place = words[0] * limits[-1] >> 32
-            frame = next(name for name, limit in zip(left, limits, strict=True) if place < limit)
-            head = [*left[frame]][words[1] * len(left[frame]) >> 32]
-            choices = left[frame][head]
-            stratum, indices = choices[at := words[2] * len(choices) >> 32]
-            if (index := next(indices, None)) is not None:
-                yield stratum.sentence(index)
-                break
-            # All of these are drawn: from now on they are not there.
-            del choices[at]
-            if not choices:
-                del left[frame][head]
-            if not left[frame]:
-                del left[frame]
-                limits = _limits(left)
+        sources = heads.setdefault(stratum.frame, {}).setdefault(stratum.head, deque())
+        sources.append(_Source(stratum, random.fold(key, n)))
+    left: dict[str, deque[deque[_Source]]] = {}
+    for frame, found in heads.items():
+        turns = [*found.values()]
+        order = random.permutation(random.fold(key, frame), len(turns)).tolist()
+        left[frame] = deque(turns[n] for n in order)
+    limits, seen = _limits(left), Counter[str]()
+    for word in random.bits(random.fold(key, "frames"), count).tolist():
+        place = word * limits[-1] >> 32
+        frame = next(name for name, limit in zip(left, limits, strict=True) if place < limit)
+        sources = left[frame].popleft()
+        source = sources.popleft()
+        sentence = source.next(seen)
+        seen.update(dict.fromkeys(sentence.words, 1))
+        yield sentence
+        # To the end of the queues, unless they are used up.
+        if source.ahead:
+            sources.append(source)
+        if sources:
+            left[frame].append(sources)
+        if not left[frame]:
+            del left[frame]
+            limits = _limits(left)
 
 
 def _limits(frames: Iterable[str]) -> list[int]:
@@ -64,8 +72,29 @@ def _limits(frames: Iterable[str]) -> list[int]:
     return [*itertools.accumulate(WEIGHTS[frame] for frame in frames)]
 
 
-def _shuffled(stratum: Stratum, key: random.Key) -> Iterator[int]:
-    yield from random.permutation(key, stratum.capacity).tolist()
+class _Source:
+    """The sentences of a stratum in random order, a few of them looked at ahead."""
+
+    def __init__(self, stratum: Stratum, key: random.Key):
+        self.stratum, self.key = stratum, key
+        self.ahead: list[Sentence] = []
+        self.indices: Iterator[int] | None = None  # shuffled when the first is asked for
+
+    def next(self, seen: Counter[str]) -> Sentence:
+        """One of those ahead, that with the rarest words."""
+        if self.indices is None:
+            order = random.permutation(self.key, self.stratum.capacity)
+            self.indices = iter(order.tolist())
+            self.fill(AHEAD)
+        chosen = min(self.ahead, key=lambda s: sorted(seen[word] for word in s.words))
+        self.ahead.remove(chosen)
+        self.fill(1)
+        return chosen
+
+    def fill(self, count: int) -> None:
+        """Look at so many more."""
+        assert self.indices is not None
+        self.ahead += map(self.stratum.sentence, itertools.islice(self.indices, count))
 
 
 # ------------------------------------------------------------------------------------------ splits
