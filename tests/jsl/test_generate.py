@@ -102,7 +102,7 @@ def test_more_than_there_are_is_refused(run):
 
 
 def test_no_word_is_too_rare_to_be_learned():
-    counted = Counter(word for s in generate.generate(10_000, 0) for word in {*s.words})
+    counted = Counter(word for s in generate.generate(20_000, 0) for word in {*s.words})
     assert {word.kana for word in lexicon()} <= set(counted)
     assert min(counted.values()) >= 6
 
