@@ -119,12 +119,17 @@ def starter_corpus_path() -> Path:
 
 
 @dataclass
-class _Problems:
-    """What is wrong with a file: of each kind the first case, and the lines of all."""
+class Problems:
+    """What is wrong with a file: of each kind the first case, and the lines of all.
+
+    Attributes:
+        repeated: the lines of rows that are there again, which is no problem.
+    """
 
     path: Path
     first: dict[str, str] = field(default_factory=dict)
     lines: dict[str, list[int]] = field(default_factory=dict)
+    repeated: list[int] = field(default_factory=list)
 
     def add(self, line: int, cause: str, kind: str) -> None:
         self.first.setdefault(kind, cause)
@@ -175,10 +180,31 @@ def load_corpus(
             be part of a parameter's name (. and / cannot), too long a sequence, or the same
             sentence with different tags in a group.
     """
+    corpus, problems = read_corpus(path, max_seq_len, encoding, source_kind, target_kind, strict)
+    problems.check()
+    return corpus
+
+
+def read_corpus(
+    path: str | Path,
+    max_seq_len: int | None = None,
+    encoding: str | None = None,
+    source_kind: str = "kana",
+    target_kind: str = "tag",
+    strict: bool = True,
+) -> tuple[Corpus, Problems]:
+    """The corpus as `load_corpus` has it, and what is wrong with its rows.
+
+    Rows of which something is wrong are there, save those with a wrong number of fields.
+
+    Raises:
+        UsageError: there is no such encoding.
+        CorpusError: the file cannot be read or decoded, or its header is not as it should be.
+    """
     path = Path(path)
     data = _read(path)
     text = _decode(path, data, encoding)
-    problems = _Problems(path)
+    problems = Problems(path)
     notes: list[str] = []
     first, columns, delimiter = _header(path, text)
     if delimiter != "\t":
@@ -212,12 +238,12 @@ def load_corpus(
     if not body and not problems.first:
         problems.add(first, say("corpus.no_rows"), "corpus.no_rows")
     found.check_lengths(max_seq_len)
-    problems.check()
+    problems.repeated = found.repeated
     if found.repeated:
         lines = ranges(found.repeated)
         notes.append(say("corpus.dropped", count=len(found.repeated), lines=lines))
     digest = hashlib.sha256(data).hexdigest()
-    return Corpus(path, digest, tuple(found.rows), tuple(notes), source_kind, target_kind)
+    return Corpus(path, digest, tuple(found.rows), tuple(notes), source_kind, target_kind), problems
 
 
 def load_parallel(
@@ -253,7 +279,7 @@ def load_parallel(
                 target_lines=len(sides[1]),
             )
         )
-    problems, empty = _Problems(source), list[int]()
+    problems, empty = Problems(source), list[int]()
     found = _Rows(problems, source_kind, target_kind, drop=False, strict=strict)
     for line, (sentence, translation) in enumerate(zip(*sides, strict=True), start=1):
         fields = {"group": DEFAULT_GROUP, "japanese": sentence, "tags": translation}
@@ -308,7 +334,7 @@ def _decode(path: Path, data: bytes, encoding: str | None) -> str:
         offset = getattr(error, "start", 0)
         before = data[:offset].decode(name, errors="replace")
         line = len(_with_plain_ends(before).split("\n"))
-        problems = _Problems(path)
+        problems = Problems(path)
         key = "corpus.not_utf8" if encoding is None else "corpus.not_encoding"
         fields = {} if encoding is None else {"encoding": encoding}
         problems.add(line, say(key, offset=offset, **fields), key)
@@ -364,7 +390,7 @@ def _with_plain_ends(text: str) -> str:
 
 
 def _records(
-    text: str, delimiter: str, problems: _Problems | None = None
+    text: str, delimiter: str, problems: Problems | None = None
 ) -> Iterator[tuple[int, list[str]]]:
     """The records that are not blank, each with the line where it begins; what shows of fields."""
     lines = io.StringIO(_with_plain_ends(text), newline="\n")
@@ -394,14 +420,14 @@ def _header(path: Path, text: str) -> tuple[int, list[str], str]:
             found.append((sum(name in columns for name in COLUMNS), line, columns, delimiter))
             break
     if not found:
-        problems = _Problems(path)
+        problems = Problems(path)
         list(_records(text, "\t", problems))
         problems.check()
         raise CorpusError(say("corpus.empty", path=path, columns=listed(COLUMNS)))
     known, line, columns, delimiter = max(found, key=lambda header: header[0])
     if set(NEEDED) <= set(columns):
         return line, columns, delimiter
-    problems = _Problems(path)
+    problems = Problems(path)
     written = visible(_with_plain_ends(text).split("\n")[line - 1])
     if set(written.casefold().split()) >= set(NEEDED):
         problems.add(line, say("corpus.spaces"), "corpus.spaces")
@@ -425,7 +451,7 @@ class _Rows:
 
     def __init__(
         self,
-        problems: _Problems,
+        problems: Problems,
         source_kind: str,
         target_kind: str,
         drop: bool,

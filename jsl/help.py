@@ -18,7 +18,7 @@ import click
 from click.core import ParameterSource
 
 from jsl import options
-from jsl.messages import LANGUAGES, TEXTS, columns, listed, say, use_language
+from jsl.messages import LANGUAGES, TEXTS, Said, columns, listed, say, use_language
 
 # What Japanese does not begin a line with, and what it does not end one with.
 _CLOSING = r":;,.)\]>、。，．・？！：；）」』】〕〉》”’ーぁぃぅぇぉっゃゅょァィゥェォッャュョ"
@@ -239,7 +239,7 @@ class Commands(_Page, click.Group):
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         if self.get_command(ctx, args[0]) is None:
-            known = listed(self.list_commands(ctx))
+            known = Said(say("list.separator").join(self.list_commands(ctx)))  # all of them
             ctx.fail(say("usage.command", name=args[0], known=known))
         return super().resolve_command(ctx, args)
 

@@ -239,6 +239,92 @@ HELP: dict[str, tuple[str, str]] = {
         "どのステップも演算を一つずつ実行します。遅くなりますが、調べやすくなります。",
         "Run every step op by op: slower, easier to debug.",
     ),
+    # corpus
+    "help.corpus": (
+        "コーパスを作り、調べます。",
+        "Make a corpus, and look one over.",
+    ),
+    "help.corpus.generate": (
+        "かなの文とそのタグを文法から作り、TSV（列は group、japanese、tags）で出力します。\n\n"
+        "グループは日本手話と日本語対応手話で、1文が各グループの1行ずつになります。"
+        "同じ --size と --seed からはどこでも同じファイルができ、大きい --size は小さい --size "
+        "の行の続きになります。文法は jsl/GRAMMAR.md に書いてあります。規則で作ったもので、"
+        "手話の母語話者は確認していません。\n\n"
+        "--valid-out で学習用と検証用に分けます。random は文を無作為に分け、同じ文の両グループの行"
+        "は同じ側に入ります。compositional は単語と文型の組を選び、"
+        "その組を含む文を検証用に回します。"
+        "単語も文型も学習に出てきますが、その組は出てきません。",
+        "Make sentences in kana with their tags by a grammar, as TSV with the columns group, "
+        "japanese and tags.\n\n"
+        "The groups are Japanese Sign Language and signed Japanese; a sentence is a row of each. "
+        "The same --size and --seed give the same file everywhere, and a larger --size begins "
+        "with the rows of a smaller one. jsl/GRAMMAR.md describes the grammar. Rules made it, and "
+        "no native signer reviewed it.\n\n"
+        "--valid-out parts the rows into those for training and those for validation. random does "
+        "so by lot, with both rows of a sentence on the same side. compositional chooses pairs of "
+        "a word and a sentence pattern, and holds out the sentences that have one of them: the "
+        "word and the pattern are in training, and never together.",
+    ),
+    "help.corpus.generate.size": (
+        "行の数。両方のグループなら、文の数はその半分です。",
+        "How many rows; with both groups, there are half as many sentences.",
+    ),
+    "help.corpus.generate.seed": ("文を選ぶ乱数の種。", "Chooses the sentences."),
+    "help.corpus.generate.out": (
+        "出力するファイル。指定がなければ標準出力です。",
+        "The file; standard output by default.",
+    ),
+    "help.corpus.generate.group": (
+        "このグループの行だけを作ります。",
+        "Make the rows of this group only, by its Japanese name; a wrong one lists both.",
+    ),
+    "help.corpus.generate.split": (
+        "学習用と検証用の分け方（既定はrandom）。",
+        "How to part training from validation (default: random).",
+    ),
+    "help.corpus.generate.valid-out": (
+        "検証用の行を出力するファイル。残りが --out に入ります。",
+        "The file of the rows for validation; the others go to --out.",
+    ),
+    "help.corpus.generate.valid-share": (
+        "検証用の割合（既定は0.1）。",
+        "The share of validation (default: 0.1).",
+    ),
+    "help.corpus.generate.annotate": (
+        "文型と単語の列（frame、words）を付けます。学習では使いません。",
+        "Add the columns frame and words: the pattern of a sentence, and its words. Training "
+        "does not use them.",
+    ),
+    "help.corpus.check": (
+        "コーパスを調べます。\n\n"
+        "同じ行、同じ文に違うタグが付いた矛盾、長すぎる行、使えない文字、タグの頻度、長さ、"
+        "検証用ファイルとの文の重なりを示します。矛盾、形の正しくない行、--max-length "
+        "を超える行、重なりがあれば、終了コードは1です。",
+        "Look a corpus over.\n\n"
+        "It reports rows that are there twice, contradictions (one sentence with several tags), "
+        "rows that are too long, unknown characters, how often tags are there, lengths, and "
+        "sentences that are trained and validated. The exit code is 1 if there are "
+        "contradictions, malformed rows, rows longer than --max-length, or sentences of both "
+        "sides.",
+    ),
+    "help.corpus.check.valid": (
+        "検証用のファイル。文の重なりと、学習に出てこないタグを調べます。何度でも指定できます。",
+        "A file for validation, of which no sentence should be trained; tags that only it has "
+        "are listed. May be given several times.",
+    ),
+    "help.corpus.check.max-length": (
+        "終端を含めた系列の最大の長さ。指定がなければ、プリセットごとに入らない行を数えるだけです。",
+        "Longest sequence, its end counted; without it, rows that are too long for a preset are "
+        "only counted.",
+    ),
+    "help.corpus.check.encoding": (
+        "ファイルの文字コード: utf-8（既定）、cp932、utf-16 など。",
+        "Of the files: utf-8 (the default), cp932, utf-16, ...",
+    ),
+    "help.corpus.check.json": (
+        "結果をJSONで出力します。",
+        "Print it as JSON.",
+    ),
     # predict
     "help.predict": (
         "文をタグに翻訳します。1文が1行になります。\n\n"

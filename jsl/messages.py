@@ -262,6 +262,104 @@ TEXTS: dict[str, tuple[str, str]] = HELP | {
         "文「{japanese}」のタグが{first}行目と違います（グループ「{group}」）。",
         "The text “{japanese}” has other tags in line {first} (group “{group}”).",
     ),
+    "generate.too_many": (
+        "--size {size}: 文法から作れるのは{most}行までです。",
+        "--size {size}: the grammar can make {most} rows.",
+    ),
+    "generate.valid_out": (
+        "--split と --valid-share には、検証用のファイルを --valid-out で指定してください。",
+        "--split and --valid-share need a file for validation: --valid-out",
+    ),
+    "generate.same_file": (
+        "--out と --valid-out が同じファイル {path} です。",
+        "--out and --valid-out are the same file, {path}.",
+    ),
+    "generate.nothing_held": (
+        "{count}文では、学習にも出てくる単語と文型だけの文を検証用に分けられません。"
+        "--size を大きくしてください。",
+        "Of {count} sentences none can be held out so that its words and its pattern are still "
+        "trained. Make --size larger.",
+    ),
+    "generate.share": (
+        "{value} ではなく、0より大きく1より小さい数にしてください。",
+        "expected a number above 0 and below 1, got {value}.",
+    ),
+    "generate.unwritable": (
+        "{path} に書き込めません: {reason}",
+        "Cannot write {path}: {reason}",
+    ),
+    "generate.written": ("{path}: {rows}行", "{path}: {rows} rows"),
+    "survey.file": (
+        "{path}: {rows:,}行、{sentences:,}文、タグ{tags:,}種類",
+        "{path}: rows {rows:,}, sentences {sentences:,}, tags {tags:,}",
+    ),
+    "survey.name": ("{name}", "{name}"),
+    "survey.head.group": ("グループ", "group"),
+    "survey.head.rows": ("行", "rows"),
+    "survey.head.tags": ("タグ", "tags"),
+    "survey.head.symbols": ("文の長さ（最小/中央/最大）", "sentence length (min/median/max)"),
+    "survey.head.signs": ("タグ列の長さ", "length in tags"),
+    "survey.longest": (
+        "終端を含めた最大の長さ: {length}。プリセットに入らない行: {presets}。",
+        "Longest, its end counted: {length}. Rows too long for a preset: {presets}.",
+    ),
+    "survey.preset": ("{name} {rows:,}行", "{name} {rows:,}"),
+    "survey.histogram": (
+        "出てくる回数: タグの種類  {bins}",
+        "Times that a tag is there: how many such tags  {bins}",
+    ),
+    "survey.frequent": ("多いタグ: {tags}", "Most frequent: {tags}"),
+    "survey.rare": ("少ないタグ: {tags}", "Rarest: {tags}"),
+    "survey.character": (
+        "「{character}」({code}) {lines}行目",
+        "“{character}” ({code}) in lines {lines}",
+    ),
+    "survey.unknown": ("使えない文字: {characters}", "Unknown characters: {characters}"),
+    "survey.problem": (
+        "問題のある行: {count}行（{lines}行目）。{cause}",
+        "Rows with a problem: {count}, in lines {lines}. {cause}",
+    ),
+    "survey.clashes": (
+        "矛盾: 同じ文に違うタグが付いています（{count}文）。",
+        "Contradictions: sentences with several tags: {count}.",
+    ),
+    "survey.clash": (
+        "{group}「{japanese}」: {places}",
+        "{group} “{japanese}”: {places}",
+    ),
+    "survey.place": ("{path}:{line} {tags}", "{path}:{line} {tags}"),
+    "survey.leaks": (
+        "重なり: 学習用と検証用の両方にある文（{count}件）。",
+        "Leakage: sentences that are trained and validated: {count}.",
+    ),
+    "survey.leaks_across": (
+        "重なり: 検証用の文が、学習用の別のグループにあります（{count}件）。",
+        "Leakage: sentences that are validated, and trained in another group: {count}.",
+    ),
+    "survey.alike": (
+        "注意: 記号や空白だけが違う文が、学習用と検証用にあります（{count}件）。",
+        "Note: sentences of both sides that differ in marks and spaces only: {count}.",
+    ),
+    "survey.leak": (
+        "「{japanese}」: {path} {lines}行目（{group}）、{valid_path} {valid_lines}行目"
+        "（{valid_group}）",
+        "“{japanese}”: {path}, lines {lines} ({group}); {valid_path}, lines {valid_lines} "
+        "({valid_group})",
+    ),
+    "survey.unseen": (
+        "注意: {group}の検証用に、学習に出てこないタグが{count}種類あります: {tags}。",
+        "Note: in {group}, validation has tags that training has not: {count}; {tags}.",
+    ),
+    "survey.shared": (
+        "注意: 同じ行が二つ以上のファイルにあります（{count}件）。",
+        "Note: rows that are in several files: {count}.",
+    ),
+    "survey.apart": (
+        "検証用の文は学習に出てきません。",
+        "No sentence is trained and validated.",
+    ),
+    "survey.well": ("問題はありません。", "Nothing is wrong."),
+    "survey.wrong": ("問題があります。", "Something is wrong."),
     "text.too_long": (
         "長すぎます。文は{length}文字ですが、このモデルで訳せるのは{limit}文字までです。",
         "The text is too long: it has {length} characters, this model takes up to {limit}.",

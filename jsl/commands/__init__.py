@@ -8,6 +8,7 @@ made by `@group("help.count")`; `count.add_command` puts `@command("help.count.w
 
 NAMES = (
     "completion",
+    "corpus",
     "doctor",
     "evaluate",
     "export",

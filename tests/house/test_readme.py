@@ -358,6 +358,16 @@ OPTIONS = {
         *("--help", "--config", "--lang [ja|en]", "--debug"),
     ],
     "verify": ["--help", "--config", "--lang [ja|en]", "--debug"],
+    "corpus generate": [
+        *("--size", "--seed", "--out", "--group", "--split [random|compositional]"),
+        *("--valid-out", "--valid-share", "--annotate"),
+        *("--help", "--config", "--lang [ja|en]", "--debug"),
+    ],
+    "corpus check": [
+        *("--valid", "--max-length", "--source-tokens [kana|char|word]"),
+        *("--target-tokens [tag|word|char]", "--encoding", "--json"),
+        *("--help", "--config", "--lang [ja|en]", "--debug"),
+    ],
 }
 
 

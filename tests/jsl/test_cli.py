@@ -809,8 +809,8 @@ def test_languages(run, learned):
         (
             ["forget"],
             "エラー: forget というコマンドはありません。"
-            "あるのは completion、doctor、evaluate、export、inspect、predict、resume、train、"
-            "verify、warmup です。",
+            "あるのは completion、corpus、doctor、evaluate、export、inspect、predict、resume、"
+            "train、verify、warmup です。",
         ),
     ],
 )

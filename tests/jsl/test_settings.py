@@ -184,11 +184,16 @@ def test_every_option_can_be_in_a_file(page, key, option, written, monkeypatch, 
         if isinstance(other, click.Argument):
             arguments.append("x")
         elif other.required and other is not option:
-            arguments += [other.opts[0], "x"]
-    root = click.Context(cli, info_name="jsl")
-    context = page.command.make_context(path[-1], arguments, parent=root)
+            arguments += [other.opts[0], str(sample(other)[1])]
+    parent = click.Context(cli, info_name="jsl")
+    for name in path[:-1]:
+        group = cli.get_command(parent, name)
+        parent = click.Context(group, info_name=name, parent=parent)
+    context = page.command.make_context(path[-1], arguments, parent=parent)
     found = context.params[option.name]
-    assert (str(found) if isinstance(found, Path) else found) == expected
+    if isinstance(option.type, options.Path):
+        found = tuple(map(str, found)) if option.multiple else str(found)
+    assert found == expected
 
 
 def test_commands_may_stand_below_others(written, monkeypatch, tmp_path):
