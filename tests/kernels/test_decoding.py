@@ -243,6 +243,72 @@ def test_wider_beams_differ_from_greedy_search():
     assert kernels.beam(src, 4) != kernels.greedy(src)
 
 
+@functools.cache
+def log_sum():
+    """The kernels' own, on an array; a function, as there may be no Numba."""
+    from minigrad.kernels.compiling import compiled
+    from minigrad.kernels.decoding import log_sum
+    from minigrad.kernels.vectors import data
+
+    @compiled
+    def of_array(scores, start, n):
+        return log_sum(data(scores), start, n)
+
+    return of_array
+
+
+@numpy_only
+@pytest.mark.parametrize("n", [1, 15, 16, 17, 1023, 1025, 50_000])
+def test_the_log_of_a_sum_of_exponentials(n):
+    scores = np.random.default_rng(n).normal(size=n + 40).astype(np.float32) * 4 + 1e3
+    scores[5 + n :] = np.inf  # what lies behind
+    scores[5 : 5 + n : 3] = -np.inf if n > 1 else 0
+    x = scores[5 : 5 + n].astype(float)
+    expected = x.max() + math.log(math.fsum(np.exp(x - x.max())))
+    assert abs(log_sum()(scores, 5, n) - expected) < 2e-6
+
+
+@numpy_only
+@settings(max_examples=200, deadline=None)
+@given(
+    held=st.integers(1, 5),
+    n=st.sampled_from([1, 2, 15, 16, 17, 33, 100]),
+    width=st.integers(1, 6),
+    penalty=st.sampled_from([1.0, 0.0, 0.6, -2.0, 100.0, -100.0]),
+    t=st.integers(0, 6),
+    seed=st.integers(0, 2**20),
+)
+def test_the_best_continuations_are_those_of_a_stable_sort(held, n, width, penalty, t, seed):
+    """Scores of a few values, so that many are equal; some are impossible."""
+    from minigrad.kernels.decoding import best_continuations
+
+    rng = np.random.default_rng(seed)
+    step = -(-n // 32) * 32
+    scores = (rng.integers(-2, 3, (held, step)) * rng.choice([0.5, 1e-4, 30])).astype(np.float32)
+    scores[:, 1:][rng.random((held, step - 1)) < 0.1] = -np.inf
+    scores[:, n:] = 99
+    logs = -rng.integers(0, 4, held).astype(float)
+    ends = np.where(rng.random(held) < 0.3, rng.integers(1, t + 2, held), -1)
+    expected = []
+    for i in range(held):
+        power = float(ends[i] if ends[i] >= 0 else t + 1) ** penalty
+        if ends[i] >= 0:
+            expected.append((logs[i] / power, logs[i], i, 0))
+            continue
+        shift = logs[i] - log_sum()(scores.reshape(-1), i * step, n)
+        found = [(float(scores[i, c]) + shift, c) for c in range(n)]
+        expected += [(log / power, log, i, c) for log, c in found]
+    expected.sort(key=lambda one: -one[0])
+    parents, choices = np.zeros((2, width), np.int64)
+    ranks, new_logs = np.zeros((2, width))
+    count = best_continuations(
+        parents, choices, ranks, new_logs, logs, ends, np.arange(held), 0, held,
+        scores.reshape(-1), step, n, t, penalty,
+    )  # fmt: skip
+    actual = zip(*(x.tolist() for x in (ranks, new_logs, parents, choices)), strict=True)
+    assert list(actual)[:count] == expected[:width]
+
+
 # ----------------------------------------------------------------------------------- int8 weights
 
 
