@@ -60,7 +60,8 @@ def contestants(case: str, model: nn.Seq2Seq, sentences: int, threads: int, beam
     positions = nn.sinusoids(length, d_model)
     allowed = [i for i in range(vocabulary) if i != START]
     found = {}
-    for name, weights in (("minigrad", "float32"), ("minigrad, int8", "int8")):
+    kinds = [("minigrad", "float32", "float32"), ("minigrad, int8 weights", "int8", "float32")]
+    for name, weights, activations in [*kinds, ("minigrad, int8", "int8", "int8")]:
         generator = nn.Generator(
             model,
             start_id=START,
@@ -68,6 +69,7 @@ def contestants(case: str, model: nn.Seq2Seq, sentences: int, threads: int, beam
             allowed=allowed,
             max_length=length,
             weights=weights,
+            activations=activations,
             use_kernels=True,
             threads=threads,
         )

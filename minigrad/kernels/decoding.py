@@ -16,7 +16,8 @@ rows of activations times weights, and the weights are laid out for that once, b
   the values of 16. So loops have no remainders.
 - With int8 weights, w[i, j] = q[i, j] * scale[j]; `q` turns into floats in registers. For one
   sentence, a step takes as long as the weights take to arrive, and a quarter of the bytes arrives
-  sooner. Activations stay float32.
+  sooner. Activations stay float32, or are rounded as well, each row by a scale of its own: then a
+  processor that has the instruction adds up products of bytes by fours, exactly, in 32 bits.
 
 The cache holds keys as (blocks of 32 positions, heads, channels, 32 positions) and values as
 (heads, positions, channels): both products of attention go along vectors for a single query, and
@@ -36,9 +37,10 @@ from types import FunctionType
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
+from llvmlite import binding, ir
 from numba import types
-from numba.core import cgutils
+from numba.core import cgutils, config
+from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic
 
 from minigrad.errors import OutOfRangeError
@@ -65,6 +67,10 @@ Array = np.ndarray
 PANEL = 32  # columns of a panel: two vectors of 16
 BLOCK = 128  # rows that go through a layer together, so that what lies between stays in the cache
 
+# An instruction's name in LLVM, which from version 22 on knows its operands as bytes.
+VNNI, BYTES_ARE_BYTES = "llvm.x86.avx512.vpdpbusd.512", binding.llvm_version_info >= (22,)
+HEADER = 64  # bytes before a row of rounded activations
+
 # What is done with a product.
 SET, ADD, RELU, GELU = range(4)
 
@@ -83,11 +89,13 @@ def multiply(typing, y, x, start, step, m, place, count, rows):
     """y (rows, 32) = x (rows, count) @ a panel of `m` (count, 32); `count` is a multiple of 4.
 
     Row r of x begins at `start + r * step`. Sums of one or two rows are split in four or two, as
-    one chain of additions would be waited for.
+    one chain of additions would be waited for. For an `m` of uint8 see `_multiply_bytes`.
     """
     if not isinstance(rows, types.IntegerLiteral):
         return None
-    n = rows.literal_value
+    n, whole = rows.literal_value, types.intp
+    if m.dtype == types.uint8:
+        return types.void(y, x, whole, whole, m, whole, whole, rows), _multiply_bytes(n)
     parts = max(1, 4 // n)
     integers = m.dtype == types.int8
 
@@ -138,8 +146,93 @@ def multiply(typing, y, x, start, step, m, place, count, rows):
                 builder.store(found[0], builder.bitcast(spot, vector.as_pointer()), align=4)
         return context.get_dummy_value()
 
-    whole = types.intp
     return types.void(y, x, whole, whole, m, whole, whole, rows), generate
+
+
+def _multiply_bytes(n):
+    """As `multiply`, for rows that `round_rows` has written: then start and step count bytes.
+
+    A panel is (count / 4, 32, 4). Behind it stand the sums of its columns times -128, from which
+    on products are added up, as 128 was added to what is in x. 32 bits hold 60,000 products.
+    """
+
+    def generate(context, builder, signature, args):
+        y, x, start, step, m, place, count, _ = args
+        word, number, byte = ir.IntType(64), ir.IntType(32), ir.IntType(8)
+        vector, floats = ir.VectorType(number, 16), ir.VectorType(ir.FloatType(), 16)
+        given = ir.VectorType(byte, 64) if BYTES_ARE_BYTES else vector
+        add = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(vector, [vector, given, given]), VNNI
+        )
+        undefined = ir.Constant(vector, ir.Undefined)
+        lanes = ir.Constant(vector, [0] * 16)
+
+        def everywhere(x):
+            one = builder.insert_element(ir.Constant(undefined.type, ir.Undefined), x, number(0))
+            return builder.shuffle_vector(one, undefined, lanes)
+
+        rows = builder.gep(builder.bitcast(x, byte.as_pointer()), [start])
+        lines = [builder.gep(rows, [builder.mul(step, word(r))]) for r in range(n)]
+        panel = builder.gep(m, [place])
+
+        def weights(k, half):
+            spot = builder.gep(panel, [builder.add(builder.mul(k, word(PANEL)), word(64 * half))])
+            return builder.load(builder.bitcast(spot, vector.as_pointer()), align=1)
+
+        sums = [
+            cgutils.alloca_once_value(builder, weights(count, half))
+            for _ in range(n)
+            for half in range(2)
+        ]
+        with cgutils.for_range_slice(builder, word(0), count, word(4)) as (k, _):
+            halves = weights(k, 0), weights(k, 1)
+            for r in range(n):
+                spot = builder.bitcast(builder.gep(lines[r], [k]), number.as_pointer())
+                every = everywhere(builder.load(spot, align=1))
+                for half in range(2):
+                    cell = sums[2 * r + half]
+                    pair = [builder.bitcast(v, given) for v in (every, halves[half])]
+                    builder.store(builder.call(add, [builder.load(cell), *pair]), cell)
+        for r in range(n):
+            spot = builder.gep(lines[r], [word(-HEADER)])
+            scale = everywhere(builder.load(builder.bitcast(spot, number.as_pointer()), align=4))
+            for half in range(2):
+                found = builder.sitofp(builder.load(sums[2 * r + half]), floats)
+                found = builder.fmul(found, builder.bitcast(scale, floats))
+                spot = builder.gep(y, [word(r * PANEL + 16 * half)])
+                builder.store(found, builder.bitcast(spot, floats.as_pointer()), align=4)
+        return context.get_dummy_value()
+
+    return generate
+
+
+@intrinsic
+def in_bytes(typing, m):
+    """Whether activations are rounded, too, for a product with `m`: its dtype tells."""
+
+    def generate(context, builder, signature, args):
+        return ir.Constant(ir.IntType(1), m.dtype == types.uint8)
+
+    return types.boolean(m), generate
+
+
+@intrinsic
+def store_rounded(typing, target, index, vector):
+    """Write the nearest integers, plus 128, of a vector from byte `index` of `target` on."""
+
+    def generate(context, builder, signature, args):
+        kind, n = args[2].type, vector.lanes
+        words, small = (ir.VectorType(ir.IntType(bits), n) for bits in (32, 8))
+        rint = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(kind, [kind]), f"llvm.rint.v{n}f32"
+        )
+        found = builder.fptosi(builder.call(rint, [args[2]]), words)
+        found = builder.trunc(builder.add(found, ir.Constant(words, [128] * n)), small)
+        spot = builder.gep(builder.bitcast(args[0], ir.IntType(8).as_pointer()), [args[1]])
+        builder.store(found, builder.bitcast(spot, small.as_pointer()), align=1)
+        return context.get_dummy_value()
+
+    return types.void(target, types.intp, vector), generate
 
 
 @intrinsic
@@ -199,12 +292,34 @@ def finish(y, at, step, tile, rows, w, bias, scale, then):
 
 
 @compiled
+def round_rows(tile, x, start, step, rows, n):
+    """Rows of x, n numbers each, rounded behind a tile: a scale in HEADER bytes, then the bytes."""
+    zero, one = fill(np.float32(0), 16), np.float32(1)
+    for r in range(rows):
+        i, top = start + r * step, zero
+        for j in range(0, n, 16):
+            v = load(x, i + j, 16)
+            top = maximum(maximum(v, zero - v), top)
+        scale = largest(top) / np.float32(127)
+        scale = scale if scale > 0 else one
+        o = 4 * 8 * PANEL + r * (n + HEADER)
+        tile[o // 4] = scale
+        for j in range(0, n, 16):
+            store_rounded(tile, o + HEADER + j, load(x, i + j, 16) / fill(scale, 16))
+
+
+@compiled
 def product(y, y0, y_step, x, x0, x_step, rows, w, m, places, piece, n_in, n_out, then, tile):
     """y (rows, n_out) = x (rows, n_in) @ a matrix + its bias; see `finish`."""
     bias, matrix = places[2 * piece], places[2 * piece + 1]
     n_in, n_out = (n_in + 3) // 4 * 4, (n_out + 31) // 32 * 32
+    panel_size = n_in * 32
+    if in_bytes(m):
+        panel_size += 4 * 32  # the sums behind it
+        round_rows(tile, x, x0, x_step, rows, up32(n_in))
+        x, x0, x_step = tile, 4 * 8 * PANEL + HEADER, up32(n_in) + HEADER
     for j in range(0, n_out, 32):
-        panel, b, s = matrix + j * n_in, bias + j, bias + n_out + j
+        panel, b, s = matrix + j // 32 * panel_size, bias + j, bias + n_out + j
         o, i, r = y0 + j, x0, 0
         while rows - r >= 8:
             multiply(tile, x, i, x_step, m, panel, n_in, 8)
@@ -674,7 +789,9 @@ def search_loop(
     step, kv_step, s_step = up32(d), up32(d + v_width), up32(A)
     B, T = src.shape[0], out.shape[1]
     best = out.shape[0] // max(1, B)
-    tile = np.empty(8 * PANEL, np.float32)
+    # A tile, and behind it what `round_rows` writes.
+    widest = max(up32(ff), up32(d), up32(v_width)) + HEADER
+    tile = np.empty(8 * PANEL + max(R, BLOCK) * widest // 4, np.float32)
 
     tokens, positions = np.empty(src.size, np.int64), np.empty(src.size, np.int64)
     starts = np.zeros(B + 1, np.int64)
@@ -804,6 +921,14 @@ def loop_for(kind: str) -> Callable:
 
 
 LOOPS = {np.dtype(kind): loop_for(kind) for kind in ("float32", "int8")}
+BYTES = loop_for("uint8")  # for weights in bytes, compiled where it is asked for
+
+
+def has_bytes() -> bool:
+    """Whether the processor adds up products of bytes, by AVX-512 VNNI."""
+    features = config.CPU_FEATURES
+    found = get_host_cpu_features() if features is None else features
+    return "+avx512vnni" in found.split(",")
 
 
 # --------------------------------------------------------------------------------------- packing
@@ -831,7 +956,7 @@ class Packed:
 
     Attributes:
         numbers: float32; norms, biases and scales, embeddings.
-        matrices: float32 or int8, in panels.
+        matrices: float32 or int8, in panels; uint8 for the bytes that `multiply` takes.
         places: (pieces, 2), where a piece begins in `numbers` and in `matrices`.
         sizes: D, heads, features between, encoder layers, decoder layers, norms first, activation.
         ids: those that compete, ascending.
@@ -839,10 +964,11 @@ class Packed:
     Args:
         weights: a `minigrad.nn.generation.Weights`, in float32.
         int8: whether matrices become int8 with a scale for each output.
+        in_bytes: whether activations are rounded as well, for processors as `has_bytes` says.
     """
 
-    def __init__(self, weights: Any, int8: bool = False):
-        self.int8 = int8
+    def __init__(self, weights: Any, int8: bool = False, in_bytes: bool = False):
+        self.int8, self.in_bytes = int8, in_bytes
         self._numbers: list[Array] = []
         self._matrices: list[Array] = []
         self._counts = [0, 0]
@@ -868,6 +994,8 @@ class Packed:
         self.places = np.array(places, np.int64)
         self.numbers = joined(self._numbers, np.float32)
         self.matrices = joined(self._matrices, np.int8 if int8 else np.float32)
+        if in_bytes:
+            self.matrices = self.matrices.view(np.uint8)
         del self._numbers, self._matrices
         self.sizes = np.array(
             [
@@ -907,6 +1035,11 @@ class Packed:
             scales[scales == 0] = 1
             w = np.rint(w / scales).astype(np.int8)
         panels = w.reshape(len(w), -1, PANEL).transpose(1, 0, 2)
+        if self.in_bytes:
+            sums = -128 * panels.astype(np.int32).sum(axis=1, keepdims=True, dtype=np.int32)
+            by_fours = panels.reshape(len(panels), -1, 4, PANEL).swapaxes(2, 3)
+            pieces = by_fours.reshape(len(panels), -1), sums.reshape(len(panels), -1).view(np.int8)
+            panels = np.concatenate(pieces, axis=1)
         return self._add(np.concatenate([b, scales]), np.ascontiguousarray(panels))
 
     def _out(self, pair: tuple[Array, Array], heads: int) -> tuple[int, int]:
@@ -973,7 +1106,8 @@ def search(
         out = np.empty((len(src) * nbest, max_length), np.int64)
         lengths = np.empty((len(src) * nbest, 2), np.int64)
         steps = np.empty((len(out) if scored else 0, max_length))
-        good = LOOPS[packed.matrices.dtype](
+        loop = BYTES if packed.in_bytes else LOOPS[packed.matrices.dtype]
+        good = loop(
             out, lengths, steps, src, limits, table, packed.numbers, packed.matrices, packed.places,
             packed.sizes, packed.ids, start_id, end_id, width, length_penalty,
         )  # fmt: skip

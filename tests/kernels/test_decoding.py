@@ -328,6 +328,88 @@ def test_int8_is_the_rounded_model(name):
     assert equal >= 0.7 * total  # after one other id, all that follow may be others
 
 
+@functools.cache
+def product():
+    """That of the search, on arrays."""
+    from minigrad.kernels import decoding
+    from minigrad.kernels.compiling import compiled
+    from minigrad.kernels.vectors import data
+
+    inside, then = decoding.product, decoding.SET
+
+    @compiled
+    def of_arrays(y, x, rows, w, m, places, n_in, n_out, tile):
+        inside(
+            data(y), 0, y.size // rows, data(x), 0, x.size // rows, rows, data(w), data(m),
+            data(places), 0, n_in, n_out, then, data(tile),
+        )  # fmt: skip
+
+    return of_arrays
+
+
+def bytes_only():
+    if get_backend() != "numpy":
+        pytest.skip("kernels are for NumPy")
+    from minigrad.kernels import decoding
+
+    if not decoding.has_bytes():
+        pytest.skip("the processor adds up no products of bytes")
+    return decoding
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rows=st.integers(1, 20),
+    n_in=st.sampled_from([1, 4, 21, 64, 1030]),
+    n_out=st.sampled_from([1, 32, 50]),
+    seed=st.integers(0, 2**20),
+)
+def test_products_of_bytes_are_exact(rows, n_in, n_out, seed):
+    """Of integers whose largest is 127 nothing is rounded, so that sums are those of integers."""
+    decoding = bytes_only()
+    rng = np.random.default_rng(seed)
+    x, w = rng.integers(-127, 128, (rows, n_in)), rng.integers(-127, 128, (n_in, n_out))
+    x[:, 0], w[0] = 127, rng.choice([-127, 127], n_out)
+    if seed % 3 == 0:
+        x[:, :], w[:, :] = 127, -127  # the largest sums
+    packed = decoding.Packed.__new__(decoding.Packed)
+    packed.int8 = packed.in_bytes = True
+    packed._numbers, packed._matrices, packed._counts = [], [], [0, 0]
+    bias = rng.integers(-9, 9, n_out).astype(np.float32)
+    places = np.array([packed._matrix(w.astype(np.float32), bias)])
+    m = decoding.joined(packed._matrices, np.int8).view(np.uint8)
+    numbers = decoding.joined(packed._numbers, np.float32)
+    flat = decoding.flat(x.astype(np.float32))
+    y = np.zeros(rows * -(-n_out // 32) * 32, np.float32)
+    tile = np.empty(256 + rows * (len(flat) // rows + 64), np.float32)
+    product()(y, flat, rows, numbers, m, places, n_in, n_out, tile)
+    expected = (x @ w).astype(np.float32) + bias
+    np.testing.assert_array_equal(y.reshape(rows, -1)[:, :n_out], expected)
+
+
+def test_rounded_activations_are_what_the_formula_says():
+    bytes_only()
+    model, equal, total = build("wide", 6), 0, 0
+    options = {"weights": "int8", "activations": "int8"}
+    kernels, arrays, _ = ways(model, **options)
+    src = sources(model, 12, 10)
+    found = kernels.search(src)
+    for row, [a], [b] in zip(src, found, arrays.search(src), strict=True):
+        equal += a.ids == b.ids
+        total += 1
+        # What lies half-way between two steps is rounded to either, as its last bit says.
+        assert abs(a.log_probabilities[0] - b.log_probabilities[0]) < 0.05
+        assert kernels.search(row[None])[0][0].ids == a.ids  # whatever else is in the batch
+    assert equal >= 0.7 * total
+    assert found != ways(model, weights="int8")[0].search(src)  # so that this is a test
+
+
+def test_activations_that_are_refused():
+    for options in ({"activations": "int8"}, {"weights": "int8", "activations": "int4"}):
+        with pytest.raises(ValueError, match="activations must be 'float32', or 'int8' with"):
+            ways(build("tiny"), **options)
+
+
 def test_rounding_is_at_most_half_a_step():
     w = np.random.default_rng(0).normal(size=(50, 7)).astype(np.float32)
     w[:, 3] = 0
