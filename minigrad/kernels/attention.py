@@ -349,7 +349,7 @@ def attention_grad_loop(dq, dk, dv, g, q, k, v, mask, heads, causal, scale, firs
 # --- the kernels ----------------------------------------------------------------------------------
 
 MASKED = "q k v mask B T S D E heads causal key limit"
-NUMBERS = {"sides": 4, "scale": float, "factor": float}
+NUMBERS: dict[str, Any] = {"sides": 4, "scale": float, "factor": float}
 NO_MASK = np.empty((0, 0, 0, 0), np.bool_)
 
 

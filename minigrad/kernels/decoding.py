@@ -926,7 +926,7 @@ BYTES = loop_for("uint8")  # for weights in bytes, compiled where it is asked fo
 
 def has_bytes() -> bool:
     """Whether the processor adds up products of bytes, by AVX-512 VNNI."""
-    features = config.CPU_FEATURES
+    features = getattr(config, "CPU_FEATURES", None)  # where somebody has set them
     found = get_host_cpu_features() if features is None else features
     return "+avx512vnni" in found.split(",")
 

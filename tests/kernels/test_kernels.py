@@ -336,17 +336,19 @@ def test_attention_drops_the_weights_that_the_key_says(rng, dtype, sizes, mask, 
             check(got, one, dtype)
 
 
-def test_a_weight_that_is_dropped_lets_nothing_through():
-    """Not even what is no number, as in the formula."""
+def test_a_weight_that_is_dropped_lets_no_gradient_through():
+    """Not even an infinite one, as in the formula."""
     key = random.key(3)
-    q, k, v = np.ones((1, 2, 1)), np.ones((1, 40, 1)), np.ones((1, 40, 1))
+    q, k, g = np.ones((1, 2, 1)), np.ones((1, 40, 1)), np.ones((1, 2, 1))
     kept = random.bernoulli(key, 0.5, (2, 40))
-    k[0, np.flatnonzero(~kept[0])[0]] = np.nan
-    v[0, :, 0] = [1.0 if both else np.inf for both in kept.any(axis=0)]
+    v = np.where(kept.any(axis=0), 1.0, np.inf)[None, :, None]
+    assert np.isinf(v).any()
     options = {"heads": 1, "causal": False, "scale": 1.0, "dropout": 0.5}
-    actual = attention.attention(q, k, v, None, key, **options)
-    expected = ops.attention.formula(np, q, k, v, None, key, **options)
-    np.testing.assert_array_equal(np.isnan(actual), np.isnan(expected))
+    actual = attention.attention_grad(g, q, k, v, None, key, **options)
+    expected = ops.attention_grad.formula(np, g, q, k, v, None, key, **options)
+    for got, one in zip(actual, expected, strict=True):
+        assert np.isfinite(got).all()
+        np.testing.assert_allclose(got, one, rtol=1e-12, atol=1e-15)
 
 
 OPTIONS = {"heads": 2, "causal": False, "scale": 0.5, "dropout": 0.0}
