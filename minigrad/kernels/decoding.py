@@ -924,6 +924,7 @@ LOOPS = {np.dtype(kind): loop_for(kind) for kind in ("float32", "int8")}
 BYTES = loop_for("uint8")  # for weights in bytes, compiled where it is asked for
 
 
+@cache
 def has_bytes() -> bool:
     """Whether the processor adds up products of bytes, by AVX-512 VNNI."""
     features = getattr(config, "CPU_FEATURES", None)  # where somebody has set them
