@@ -1,7 +1,7 @@
 """Decoding to full length, greedily or with a beam, beside PyTorch and CTranslate2.
 
-    python -m benchmarks.decode [--rounds N] [--cases tiny long large] [--beam N] [--save]
-                                [--json FILE]
+    python -m benchmarks.decode [--rounds N] [--cases tiny long large] [--beam N]
+                                [--processor-time] [--save] [--json FILE]
 
 All get the same weights and must find the same ids before anything is timed; with int8 weights, the
 share of ids that are those of float32 is in the table. One sentence: one thread each. A batch: two
@@ -10,12 +10,17 @@ sentences each) count. Libraries that are not installed are left out.
 
 With `--beam N` the searches are beam searches of CTranslate2 and ours, with the length penalty 1.
 Nobody ends before the full length, so that both keep the N best of all continuations in each step
-and define the same result; scores within 1e-4 of each other count as ties.
+and define the same result; scores within 1e-4 of each other count as ties. A batch has 32
+sentences then, of every model.
+
+With `--processor-time` all have one thread, and what they take of a processor is measured: on a
+machine that others use as well, the time until the answer is mostly theirs.
 """
 
 import argparse
 import contextlib
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,6 +36,7 @@ CASES = {
     "large": (512, 256, 8, 1024, 6, 50, 32),
 }
 THREADS = 2
+BEAM_BATCH = 32
 START, PAD = 1, 0
 
 
@@ -54,7 +60,8 @@ def contestants(case: str, model: nn.Seq2Seq, sentences: int, threads: int, beam
     positions = nn.sinusoids(length, d_model)
     allowed = [i for i in range(vocabulary) if i != START]
     found = {}
-    for name, weights in (("minigrad", "float32"), ("minigrad, int8", "int8")):
+    kinds = [("minigrad", "float32", "float32"), ("minigrad, int8 weights", "int8", "float32")]
+    for name, weights, activations in [*kinds, ("minigrad, int8", "int8", "int8")]:
         generator = nn.Generator(
             model,
             start_id=START,
@@ -62,6 +69,7 @@ def contestants(case: str, model: nn.Seq2Seq, sentences: int, threads: int, beam
             allowed=allowed,
             max_length=length,
             weights=weights,
+            activations=activations,
             use_kernels=True,
             threads=threads,
         )
@@ -143,12 +151,15 @@ def sources(case: str, sentences: int) -> np.ndarray:
     return np.random.default_rng(1).integers(2, vocabulary, (sentences, length))
 
 
-def run(case: str, sentences: int, threads: int, rounds: int, beam: int = 1) -> list[dict]:
+def run(
+    case: str, sentences: int, threads: int, rounds: int, beam: int = 1,
+    clock: Callable[[], float] = time.perf_counter,
+) -> list[dict]:  # fmt: skip
     """Rows of the table for one case."""
     model = build(case)
     found = contestants(case, model, sentences, threads, beam)
     shares = verify(found, ties(case, model, sentences, beam))
-    timings = measure(found, rounds=rounds)
+    timings = measure(found, rounds=rounds, clock=clock)
     what = "one sentence" if sentences == 1 else f"{sentences} sentences"
     rows = []
     for name, timing in timings.items():
@@ -170,21 +181,27 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--beam", type=int, default=1, help="hypotheses; 1 is greedy search")
+    parser.add_argument("--processor-time", action="store_true", help="of one thread each")
     parser.add_argument("--save", action="store_true", help="write results/decode.json")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     options = parser.parse_args()
     kernels.warm_up("search")
     rows = []
+    threads, clock = THREADS, time.perf_counter
+    if options.processor_time:
+        threads, clock = 1, time.process_time
     for case in options.cases:
-        rows += run(case, 1, 1, options.rounds, options.beam)
-        rows += run(case, CASES[case][-1], THREADS, options.rounds, options.beam)
+        sentences = CASES[case][-1] if options.beam == 1 else BEAM_BATCH
+        for count, each in ((1, 1), (sentences, threads)):
+            rows += run(case, count, each, options.rounds, options.beam, clock)
     print(table(rows))
     if options.json:
         value = {"benchmark": "decode", "machine": machine(), "rows": rows}
         options.json.write_text(json.dumps(value, indent=2, ensure_ascii=False), encoding="utf-8")
     if options.save:
         name = "decode" if options.beam == 1 else f"decode_beam{options.beam}"
-        print(write(name, rows, peers=versions()))
+        more = {"notes": ["Processor time, one thread each."]} if options.processor_time else {}
+        print(write(name, rows, peers=versions(), **more))
 
 
 def versions() -> dict[str, str]:

@@ -44,25 +44,29 @@ class Timing:
 
 
 def measure(
-    candidates: dict[str, Callable[[], Any]], *, rounds: int = 15, seconds: float = 0.2
+    candidates: dict[str, Callable[[], Any]],
+    *,
+    rounds: int = 15,
+    seconds: float = 0.2,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Timing]:
-    """Time each candidate in turn, `rounds` times, each for about `seconds`.
+    """Time each candidate in turn, `rounds` times, each for about `seconds` of `clock`.
 
     The candidates must have been verified to do the same work.
     """
     calls = {}
     for name, call in candidates.items():
         call()
-        began = time.perf_counter()
+        began = clock()
         call()
-        calls[name] = max(1, int(seconds / max(time.perf_counter() - began, 1e-9)))
+        calls[name] = max(1, int(seconds / max(clock() - began, 1e-9)))
     found: dict[str, list[float]] = {name: [] for name in candidates}
     for _ in range(rounds):
         for name, call in candidates.items():
-            began = time.perf_counter()
+            began = clock()
             for _ in range(calls[name]):
                 call()
-            found[name].append((time.perf_counter() - began) / calls[name])
+            found[name].append((clock() - began) / calls[name])
     return {name: Timing(name, times) for name, times in found.items()}
 
 

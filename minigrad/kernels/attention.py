@@ -13,6 +13,10 @@ The backward pass computes p again from q and k:
     dp = v @ g_t      ds = p * (dp - sum(p * dp))      dq_t = k.T @ ds
     dk = ds @ q       dv = p @ g                       both summed over the columns of queries
 
+With dropout, factors (S, lanes) of 0 or 1 / (1 - probability) are drawn for a column, in the
+backward pass again, from a key and the places of weights in (B, H, T, S): p is multiplied with them
+where it meets v and g, and so is dp.
+
 Letters: B batch, T queries, S keys, D channels of a head of q and k, E of v. Arrays come flat.
 """
 
@@ -23,10 +27,12 @@ import numpy as np
 from numba import carray
 
 from minigrad.kernels.compiling import compiled
-from minigrad.kernels.instructions import Declined
+from minigrad.kernels.instructions import Declined, Drawn
 from minigrad.kernels.layouts import BOOL, Empty, covered
-from minigrad.kernels.machine import array, at_booleans, fields, kernel, share
+from minigrad.kernels.machine import array, at_booleans, fields, integers, kernel, share
+from minigrad.kernels.noise import BLOCKS, dropout_limit, mix
 from minigrad.kernels.vectors import exp, fill, fma, iota, load, maximum, select, spread, store
+from minigrad.random import Key
 
 LANES = 16
 HALF = 8  # lanes of the channels, of which there may be few
@@ -187,7 +193,55 @@ def exponentials(p, keys):
 
 
 @compiled
-def attention_loop(out, q, k, v, mask, heads, causal, scale):
+def draw(factors, counters, first, step, keys, drop):
+    """`factors` (keys, LANES): what dropout multiplies the weights of a column with.
+
+    Those of query t lie at `first + t * step` and up among all weights, and four neighbours share a
+    counter. A lane takes the counters from its first weight's on, and the words before that one
+    are passed over.
+    """
+    low, high, limit, factor = drop
+    one, zero, most = factors.dtype.type(factor), factors.dtype.type(0), np.uint32(limit)
+    together = BLOCKS // LANES  # counters of each lane
+    for s in range(0, keys + 3, 4 * together):
+        for t in range(LANES):
+            block = (first + t * step + s) >> 2
+            for i in range(together):
+                counters[0, i * LANES + t] = block + i
+                counters[1, i * LANES + t] = (block + i) >> 32
+        mix(counters, low, high)
+        for i in range(together):
+            for word in range(4):
+                o = (s + 4 * i + word) * LANES
+                for t in range(LANES):
+                    kept = counters[word, i * LANES + t] <= most
+                    factors[o + t] = one if kept else zero
+    if first % 4 or step % 4:
+        passed = np.empty(LANES, factors.dtype)
+        for t in range(LANES):
+            passed[t] = (first + t * step) % 4
+        passed_over = load(passed, 0, 16)
+        n0, n1 = fill(factors.dtype.type(0), 16), fill(factors.dtype.type(1), 16)
+        n2 = fill(factors.dtype.type(2), 16)
+        for o in range(0, keys * LANES, LANES):
+            x = select(passed_over, "==", n2, load(factors, o + 2 * LANES, 16),
+                       load(factors, o + 3 * LANES, 16))  # fmt: skip
+            x = select(passed_over, "==", n1, load(factors, o + LANES, 16), x)
+            store(factors, o, select(passed_over, "==", n0, load(factors, o, 16), x))
+
+
+@compiled
+def thin(p, factors, keys):
+    """p (keys, LANES) times the factors; 0 where they are, whatever p is."""
+    zero = fill(p.dtype.type(0), 16)
+    for o in range(0, keys * LANES, LANES):
+        f = load(factors, o, 16)
+        store(p, o, select(f, ">", zero, load(p, o, 16) * f, zero))
+
+
+@compiled
+def attention_loop(out, q, k, v, mask, heads, causal, scale, first, drop):
+    """Of samples from number `first` on; `drop`: the key's words, the limit and the factor."""
     B, T, width = q.shape
     S, v_width = v.shape[1], v.shape[2]
     D, E = width // heads, v_width // heads
@@ -196,6 +250,9 @@ def attention_loop(out, q, k, v, mask, heads, causal, scale):
     out, q, k, v = out.reshape(-1), q.reshape(-1), k.reshape(-1), v.reshape(-1)
     q_t, p = np.empty(D * LANES, dtype), np.empty((S + 8) * LANES, dtype)
     out_t = np.empty((E + 8) * LANES, dtype)
+    drops = drop[3] != 1
+    factors = np.empty((S + 24) * LANES if drops else 0, dtype)
+    counters = np.empty((4, BLOCKS), np.uint32)
     for b in range(B):
         for h in range(heads):
             k0, v0 = b * S * width + h * D, b * S * v_width + h * E
@@ -206,6 +263,10 @@ def attention_loop(out, q, k, v, mask, heads, causal, scale):
                 inner(p, 0, q_t, k, k0, width, keys, D)
                 hide(p, keys, mask, b, h, row, rows, causal)
                 factor = exponentials(p, keys)
+                if drops:
+                    at = (((first + b) * heads + h) * T + row) * S
+                    draw(factors, counters, at, S, keys, drop)
+                    thin(p, factors, keys)
                 outer(out_t, p, 0, v, v0, v_width, keys, E, factor)
                 store_column(out, (b * T + row) * v_width + h * E, v_width, out_t, rows, E)
 
@@ -226,7 +287,7 @@ def store_rows(x, start, step, tile, rows, columns, padded):
 
 
 @compiled
-def attention_grad_loop(dq, dk, dv, g, q, k, v, mask, heads, causal, scale):
+def attention_grad_loop(dq, dk, dv, g, q, k, v, mask, heads, causal, scale, first, drop):
     B, T, width = q.shape
     S, v_width = v.shape[1], v.shape[2]
     D, E = width // heads, v_width // heads
@@ -240,6 +301,9 @@ def attention_grad_loop(dq, dk, dv, g, q, k, v, mask, heads, causal, scale):
     p, ds = np.empty((S + 8) * LANES, dtype), np.empty((S + 8) * LANES, dtype)
     dq_t = np.empty((D + 8) * LANES, dtype)
     dk_rows, dv_rows = np.empty((S + 8) * D_, dtype), np.empty((S + 8) * E_, dtype)
+    drops = drop[3] != 1
+    factors = np.empty((S + 24) * LANES if drops else 0, dtype)
+    counters = np.empty((4, BLOCKS), np.uint32)
     for b in range(B):
         for h in range(heads):
             k0, v0 = b * S * width + h * D, b * S * v_width + h * E
@@ -257,6 +321,10 @@ def attention_grad_loop(dq, dk, dv, g, q, k, v, mask, heads, causal, scale):
                 hide(p, keys, mask, b, h, row, rows, causal)
                 factor = exponentials(p, keys)
                 inner(ds, 0, g_t, v, v0, v_width, keys, E)
+                if drops:
+                    at = (((first + b) * heads + h) * T + row) * S
+                    draw(factors, counters, at, S, keys, drop)
+                    thin(ds, factors, keys)
                 dot = fill(dtype.type(0), 16)
                 for s in range(keys):
                     w = load(p, s * LANES, 16) * factor
@@ -265,6 +333,8 @@ def attention_grad_loop(dq, dk, dv, g, q, k, v, mask, heads, causal, scale):
                 for s in range(keys):
                     x = load(p, s * LANES, 16) * (load(ds, s * LANES, 16) - dot)
                     store(ds, s * LANES, x)
+                if drops:
+                    thin(p, factors, keys)
                 for s in range(keys, (keys + 7) // 8 * 8):  # the last block of eight goes on
                     store(p, s * LANES, fill(dtype.type(0), 16))
                     store(ds, s * LANES, fill(dtype.type(0), 16))
@@ -278,7 +348,8 @@ def attention_grad_loop(dq, dk, dv, g, q, k, v, mask, heads, causal, scale):
 
 # --- the kernels ----------------------------------------------------------------------------------
 
-MASKED = "q k v mask B T S D E heads causal"
+MASKED = "q k v mask B T S D E heads causal key limit"
+NUMBERS: dict[str, Any] = {"sides": 4, "scale": float, "factor": float}
 NO_MASK = np.empty((0, 0, 0, 0), np.bool_)
 
 
@@ -293,20 +364,32 @@ def inputs_of(r, kind, start, stop):
     return q[start:stop], k[start:stop], v[start:stop], mask
 
 
-@kernel("out", MASKED, sides=4, scale=float)
+@compiled
+def drop_of(r):
+    """The two words of the key, the limit and the factor of dropout."""
+    key = integers(r.key, 2)
+    return (key[0] if r.key else 0), (key[1] if r.key else 0), r.limit, r.factor
+
+
+@kernel("out", MASKED, **NUMBERS)
 def attention(record, kind, part, parts):
     """out = attention of q, k, v; heads lie side by side."""
     r = fields(record)
     start, stop = share(r.B, 1, part, parts)
     q, k, v, mask = inputs_of(r, kind, start, stop)
     out = array(kind, r.out, (r.B, r.T, r.E))[start:stop]
-    attention_loop(out, q, k, v, mask, r.heads, r.causal != 0, r.scale)
+    attention_loop(out, q, k, v, mask, r.heads, r.causal != 0, r.scale, start, drop_of(r))
 
 
 @attention.accepts
 def _(q, k, v, mask, key, *, heads, causal, scale, dropout):
-    """q (B, T, H*D), k (B, S, H*D), v (B, S, H*E); no dropout, and a mask of booleans."""
-    if dropout or key is not None or not covered(q, k, v) or not q.ndim == k.ndim == v.ndim == 3:
+    """q (B, T, H*D), k (B, S, H*D), v (B, S, H*E), and a mask of booleans."""
+    if not covered(q, k, v) or not q.ndim == k.ndim == v.ndim == 3:
+        return None
+    if key is None:
+        if dropout:
+            return None
+    elif type(key) not in (Key, Drawn) or not 0 <= dropout < 1 or dropout_limit(dropout) < 0:
         return None
     (B, T, width), (_, S, v_width) = q.shape, v.shape
     if k.shape != (B, S, width) or v.shape[0] != B or width % heads or v_width % heads:
@@ -336,10 +419,22 @@ def _masked(program, outputs, q, k, v, mask, key, *, heads, causal, scale, dropo
         raise Declined
     (B, T, D), (_, S, E) = q.shape, v.shape
     work = 2 * B * T * S * (3 * D + 2 * E if len(outputs) == 3 else D + E)
+    limit, factor = _kept(dropout)
     return {
         "B": B, "T": T, "S": S, "D": D, "E": E, "sides": None if mask is None else _sides(mask),
         "causal": bool(causal), "scale": _scale_of(q, heads, scale), "work": work,
+        "key": None if key is None else program.key(key), "limit": limit, "factor": factor,
     }  # fmt: skip
+
+
+def _kept(dropout: float) -> tuple[int, float]:
+    """The largest word for which a weight is kept, and the factor on those."""
+    return dropout_limit(dropout), 1 / (1 - dropout)
+
+
+def _drop(key: Key | None, dropout: float) -> tuple[int, int, int, float]:
+    """What the loops want to know of dropout."""
+    return *(key or (0, 0)), *_kept(dropout)
 
 
 _EXAMPLE = {"heads": 1, "causal": False, "scale": 1.0, "dropout": 0.0}
@@ -347,8 +442,8 @@ _EXAMPLE = {"heads": 1, "causal": False, "scale": 1.0, "dropout": 0.0}
 
 @attention.direct(*((1, 1, 1),) * 3, None, None, **_EXAMPLE)
 def _(out, q, k, v, mask, key, *, heads, causal, scale, dropout):
-    mask = _whole(mask)
-    attention_loop(out, q, k, v, mask, heads, bool(causal), _scale_of(q, heads, scale))
+    mask, factor = _whole(mask), _scale_of(q, heads, scale)
+    attention_loop(out, q, k, v, mask, heads, bool(causal), factor, 0, _drop(key, dropout))
 
 
 def _whole(mask: np.ndarray | None) -> np.ndarray:
@@ -356,7 +451,7 @@ def _whole(mask: np.ndarray | None) -> np.ndarray:
     return NO_MASK if mask is None else np.ascontiguousarray(mask.reshape(_sides(mask)))
 
 
-@kernel("dq dk dv g", MASKED, sides=4, scale=float)
+@kernel("dq dk dv g", MASKED, **NUMBERS)
 def attention_grad(record, kind, part, parts):
     """dq, dk, dv, given g."""
     r = fields(record)
@@ -365,7 +460,9 @@ def attention_grad(record, kind, part, parts):
     q, k, v, mask = inputs_of(r, kind, start, stop)
     g, dq = array(kind, r.g, (B, T, E))[start:stop], array(kind, r.dq, (B, T, D))[start:stop]
     dk, dv = array(kind, r.dk, (B, S, D))[start:stop], array(kind, r.dv, (B, S, E))[start:stop]
-    attention_grad_loop(dq, dk, dv, g, q, k, v, mask, r.heads, r.causal != 0, r.scale)
+    attention_grad_loop(
+        dq, dk, dv, g, q, k, v, mask, r.heads, r.causal != 0, r.scale, start, drop_of(r)
+    )
 
 
 @attention_grad.accepts
@@ -384,4 +481,6 @@ def _(program, outputs, g, q, k, v, mask, key, **options):
 @attention_grad.direct(*((1, 1, 1),) * 4, None, None, **_EXAMPLE)
 def _(dq, dk, dv, g, q, k, v, mask, key, *, heads, causal, scale, dropout):
     mask, factor = _whole(mask), _scale_of(q, heads, scale)
-    attention_grad_loop(dq, dk, dv, g, q, k, v, mask, heads, bool(causal), factor)
+    attention_grad_loop(
+        dq, dk, dv, g, q, k, v, mask, heads, bool(causal), factor, 0, _drop(key, dropout)
+    )

@@ -16,11 +16,14 @@ rows of activations times weights, and the weights are laid out for that once, b
   the values of 16. So loops have no remainders.
 - With int8 weights, w[i, j] = q[i, j] * scale[j]; `q` turns into floats in registers. For one
   sentence, a step takes as long as the weights take to arrive, and a quarter of the bytes arrives
-  sooner. Activations stay float32.
+  sooner. Activations stay float32, or are rounded as well, each row by a scale of its own: then a
+  processor that has the instruction adds up products of bytes by fours, exactly, in 32 bits.
 
 The cache holds keys as (blocks of 32 positions, heads, channels, 32 positions) and values as
 (heads, positions, channels): both products of attention go along vectors for a single query, and
 both read memory from one end to the other.
+
+Small functions take pointers, see `vectors.data`, into arrays that their callers hold.
 
 Letters: D model, H heads, A ids that compete, R rows in progress, T positions.
 """
@@ -34,15 +37,17 @@ from types import FunctionType
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
+from llvmlite import binding, ir
 from numba import types
-from numba.core import cgutils
+from numba.core import cgutils, config
+from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic
 
 from minigrad.errors import OutOfRangeError
 from minigrad.kernels.compiling import compiled
 from minigrad.kernels.norms import wide_rstd
 from minigrad.kernels.vectors import (
+    data,
     exp,
     fill,
     fma,
@@ -62,6 +67,10 @@ Array = np.ndarray
 PANEL = 32  # columns of a panel: two vectors of 16
 BLOCK = 128  # rows that go through a layer together, so that what lies between stays in the cache
 
+# An instruction's name in LLVM, which from version 22 on knows its operands as bytes.
+VNNI, BYTES_ARE_BYTES = "llvm.x86.avx512.vpdpbusd.512", binding.llvm_version_info >= (22,)
+HEADER = 64  # bytes before a row of rounded activations
+
 # What is done with a product.
 SET, ADD, RELU, GELU = range(4)
 
@@ -80,11 +89,13 @@ def multiply(typing, y, x, start, step, m, place, count, rows):
     """y (rows, 32) = x (rows, count) @ a panel of `m` (count, 32); `count` is a multiple of 4.
 
     Row r of x begins at `start + r * step`. Sums of one or two rows are split in four or two, as
-    one chain of additions would be waited for.
+    one chain of additions would be waited for. For an `m` of uint8 see `_multiply_bytes`.
     """
     if not isinstance(rows, types.IntegerLiteral):
         return None
-    n = rows.literal_value
+    n, whole = rows.literal_value, types.intp
+    if m.dtype == types.uint8:
+        return types.void(y, x, whole, whole, m, whole, whole, rows), _multiply_bytes(n)
     parts = max(1, 4 // n)
     integers = m.dtype == types.int8
 
@@ -93,10 +104,7 @@ def multiply(typing, y, x, start, step, m, place, count, rows):
         vector = ir.VectorType(number, 16)
         stored = ir.VectorType(ir.IntType(8), 16) if integers else vector
 
-        def data(i):
-            return context.make_array(signature.args[i])(context, builder, args[i]).data
-
-        y, x, m = data(0), data(1), data(4)
+        y, x, m = args[0], args[1], args[4]
         start, step, place, count = args[2], args[3], args[5], args[6]
         fma = cgutils.get_or_insert_function(
             builder.module, ir.FunctionType(vector, [vector] * 3), "llvm.fmuladd.v16f32"
@@ -138,8 +146,93 @@ def multiply(typing, y, x, start, step, m, place, count, rows):
                 builder.store(found[0], builder.bitcast(spot, vector.as_pointer()), align=4)
         return context.get_dummy_value()
 
-    whole = types.intp
     return types.void(y, x, whole, whole, m, whole, whole, rows), generate
+
+
+def _multiply_bytes(n):
+    """As `multiply`, for rows that `round_rows` has written: then start and step count bytes.
+
+    A panel is (count / 4, 32, 4). Behind it stand the sums of its columns times -128, from which
+    on products are added up, as 128 was added to what is in x. 32 bits hold 60,000 products.
+    """
+
+    def generate(context, builder, signature, args):
+        y, x, start, step, m, place, count, _ = args
+        word, number, byte = ir.IntType(64), ir.IntType(32), ir.IntType(8)
+        vector, floats = ir.VectorType(number, 16), ir.VectorType(ir.FloatType(), 16)
+        given = ir.VectorType(byte, 64) if BYTES_ARE_BYTES else vector
+        add = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(vector, [vector, given, given]), VNNI
+        )
+        undefined = ir.Constant(vector, ir.Undefined)
+        lanes = ir.Constant(vector, [0] * 16)
+
+        def everywhere(x):
+            one = builder.insert_element(ir.Constant(undefined.type, ir.Undefined), x, number(0))
+            return builder.shuffle_vector(one, undefined, lanes)
+
+        rows = builder.gep(builder.bitcast(x, byte.as_pointer()), [start])
+        lines = [builder.gep(rows, [builder.mul(step, word(r))]) for r in range(n)]
+        panel = builder.gep(m, [place])
+
+        def weights(k, half):
+            spot = builder.gep(panel, [builder.add(builder.mul(k, word(PANEL)), word(64 * half))])
+            return builder.load(builder.bitcast(spot, vector.as_pointer()), align=1)
+
+        sums = [
+            cgutils.alloca_once_value(builder, weights(count, half))
+            for _ in range(n)
+            for half in range(2)
+        ]
+        with cgutils.for_range_slice(builder, word(0), count, word(4)) as (k, _):
+            halves = weights(k, 0), weights(k, 1)
+            for r in range(n):
+                spot = builder.bitcast(builder.gep(lines[r], [k]), number.as_pointer())
+                every = everywhere(builder.load(spot, align=1))
+                for half in range(2):
+                    cell = sums[2 * r + half]
+                    pair = [builder.bitcast(v, given) for v in (every, halves[half])]
+                    builder.store(builder.call(add, [builder.load(cell), *pair]), cell)
+        for r in range(n):
+            spot = builder.gep(lines[r], [word(-HEADER)])
+            scale = everywhere(builder.load(builder.bitcast(spot, number.as_pointer()), align=4))
+            for half in range(2):
+                found = builder.sitofp(builder.load(sums[2 * r + half]), floats)
+                found = builder.fmul(found, builder.bitcast(scale, floats))
+                spot = builder.gep(y, [word(r * PANEL + 16 * half)])
+                builder.store(found, builder.bitcast(spot, floats.as_pointer()), align=4)
+        return context.get_dummy_value()
+
+    return generate
+
+
+@intrinsic
+def in_bytes(typing, m):
+    """Whether activations are rounded, too, for a product with `m`: its dtype tells."""
+
+    def generate(context, builder, signature, args):
+        return ir.Constant(ir.IntType(1), m.dtype == types.uint8)
+
+    return types.boolean(m), generate
+
+
+@intrinsic
+def store_rounded(typing, target, index, vector):
+    """Write the nearest integers, plus 128, of a vector from byte `index` of `target` on."""
+
+    def generate(context, builder, signature, args):
+        kind, n = args[2].type, vector.lanes
+        words, small = (ir.VectorType(ir.IntType(bits), n) for bits in (32, 8))
+        rint = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(kind, [kind]), f"llvm.rint.v{n}f32"
+        )
+        found = builder.fptosi(builder.call(rint, [args[2]]), words)
+        found = builder.trunc(builder.add(found, ir.Constant(words, [128] * n)), small)
+        spot = builder.gep(builder.bitcast(args[0], ir.IntType(8).as_pointer()), [args[1]])
+        builder.store(found, builder.bitcast(spot, small.as_pointer()), align=1)
+        return context.get_dummy_value()
+
+    return types.void(target, types.intp, vector), generate
 
 
 @intrinsic
@@ -166,9 +259,9 @@ def up32(n):
 
 @compiled
 def copy(x, to, start, count):
-    """Copy `count` numbers of x from `start` to `to`."""
-    for i in range(count):
-        x[to + i] = x[start + i]
+    """Copy `count` numbers of x, a multiple of 16, from `start` to `to`."""
+    for i in range(0, count, 16):
+        store(x, to + i, load(x, start + i, 16))
 
 
 @compiled
@@ -199,12 +292,34 @@ def finish(y, at, step, tile, rows, w, bias, scale, then):
 
 
 @compiled
+def round_rows(tile, x, start, step, rows, n):
+    """Rows of x, n numbers each, rounded behind a tile: a scale in HEADER bytes, then the bytes."""
+    zero, one = fill(np.float32(0), 16), np.float32(1)
+    for r in range(rows):
+        i, top = start + r * step, zero
+        for j in range(0, n, 16):
+            v = load(x, i + j, 16)
+            top = maximum(maximum(v, zero - v), top)
+        scale = largest(top) / np.float32(127)
+        scale = scale if scale > 0 else one
+        o = 4 * 8 * PANEL + r * (n + HEADER)
+        tile[o // 4] = scale
+        for j in range(0, n, 16):
+            store_rounded(tile, o + HEADER + j, load(x, i + j, 16) / fill(scale, 16))
+
+
+@compiled
 def product(y, y0, y_step, x, x0, x_step, rows, w, m, places, piece, n_in, n_out, then, tile):
     """y (rows, n_out) = x (rows, n_in) @ a matrix + its bias; see `finish`."""
-    bias, matrix = places[piece, 0], places[piece, 1]
+    bias, matrix = places[2 * piece], places[2 * piece + 1]
     n_in, n_out = (n_in + 3) // 4 * 4, (n_out + 31) // 32 * 32
+    panel_size = n_in * 32
+    if in_bytes(m):
+        panel_size += 4 * 32  # the sums behind it
+        round_rows(tile, x, x0, x_step, rows, up32(n_in))
+        x, x0, x_step = tile, 4 * 8 * PANEL + HEADER, up32(n_in) + HEADER
     for j in range(0, n_out, 32):
-        panel, b, s = matrix + j * n_in, bias + j, bias + n_out + j
+        panel, b, s = matrix + j // 32 * panel_size, bias + j, bias + n_out + j
         o, i, r = y0 + j, x0, 0
         while rows - r >= 8:
             multiply(tile, x, i, x_step, m, panel, n_in, 8)
@@ -254,7 +369,7 @@ def normalise(y, y0, x, x0, step, rows, w, place, n):
         variance = np.float64(squares) / n - np.float64(rest) * rest
         rstd = np.float32(1 / math.sqrt(variance + eps))
         if not rest * rest <= variance < np.inf:
-            rstd = wide_rstd(x, i, n, mean, rest, eps)
+            rstd = np.float32(wide_rstd(x, i, n, mean, rest, eps))
         factor, lower = fill(rstd, 16), fill(rest, 16)
         for j in range(0, whole, 16):
             v = ((load(x, i + j, 16) - low) - lower) * factor
@@ -373,12 +488,12 @@ def attend(out, o0, q, q0, keys, k0, values, v0, count, room, heads, head, p):
 @compiled
 def encode(tokens, positions, starts, table, w, m, places, sizes, tile):
     """Memory, (N, D) in rows of a multiple of 32 numbers, of the tokens of all sentences."""
-    d, heads, ff, layers, first, act = sizes[0], sizes[1], sizes[2], sizes[3], sizes[5], sizes[6]
+    d, heads, ff = sizes[0], sizes[1], sizes[2]
     head = d // heads
     width = heads * ((head + 15) // 16 * 16)
     step, f_step, a_step = up32(d), up32(ff), up32(width)
     q_step = up32(2 * d + width)
-    n, tail = tokens.size, places.shape[0] - TAIL_PIECES
+    n = tokens.size
     longest = 0
     for b in range(starts.size - 1):
         longest = max(longest, starts[b + 1] - starts[b])
@@ -389,11 +504,49 @@ def encode(tokens, positions, starts, table, w, m, places, sizes, tile):
     f = np.empty(min(n, BLOCK) * f_step, np.float32)
     keys, values = np.zeros(d * span, np.float32), np.empty(longest * width, np.float32)
     p = np.empty(span, np.float32)
+    through_encoder(
+        x,
+        a,
+        qkv,
+        h,
+        f,
+        keys,
+        values,
+        p,
+        tokens,
+        positions,
+        starts,
+        table,
+        w,
+        m,
+        places,
+        sizes,
+        tile,
+    )
+    return x
+
+
+@compiled
+def through_encoder(
+    x_, a_, qkv_, h_, f_, keys_, values_, p_, tokens, positions, starts, table_, w_, m_, places_,
+    sizes, tile_,
+):  # fmt: skip
+    """What `encode` has made arrays for; x becomes the memory."""
+    d, heads, ff, layers, first, act = sizes[0], sizes[1], sizes[2], sizes[3], sizes[5], sizes[6]
+    head = d // heads
+    width = heads * ((head + 15) // 16 * 16)
+    step, f_step, a_step = up32(d), up32(ff), up32(width)
+    q_step = up32(2 * d + width)
+    n, tail = tokens.size, places_.shape[0] - TAIL_PIECES
+    x, a, qkv, h, f, p = data(x_), data(a_), data(qkv_), data(h_), data(f_), data(p_)
+    keys, values, table, w, m = data(keys_), data(values_), data(table_), data(w_), data(m_)
+    places, tile = data(places_), data(tile_)
+    embed_place = places[2 * (tail + ENCODER_EMBED)]
     for i in range(n):
-        embed(x, i * step, w, places[tail + ENCODER_EMBED, 0], tokens[i], table, positions[i], step)
+        embed(x, i * step, w, embed_place, tokens[i], table, positions[i], step)
     for layer in range(layers):
         at = layer * ENCODER_PIECES
-        norm1, norm2 = places[at + NORM1, 0], places[at + NORM2, 0]
+        norm1, norm2 = places[2 * (at + NORM1)], places[2 * (at + NORM2)]
         for i in range(0, n, BLOCK):
             rows = min(BLOCK, n - i)
             before(h, x, i * step, step, rows, w, norm1, d, first)
@@ -416,19 +569,44 @@ def encode(tokens, positions, starts, table, w, m, places, sizes, tile):
             product(f, 0, f_step, h, 0, step, rows, w, m, places, at + UP, d, ff, act, tile)
             product(x, o, step, f, 0, f_step, rows, w, m, places, at + DOWN, ff, d, ADD, tile)
             after(x, o, step, rows, w, norm2, d, first)
-    normalise(x, 0, x, 0, step, n, w, places[tail + ENCODER_NORM, 0], d)
-    return x
+    normalise(x, 0, x, 0, step, n, w, places[2 * (tail + ENCODER_NORM)], d)
 
 
 # --------------------------------------------------------------------------------------- decoder
 
 
 @compiled
+def remember(
+    cross_keys_, cross_values_, kv_, memory_, starts, spans, w_, m_, places_, sizes, tile_
+):
+    """Keys and values of the memory: layer after layer, in each sentence after sentence."""
+    d, heads, layers = sizes[0], sizes[1], sizes[4]
+    head, B = d // heads, starts.size - 1
+    v_width, n = heads * ((head + 15) // 16 * 16), starts[B]
+    step, kv_step = up32(d), up32(d + v_width)
+    cross_keys, cross_values, kv = data(cross_keys_), data(cross_values_), data(kv_)
+    memory, w, m, places, tile = data(memory_), data(w_), data(m_), data(places_), data(tile_)
+    for layer in range(layers):
+        at = sizes[3] * ENCODER_PIECES + layer * DECODER_PIECES
+        b = 0
+        for i in range(0, n, BLOCK):
+            rows = min(BLOCK, n - i)
+            product(kv, 0, kv_step, memory, i * step, step, rows, w, m, places, at + KV, d,
+                    kv_step, SET, tile)  # fmt: skip
+            for r in range(rows):
+                while i + r >= starts[b + 1]:
+                    b += 1
+                keep(cross_keys, (layer * spans[B] + spans[b]) * d, cross_values,
+                     (layer * n + starts[b]) * v_width, kv, r * kv_step, i + r - starts[b],
+                     starts[b + 1] - starts[b], heads, head)  # fmt: skip
+
+
+@compiled
 def one_step(
-    x, h, qkv, a, f, p, tile, self_keys, self_values, cross_keys, cross_values, sentence, slot,
-    alive, starts, spans, t, T, w, m, places, sizes,
+    x_, h_, qkv_, a_, f_, p_, scores_, tile_, self_keys_, self_values_, cross_keys_, cross_values_,
+    sentence, slot, token, alive, starts, spans, t, T, w_, m_, places_, table_, sizes, s_step,
 ):  # fmt: skip
-    """The decoder's layers on rows of x, which are at position `t`; the result is in h.
+    """The scores of what follows the tokens of rows, which are at position `t`.
 
     Row r belongs to sentence `sentence[r]`, and its past lies in slot `slot[r]` of the self cache.
     """
@@ -437,10 +615,19 @@ def one_step(
     width = heads * ((head + 15) // 16 * 16)
     step, f_step, a_step, q_step = up32(d), up32(ff), up32(width), up32(2 * d + width)
     k_slot, v_slot, k_span = d * up32(T), T * width, spans[spans.size - 1] * d
-    slots, n = self_values.size // max(1, layers * v_slot), starts[starts.size - 1]
+    slots, n = self_values_.size // max(1, layers * v_slot), starts[starts.size - 1]
+    x, h, qkv, a, f, p = data(x_), data(h_), data(qkv_), data(a_), data(f_), data(p_)
+    self_keys, self_values, cross_keys = data(self_keys_), data(self_values_), data(cross_keys_)
+    cross_values, scores, w, m = data(cross_values_), data(scores_), data(w_), data(m_)
+    places, table, tile = data(places_), data(table_), data(tile_)
+    tail = places_.shape[0] - TAIL_PIECES
+    embed_place = places[2 * (tail + DECODER_EMBED)]
+    for r in range(alive):
+        embed(x, r * step, w, embed_place, token[r], table, t, step)
     for layer in range(layers):
         at = sizes[3] * ENCODER_PIECES + layer * DECODER_PIECES
-        norm1, norm2, norm3 = places[at + NORM1, 0], places[at + NORM2, 0], places[at + NORM3, 0]
+        norm1, norm2 = places[2 * (at + NORM1)], places[2 * (at + NORM2)]
+        norm3 = places[2 * (at + NORM3)]
         before(h, x, 0, step, alive, w, norm1, d, first)
         product(qkv, 0, q_step, h, 0, step, alive, w, m, places, at + QKV, d, q_step, SET, tile)
         for r in range(alive):
@@ -466,8 +653,8 @@ def one_step(
         product(f, 0, f_step, h, 0, step, alive, w, m, places, at + UP, d, ff, act, tile)
         product(x, 0, step, f, 0, f_step, alive, w, m, places, at + DOWN, ff, d, ADD, tile)
         after(x, 0, step, alive, w, norm3, d, first)
-    norm = places[places.shape[0] - TAIL_PIECES + DECODER_NORM, 0]
-    normalise(h, 0, x, 0, step, alive, w, norm, d)
+    normalise(h, 0, x, 0, step, alive, w, places[2 * (tail + DECODER_NORM)], d)
+    product(scores, 0, s_step, h, 0, step, alive, w, m, places, tail + OUTPUT, d, s_step, SET, tile)
 
 
 # ----------------------------------------------------------------------------------------- beams
@@ -475,26 +662,37 @@ def one_step(
 
 @compiled
 def log_sum(scores, start, n):
-    """log of the sum of exp of n scores."""
-    top = scores[start]
-    for i in range(start, start + n):
-        top = max(top, scores[i])
-    sums = 0.0
-    for i in range(start, start + n):
-        sums += math.exp(scores[i] - top)
+    """log of the sum of exp of n scores; what lies behind them, up to a multiple of 16, is read."""
+    stop = start + n
+    tops = fill(np.float32(-np.inf), 16)
+    for i in range(start, stop, 16):
+        tops = maximum(up_to(load(scores, i, 16), stop - i), tops)
+    top, sums = largest(tops), 0.0
+    tops = fill(top, 16)
+    for block in range(start, stop, 1024):  # so that no sum in float32 gets long
+        found = fill(np.float32(0), 16)
+        for i in range(block, min(block + 1024, stop), 16):
+            found = found + exp(up_to(load(scores, i, 16), stop - i) - tops)
+        sums += total(found)
     return top + math.log(sums)
 
 
 @compiled
+def up_to(x, n):
+    """x, with -inf in its lanes from number n on."""
+    return select(iota(x), "<", fill(np.float32(n), 16), x, fill(np.float32(-np.inf), 16))
+
+
+@compiled
 def best_continuations(
-    parents, choices, ranks, new_logs, logs, ends, rows, base, held, scores, s_step, n, t, penalty
+    parents, choices, ranks, new_logs, logs, ends, rows, base, held, scores_, s_step, n, t, penalty
 ):
     """How many there are of the best continuations of the `held` hypotheses from `base` on.
 
     Number j continues hypothesis `parents[j]` with the competing id number `choices[j]`, or is that
     hypothesis, if it is ended. The better stand before; of equal ones those that were found first.
     """
-    found, width = 0, ranks.size
+    found, width, scores = 0, ranks.size, data(scores_)
     for i in range(held):
         old = ends[base + i] >= 0
         start, count = rows[base + i] * s_step, n
@@ -504,23 +702,40 @@ def best_continuations(
         else:
             shift = logs[base + i] - log_sum(scores, start, n)
         power = float(ends[base + i] if old else t + 1) ** penalty
-        for c in range(count):
-            log = logs[base + i] if old else scores[start + c] + shift
-            rank = log / power
-            if found == width and rank <= ranks[width - 1]:
+        bound = -np.inf if old else least(ranks, found, power, shift)
+        for block in range(0, count, 16):
+            if not old and largest(up_to(load(scores, start + block, 16), n - block)) < bound:
                 continue
-            j = min(found, width - 1)
-            while j > 0 and rank > ranks[j - 1]:
-                ranks[j], new_logs[j] = ranks[j - 1], new_logs[j - 1]
-                parents[j], choices[j] = parents[j - 1], choices[j - 1]
-                j -= 1
-            ranks[j], new_logs[j], parents[j], choices[j] = rank, log, i, c
-            found = min(found + 1, width)
+            for c in range(block, min(block + 16, count)):
+                if not old and scores[start + c] < bound:
+                    continue
+                log = logs[base + i] if old else scores[start + c] + shift
+                rank = log / power
+                if found == width and rank <= ranks[width - 1]:
+                    continue
+                j = min(found, width - 1)
+                while j > 0 and rank > ranks[j - 1]:
+                    ranks[j], new_logs[j] = ranks[j - 1], new_logs[j - 1]
+                    parents[j], choices[j] = parents[j - 1], choices[j - 1]
+                    j -= 1
+                ranks[j], new_logs[j], parents[j], choices[j] = rank, log, i, c
+                found = min(found + 1, width)
+                if not old:
+                    bound = least(ranks, found, power, shift)
     return found
 
 
 @compiled
-def hand_down(slots, base, parents, found, keys, values, k_slot, v_slot, layers, heads, t, T, d):
+def least(ranks, found, power, shift):
+    """A score below which none gets a rank above the last; a little lower, as sums are rounded."""
+    if found < ranks.size:
+        return -np.inf
+    needed = ranks[found - 1] * power
+    return needed - shift - 1e-12 * (abs(needed) + abs(shift))
+
+
+@compiled
+def hand_down(slots, base, parents, found, keys_, values_, k_slot, v_slot, layers, heads, t, T, d):
     """Slots for the continuations: that of the parent for the first, a copy of it for others."""
     width = parents.size
     taken, new = np.zeros(width, np.bool_), np.full(width, -1)
@@ -529,6 +744,7 @@ def hand_down(slots, base, parents, found, keys, values, k_slot, v_slot, layers,
             taken[parents[j]] = True
             new[j] = slots[base + parents[j]]
     total, free = slots.size, 0
+    keys, values = data(keys_), data(values_)
     for j in range(width):
         if new[j] >= 0:
             continue
@@ -573,8 +789,9 @@ def search_loop(
     step, kv_step, s_step = up32(d), up32(d + v_width), up32(A)
     B, T = src.shape[0], out.shape[1]
     best = out.shape[0] // max(1, B)
-    tail = places.shape[0] - TAIL_PIECES
-    tile = np.empty(8 * PANEL, np.float32)
+    # A tile, and behind it what `round_rows` writes.
+    widest = max(up32(ff), up32(d), up32(v_width)) + HEADER
+    tile = np.empty(8 * PANEL + max(R, BLOCK) * widest // 4, np.float32)
 
     tokens, positions = np.empty(src.size, np.int64), np.empty(src.size, np.int64)
     starts = np.zeros(B + 1, np.int64)
@@ -589,7 +806,6 @@ def search_loop(
         starts[b + 1] = n
     memory = encode(tokens[:n], positions, starts, table, w, m, places, sizes, tile)
 
-    # Keys and values of the memory: layer after layer, in each sentence after sentence.
     spans = np.zeros(B + 1, np.int64)
     longest = up32(T)
     for b in range(B):
@@ -598,19 +814,7 @@ def search_loop(
     cross_keys = np.zeros(layers * spans[B] * d, np.float32)
     cross_values = np.empty(layers * n * v_width, np.float32)
     kv = np.empty(min(n, BLOCK) * kv_step, np.float32)
-    for layer in range(layers):
-        at = sizes[3] * ENCODER_PIECES + layer * DECODER_PIECES
-        b = 0
-        for i in range(0, n, BLOCK):
-            rows = min(BLOCK, n - i)
-            product(kv, 0, kv_step, memory, i * step, step, rows, w, m, places, at + KV, d,
-                    kv_step, SET, tile)  # fmt: skip
-            for r in range(rows):
-                while i + r >= starts[b + 1]:
-                    b += 1
-                keep(cross_keys, (layer * spans[B] + spans[b]) * d, cross_values,
-                     (layer * n + starts[b]) * v_width, kv, r * kv_step, i + r - starts[b],
-                     starts[b + 1] - starts[b], heads, head)  # fmt: skip
+    remember(cross_keys, cross_values, kv, memory, starts, spans, w, m, places, sizes, tile)
 
     k_slot, v_slot = d * up32(T), T * v_width
     self_keys = np.zeros(layers * R * k_slot, np.float32)
@@ -641,13 +845,10 @@ def search_loop(
     held = np.ones(B, np.int64)
 
     for t in range(T):
-        for r in range(alive):
-            embed(x, r * step, w, places[tail + DECODER_EMBED, 0], token[r], table, t, step)
         one_step(
-            x, h, qkv, a, f, p, tile, self_keys, self_values, cross_keys, cross_values, sentence,
-            slot, alive, starts, spans, t, T, w, m, places, sizes,
+            x, h, qkv, a, f, p, scores, tile, self_keys, self_values, cross_keys, cross_values,
+            sentence, slot, token, alive, starts, spans, t, T, w, m, places, table, sizes, s_step,
         )  # fmt: skip
-        product(scores, 0, s_step, h, 0, step, alive, w, m, places, tail + OUTPUT, d, A, SET, tile)
         kept = 0
         if width == 1:
             for r in range(alive):
@@ -658,7 +859,7 @@ def search_loop(
                 choice = allowed[most - r * s_step]
                 lengths[b, 1] = t + 1
                 if steps.size:
-                    steps[b, t] = scores[most] - log_sum(scores, r * s_step, A)
+                    steps[b, t] = scores[most] - log_sum(data(scores), r * s_step, A)
                 if choice != end_id:
                     out[b, t] = choice
                     lengths[b, 0] = t + 1
@@ -720,6 +921,15 @@ def loop_for(kind: str) -> Callable:
 
 
 LOOPS = {np.dtype(kind): loop_for(kind) for kind in ("float32", "int8")}
+BYTES = loop_for("uint8")  # for weights in bytes, compiled where it is asked for
+
+
+@cache
+def has_bytes() -> bool:
+    """Whether the processor adds up products of bytes, by AVX-512 VNNI."""
+    features = getattr(config, "CPU_FEATURES", None)  # where somebody has set them
+    found = get_host_cpu_features() if features is None else features
+    return "+avx512vnni" in found.split(",")
 
 
 # --------------------------------------------------------------------------------------- packing
@@ -747,7 +957,7 @@ class Packed:
 
     Attributes:
         numbers: float32; norms, biases and scales, embeddings.
-        matrices: float32 or int8, in panels.
+        matrices: float32 or int8, in panels; uint8 for the bytes that `multiply` takes.
         places: (pieces, 2), where a piece begins in `numbers` and in `matrices`.
         sizes: D, heads, features between, encoder layers, decoder layers, norms first, activation.
         ids: those that compete, ascending.
@@ -755,10 +965,11 @@ class Packed:
     Args:
         weights: a `minigrad.nn.generation.Weights`, in float32.
         int8: whether matrices become int8 with a scale for each output.
+        in_bytes: whether activations are rounded as well, for processors as `has_bytes` says.
     """
 
-    def __init__(self, weights: Any, int8: bool = False):
-        self.int8 = int8
+    def __init__(self, weights: Any, int8: bool = False, in_bytes: bool = False):
+        self.int8, self.in_bytes = int8, in_bytes
         self._numbers: list[Array] = []
         self._matrices: list[Array] = []
         self._counts = [0, 0]
@@ -784,6 +995,8 @@ class Packed:
         self.places = np.array(places, np.int64)
         self.numbers = joined(self._numbers, np.float32)
         self.matrices = joined(self._matrices, np.int8 if int8 else np.float32)
+        if in_bytes:
+            self.matrices = self.matrices.view(np.uint8)
         del self._numbers, self._matrices
         self.sizes = np.array(
             [
@@ -823,6 +1036,11 @@ class Packed:
             scales[scales == 0] = 1
             w = np.rint(w / scales).astype(np.int8)
         panels = w.reshape(len(w), -1, PANEL).transpose(1, 0, 2)
+        if self.in_bytes:
+            sums = -128 * panels.astype(np.int32).sum(axis=1, keepdims=True, dtype=np.int32)
+            by_fours = panels.reshape(len(panels), -1, 4, PANEL).swapaxes(2, 3)
+            pieces = by_fours.reshape(len(panels), -1), sums.reshape(len(panels), -1).view(np.int8)
+            panels = np.concatenate(pieces, axis=1)
         return self._add(np.concatenate([b, scales]), np.ascontiguousarray(panels))
 
     def _out(self, pair: tuple[Array, Array], heads: int) -> tuple[int, int]:
@@ -889,7 +1107,8 @@ def search(
         out = np.empty((len(src) * nbest, max_length), np.int64)
         lengths = np.empty((len(src) * nbest, 2), np.int64)
         steps = np.empty((len(out) if scored else 0, max_length))
-        good = LOOPS[packed.matrices.dtype](
+        loop = BYTES if packed.in_bytes else LOOPS[packed.matrices.dtype]
+        good = loop(
             out, lengths, steps, src, limits, table, packed.numbers, packed.matrices, packed.places,
             packed.sizes, packed.ids, start_id, end_id, width, length_penalty,
         )  # fmt: skip

@@ -12,16 +12,14 @@ BLOCKS = 64  # of four words each, that are drawn together
 
 
 @compiled
-def draw_words(words, counters, first, low, high):
-    """Fill `words` (BLOCKS, 4) with those of block `first` and up, as `minigrad.random` draws them.
+def mix(counters, low, high):
+    """Four words each in place of `counters` (4, BLOCKS), of which the first two rows are given.
 
-    Round by round over all `counters` (4, BLOCKS), so that rounds run in vectors.
+    Round by round over all counters, so that rounds run in vectors.
     """
     mask, half = np.uint64(0xFFFFFFFF), np.uint64(32)
     c0, c1, c2, c3 = counters[0], counters[1], counters[2], counters[3]
     for b in range(BLOCKS):
-        c0[b] = first + b
-        c1[b] = (first + b) >> 32
         c2[b] = 0
         c3[b] = 0
     k0, k1 = np.uint64(low), np.uint64(high)
@@ -35,6 +33,15 @@ def draw_words(words, counters, first, low, high):
             c3[b] = p0
         k0 = (k0 + np.uint64(0x9E3779B9)) & mask
         k1 = (k1 + np.uint64(0xBB67AE85)) & mask
+
+
+@compiled
+def draw_words(words, counters, first, low, high):
+    """Fill `words` (BLOCKS, 4) with those of block `first` and up, as `minigrad.random` draws."""
+    for b in range(BLOCKS):
+        counters[0, b] = first + b
+        counters[1, b] = (first + b) >> 32
+    mix(counters, low, high)
     for b in range(BLOCKS):
         for lane in range(4):
             words[b, lane] = counters[lane, b]

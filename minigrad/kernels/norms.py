@@ -41,7 +41,7 @@ def wide_rstd(x, start, n, mean, rest, eps):
     for j in range(start, start + n):
         v = np.float64(x[j] - mean) - rest
         squares += v * v
-    return x.dtype.type(1.0 / math.sqrt(squares / n + eps))
+    return 1.0 / math.sqrt(squares / n + eps)
 
 
 @compiled
@@ -52,7 +52,7 @@ def layer_norm_loop(y, x, weight, bias, eps):
     for start in range(0, x.size, max(n, 1)):
         mean, rest, rstd, settled = mean_and_rstd(x, start, n, eps)
         if not settled:
-            rstd = wide_rstd(x, start, n, mean, rest, eps)
+            rstd = x.dtype.type(wide_rstd(x, start, n, mean, rest, eps))
         low, lower, scale = fill(mean, 16), fill(rest, 16), fill(rstd, 16)
         for j in range(0, whole, 16):
             v = ((load(x, start + j, 16) - low) - lower) * scale
@@ -170,7 +170,7 @@ def layer_norm_grad_unsettled(dx, dweight, dbias, g, x, weight, eps):
         mean, rest, _, settled = mean_and_rstd(x, start, n, eps)
         if settled:
             continue
-        rstd = wide_rstd(x, start, n, mean, rest, eps)
+        rstd = x.dtype.type(wide_rstd(x, start, n, mean, rest, eps))
         h_mean, hn_mean = zero, zero
         for j in range(n):
             v = ((x[start + j] - mean) - rest) * rstd

@@ -22,8 +22,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic, models, overload, register_model
 
 __all__ = [
-    "beats", "evens", "exp", "fill", "fma", "iota", "load", "maximum", "nan_or", "odds", "select",
-    "spread", "store", "total", "zipped",
+    "beats", "data", "evens", "exp", "fill", "fma", "iota", "load", "maximum", "nan_or", "odds",
+    "select", "spread", "store", "total", "zipped",
 ]  # fmt: skip
 
 
@@ -53,6 +53,20 @@ def _place(context, builder, kind, pointer, index, lanes):
         pointer = context.make_array(kind)(context, builder, pointer).data
     start = builder.gep(pointer, [index])
     return builder.bitcast(start, ir.VectorType(part, lanes).as_pointer())
+
+
+@intrinsic
+def data(typing, array):
+    """Where a contiguous array begins, as a pointer; the array must live on.
+
+    A function that is given an array counts one reference more and then one less, which are locked
+    additions: of functions that take a hundred cycles, half the time. Pointers are not counted.
+    """
+
+    def generate(context, builder, signature, args):
+        return context.make_array(array)(context, builder, args[0]).data
+
+    return types.CPointer(array.dtype)(array), generate
 
 
 @intrinsic

@@ -243,6 +243,72 @@ def test_wider_beams_differ_from_greedy_search():
     assert kernels.beam(src, 4) != kernels.greedy(src)
 
 
+@functools.cache
+def log_sum():
+    """The kernels' own, on an array; a function, as there may be no Numba."""
+    from minigrad.kernels.compiling import compiled
+    from minigrad.kernels.decoding import log_sum
+    from minigrad.kernels.vectors import data
+
+    @compiled
+    def of_array(scores, start, n):
+        return log_sum(data(scores), start, n)
+
+    return of_array
+
+
+@numpy_only
+@pytest.mark.parametrize("n", [1, 15, 16, 17, 1023, 1025, 50_000])
+def test_the_log_of_a_sum_of_exponentials(n):
+    scores = np.random.default_rng(n).normal(size=n + 40).astype(np.float32) * 4 + 1e3
+    scores[5 + n :] = np.inf  # what lies behind
+    scores[5 : 5 + n : 3] = -np.inf if n > 1 else 0
+    x = scores[5 : 5 + n].astype(float)
+    expected = x.max() + math.log(math.fsum(np.exp(x - x.max())))
+    assert abs(log_sum()(scores, 5, n) - expected) < 2e-6
+
+
+@numpy_only
+@settings(max_examples=200, deadline=None)
+@given(
+    held=st.integers(1, 5),
+    n=st.sampled_from([1, 2, 15, 16, 17, 33, 100]),
+    width=st.integers(1, 6),
+    penalty=st.sampled_from([1.0, 0.0, 0.6, -2.0, 100.0, -100.0]),
+    t=st.integers(0, 6),
+    seed=st.integers(0, 2**20),
+)
+def test_the_best_continuations_are_those_of_a_stable_sort(held, n, width, penalty, t, seed):
+    """Scores of a few values, so that many are equal; some are impossible."""
+    from minigrad.kernels.decoding import best_continuations
+
+    rng = np.random.default_rng(seed)
+    step = -(-n // 32) * 32
+    scores = (rng.integers(-2, 3, (held, step)) * rng.choice([0.5, 1e-4, 30])).astype(np.float32)
+    scores[:, 1:][rng.random((held, step - 1)) < 0.1] = -np.inf
+    scores[:, n:] = 99
+    logs = -rng.integers(0, 4, held).astype(float)
+    ends = np.where(rng.random(held) < 0.3, rng.integers(1, t + 2, held), -1)
+    expected = []
+    for i in range(held):
+        power = float(ends[i] if ends[i] >= 0 else t + 1) ** penalty
+        if ends[i] >= 0:
+            expected.append((logs[i] / power, logs[i], i, 0))
+            continue
+        shift = logs[i] - log_sum()(scores.reshape(-1), i * step, n)
+        found = [(float(scores[i, c]) + shift, c) for c in range(n)]
+        expected += [(log / power, log, i, c) for log, c in found]
+    expected.sort(key=lambda one: -one[0])
+    parents, choices = np.zeros((2, width), np.int64)
+    ranks, new_logs = np.zeros((2, width))
+    count = best_continuations(
+        parents, choices, ranks, new_logs, logs, ends, np.arange(held), 0, held,
+        scores.reshape(-1), step, n, t, penalty,
+    )  # fmt: skip
+    actual = zip(*(x.tolist() for x in (ranks, new_logs, parents, choices)), strict=True)
+    assert list(actual)[:count] == expected[:width]
+
+
 # ----------------------------------------------------------------------------------- int8 weights
 
 
@@ -260,6 +326,88 @@ def test_int8_is_the_rounded_model(name):
         equal += sum(x == y for x, y in zip(a, b, strict=False))
         total += max(len(a), len(b))
     assert equal >= 0.7 * total  # after one other id, all that follow may be others
+
+
+@functools.cache
+def product():
+    """That of the search, on arrays."""
+    from minigrad.kernels import decoding
+    from minigrad.kernels.compiling import compiled
+    from minigrad.kernels.vectors import data
+
+    inside, then = decoding.product, decoding.SET
+
+    @compiled
+    def of_arrays(y, x, rows, w, m, places, n_in, n_out, tile):
+        inside(
+            data(y), 0, y.size // rows, data(x), 0, x.size // rows, rows, data(w), data(m),
+            data(places), 0, n_in, n_out, then, data(tile),
+        )  # fmt: skip
+
+    return of_arrays
+
+
+def bytes_only():
+    if get_backend() != "numpy":
+        pytest.skip("kernels are for NumPy")
+    from minigrad.kernels import decoding
+
+    if not decoding.has_bytes():
+        pytest.skip("the processor adds up no products of bytes")
+    return decoding
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rows=st.integers(1, 20),
+    n_in=st.sampled_from([1, 4, 21, 64, 1030]),
+    n_out=st.sampled_from([1, 32, 50]),
+    seed=st.integers(0, 2**20),
+)
+def test_products_of_bytes_are_exact(rows, n_in, n_out, seed):
+    """Of integers whose largest is 127 nothing is rounded, so that sums are those of integers."""
+    decoding = bytes_only()
+    rng = np.random.default_rng(seed)
+    x, w = rng.integers(-127, 128, (rows, n_in)), rng.integers(-127, 128, (n_in, n_out))
+    x[:, 0], w[0] = 127, rng.choice([-127, 127], n_out)
+    if seed % 3 == 0:
+        x[:, :], w[:, :] = 127, -127  # the largest sums
+    packed = decoding.Packed.__new__(decoding.Packed)
+    packed.int8 = packed.in_bytes = True
+    packed._numbers, packed._matrices, packed._counts = [], [], [0, 0]
+    bias = rng.integers(-9, 9, n_out).astype(np.float32)
+    places = np.array([packed._matrix(w.astype(np.float32), bias)])
+    m = decoding.joined(packed._matrices, np.int8).view(np.uint8)
+    numbers = decoding.joined(packed._numbers, np.float32)
+    flat = decoding.flat(x.astype(np.float32))
+    y = np.zeros(rows * -(-n_out // 32) * 32, np.float32)
+    tile = np.empty(256 + rows * (len(flat) // rows + 64), np.float32)
+    product()(y, flat, rows, numbers, m, places, n_in, n_out, tile)
+    expected = (x @ w).astype(np.float32) + bias
+    np.testing.assert_array_equal(y.reshape(rows, -1)[:, :n_out], expected)
+
+
+def test_rounded_activations_are_what_the_formula_says():
+    bytes_only()
+    model, equal, total = build("wide", 6), 0, 0
+    options = {"weights": "int8", "activations": "int8"}
+    kernels, arrays, _ = ways(model, **options)
+    src = sources(model, 12, 10)
+    found = kernels.search(src)
+    for row, [a], [b] in zip(src, found, arrays.search(src), strict=True):
+        equal += a.ids == b.ids
+        total += 1
+        # What lies half-way between two steps is rounded to either, as its last bit says.
+        assert abs(a.log_probabilities[0] - b.log_probabilities[0]) < 0.05
+        assert kernels.search(row[None])[0][0].ids == a.ids  # whatever else is in the batch
+    assert equal >= 0.7 * total
+    assert found != ways(model, weights="int8")[0].search(src)  # so that this is a test
+
+
+def test_activations_that_are_refused():
+    for options in ({"activations": "int8"}, {"weights": "int8", "activations": "int4"}):
+        with pytest.raises(ValueError, match="activations must be 'float32', or 'int8' with"):
+            ways(build("tiny"), **options)
 
 
 def test_rounding_is_at_most_half_a_step():

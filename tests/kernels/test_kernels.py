@@ -18,6 +18,7 @@ from minigrad import ops, random
 from minigrad.autodiff import REGISTRY
 from minigrad.kernels import (
     attention,
+    blas,
     compiling,
     elementwise,
     embeddings,
@@ -240,12 +241,15 @@ def test_layer_norm_grad_equals_differences(rng):
 # --- attention ------------------------------------------------------------------------------------
 
 
-def naive_attention(q, k, v, mask, heads, causal, scale, g=None):
+def naive_attention(q, k, v, mask, heads, causal, scale, g=None, key=None, dropout=0.0):
     """The result, and with `g` the three gradients, one query and one head at a time."""
     q, k, v = (a.astype(np.float64) for a in (q, k, v))
     B, T, S = q.shape[0], q.shape[1], k.shape[1]
     D, E = q.shape[2] // heads, v.shape[2] // heads
     allowed = np.broadcast_to(True if mask is None else mask, (B, heads, T, S))
+    factors = np.ones((B, heads, T, S))
+    if key is not None:
+        factors = random.bernoulli(key, 1 - dropout, factors.shape) / (1 - dropout)
     out, dq, dk, dv = np.zeros((B, T, heads * E)), *(np.zeros(a.shape) for a in (q, k, v))
     for b in range(B):
         for h in range(heads):
@@ -255,13 +259,14 @@ def naive_attention(q, k, v, mask, heads, causal, scale, g=None):
                 if not keys:
                     continue
                 p = naive_softmax(scale * k[b, keys, d] @ q[b, i, d])
-                out[b, i, e] = p @ v[b, keys, e]
+                kept = factors[b, h, i, keys]
+                out[b, i, e] = (kept * p) @ v[b, keys, e]
                 if g is not None:
-                    dp = v[b, keys, e] @ g[b, i, e].astype(np.float64)
+                    dp = kept * (v[b, keys, e] @ g[b, i, e].astype(np.float64))
                     ds = scale * p * (dp - p @ dp)
                     dq[b, i, d] += ds @ k[b, keys, d]
                     dk[b, keys, d] += np.outer(ds, q[b, i, d])
-                    dv[b, keys, e] += np.outer(p, g[b, i, e])
+                    dv[b, keys, e] += np.outer(kept * p, g[b, i, e])
     return out if g is None else (dq, dk, dv)
 
 
@@ -302,6 +307,50 @@ def test_attention_equals_the_loop(rng, dtype, sizes, mask, causal):
         check(got, expected, dtype)
 
 
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("mask", [None, "B11S", "BHTS"])
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        (2, 5, 7, 2, 3, 4),
+        (1, 1, 1, 1, 1, 1),
+        (3, 17, 12, 3, 2, 2),  # rows of weights that begin at a whole counter
+        (2, 33, 46, 1, 4, 3),
+        (1, 40, 131, 2, 3, 8),
+    ],
+    ids=str,
+)
+def test_attention_drops_the_weights_that_the_key_says(rng, dtype, sizes, mask, causal):
+    q, k, v, g, mask = attention_case(rng, dtype, *sizes, mask)
+    heads, key = sizes[3], random.fold(random.key(2**64 - 1), "weights")
+    for p in (0.0, 0.1, 0.75):
+        options = {"heads": heads, "causal": causal, "scale": 0.7, "dropout": p}
+        how = {"key": key, "dropout": p}
+        out = attention.attention(q, k, v, mask, key, **options)
+        check(out, naive_attention(q, k, v, mask, heads, causal, 0.7, **how), dtype)
+        formula = ops.attention.formula(np, q, k, v, mask, key, **options)
+        check(out, formula.astype("float64"), dtype)
+        grads = attention.attention_grad(g, q, k, v, mask, key, **options)
+        expected = naive_attention(q, k, v, mask, heads, causal, 0.7, g, **how)
+        for got, one in zip(grads, expected, strict=True):
+            check(got, one, dtype)
+
+
+def test_a_weight_that_is_dropped_lets_no_gradient_through():
+    """Not even an infinite one, as in the formula."""
+    key = random.key(3)
+    q, k, g = np.ones((1, 2, 1)), np.ones((1, 40, 1)), np.ones((1, 2, 1))
+    kept = random.bernoulli(key, 0.5, (2, 40))
+    v = np.where(kept.any(axis=0), 1.0, np.inf)[None, :, None]
+    assert np.isinf(v).any()
+    options = {"heads": 1, "causal": False, "scale": 1.0, "dropout": 0.5}
+    actual = attention.attention_grad(g, q, k, v, None, key, **options)
+    expected = ops.attention_grad.formula(np, g, q, k, v, None, key, **options)
+    for got, one in zip(actual, expected, strict=True):
+        assert np.isfinite(got).all()
+        np.testing.assert_allclose(got, one, rtol=1e-12, atol=1e-15)
+
+
 OPTIONS = {"heads": 2, "causal": False, "scale": 0.5, "dropout": 0.0}
 
 
@@ -338,12 +387,13 @@ def test_attention_takes_a_mask_of_any_strides(rng, dtype):
             )
 
 
-def test_attention_grad_equals_differences(rng):
+@pytest.mark.parametrize("p", [0.0, 0.3])
+def test_attention_grad_equals_differences(rng, p):
     q, k, v, g, mask = attention_case(rng, "float64", 1, 3, 4, 2, 2, 3, "B1TS")
-    options = {"heads": 2, "causal": True, "scale": 0.5, "dropout": 0.0}
-    actual = attention.attention_grad(g, q, k, v, mask, None, **options)
+    options, key = {"heads": 2, "causal": True, "scale": 0.5, "dropout": p}, random.key(1)
+    actual = attention.attention_grad(g, q, k, v, mask, key, **options)
     for got, by in zip(actual, (q, k, v), strict=True):
-        expected = differences(lambda: attention.attention(q, k, v, mask, None, **options), by, g)
+        expected = differences(lambda: attention.attention(q, k, v, mask, key, **options), by, g)
         np.testing.assert_allclose(got, expected, atol=1e-8)
 
 
@@ -852,23 +902,34 @@ def test_other_declined_calls(rng, dtype):
 
 
 @pytest.mark.parametrize(
-    ("mask", "drop", "heads"),
+    ("mask", "key", "heads", "p"),
     [
-        (np.ones((2, 1, 1, 3)), None, 2),
-        (np.ones((2, 3), bool), None, 2),
-        (np.ones((3, 1, 1, 3), bool), None, 2),
-        (np.ones((2, 1, 1, 2), bool), None, 2),
-        (None, np.ones((2, 2, 3, 3)), 2),
-        (None, None, 3),
+        (np.ones((2, 1, 1, 3)), None, 2, 0.0),
+        (np.ones((2, 3), bool), None, 2, 0.0),
+        (np.ones((3, 1, 1, 3), bool), None, 2, 0.0),
+        (np.ones((2, 1, 1, 2), bool), None, 2, 0.0),
+        (None, None, 2, 0.1),
+        (None, np.ones((2, 2, 3, 3)), 2, 0.1),
+        (None, random.key(0), 2, 1.0),
+        (None, random.key(0), 2, 1 - 1e-12),
+        (None, random.key(0), 2, -0.1),
+        (None, None, 3, 0.0),
     ],
-    ids=["float", "queries", "batch", "keys", "dropout", "heads"],
+    ids=["float", "queries", "batch", "keys", "no key", "key", "all", "nearly", "less", "heads"],
 )
-def test_attention_declines(rng, dtype, mask, drop, heads):
+def test_attention_declines(rng, dtype, mask, key, heads, p):
     x = drawn(rng, dtype, 2, 3, 4)
-    options = {"heads": heads, "causal": False, "scale": 1.0, "dropout": 0.0}
-    assert attention.attention(x, x, x, mask, drop, **options) is NotImplemented
-    result = attention.attention_grad(x, x, x, x, mask, drop, **options)
+    options = {"heads": heads, "causal": False, "scale": 1.0, "dropout": p}
+    assert attention.attention(x, x, x, mask, key, **options) is NotImplemented
+    result = attention.attention_grad(x, x, x, x, mask, key, **options)
     assert result is NotImplemented
+
+
+@pytest.mark.parametrize("by_row", [False, True])
+@pytest.mark.parametrize("step", blas.STEPS)
+def test_products_are_tried_out_with_every_cut(dtype, step, by_row):
+    """Whatever the BLAS says: it is another on the next machine."""
+    assert len(list(blas._cuts(np.dtype(dtype), step, by_row))) == 12
 
 
 def test_without_a_place_for_a_cache_kernels_compile_all_the_same(monkeypatch):

@@ -277,6 +277,7 @@ def cases(place, dtype):
                     g = (n(B, T, 12),) if place.endswith("grad") else ()
                     options = {"heads": 4, "causal": causal, "scale": scale, "dropout": 0.0}
                     yield (*g, *x, m, None), options
+                    yield (*g, *x, m, random.key(9)), options | {"dropout": 0.4}
                     if m is not None:
                         yield (*g, *x, m[0, 0] if m.shape[:2] == (1, 1) else m, None), options
         case "losses.cross_entropy_rows" | "losses.cross_entropy_rows_grad":

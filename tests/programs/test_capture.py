@@ -1,5 +1,6 @@
 """`mg.jit`: programs repeat the functions that they were captured from."""
 
+import itertools
 import warnings
 
 import numpy as np
@@ -322,6 +323,32 @@ def test_dropout_draws_the_same_masks_as_without_jit():
         theirs = [plain(*batch).item() for batch in batches()]
     np.testing.assert_allclose(mine, theirs, rtol=1e-6)
     assert_same(model, twin)
+
+
+def test_dropped_attention_weights_are_drawn_anew_in_every_run():
+    with random.stream(1):
+        attention = nn.MultiheadAttention(8, 2, dropout=0.4)
+    x = numbers(0, 3, 7, 8)
+
+    def step(x):
+        for p in attention.parameters():
+            p.grad = None
+        y = attention(x, x, x, is_causal=True)
+        (y * y).sum().backward()
+        return y, attention.v_proj.weight.grad, attention.k_proj.weight.grad
+
+    fast = mg.jit(step)
+    with random.stream(5):
+        mine = [[np.array(a.data) for a in fast(x)] for _ in range(5)]
+    with random.stream(5):
+        theirs = [[np.array(a.data) for a in step(x)] for _ in range(5)]
+    for ours, plain in zip(mine, theirs, strict=True):
+        for a, b in zip(ours, plain, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    assert not any(np.allclose(a[0], b[0]) for a, b in itertools.combinations(mine, 2))
+    lines = [i for i in fast._last.program.instructions if i.name.startswith("attention")]
+    assert len(lines) == 2
+    assert all(line.address for line in lines) == kernels.enabled()
 
 
 def test_the_learning_rate_is_read_in_every_call():
