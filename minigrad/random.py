@@ -33,7 +33,7 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.errors import DtypeError, ShapeError
+from minigrad.errors import CaptureError, DtypeError, ShapeError
 
 __all__ = [
     "Key",
@@ -357,7 +357,11 @@ class _Player:
         self.keys = iter(keys)
 
     def next_key(self) -> Key:
-        return next(self.keys)
+        if (key := next(self.keys, None)) is None:
+            raise CaptureError(
+                "jit: a function draws more random numbers than when it was captured"
+            )
+        return key
 
 
 @contextmanager

@@ -61,14 +61,16 @@ class Step:
     """
 
     program: Program
+    _drawing: tuple[int, int] | None = None  # the groups' place, where their models draw numbers
 
     def __init__(self, owner: Any, objects: list, leaves: list, shape: Any):
         self.owner, self.objects, self.trusted = owner, objects, False
         adopt_all()  # parameters that were given other arrays: optimizers read them in their place
         tracer, watch = Tracer(), Watch()
-        inputs, arguments, given = [], [], []
+        inputs, arguments, given, places = [], [], [], []
         for x in leaves:
             if _is_data(x):
+                places.append(len(inputs))
                 given.append(x._data if type(x) is Tensor else x)
                 array = np.array(given[-1])
                 arguments.append(tracer.note(array, Value(array)))
@@ -97,13 +99,27 @@ class Step:
         theirs = [np.array(a) for a in _numbers(y)]
         theirs += map(_gradient, self._holders)
         after = [np.array(a) for a in (*tracer.state(), *tracer.assigned_arrays)]
-        self.restore([*tracer.before, *tracer.assigned_before])
-        with random.replayed(tracer.keys):
-            if tracer.groups is not None:  # what was captured is not what the groups give
-                theirs, after = self._function_gives(leaves, shape)[1:]
-                self.restore([*tracer.before, *tracer.assigned_before])
-        with random.replayed(tracer.keys):
-            self.result = self._compared(given, theirs, after)
+        before = [*tracer.before, *tracer.assigned_before]
+        self.restore(before)
+        if tracer.groups is None:
+            with random.replayed(tracer.keys):
+                self.result = self._compared(given, theirs, after)
+            return
+        if tracer.keys:
+            ids = next(i for i, value in enumerate(arguments) if value is tracer.groups.ids)
+            self._drawing = ids, places[ids]
+        # What was captured is not what the groups give.
+        for some, those in self._cases(given, leaves):
+            with random.replayed(tracer.keys):
+                theirs, after = self._function_gives(those, shape)[1:]
+            self.restore(before)
+            with random.replayed(tracer.keys):
+                self.result = self._compared(some, theirs, after)
+            if some is not given:
+                self.restore(before)
+        if self._drawing is not None:
+            with random.replayed(tracer.keys):
+                self.result = self.finish(self.program.run(given))
 
     def _capture(self, tracer: Tracer, arguments: list, y: Any) -> None:
         """Make the program of what `tracer` has seen."""
@@ -162,6 +178,28 @@ class Step:
 
     # -- comparing
 
+    def _cases(self, arrays: list, leaves: list) -> list[tuple[list, list]]:
+        """On which arguments program and function are compared: on those of the call.
+
+        Where the models of groups draw random numbers, each draws its own, and the program draws
+        once for all rows; both are right, and equal if all rows are in one group. So they are
+        compared on the rows as if all were in the first group that is there, and in the last.
+        """
+        if self._drawing is None:
+            return [(arrays, leaves)]
+        at, place = self._drawing
+        cases = []
+        for group in np.unique(arrays[at])[[0, -1]]:
+            ids = np.full_like(arrays[at], group)
+            own = wrap(ids) if type(leaves[place]) is Tensor else ids
+            cases.append(
+                (
+                    [*arrays[:at], ids, *arrays[at + 1 :]],
+                    [*leaves[:place], own, *leaves[place + 1 :]],
+                )
+            )
+        return cases
+
     def snapshot(self) -> list[np.ndarray]:
         """Copies of all that a run changes."""
         return [np.array(a) for a in self._state()]
@@ -183,30 +221,46 @@ class Step:
         """
         before = self.snapshot()
         keys = [random.next_key() for _ in range(self.program.keys_drawn)]
-        self.program.rest()  # the function needs memory of its own meanwhile
-        reader = Reader(self.guard.kept)
-        with random.replayed(keys), watched(reader):
-            y, theirs, after = self._function_gives(leaves, shape)
-        moved = reader.found or ("" if self.guard.holds(before=False) else self.guard.changed)
-        if reader.found and not variants.missed:  # perhaps it computes something once and keeps it
-            variants.missed = True
-            variants.steps.remove(self)
-            return untracked(y)
-        if moved:
-            self.owner.goes_on_as_it_is(
-                f"it changes what it reads: {moved}; give that as an argument, and return it"
-            )
-            return untracked(y)
-        self.restore(before)
-        with random.replayed(keys):
-            try:
-                mine = self._compared(arrays, theirs, after)
-            except CaptureError:
-                variants.steps.remove(self)
-                if variants.missed:
-                    raise
-                variants.missed = True  # a first call may be special: once more, then
+        for some, those in self._cases(arrays, leaves):
+
+            def of_function(y: Any, own: bool = those is leaves) -> Any:
+                """What the function gives for the call itself."""
+                if not own:
+                    self.restore(before)
+                    y = self._function_gives(leaves, shape)[0]
                 return untracked(y)
+
+            self.restore(before)
+            self.program.rest()  # the function needs memory of its own meanwhile
+            reader = Reader(self.guard.kept)
+            with random.replayed(keys), watched(reader):
+                y, theirs, after = self._function_gives(those, shape)
+            moved = reader.found
+            moved = moved or ("" if self.guard.holds(before=False) else self.guard.changed)
+            # Perhaps it computes something once and keeps it.
+            if reader.found and not variants.missed:
+                variants.missed = True
+                variants.steps.remove(self)
+                return of_function(y)
+            if moved:
+                self.owner.goes_on_as_it_is(
+                    f"it changes what it reads: {moved}; give that as an argument, and return it"
+                )
+                return of_function(y)
+            self.restore(before)
+            with random.replayed(keys):
+                try:
+                    mine = self._compared(some, theirs, after)
+                except CaptureError:
+                    variants.steps.remove(self)
+                    if variants.missed:
+                        raise
+                    variants.missed = True  # a first call may be special: once more, then
+                    return of_function(y)
+        if self._drawing is not None:
+            self.restore(before)
+            with random.replayed(keys):
+                mine = self.finish(self.program.run(arrays))
         self.trusted = True
         return mine
 
