@@ -25,6 +25,7 @@ BENCHMARKS = {
     "jacobians": "Jacobians of a small network",
     "runs": "saving and loading arrays beside the disk and the memory",
     "data": "rows of tables one by one, and a gather a batch",
+    "translation": "a translator of a real parallel corpus beside PyTorch, with their BLEU",
     "main_job": "the README's main job: train, save, translate",
 }
 

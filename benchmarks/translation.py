@@ -1,15 +1,17 @@
 """A translator trained on a real parallel corpus, beside the same model in PyTorch.
 
-    python -m benchmarks.translation DIR [--epochs N] [--threads N] [--save] [--json FILE]
+    python -m benchmarks.translation [DIR] [--rounds EPOCHS] [--threads N] [--save] [--json FILE]
 
 DIR holds a corpus of words between spaces, as that of neubig/nmt-tips: train.ja, train.en, dev.ja,
-dev.en, test.ja and test.en. Both start from the same weights and get the same batches, of sentences
+dev.en, test.ja and test.en. Without it sentences of the grammar are taken, kana between spaces, and
+their tags. Both start from the same weights and get the same batches, of sentences
 of about one length within a budget of positions, in the same order; their losses must agree to 1e-4
 before training. They take turns, an epoch each. Afterwards the weights of both are decoded by the
 same search, so that nothing but the training differs, and sacrebleu scores the test set.
 """
 
 import statistics
+import tempfile
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -20,6 +22,8 @@ from jsl.batching import Batches, padded
 from jsl.config import ModelConfig, TrainingConfig
 from jsl.corpus import Corpus, load_parallel
 from jsl.decode import generator
+from jsl.generate import generate
+from jsl.grammar import GROUPS
 from jsl.train import Trainer
 from minigrad import kernels, nn
 
@@ -85,6 +89,21 @@ def epoch_of(theirs: Any, batches: Batches, epoch: int) -> float:
         arrays = (batch.src, batch.tgt_in, batch.tgt_out)
         theirs.step(batch.groups, *map(torch.from_numpy, arrays))
     return time.perf_counter() - began
+
+
+def of_the_grammar(directory: Path) -> None:
+    """Write 10,000 sentences for training, and 500 for each of the others, as files like those."""
+    sentences = generate(11_000, 0, GROUPS[:1])
+    begin = 0
+    for part, count in (("train", 10_000), ("dev", 500), ("test", 500)):
+        taken = sentences[begin : begin + count]
+        begin += count
+        for ending, lines in (
+            ("ja", [" ".join(s.kana.replace(" ", "")) for s in taken]),
+            ("en", [" ".join(s.tags(GROUPS[0])) for s in taken]),
+        ):
+            path = directory / f"{part}.{ending}"
+            path.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
 
 
 def compare(directory: Path, epochs: int, threads: int) -> tuple[list[dict[str, Any]], list[str]]:
@@ -157,11 +176,14 @@ def compare(directory: Path, epochs: int, threads: int) -> tuple[list[dict[str, 
 
 
 def main() -> None:
-    options = parser(__doc__, rounds=1, threads=2)
-    options.add_argument("directory", type=Path, metavar="DIR")
-    options.add_argument("--epochs", type=int, default=15, help="(default 15)")
+    options = parser(__doc__, rounds=15, threads=2)
+    options.add_argument("directory", type=Path, metavar="DIR", nargs="?")
     given = options.parse_args()
-    rows, notes = compare(given.directory, given.epochs, given.threads)
+    with tempfile.TemporaryDirectory() as scratch:
+        if given.directory is None:
+            of_the_grammar(Path(scratch))
+        place = given.directory or Path(scratch)
+        rows, notes = compare(place, given.rounds, given.threads)
     finish("translation", rows, given, notes)
 
 

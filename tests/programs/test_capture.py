@@ -12,6 +12,7 @@ import minigrad as mg
 from minigrad import kernels, nn, optim, random
 from minigrad.errors import CaptureError, OutOfRangeError
 from minigrad.programs.memory import Storage, arrange
+from minigrad.programs.step import Step
 
 CALLS = 5
 
@@ -664,6 +665,88 @@ def test_absent_groups_stay_as_they_are_to_the_bit():
         for key, x in adam.state_dict().items():
             if int(key.split(".")[2][1:]) not in ids:
                 assert x.tobytes() == state[key], key
+
+
+def test_what_all_groups_share_learns_from_all_rows():
+    """As in plain steps; and the program takes what is shared for no group's own."""
+    steps = []
+    for _ in range(2):
+        model, _, step = grouped()
+        first = model["g0"]
+        for other in ("g1", "g2"):
+            model[other].encoder = first.encoder
+            model[other].decoder.embed = first.decoder.embed
+        adam = optim.Adam(model)
+        steps.append((model, step, adam))
+    (model, _, adam), (twin, _, plain_adam) = steps
+
+    def step_of(model, adam):
+        def step(groups, src, tgt, out):
+            loss = mg.cross_entropy(model(groups, src, tgt), out, ignore_index=0)
+            loss.backward()
+            adam.step()
+            adam.zero_grad()
+            return loss
+
+        return step
+
+    fast, plain = mg.jit(step_of(model, adam)), step_of(twin, plain_adam)
+    for i, ids in enumerate(SPLITS):
+        batch = (np.array(ids), *sentences(i))
+        np.testing.assert_allclose(fast(*batch).item(), plain(*batch).item(), rtol=1e-5)
+    assert_same(model, twin, rtol=1e-3)
+    assert len(fast.steps) == 1
+
+
+def test_what_only_some_groups_share_is_refused():
+    model, _, _ = grouped()
+    model["g1"].encoder = model["g0"].encoder
+    fast = mg.jit(lambda groups, src, tgt: model(groups, src, tgt))
+    with pytest.raises(CaptureError, match="share a parameter"):
+        fast(np.array([0, 1, 2, 0]), *sentences(0)[:2])
+
+
+def test_models_of_groups_may_draw_random_numbers():
+    """Each draws its own, the program once for all; so they are compared group by group."""
+    models = {}
+    for i in range(3):
+        with random.stream(i):
+            models[f"g{i}"] = nn.Sequential(nn.Linear(6, 400), nn.Dropout(0.25), nn.ReLU())
+    model = nn.Grouped(models)
+    fast = mg.jit(lambda groups, x: model(groups, x))
+    x = np.ones((4, 6), "float32")
+    for ids in SPLITS:
+        for _ in range(3):
+            y = fast(np.array(ids), x).detach().numpy()
+            for row, group in zip(y, ids, strict=True):
+                whole = model[f"g{group}"][0](x[:1]).detach().numpy()[0] / 0.75
+                kept = row != 0
+                np.testing.assert_allclose(row[kept], whole[kept], rtol=1e-5)
+                possible = whole > 0
+                assert not kept[~possible].any()
+                assert 0.6 < kept[possible].mean() < 0.9
+    assert len(fast.steps) == 1
+    # Rows of one group have masks of their own.
+    y = fast(np.array([1, 1, 1, 1]), x).detach().numpy()
+    assert len({row.tobytes() for row in y}) == 4
+
+
+def test_dropout_in_groups_is_proved(monkeypatch):
+    """A program that gave something else would be found."""
+    model, _, _ = grouped()
+    for m in model.models.values():
+        for layer in m.encoder.layers:
+            layer.dropout.p = 0.5
+    fast = mg.jit(lambda groups, src, tgt: model(groups, src, tgt))
+    original = Step._function_gives
+
+    def other(self, *arguments):  # what a program gives is compared with
+        y, theirs, after = original(self, *arguments)
+        return y, [2 * t for t in theirs], after
+
+    monkeypatch.setattr(Step, "_function_gives", other)
+    with pytest.raises(CaptureError, match="does not repeat"):
+        fast(np.array([0, 1, 2, 0]), *sentences(0)[:2])
 
 
 def test_groups_by_name_are_part_of_the_program():
