@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import finish, parser
-from jsl.batching import Batches, padded
+from jsl.batching import Batches, bucket, padded
 from jsl.config import ModelConfig, TrainingConfig
 from jsl.corpus import Corpus, load_parallel
 from jsl.decode import generator
@@ -65,7 +65,7 @@ def peer(trainer: Trainer) -> Any:
     from benchmarks.peers import torch_seq2seq
 
     config = {**MODEL.to_json(), "target_vocab_size": trainer.vocabulary.target_size}
-    positions = nn.sinusoids(trainer.model_config.max_seq_len, MODEL.d_model)
+    positions = nn.sinusoids(bucket(trainer.model_config.max_seq_len), MODEL.d_model)
     twin = torch_seq2seq.Seq2Seq(trainer.vocabulary.source_size, config, positions)
     state = trainer.model["default"].state_dict(layout="torch")
     twin.load_state_dict({k: torch.from_numpy(v) for k, v in state.items()})
