@@ -26,6 +26,7 @@ BENCHMARKS = {
     "runs": "saving and loading arrays beside the disk and the memory",
     "data": "rows of tables one by one, and a gather a batch",
     "translation": "a translator of a real parallel corpus beside PyTorch, with their BLEU",
+    "generated": "the preset long on sentences of the grammar: what it has not seen (an hour)",
     "main_job": "the README's main job: train, save, translate",
 }
 

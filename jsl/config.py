@@ -155,11 +155,13 @@ def _one_of(config: Any, name: str, known: tuple[str, ...]) -> None:
 PRESETS: dict[str, tuple[ModelConfig, TrainingConfig]] = {
     "tiny": (ModelConfig(), TrainingConfig()),
     "long": (
-        ModelConfig(d_model=64, n_heads=4, d_ff=256, max_seq_len=50),
-        TrainingConfig(epochs=30, batch_size=32, warmup=400, clip_norm=1.0, buckets=True),
+        ModelConfig(64, 4, 256, max_seq_len=50, dropout=0.2, share=("encoder", "embeddings")),
+        TrainingConfig(
+            *(0.004, 60, 32), warmup=1000, clip_norm=1.0, label_smoothing=0.1, buckets=True
+        ),
     ),
     "large": (
-        ModelConfig(d_model=256, n_heads=8, d_ff=1024, n_layers=6, max_seq_len=50, dropout=0.1),
+        ModelConfig(256, 8, 1024, 6, 50, dropout=0.1, share=("encoder", "embeddings")),
         TrainingConfig(
             *(0.0005, 20, 32), warmup=1000, clip_norm=1.0, label_smoothing=0.1, buckets=True
         ),

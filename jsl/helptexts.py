@@ -113,16 +113,17 @@ HELP: dict[str, tuple[str, str]] = {
         "layers), large (length 50, 256 features, 6 layers).",
     ),
     "help.train.epochs": (
-        "コーパスを学習する回数（tiny: 200、long: 30、large: 20）。",
-        "Passes over the corpus (tiny: 200, long: 30, large: 20).",
+        "コーパスを学習する回数（tiny: 200、long: 60、large: 20）。",
+        "Passes over the corpus (tiny: 200, long: 60, large: 20).",
     ),
     "help.train.batch-size": (
         "1ステップの文の数（tiny: 8、ほかは32）。",
         "Sentences a step (tiny: 8, others: 32).",
     ),
     "help.train.learning-rate": (
-        "Adamの学習率（tiny、long: 0.001、large: 0.0005）。--warmup があるときはその最大値です。",
-        "Of Adam (tiny, long: 0.001; large: 0.0005); with --warmup the highest.",
+        "Adamの学習率（tiny: 0.001、long: 0.004、large: 0.0005）。"
+        "--warmup があるときはその最大値です。",
+        "Of Adam (tiny: 0.001, long: 0.004, large: 0.0005); with --warmup the highest.",
     ),
     "help.train.seed": (
         "重みと順序を決める乱数の種（既定は0）。",
@@ -158,8 +159,8 @@ HELP: dict[str, tuple[str, str]] = {
         "tags, all at once.",
     ),
     "help.train.dropout": (
-        "学習中に落とす割合（large: 0.1、ほかは0）。",
-        "Share of what is left out in training (large: 0.1, others: 0).",
+        "学習中に落とす割合（tiny: 0、long: 0.2、large: 0.1）。",
+        "Share of what is left out in training (tiny: 0, long: 0.2, large: 0.1).",
     ),
     "help.train.layer-norm": (
         "正規化の位置: 注意などの前（pre、既定）か、和の後（post）。",
@@ -171,19 +172,19 @@ HELP: dict[str, tuple[str, str]] = {
     ),
     "help.train.share": (
         "すべてのグループで共有するもの: encoder、decoder、embeddings をコンマで区切って。"
-        "none（既定）ではグループごとに別です。",
+        "none（tinyの既定）ではグループごとに別です。ほかの既定は encoder,embeddings です。",
         "What all groups have in common: of encoder, decoder, embeddings, with commas between "
-        "them. none (the default): each group has its own.",
+        "them; none: each group has its own (tiny: none, others: encoder,embeddings).",
     ),
     "help.train.label-smoothing": (
-        "正解の重みのうち、すべてのトークンに分ける割合（large: 0.1、ほかは0）。",
-        "Share of a target that is spread over all tokens (large: 0.1, others: 0).",
+        "正解の重みのうち、すべてのトークンに分ける割合（tiny: 0、ほかは0.1）。",
+        "Share of a target that is spread over all tokens (tiny: 0, others: 0.1).",
     ),
     "help.train.warmup": (
         "学習率を最大値まで上げるステップ数。その後はステップ数の平方根に反比例して下げます"
-        "（long: 400、large: 1000、0では一定）。",
+        "（tiny: 0、ほかは1000、0では一定）。",
         "Steps in which the rate rises; then it falls with the inverse square root of the step "
-        "(long: 400, large: 1000; 0: it is constant).",
+        "(tiny: 0, others: 1000; 0: it is constant).",
     ),
     "help.train.clip-norm": (
         "勾配のノルムの上限（long、large: 1）。0では制限しません。",
