@@ -80,15 +80,16 @@ def files_of(place: Path | str, optional: Callable[[str], bool]) -> dict[str, An
 
 
 def _stored(uri: str) -> bytes:
-    from minigrad.runs import files
+    from minigrad.runs.files import read
 
-    return files.read(uri)
+    return read(uri)
 
 
 def _verified(
     path: str, archive: "zipfile.ZipFile", optional: Callable[[str], bool]
 ) -> dict[str, Any]:
-    from minigrad.runs import files, manifests
+    from minigrad.runs.files import Memory
+    from minigrad.runs.manifests import check_problems, location, mismatched, parse_manifest
 
     there: dict[str, list[zipfile.ZipInfo]] = {}
     for info in archive.infolist():
@@ -100,7 +101,7 @@ def _verified(
     [*_, first] = there[home + runs.MANIFEST]
     size = min(first.file_size, MANIFEST_BYTES)
     data = _member(path, archive, home + runs.MANIFEST, there, size)
-    entries = manifests.parse_manifest(f"{path}/{runs.MANIFEST}", data)
+    entries = parse_manifest(f"{path}/{runs.MANIFEST}", data)
     sizes = {name: entry.get("bytes") for name, entry in entries.items()}
     total = sum(size for size in sizes.values() if type(size) is int)
     if total > (room := memory.installed()):
@@ -109,18 +110,18 @@ def _verified(
         )  # fmt: skip
     found, problems = dict[str, Any](), list[str]()
     for name, entry in entries.items():
-        inside = home + manifests.location(name, entry)
+        inside = home + location(name, entry)
         if inside not in there and optional(name):
             continue
         fingerprint = None
         if inside in there:
             data = _member(path, archive, inside, there, sizes[name])
             fingerprint = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-            found[name] = files.Memory(data, f"{path}/{name}")
-        if problem := manifests.mismatched(name, entry, fingerprint):
+            found[name] = Memory(data, f"{path}/{name}")
+        if problem := mismatched(name, entry, fingerprint):
             problems.append(problem)
     try:
-        manifests.check_problems(path, problems)
+        check_problems(path, problems)
     except RunError as error:
         raise RunDirError(say("checkpoint.damaged", path=path, reason=reason_of(error))) from error
     return found

@@ -67,7 +67,8 @@ class Step:
         self.owner, self.objects, self.trusted = owner, objects, False
         adopt_all()  # parameters that were given other arrays: optimizers read them in their place
         tracer, watch = Tracer(), Watch()
-        inputs, arguments, given, places = [], [], [], []
+        inputs: list[Any] = []
+        arguments, given, places = [], [], []
         for x in leaves:
             if _is_data(x):
                 places.append(len(inputs))
