@@ -13,7 +13,7 @@ same search, so that nothing but the training differs, and sacrebleu scores the 
 import statistics
 import tempfile
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +106,12 @@ def of_the_grammar(directory: Path) -> None:
             path.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
 
 
+def written(settings: dict[str, Any]) -> str:
+    """Settings in words, without those that count for nothing here."""
+    unused = ("epochs", "batch_size", "share", "kind", "loss_weighting")
+    return ", ".join(f"{name} {value}" for name, value in settings.items() if name not in unused)
+
+
 def compare(directory: Path, epochs: int, threads: int) -> tuple[list[dict[str, Any]], list[str]]:
     """Train both; a row for each, and what else is to be said."""
     kinds = {"source_kind": "word", "target_kind": "word"}
@@ -169,8 +175,8 @@ def compare(directory: Path, epochs: int, threads: int) -> tuple[list[dict[str, 
         f"{len(train.rows):,} pairs, {tokens:,} target tokens an epoch, vocabularies of {source:,} "
         f"and {target:,} words. {len(trainer.batches)} batches an epoch, of which "
         f"{trainer.batches.padding():.0%} are padding; in batches of 64 sentences as they come it "
-        f"would be {plain.padding():.0%}. {threads} threads.",
-        f"Model: {asdict(model)}. Training: {asdict(TRAINING)}.",
+        f"would be {plain.padding():.0%}. {threads} thread{'s' if threads > 1 else ''}.",
+        f"Model: {written(model.to_json())}. Training: {written(TRAINING.to_json())}.",
     ]
     return rows, notes
 
