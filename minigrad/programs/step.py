@@ -90,8 +90,13 @@ class Step:
             self.assignments = tracer.finish_assignments()
             self.guard = Guard(owner.function, objects, watch, tracer.is_whole, tracer.is_made)
             if self.guard.unwatched:
-                tracer.assign()
-                self.result = untracked(y)
+                if tracer.groups is None:
+                    tracer.assign()
+                    self.result = untracked(y)
+                    return
+                tracer.undo()  # what was captured is not what the groups give
+                with disable_jit():
+                    self.result = untracked(self.owner._simply(leaves, shape))
                 return
             self._capture(tracer, arguments, y)
         except BaseException:

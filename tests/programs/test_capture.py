@@ -693,6 +693,25 @@ def test_what_only_some_groups_share_is_refused():
         fast(np.array([0, 1, 2, 0]), *sentences(0)[:2])
 
 
+def test_groups_have_their_own_models_where_nothing_can_be_captured():
+    """A step is captured as if all rows were in the first group, and that must not count."""
+    model, _, step = grouped()
+    twin, _, plain = grouped()
+    file = open(__file__, "rb")  # noqa: SIM115
+
+    def reads_a_file(*batch):
+        file.tell()
+        return step(*batch)
+
+    fast = mg.jit(reads_a_file)
+    with file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for i, ids in enumerate(SPLITS[:3]):
+            batch = (np.array(ids), *sentences(i))
+            np.testing.assert_allclose(fast(*batch).item(), plain(*batch).item(), rtol=1e-6)
+    assert_same(model, twin, rtol=1e-6)
+
+
 def test_models_of_groups_may_draw_random_numbers():
     """Each draws its own, the program once for all; so they are compared group by group."""
     models = {}
