@@ -21,6 +21,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,6 +51,7 @@ ALL_FILES = (*FILES, TRAINING, runs.MANIFEST)
 CHECKPOINTS, BEST = "checkpoints", "best"
 FORMAT = 3
 UNHEARD = -10.0  # the logit of a tag that a group has never been taught
+NONE: Mapping[str, Any] = MappingProxyType({})
 # How a Learner calls the figures of an epoch, where it is not as metrics.json does.
 FIGURES = {"loss": "loss_per_token", "val_loss": "valid_loss_per_token"}
 
@@ -235,9 +237,9 @@ def metrics_of(
     epochs: Sequence[Mapping[str, float]],
     first_loss: float | None,
     matches: Mapping[str, tuple[int, int]],
-    valid_matches: Mapping[str, tuple[int, int]],
-    losses: Mapping[str, float],
-    layers: Mapping[str, Mapping[str, float]],
+    valid_matches: Mapping[str, tuple[int, int]] = NONE,
+    losses: Mapping[str, float] = NONE,
+    layers: Mapping[str, Mapping[str, float]] = NONE,
 ) -> dict[str, Any]:
     """What metrics.json says.
 
@@ -519,7 +521,7 @@ def _go_on(trainer: "Trainer", run: Run) -> None:
 def _compare_states(trainer: "Trainer", run: Run) -> None:
     """RunDirError if what was loaded from training.json is not what the other files say."""
     state = trainer.state_dict()
-    said = metrics_of(state["history"], trainer.losses.first, {}, {}, {}, {})
+    said = metrics_of(state["history"], trainer.losses.first, NONE)
     steps = len(trainer.batches)
     equal = {
         "epoch": state["epoch"] == run.training.epochs,

@@ -21,7 +21,7 @@ import difflib
 import hashlib
 import io
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -297,6 +297,19 @@ def load_parallel(
     digest = hashlib.sha256(b"\0".join(data)).hexdigest()
     kinds = source_kind, target_kind
     return Corpus(source, digest, tuple(found.rows), notes, *kinds, target=target)
+
+
+def known_group(groups: Iterable[str], name: str) -> str:
+    """The group that a person means by a name, which is read as that of a row is.
+
+    Raises:
+        UsageError: it is not among `groups`; the message lists them.
+    """
+    groups = list(groups)
+    found = unicodedata.normalize("NFC", visible(name).strip())
+    if found not in groups:
+        raise UsageError(say("predict.unknown_group", group=name, known=listed(groups)))
+    return found
 
 
 # -------------------------------------------------------------------------- bytes to characters

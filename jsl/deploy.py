@@ -9,7 +9,6 @@ The losses are measured on sentences, before anything is written, with weights a
 
 import hashlib
 import io
-import unicodedata
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,12 +20,12 @@ import numpy as np
 from jsl import archive, checkpoint, deployed
 from jsl.batching import padded
 from jsl.checkpoint import CHECKPOINTS, CONFIG, METRICS, MODEL, OPTIMIZER, TRAINING, Run
+from jsl.corpus import known_group
 from jsl.decode import generator
 from jsl.errors import RunDirError, TextError, UsageError
-from jsl.messages import listed, say
+from jsl.messages import say
 from jsl.model import build_model
 from jsl.schema import DTYPES
-from jsl.text import visible
 from jsl.vocabulary import BOUNDARY
 from minigrad import nn, no_grad, runs
 from minigrad.backend import using
@@ -130,11 +129,7 @@ def chosen_groups(run: Run, groups: Sequence[str] | None) -> tuple[str, ...]:
     Raises:
         UsageError: one is not the run's; the message lists those that are.
     """
-    names = [unicodedata.normalize("NFC", visible(name).strip()) for name in groups or ()]
-    for name, given in zip(names, groups or (), strict=True):
-        if name not in run.groups:
-            known = listed(run.groups)
-            raise UsageError(say("predict.unknown_group", group=given, known=known))
+    names = [known_group(run.groups, name) for name in groups or ()]
     return tuple(group for group in run.groups if not names or group in names)
 
 

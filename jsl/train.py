@@ -5,7 +5,6 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -24,8 +23,6 @@ from minigrad import Tensor, nn, optim, runs
 from minigrad.backend import to_device
 from minigrad.errors import DivergenceError, StateError
 from minigrad.learner import Callback, Checkpoint, Learner, Throughput
-
-NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -283,7 +280,8 @@ class Trainer(Learner):
 
     def weigh(self, batch: Batch) -> int:
         """Target tokens, for a loss that is a mean over them."""
-        return batch.tokens
+        slots = self.model_config.kind == "decoder-only"  # all of them are targets
+        return len(batch.groups) * SLOTS if slots else batch.tokens
 
     def loss_step(self, batch: tuple[Any, ...]) -> Tensor:
         """The loss per token; in training with what the labels are smoothed by."""
@@ -376,8 +374,8 @@ class Trainer(Learner):
         self,
         directory: Path | str,
         matches: Mapping[str, tuple[int, int]],
-        valid_matches: Mapping[str, tuple[int, int]] = NONE,
-        losses: Mapping[str, float] = NONE,
+        valid_matches: Mapping[str, tuple[int, int]] = checkpoint.NONE,
+        losses: Mapping[str, float] = checkpoint.NONE,
     ) -> None:
         """Write the run into `directory`, in the place of an older one.
 

@@ -92,18 +92,21 @@ class Files:
 
 
 def reading(
-    valid: bool = True, helps: Mapping[str, str] | None = None
+    valid: bool = True, tokens: bool = True, helps: Mapping[str, str] | None = None
 ) -> Callable[[Callable], Callable]:
     """Options about the corpus, which the command gets as one argument, `files`.
 
     Args:
         valid: whether there is one for validation, too.
+        tokens: whether they say what it is cut into.
         helps: keys of texts, for options that mean something else to the command.
     """
-    names = [field.name for field in fields(Files)]
-    if not valid:
-        names = [name for name in names if not name.startswith("valid")]
     kinds = {"source_tokens": SOURCES, "target_tokens": TARGETS}
+    names = [
+        field.name
+        for field in fields(Files)
+        if (valid or not field.name.startswith("valid")) and (tokens or field.name not in kinds)
+    ]
 
     def decorate(command: Callable) -> Callable:
         @wraps(command)

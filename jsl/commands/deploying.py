@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jsl import options
-from jsl.commands.corpora import Files
+from jsl.commands.corpora import Files, reading
 from jsl.help import option
 from jsl.messages import columns, listed, say
 from jsl.schema import DTYPES
@@ -26,10 +26,7 @@ def deploying(command: Callable) -> Callable:
             option("--deploy", type=options.Run(), help="help.export.deploy"),
             option("--dtype", type=options.Choice(DTYPES), default=DTYPES[0],
                    help="help.export.dtype"),
-            option("--corpus", type=options.Path(), help="help.export.corpus"),
-            option("--source", type=options.Path(), help="help.corpora.source"),
-            option("--target", type=options.Path(), help="help.corpora.target"),
-            option("--encoding", help="help.corpora.encoding"),
+            reading(valid=False, tokens=False, helps={"corpus": "help.export.corpus"}),
             option("--overwrite", is_flag=True, help="help.export.overwrite"),
         )
     ):  # fmt: skip

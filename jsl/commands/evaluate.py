@@ -2,7 +2,6 @@
 
 import json
 import sys
-import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -145,19 +144,15 @@ def chosen(rows: "Sequence[Row]", group: str | None, known: tuple[str, ...]) -> 
     Raises:
         UsageError: the run does not know their groups, or none is left.
     """
-    from jsl.corpus import DEFAULT_GROUP
-    from jsl.text import visible
+    from jsl.corpus import DEFAULT_GROUP, known_group
 
-    if group is not None:
-        name = unicodedata.normalize("NFC", visible(group).strip())  # as a corpus is read
-        if name not in known:
-            raise UsageError(say("predict.unknown_group", group=group, known=listed(known)))
+    name = None if group is None else known_group(known, group)
     there = tuple(dict.fromkeys(row.group for row in rows))
     if there == (DEFAULT_GROUP,) and DEFAULT_GROUP not in known:  # it has none
-        if group is None and len(known) > 1:
+        if name is None and len(known) > 1:
             raise UsageError(say("evaluate.which_group", known=listed(known)))
-        return [replace(row, group=known[0] if group is None else name) for row in rows]
-    if group is not None:
+        return [replace(row, group=name or known[0]) for row in rows]
+    if name is not None:
         if name not in there:
             raise UsageError(say("evaluate.no_rows", group=group, found=listed(there)))
         return [row for row in rows if row.group == name]

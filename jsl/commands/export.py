@@ -13,7 +13,6 @@ from jsl.commands.deploying import OF_DEPLOYED, deploy_model, deploying
 from jsl.commands.exporting import (
     Exporter,
     as_csv,
-    known_group,
     layers,
     of_attention,
     placing,
@@ -47,10 +46,7 @@ def export(
     groups: tuple[str, ...],
     deploy: Path | str | None,
     dtype: str,
-    corpus: Path | None,
-    source: Path | None,
-    target: Path | None,
-    encoding: str | None,
+    files: Files,
     overwrite: bool,
     list_layers: bool,
     patterns: tuple[str, ...],
@@ -70,9 +66,9 @@ def export(
         raise UsageError(say("exports.nothing"))
     if deploy is None:
         refuse_without("--deploy", *OF_DEPLOYED)
-    files = Files(corpus, source, target, encoding=encoding)
     style = style_of(csv_layout, csv_encoding, attn_plot, attn_max_len)
     from jsl import checkpoint
+    from jsl.corpus import known_group
 
     told: dict[str, Any] = {}
     says = (lambda text: None) if as_json else click.echo

@@ -302,19 +302,6 @@ class Weights:
         return found + style
 
 
-def known_group(groups: Iterable[str], name: str) -> str:
-    """The group of a name as a person writes it; UsageError if there is none."""
-    import unicodedata
-
-    from jsl.text import visible
-
-    groups = list(groups)
-    found = unicodedata.normalize("NFC", visible(name).strip())  # as a corpus is read
-    if found not in groups:
-        raise UsageError(say("predict.unknown_group", group=name, known=listed(groups)))
-    return found
-
-
 def layers(run: "Run", groups: Sequence[str] = ()) -> list[tuple[str, list[int], int]]:
     """Name, shape and count of each parameter, of some groups or of all."""
     from jsl import exports

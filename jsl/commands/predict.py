@@ -3,7 +3,6 @@
 import io
 import json
 import sys
-import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -104,7 +103,7 @@ def predict(
         )
     style = style_of(csv_layout, csv_encoding, attn_plot, attn_max_len) if exporting else None
     from jsl import memory
-    from jsl.text import visible
+    from jsl.corpus import known_group
     from jsl.translate import Translator
     from minigrad import kernels
     from minigrad.backend import explain
@@ -119,11 +118,7 @@ def predict(
         memory.require(memory.for_search(*sizes, beam), "--beam")
         groups = translator.groups
         if group is not None:
-            name = visible(group).strip()  # as a corpus is read
-            groups = (unicodedata.normalize("NFC", name),)
-            if groups[0] not in translator.groups:
-                known = listed(translator.groups)
-                raise UsageError(say("predict.unknown_group", group=group, known=known))
+            groups = (known_group(groups, group),)
         exporter = None
         if style is not None:
             notice = hushed if quiet else to_stderr

@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,16 +13,16 @@ from hypothesis import strategies as st
 
 from jsl import checkpoint, tokens
 from jsl.batching import Batches, bucket, in_slots, make_batch
-from jsl.config import SHARED, SLOTS, ModelConfig, TrainingConfig
+from jsl.config import KINDS, SHARED, SLOTS, ModelConfig, TrainingConfig
 from jsl.corpus import Row, load_corpus, load_parallel
 from jsl.decode import Slots
 from jsl.errors import CorpusError, RunDirError, TextError, UsageError, VocabularyError
 from jsl.model import build_model, group_weights, loss_of, shapes_of
 from jsl.text import SYMBOLS
-from jsl.train import Trainer
+from jsl.train import Saves, Trainer
 from jsl.translate import Translator
 from jsl.vocabulary import BOUNDARY, PAD, UNK, Vocabulary
-from minigrad import cross_entropy, no_grad
+from minigrad import cross_entropy, nn, no_grad
 
 pytestmark = pytest.mark.usefixtures("english")
 
@@ -293,6 +294,71 @@ def test_the_rate_rises_and_falls(corpus):
     assert trainer.clip_norm == 1e-6
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_model_is_made_as_its_config_says(kind):
+    vocabulary = Vocabulary(("<い>",))
+    config = replace(TINY, kind=kind, dropout=0.25, layer_norm="post")
+    model = build_model(config, vocabulary, ["甲"], 0)["甲"]
+    layers = [m for _, m in model.named_modules() if hasattr(m, "norm_first")]
+    assert len(layers) == (2 if kind == "seq2seq" else 1)
+    assert not any(layer.norm_first for layer in layers)
+    assert {m.p for _, m in model.named_modules() if isinstance(m, nn.Dropout)} == {0.25}
+    before = build_model(replace(config, layer_norm="pre"), vocabulary, ["甲"], 0)["甲"]
+    layers = [m for _, m in before.named_modules() if hasattr(m, "norm_first")]
+    assert all(layer.norm_first for layer in layers)
+
+
+def test_the_best_state_is_that_of_the_lowest_loss_of_validation(corpus, tmp_path):
+    """Not of the training's, which falls on and on."""
+    path = tmp_path / "v.tsv"
+    other = "group\tjapanese\ttags\n甲\tはい\t<食べる> <食べる>\n"
+    path.write_text(other, encoding="utf-8")
+    saves = Saves(tmp_path / "a", steps=1)
+    training = TrainingConfig(0.02, epochs=40, batch_size=100)
+    trainer = Trainer(corpus, TINY, training, saves=saves, valid=load_corpus(path))
+    trainer.run()
+    losses = [epoch["loss"] for epoch in trainer.history.epochs]
+    valid = [epoch["val_loss"] for epoch in trainer.history.epochs]
+    lowest = int(np.argmin(valid))
+    assert lowest < int(np.argmin(losses))
+    best = checkpoint.load(tmp_path / "a" / checkpoint.BEST)
+    assert best.metrics["history"][-1]["valid_loss_per_token"] == valid[lowest]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"buckets": True}, {"batch_tokens": 24}, {"warmup": 3, "clip_norm": 0.1}],
+    ids=lambda more: next(iter(more)),
+)
+def test_what_was_interrupted_goes_on_to_the_same_bits(corpus, tmp_path, more):
+    """In the midst of an epoch, with dropout and batches of their own order."""
+    config = replace(TINY, dropout=0.2, share=("encoder", "embeddings"))
+    training = replace(TrainingConfig(0.01, epochs=2, batch_size=2, label_smoothing=0.1), **more)
+    whole = Trainer(corpus, config, training, valid=corpus)
+    whole.run()
+    for step in range(1, whole.step):
+        cut = Trainer(corpus, config, training, valid=corpus)
+
+        def press(learner, logs, step=step):
+            if learner.step == step:
+                signal.raise_signal(signal.SIGINT)
+
+        cut.report.on_batch_end = press
+        cut.run()
+        assert (cut.interrupted, cut.step) == (True, step)
+        cut.save_run(tmp_path / str(step), {})
+        before = checkpoint.load(tmp_path / str(step))
+        left = replace(training, epochs=2 - before.training.epochs)
+        on = Trainer(corpus, config, left, before, valid=corpus)
+        on.run()
+        for name, array in whole.model.state_dict().items():
+            assert on.model.state_dict()[name].tobytes() == array.tobytes(), (step, name)
+        figures = ("loss", "val_loss")
+        assert [[e[f] for f in figures] for e in on.history.epochs] == [
+            [e[f] for f in figures] for e in whole.history.epochs
+        ]
+
+
 # ------------------------------------------------------------------------- what groups share
 
 
@@ -367,6 +433,23 @@ def test_decoder_only(corpus, tmp_path):
             translator.translate(["はい"], "甲", **wrong)
     with pytest.raises(UsageError, match="decoder-only"):
         Translator(tmp_path / "a", int8=True)
+
+
+def test_every_slot_counts_in_the_loss_of_an_epoch(corpus):
+    """In one step on the whole corpus, against a loop over its rows."""
+    config = replace(TINY, kind="decoder-only")
+    trainer = Trainer(corpus, config, TrainingConfig(epochs=1, batch_size=100))
+    total = 0
+    with no_grad():
+        for row in corpus.rows:
+            batch = in_slots(make_batch([row], trainer.vocabulary))
+            logits = trainer.model[row.group](batch.src).numpy()[0].astype(float)
+            logs = logits - np.logaddexp.reduce(logits, axis=-1, keepdims=True)
+            total -= logs[np.arange(SLOTS), batch.tgt_out[0]].sum()
+    reports = []
+    trainer.run(reports.append)
+    assert reports[0].loss_per_token == pytest.approx(total / len(corpus.rows) / SLOTS, rel=1e-5)
+    assert reports[0].loss_per_sentence == pytest.approx(total / len(corpus.rows), rel=1e-5)
 
 
 def test_slots_hold_tags_then_ends():
