@@ -322,6 +322,11 @@ def test_a_run_learns_groups_and_tags_that_it_does_not_know(corpus, tmp_path):
         if name in run.weights:
             known = tuple(slice(0, n) for n in run.weights[name].shape)
             assert array[known].tobytes() == run.weights[name].tobytes(), name
+            new = array[len(run.weights[name]) :]
+            if name.endswith("output_projection.bias"):
+                assert new.tolist() == [checkpoint.UNHEARD] * 2, name
+            if name.endswith("output_projection.weight"):
+                assert new.any() == 0, name
     trainer.run()
     assert trainer.exact_matches()["乙"] == (0, 0)
     after = saved(trainer, tmp_path / "b")
