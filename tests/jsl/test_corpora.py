@@ -417,7 +417,7 @@ def test_groups_that_share_everything_are_refused(corpus):
 
 def test_decoder_only(corpus, tmp_path):
     config = ModelConfig(16, 2, 16, 1, 10, kind="decoder-only")
-    trainer = Trainer(corpus, config, TrainingConfig(0.02, 80, 3))
+    trainer = Trainer(corpus, config, TrainingConfig(0.01, 120, 3))
     trainer.run()
     matches = trainer.exact_matches()
     assert matches == {"甲": (3, 3), "乙": (4, 4)}
