@@ -2,7 +2,8 @@
 
 Floors; a file imports only from the floors below its own, and in no circle.
 
-    7  jsl  examples: the application, and smaller ones
+    8  jsl  examples: the application, and smaller ones
+    7  study: the stepper, the book and its exercises
     6  reference  testing: the page of all ops, and the checker; they read the names given here
     5  learner  export: the training loop; models as files of other formats
     4  nn  optim  data: layers, optimizers, data loaders
@@ -67,10 +68,11 @@ if TYPE_CHECKING:
     from minigrad import data, export, learner, optim, runs
     from minigrad.learner import Learner
     from minigrad.programs import disable_jit, jit
+    from minigrad.study.recording import study
 
 
 # Loaded when asked for.
-_LATER = ("Learner", "data", "export", "learner", "optim", "reference", "runs", "testing")
+_LATER = ("Learner", "data", "export", "learner", "optim", "reference", "runs", "study", "testing")
 
 
 def __getattr__(name: str) -> Any:

@@ -22,7 +22,8 @@ ROOT = Path(mg.__file__).parents[1]
 # A name stands for itself and everything in it; the longest name that fits counts. The docstring of
 # `minigrad` draws the same.
 FLOORS = {
-    7: "jsl minigrad.examples",
+    8: "jsl minigrad.examples",
+    7: "minigrad.study",
     6: "minigrad minigrad.reference minigrad.testing",  # `minigrad`: the public names of all
     5: "minigrad.learner minigrad.export",
     4: (

@@ -1,0 +1,1 @@
+"""The book: ten chapters, each a file that runs."""

@@ -1,0 +1,1 @@
+"""Exercises, and checkers that say what is wrong as a teacher would."""
