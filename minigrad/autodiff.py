@@ -266,6 +266,8 @@ def backward_pass(
             if type(target) is Tensor and (hooks := getattr(target, "_hooks", None)):
                 _call_hooks(hooks, target, sums)
                 mine.discard(target)
+    for observer in observers:
+        observer.walked_back()
     return sums, mine
 
 

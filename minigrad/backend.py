@@ -61,6 +61,9 @@ class Observer:
     def walks_back(self, found: list) -> None:
         """A backward pass begins, with pairs (edge or leaf, gradient)."""
 
+    def walked_back(self) -> None:
+        """The backward pass that began last is over."""
+
     def unbroadcast(self, shape: tuple[int, ...], g: Any) -> None:
         """A gradient of `shape` was summed to `g`, which has the shape of the input."""
 

@@ -1,6 +1,7 @@
 """Where things stand: the formulas and rules that answered, and the lines that called them."""
 
 import ast
+import contextlib
 import functools
 import inspect
 import linecache
@@ -74,6 +75,11 @@ def source_of(function: Callable, name: str) -> Source | None:
     text = textwrap.dedent("".join(lines)).rstrip()
     if code.co_name == "<lambda>" and (found := _lambda(file, code)) is not None:
         first, text = found
+    closed = zip(code.co_freevars, function.__closure__ or (), strict=True)
+    for free, cell in closed:  # one text may serve many: say for which this one stands
+        with contextlib.suppress(ValueError):  # not set yet
+            if isinstance(x := cell.cell_contents, str | int | float):
+                text = f"# {free} = {x!r}\n{text}"
     return Source(name, path_of(file), first, text)
 
 
@@ -86,8 +92,8 @@ def _lambdas(file: str) -> tuple[str, list[ast.Lambda]]:
 
 def _lambda(file: str, code: CodeType) -> tuple[int, str] | None:
     """The first line of a lambda and its text, found by where its body stands."""
-    places = [p for p in code.co_positions() if p[0] and p[2] is not None and p[0] != p[1] or p[3]]
-    inside = [(p[0], p[2]) for p in places if p[0] is not None and p[2] is not None and p[3]]
+    # Of each instruction line, last line, column and last column, which are 0 for its beginning.
+    inside = [(p[0], p[2]) for p in code.co_positions() if None not in p and p[3]]
     if not inside:
         return None
     text, nodes = _lambdas(file)
