@@ -12,6 +12,8 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from numpy import ndarray
+
 from minigrad import random, writes
 from minigrad.autodiff import Node, Op, Slot, Tensor, as_array, backward_pass
 from minigrad.backend import Observer, is_array, watched
@@ -19,9 +21,9 @@ from minigrad.nn import Module
 from minigrad.programs import Jitted, disable_jit
 from minigrad.random import Key
 from minigrad.sparse import SparseRows
-from minigrad.study.record import Call, Leaf, Pull, Record, Seed, Update, Write
-from minigrad.study.sources import ROOT, Source, line_at, rules_of, source_of
-from minigrad.study.values import Value, copy_of, shown
+from minigrad.study.record import Call, Leaf, Pull, Record, Seed, Step, Update, Write
+from minigrad.study.sources import ROOT, Sources, line_at, rules_of
+from minigrad.study.values import Value, copy_of, name_of, shown
 from minigrad.trees import leaves_of, paths
 
 MOST_STEPS = 50_000
@@ -53,13 +55,12 @@ def study(f: Callable, *args: Any, **kwargs: Any) -> Record:
     if not callable(f):
         raise TypeError(f"study: expected a function, got {type(f).__name__}")
     function = f.function if isinstance(f, Jitted) else f
-    recorder = Recorder(_title(function), _names(function, args, kwargs))
+    recorder = Recorder(functools.partial(_names, function, args, kwargs))
     began = time.perf_counter()
     with disable_jit(), random.recorded(recorder.keys), watched(recorder):
         result = f(*args, **kwargs)
     seconds = time.perf_counter() - began
-    record = recorder.finish(result)
-    record.seconds = seconds
+    record = recorder.finish(_title(function), result, seconds)
     if isinstance(f, Jitted):
         from minigrad.study.programs import add_program
 
@@ -70,181 +71,207 @@ def study(f: Callable, *args: Any, **kwargs: Any) -> Record:
 # ------------------------------------------------------------------------------ the observer
 
 
-class _Known:
-    """The last state of an array that was seen."""
-
-    __slots__ = ("at", "exposed", "number", "of")
-
-    def __init__(self, x: Any, number: int, exposed: bool):
-        try:
-            self.of: Callable[[], Any] = weakref.ref(x)
-        except TypeError:
-            self.of = lambda: x
-        self.number, self.exposed, self.at = number, exposed, writes.latest
+def _reach(x: Any) -> Callable[[], Any]:
+    try:
+        return weakref.ref(x)
+    except TypeError:
+        return lambda: x
 
 
 class Recorder(Observer):
     """The observer that writes a record.
 
     Args:
-        title: of the record.
-        names: what tensors and arrays are called: {id: (object, name, kind)}.
+        names: gives what tensors and arrays are called, {id: (object, name, kind)}; it is asked
+            when somebody looks at the record.
 
     Attributes:
+        steps, values, leaves: of the record so far.
+        truncated: whether there were more steps than a record holds.
         keys: the random keys that were drawn.
         optimizers: those that made a step.
-        assigned: tensors that were given other arrays.
+        tensors: those that were given other arrays, with the arrays that they had before.
         gradients: tensors whose `.grad` was set, with what it was before.
     """
 
-    def __init__(self, title: str, names: dict[int, tuple[Any, str, str]]):
-        self.record = Record(title)
+    def __init__(self, names: Callable[[], dict[int, tuple[Any, str, str]]]):
+        self.steps: list[Step] = []
+        self.values: list[Value] = []
+        self.leaves: list[Leaf] = []
+        self.truncated = False
         self.keys: list[Key] = []
         self.optimizers: list[Any] = []
-        self.assigned_tensors: dict[int, Tensor] = {}
+        self.tensors: list[tuple[Tensor, Any]] = []
         self.gradients: dict[int, tuple[Tensor, Any]] = {}
         self._names = names
-        self._known: dict[int, _Known] = {}
-        self._leaves: dict[int, tuple[Any, int]] = {}  # of tensors and arrays, by id
+        # Of an array that was seen, by id: how to reach it, the number of its last value, whether
+        # others than the engine may have written to it, and the last write announced by then.
+        self._known: dict[int, list[Any]] = {}
+        self._leaf: dict[int, tuple[Any, int]] = {}  # of tensors and arrays, by id
+        self._owners: list[tuple[Any, Any]] = []  # of each leaf: its tensor or array, its array
         self._nodes: dict[int, int] = {}  # by serial number: the step of the call
         self._passes: list[list[int]] = []  # of each walk back: calls since its last rule
+        self._walks: list[int] = []  # of each: the line that asked for it
         self._inner: list[int] = []  # calls that the formula of a call made that is not over yet
         self._undone: list[tuple[Any, tuple[int, ...]]] = []
         self._found: list[tuple[Any, Any]] = []  # what the last rule gave
         self._sums: list[tuple[Any, Any, int]] = []  # what that was added up to
-        self._pull: Pull | None = None
+        self._pull: tuple[int, Pull] | None = None  # the last one of the walk back
         self._lines: dict[tuple[str, int], int] = {}
         self._open: list[tuple[Write, Any]] = []
-        self._before: list[tuple[Any, Any, int, Any, Update]] = []
-        self._sources: list[tuple[Any, Any]] = []  # texts are looked up at the end
+        self._before: list[tuple[Any, dict[str, list]]] = []  # of an optimizer that makes a step
+        self._given: dict[str, int | None] = {}  # its gradients
+        self._stepped: list[tuple[Any, ...]] = []
+        self._functions: dict[tuple[Callable, str], int] = {}  # whose texts somebody may ask for
+        self._rules: dict[Any, list[dict[str, Any]]] = {}
         self._bytes = 0
 
     # -- arrays
 
     def _add(self, x: Any, made: int | None, leaf: int | None) -> int:
         """A copy of `x` as a new value; its number."""
-        values = self.record.values
-        array = copy_of(x)
-        value = Value(array, array.shape, str(array.dtype), made, leaf)
+        plain = type(x) is ndarray
+        number = self._keep(x.copy() if plain else copy_of(x), made, leaf)
+        reach = weakref.ref(x) if plain else _reach(x)
+        self._known[id(x)] = [reach, number, made is None, writes.latest]
+        return number
+
+    def _keep(self, array: Any, made: int | None, leaf: int | None) -> int:
+        """An array that is the record's own as a new value; its number."""
+        value = Value(array, array.shape, name_of(array.dtype), made, leaf)
         self._bytes += array.nbytes
         if self._bytes > MOST_BYTES:
             value.shrink()
-        values.append(value)
-        self._known[id(x)] = _Known(x, len(values) - 1, made is None)
-        return len(values) - 1
+        self.values.append(value)
+        return len(self.values) - 1
 
     def _now(self, x: Any, parent: Any = None) -> int:
         """The number of the value that `x` is now; a new one if it has not been seen so."""
         known = self._known.get(id(x))
-        if known is None or known.of() is not x:
+        if known is None or known[0]() is not x:
             return self._add(x, None, self._leaf_of(x, parent))
-        value = self.record.values[known.number]
-        written = writes.latest > known.at and writes.overwritten(x, known.at)
-        if not written and known.exposed and value.array is not None and hasattr(x, "tobytes"):
+        return self._state(x, known)
+
+    def _state(self, x: Any, known: list[Any]) -> int:
+        """The number of the value that a known array is now."""
+        _, number, exposed, at = known
+        if not exposed and writes.latest == at:
+            return number
+        value = self.values[number]
+        written = writes.latest > at and writes.overwritten(x, at)
+        if not written and exposed and type(x) is ndarray and value.array is not None:
             written = x.tobytes() != value.array.tobytes()  # by NumPy, behind the engine's back
-        return self._add(x, None, value.leaf) if written else known.number
+        return self._add(x, None, value.leaf) if written else number
+
+    def _seen(self, x: Any) -> Any:
+        """What is known of an array; None if it has not been seen."""
+        known = self._known.get(id(x))
+        return known if known is not None and known[0]() is x else None
 
     def _gradient(self, x: Any, leaf: int | None = None) -> int:
         """The number of the value of a gradient, which is no leaf."""
         known = self._known.get(id(x))
-        if known is not None and known.of() is x:
-            return self._now(x)
-        arrived = None if leaf is None else self.record.leaves[leaf].gradient
-        if arrived is not None and hasattr(x, "tobytes"):
-            array = self.record.values[arrived].array
-            if array is not None and array.shape == x.shape and array.tobytes() == x.tobytes():
-                return arrived  # `.grad` is a copy of it
+        if known is not None and known[0]() is x:
+            return self._state(x, known)
+        arrived = None if leaf is None else self.leaves[leaf].gradient
+        if arrived is not None and self._equal(arrived, x):
+            return arrived  # `.grad` is a copy of it
         return self._add(x, None, None)
+
+    def _equal(self, number: int, x: Any) -> bool:
+        """Whether a value has the bits of a NumPy array."""
+        array = self.values[number].array
+        if type(x) is not ndarray or type(array) is not ndarray or array.shape != x.shape:
+            return False
+        return array.dtype == x.dtype and array.tobytes() == x.tobytes()
 
     def _leaf_of(self, x: Any, parent: Any = None) -> int:
         """The leaf that an array from outside is; `parent` is its tensor if that is tracked."""
         owner = parent if type(parent) is Tensor else x
-        found = self._leaves.get(id(owner))
+        found = self._leaf.get(id(owner))
         if found is not None and found[0] is owner:
             return found[1]
-        named, name, kind = self._names.get(id(owner)) or self._names.get(id(x)) or (None, "", "")
-        if named is not owner and named is not x:
-            name = kind = ""
-        tracked = type(owner) is Tensor
-        if tracked:
-            name, kind = name or owner.name or "", kind or "parameter"
-        leaves = self.record.leaves
-        # Its value is the next one to be added, or what is known of it.
-        known = self._known.get(id(x))
-        number = known.number if known is not None and known.of() is x else len(self.record.values)
-        leaves.append(Leaf(name, kind or "constant", number, tracked))
-        self._leaves[id(owner)] = owner, len(leaves) - 1
-        if tracked:
-            self._leaves[id(x)] = x, len(leaves) - 1
-        return len(leaves) - 1
+        # Its value is what is known of it, or the next one to be added.
+        known = self._seen(x)
+        value, number = len(self.values) if known is None else known[1], len(self.leaves)
+        self.leaves.append(Leaf("", "constant", value, owner is not x))
+        self._owners.append((owner, x))
+        self._leaf[id(owner)] = owner, number
+        if owner is not x:
+            self._leaf[id(x)] = x, number
+        return number
 
     # -- forward
 
     def called(
         self, op: Any, arrays: list, params: dict, y: Any, seconds: float, by_kernel: bool
     ) -> None:
-        if self._full():
+        if self._waiting():
             return
-        self._settle()
         outputs = y if type(y) is tuple else (y,)
         first = outputs[0]
         node = first.edge.node if type(first) is Tensor and first.edge is not None else None
-        number = len(self.record.steps)
-        inputs: list[dict[str, Any]] = []
-        for i, x in enumerate(arrays):
-            if is_array(x):
-                inputs.append({"value": self._now(x, None if node is None else node.parents[i])})
-            else:
-                inputs.append({"text": shown(x)})
+        number = len(self.steps)
         line, site, nested = self._where()
+        parents = node.parents if node is not None else (None,) * len(arrays)
         step = Call(
-            op.__name__, inputs, {k: shown(v) for k, v in params.items()}, [], line, site, None,
+            op.__name__,
+            [
+                {"value": self._now(x, p)} if is_array(x) else {"text": shown(x)}
+                for x, p in zip(arrays, parents, strict=True)
+            ],
+            {k: shown(v) for k, v in params.items()} if params else {},
+            [], line, site, self._source(op.formula, op.__name__),
             "kernel" if by_kernel else "formula", seconds, None, node is not None,
         )  # fmt: skip
         for t in outputs:
             x = as_array(t)
-            known = self._known.get(id(x))
             # What an op passes on as it is stays the value that it was.
-            same = known is not None and known.of() is x and any(x is a for a in arrays)
+            same = self._seen(x) is not None and any(x is a for a in arrays)
             step.outputs.append(self._now(x) if same else self._add(x, number, None))
-        self.record.steps.append(step)
-        self._sources.append((step, op))
+        self.steps.append(step)
         if node is not None:
             self._nodes[node.serial] = number
         if nested:
             self._inner.append(number)
             return
-        for i in self._inner:
-            self._steps(i).within = number
-        self._inner.clear()
+        if self._inner:
+            self._claim(self._inner, number)
         if self._passes:
             self._passes[-1].append(number)
 
-    def _steps(self, i: int) -> Any:
-        return self.record.steps[i]
+    def _claim(self, calls: list[int], number: int) -> None:
+        """`calls` were made by step `number`."""
+        for i in calls:
+            step = self.steps[i]
+            assert type(step) is Call
+            step.within = number
+        calls.clear()
 
-    def _full(self) -> bool:
-        if len(self.record.steps) >= MOST_STEPS:
-            self.record.truncated = True
-        return self.record.truncated
+    def _waiting(self) -> bool:
+        """Whether the record is full; if not, what waited for the next hook is done."""
+        if len(self.steps) >= MOST_STEPS:
+            self.truncated = True
+        if self._sums or self._open:
+            self._settle()
+        return self.truncated
 
     def _where(self) -> tuple[int, int | None, bool]:
         """The user's line, that of a layer, and whether a formula of another op made the call."""
         frame: Any = sys._getframe(2)
-        site, nested, inside, walking = None, False, None, False
+        site, nested, inside = None, False, None
         while True:
             code = frame.f_code
+            if code is _BACKWARD and self._passes:
+                return self._walks[-1], site, nested
             kind = _kind_of(code.co_filename)
             if kind == USER or frame.f_back is None:
-                break
-            if code is _BACKWARD:
-                walking = True
-            elif code is _CALL and inside is not None and not walking:
+                return self._line(code.co_filename, frame.f_lineno), site, nested
+            if code is _CALL and inside is not None:
                 nested = nested or inside not in _PASSING
             elif kind == LAYER and site is None:
                 site = self._line(code.co_filename, frame.f_lineno)
             inside, frame = code, frame.f_back
-        return self._line(frame.f_code.co_filename, frame.f_lineno), site, nested
 
     def _line(self, file: str, number: int) -> int:
         """The number of a line, whose text is read at the end."""
@@ -253,112 +280,106 @@ class Recorder(Observer):
     # -- the walk back
 
     def walks_back(self, found: list) -> None:
-        self._settle()
+        line = self._where()[0]  # as seen from a walk within which this one is, if there is one
         self._passes.append([])
-        if self._full():
-            return
-        gradients: list[dict[str, Any]] = [
-            {"to": self._place(t), "value": self._gradient(as_array(g))} for t, g in found
-        ]
-        for (target, _), g in zip(found, gradients, strict=True):
-            if type(target) is Tensor:
-                self.record.leaves[g["to"]["leaf"]].gradient = g["value"]
-        self.record.steps.append(Seed(gradients))
+        self._walks.append(line)
+        if not self._waiting():
+            self.steps.append(Seed([self._gift(t, g) for t, g in found]))
+
+    def _gift(self, target: Any, g: Any) -> dict[str, Any]:
+        """Where a gradient goes, and its value."""
+        value = self._gradient(as_array(g))
+        if type(target) is Tensor:
+            leaf = self._leaf_of(as_array(target), target)
+            self.leaves[leaf].gradient = value
+            return {"to": {"leaf": leaf}, "value": value}
+        if (call := self._nodes.get(target.node.serial)) is None:
+            return {"to": {"call": None}, "value": value}
+        slot = target.index if type(target) is Slot else 0
+        return {"to": {"call": call, "output": slot}, "value": value}
 
     def unbroadcast(self, shape: tuple[int, ...], g: Any) -> None:
         self._undone.append((g, shape))
 
     def pulled_back(self, node: Node, g: Any, found: list, seconds: float) -> None:
-        if self._full():
+        if self._waiting():
             return
-        self._settle()
-        number = len(self.record.steps)
         came = [
             None if v is None else self._gradient(as_array(v))
             for v in (g if type(g) is tuple else (g,))
         ]
-        places = _inputs_of(node, found)
-        gave = []
-        for (target, v), k in zip(found, places, strict=True):
-            gift: dict[str, Any] = {
-                "input": k, "to": self._place(target), "value": self._gradient(as_array(v)),
-                "unbroadcast": next((list(s) for x, s in self._undone if x is v), None),
-                "total": None,
-            }  # fmt: skip
-            if type(target) is Tensor:
-                self.record.leaves[gift["to"]["leaf"]].gradient = gift["value"]
+        gave, k, parents = [], -1, node.parents
+        for target, v in found:  # they come in the inputs' order
+            k += 1
+            while not _same(parents[k], target):
+                k += 1
+            shape = next((list(s) for x, s in self._undone if x is v), None)
+            gift = self._gift(target, v)
+            gift["input"], gift["unbroadcast"], gift["total"] = k, shape, None
             gave.append(gift)
         self._undone.clear()
-        call = self._nodes.get(node.serial)
-        kept = [is_array(x) for x in node.saved]
-        step = Pull(call, node.op.__name__, [], came, gave, kept, seconds)
-        self.record.steps.append(step)
-        self._sources.append(
-            (step, (node.op, [k for k, p in enumerate(node.parents) if p is not None]))
-        )
-        self._claim(number)
-        self._pull, self._found = step, found
+        step = Pull(
+            self._nodes.get(node.serial), node.op.__name__, self._rules_of(node), came, gave,
+            [is_array(x) for x in node.saved], seconds,
+        )  # fmt: skip
+        self._pull, self._found = (len(self.steps), step), found
+        self.steps.append(step)
+        self._claim(self._passes[-1], len(self.steps) - 1)
 
-    def _claim(self, number: int) -> None:
-        """The calls since the last rule were made by the rule of step `number`."""
-        for i in self._passes[-1]:
-            self._steps(i).within = number
-        self._passes[-1].clear()
+    def _rules_of(self, node: Node) -> list[dict[str, Any]]:
+        op = node.op
+        tracked = tuple(p is not None for p in node.parents)
+        if (found := self._rules.get((op, tracked))) is None:
+            inputs = [i for i, wanted in enumerate(tracked) if wanted]
+            found = self._rules[op, tracked] = [
+                {"input": i, "source": self._source(rule, op.__name__)}
+                for i, rule in rules_of(op, inputs)
+            ]
+        return found
+
+    def _source(self, function: Callable, name: str) -> int:
+        """The number of a function's text, which is looked up when somebody asks."""
+        return self._functions.setdefault((function, name), len(self._functions))
 
     def added_up(self, target: Any, g: Any, total: Any) -> None:
-        if self._full():
+        if self.truncated or self._pull is None:
             return
-        whole = as_array(total)
-        number = self._add(whole, None, None)
+        number = self._add(as_array(total), None, None)
         if type(target) is Tensor:
-            self.record.leaves[self._place(target)["leaf"]].gradient = number
+            self.leaves[self._leaf_of(as_array(target), target)].gradient = number
         self._sums.append((target, g, number))
-        if self._passes[-1] and self._pull is not None:
-            self._claim(self.record.steps.index(self._pull))
+        self._claim(self._passes[-1], self._pull[0])  # the addition, where it was an op
 
     def _settle(self) -> None:
-        """What the last hooks could not know yet: sums of the last rule's gradients, and writes."""
-        if self._sums and self._pull is not None:
-            for target, g, number in reversed(self._sums):
-                # Of two equal gradients for one target the second was added to the first.
-                for gift, (t, v) in zip(
-                    reversed(self._pull.gave), reversed(self._found), strict=True
-                ):
+        """Put down what the last hooks could not know yet: sums of gradients, and what is written.
+
+        Of two equal gradients for one target the second was added to the first.
+        """
+        sums, self._sums = self._sums, []
+        if self._pull is not None:
+            gifts = list(zip(self._pull[1].gave, self._found, strict=True))[::-1]
+            for target, g, number in reversed(sums):
+                for gift, (t, v) in gifts:
                     if v is g and _same(t, target) and gift["total"] is None:
                         gift["total"] = number
                         break
-        self._sums.clear()
-        self._found = []
-        for write, array in self._open:
+        opened, self._open = self._open, []
+        for write, array in opened:
             write.value = self._now(array)
-            self.record.steps.append(write)
-        self._open.clear()
+            self.steps.append(write)
 
     def frees(self, node: Node) -> None:
-        if self._pull is None or self._full():
-            return
-        outputs = node.output if isinstance(node.output, tuple) else (node.output,)
-        kept = {
-            id(x): x.nbytes for x in (*node.saved, *outputs) if is_array(x) and hasattr(x, "nbytes")
-        }
-        self._pull.freed = sum(kept.values())
+        if self._pull is not None and not self.truncated:
+            outputs = node.output if isinstance(node.output, tuple) else (node.output,)
+            kept = {id(x): x.nbytes for x in (*node.saved, *outputs) if type(x) is ndarray}
+            self._pull[1].freed = sum(kept.values())
 
     def walked_back(self) -> None:
-        self._settle()
-        if self._pull is not None and not self._full():
-            self._claim(len(self.record.steps) - 1)  # what hooks of leaves did
+        if not self._waiting() and self._pull is not None:
+            self._claim(self._passes[-1], self._pull[0])  # what hooks of leaves did
         self._passes.pop()
+        self._walks.pop()
         self._pull = None
-
-    def _place(self, target: Any) -> dict[str, Any]:
-        if type(target) is Tensor:
-            x = as_array(target)
-            leaf = self._leaf_of(x, target)
-            return {"leaf": leaf}
-        call = self._nodes.get(target.node.serial)
-        if call is None:
-            return {"call": None}
-        return {"call": call, "output": target.index if type(target) is Slot else 0}
 
     # -- what is changed
 
@@ -368,128 +389,114 @@ class Recorder(Observer):
     def shown(self, tensor: Tensor, array: Any) -> Any:
         known = self._known.get(id(array))
         if known is not None:
-            known.exposed = True
+            known[2] = True
         return array
 
     def assigned(self, tensor: Tensor, array: Any) -> None:
-        self.assigned_tensors[id(tensor)] = tensor
-        if not self._full():
+        self.tensors.append((tensor, as_array(tensor)))
+        if not self._waiting():
             self._write(tensor, array)
 
     def overwrites(self, array: Any) -> None:
-        if not self._full() and id(array) in self._known:
-            self._write(None, array)
+        if not self._waiting() and id(array) in self._known:
+            self._write(array, array)
 
-    def _write(self, tensor: Tensor | None, array: Any) -> None:
-        self._settle()
-        owner = array if tensor is None else tensor
-        found = self._leaves.get(id(owner)) or self._leaves.get(id(as_array(owner)))
+    def _write(self, owner: Any, array: Any) -> None:
+        """Note that `owner`, a tensor or an array, gets other values: those of `array`, soon."""
+        found = self._leaf.get(id(owner)) or self._leaf.get(id(as_array(owner)))
         if (known := self._known.get(id(array))) is not None:
-            known.exposed = True
+            known[2] = True
         line = self._where()[0]
         self._open.append((Write(None if found is None else found[1], -1, line), array))
 
     def updated(self, optimizer: Any, gradients: Mapping[str, Any]) -> None:
-        if self._full():
+        if self._waiting():
             return
-        self._settle()
         self.optimizers.append(optimizer)
-        self._before.clear()
-        for flat in optimizer.flats:
-            for i, (name, p) in enumerate(flat.parameters.items()):
-                x = as_array(p)
-                leaf = self._leaf_of(x, p) if p.requires_grad else None
-                before = self._now(x, p if p.requires_grad else None)
-                g = gradients[name]
-                if g is not None:
-                    g = g if type(g) is SparseRows else as_array(g)
-                moments = {
-                    m: [self._add(v, None, None)]
-                    for m in flat.moments
-                    if (v := flat.moment(m, i)) is not None
-                }
-                update = Update(
-                    type(optimizer).__name__, {}, 0, name, leaf, before, before,
-                    None if g is None else self._gradient(g, leaf), moments, None,
-                )  # fmt: skip
-                self._before.append((flat, p, i, optimizer, update))
+        self._before = [(flat, flat.copies()) for flat in optimizer.flats]
+        self._given = {}
+        for name, g in gradients.items():
+            if g is not None:
+                found = self._leaf.get(id(optimizer.parameters[name]))
+                g = g if type(g) is SparseRows else as_array(g)
+                self._given[name] = self._gradient(g, None if found is None else found[1])
 
     def stepped(self, optimizer: Any) -> None:
-        if self._full():
+        if self._waiting():
             return
-        self._settle()
-        settings: dict[int, dict[str, str]] = {}
-        for flat, p, i, mine, update in self._before:
-            if mine is not optimizer:
-                continue
-            if id(flat) not in settings:
-                settings[id(flat)] = {k: shown(v) for k, v in optimizer.options(flat).items()}
-            update.settings, update.step = settings[id(flat)], int(flat.steps[i])
-            if update.gradient is not None:
-                update.after = self._add(as_array(p), None, update.leaf)
-                for m, states in update.moments.items():
-                    states.append(self._add(flat.moment(m, i), None, None))
-            else:
-                for states in update.moments.values():
-                    states *= 2
-            self.record.steps.append(update)
-            self._sources.append((update, optimizer))
-        self._before.clear()
+        for flat, before in self._before:
+            settings = {k: shown(v) for k, v in optimizer.options(flat).items()}
+            place = len(self.steps)  # one for each parameter, to be filled by `_updates`
+            self.steps += [None] * len(flat.parameters)  # type: ignore[list-item]
+            source = self._source(optimizer.formula, type(optimizer).__name__)
+            now = flat.copies(), self._given, settings, flat.steps.tolist(), source
+            self._stepped.append((place, type(optimizer).__name__, flat, before, *now))
+        self._before = []
 
     # -- the end
 
-    def finish(self, result: Any) -> Record:
+    def finish(self, title: str, result: Any, seconds: float) -> Record:
         """The record, once the run is over."""
-        record = self.record
-        self._settle()
-        record.result = result
-        for x in leaves_of(result):
-            if type(x) is Tensor or is_array(x):
-                record.outputs.append(self._now(as_array(x)))
+        self._waiting()
+        outputs = [
+            self._now(as_array(x)) for x in leaves_of(result) if type(x) is Tensor or is_array(x)
+        ]
+        return Record(
+            title, self.steps, self.values, self.leaves, Sources(self._functions), [], outputs,
+            truncated=self.truncated, seconds=seconds, result=result, later=self._complete,
+        )  # fmt: skip
+
+    def _complete(self, record: Record) -> None:
+        """What nobody has to know during the run: each parameter's update, lines and names."""
         record.lines = [line_at(*place) for place in self._lines]
-        numbers: dict[Source, int] = {}
-
-        def number_of(source: Source | None) -> int | None:
-            if source is None:
-                return None
-            if source not in numbers:
-                numbers[source] = len(record.sources)
-                record.sources.append(source)
-            return numbers[source]
-
-        texts = functools.cache(source_of)
-        for step, of in self._sources:
-            if type(step) is Call:
-                step.formula = number_of(texts(of.formula, of.__name__))
-            elif type(step) is Pull:
-                op, inputs = of
-                for i, rule in rules_of(op, inputs):
-                    if (source := number_of(texts(rule, op.__name__))) is not None:
-                        step.rules.append({"input": i, "source": source})
+        for stepped in self._stepped:
+            self._updates(*stepped)
+        self._stepped.clear()
+        names = self._names()
+        for array_of, old in self.tensors:  # a name leads to what a tensor was at first, too
+            if (known := names.get(id(array_of))) is not None:
+                names.setdefault(id(old), (old, *known[1:]))
+        for leaf, (owner, x) in zip(self.leaves, self._owners, strict=True):
+            for one in (owner, x):
+                named, name, kind = names.get(id(one), (None, "", ""))
+                if named is one:
+                    leaf.name, leaf.kind = name, kind
+                    break
             else:
-                step.formula = number_of(_formula_of(of))
-        for tensor, number in self._leaves.values():
-            if type(tensor) is Tensor:
-                record.note(tensor, number)
-        return record
+                if type(owner) is Tensor:
+                    leaf.name, leaf.kind = owner.name or "", "parameter"
+            if type(owner) is Tensor:
+                record.note(owner, self._leaf[id(owner)][1])
 
+    def _updates(
+        self, place: int, optimizer: str, flat: Any, before: dict, after: dict, given: dict,
+        settings: dict[str, str], numbers: list[int], source: int,
+    ) -> None:  # fmt: skip
+        """The steps of an optimizer's step: one a parameter."""
+        for i, (name, p) in enumerate(flat.parameters.items()):
+            leaf = self._leaf_of(as_array(p), p) if p.requires_grad else None
+            g = given.get(name)
+            moments = {
+                m: self._states(before[m][i], after[m][i], None, g)
+                for m in flat.moments
+                if before[m][i] is not None
+            }
+            old, new = self._states(before[""][i], after[""][i], leaf, g)
+            self.steps[place + i] = Update(
+                optimizer, settings, numbers[i], name, leaf, old, new, g, moments, source
+            )
 
-def _inputs_of(node: Node, found: list) -> Iterator[int]:
-    """To which input each pair (parent, gradient) belongs: they come in the inputs' order."""
-    places = iter(range(len(node.parents)))
-    for target, _ in found:
-        yield next(i for i in places if _same(node.parents[i], target))
+    def _states(self, before: Any, after: Any, leaf: int | None, g: int | None) -> list[int]:
+        """Two values, of which the first may be that of a leaf; without a gradient one, twice."""
+        first = None if leaf is None else self.leaves[leaf].value
+        if first is None or first >= len(self.values) or not self._equal(first, before):
+            first = self._keep(before, None, leaf)
+        return [first, first if g is None else self._keep(after, None, leaf)]
 
 
 def _same(a: Any, b: Any) -> bool:
     """Whether two edges or leaves are one; slots are made anew, and `==` of Tensors is an op."""
     return a is b or (type(a) is Slot and a == b)
-
-
-def _formula_of(optimizer: Any) -> Source | None:
-    """The formula of an optimizer: the function of this name that its own calls, where it does."""
-    formula = getattr(type(optimizer), "formula", None)
-    return None if formula is None else source_of(formula, type(optimizer).__name__)
 
 
 # -------------------------------------------------------------------------------------- lines
@@ -544,18 +551,16 @@ def _names(function: Callable, args: tuple, kwargs: Mapping) -> dict[int, tuple[
         given = dict(inspect.signature(function).bind(*args, **kwargs).arguments)
     except (TypeError, ValueError):
         given = {f"argument {i}": x for i, x in enumerate(args)} | dict(kwargs)
-    modules = {
-        name: m
-        for name, x in {**around, **given}.items()
-        for m in (x, getattr(x, "model", None))
-        if isinstance(m, Module)
-    }
-    distinct = {id(m) for m in modules.values()}
-    for name, module in modules.items():
-        prefix = "" if len(distinct) == 1 else f"{name}."
+    modules: dict[int, tuple[str, Module]] = {}
+    for name, x in {**around, **given}.items():
+        for m in (x, getattr(x, "model", None)):
+            if isinstance(m, Module):
+                modules.setdefault(id(m), (name, m))
+    for name, module in modules.values():
+        prefix = "" if len(modules) == 1 else f"{name}."
         for path, p in module.named_parameters():
             add(p, prefix + path, "parameter")
-        for path, b in _buffers(module):
+        for path, b in module.named_buffers():
             add(b, prefix + path, "constant")
     for name, x in given.items():
         for path, leaf in zip(paths(x), leaves_of(x), strict=True):
@@ -571,13 +576,6 @@ def _names(function: Callable, args: tuple, kwargs: Mapping) -> dict[int, tuple[
 
 def _tracked(x: Any) -> bool:
     return type(x) is Tensor and x.requires_grad
-
-
-def _buffers(module: Module) -> Iterator[tuple[str, Tensor]]:
-    for path, part in module.named_modules():
-        for name, x in vars(part).items():
-            if type(x) is Tensor and not x.requires_grad:
-                yield f"{path}.{name}" if path else name, x
 
 
 def _around(function: Callable) -> Iterator[tuple[str, Any]]:
