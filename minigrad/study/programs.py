@@ -11,7 +11,7 @@ from minigrad.programs.program import Program
 from minigrad.programs.tracing import state_of
 from minigrad.programs.values import Call, Value
 from minigrad.study.record import Record
-from minigrad.study.recording import Recorder
+from minigrad.study.recorder import Recorder
 
 TIMES = 5  # that each instruction is timed; the least counts
 
