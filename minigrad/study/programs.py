@@ -1,10 +1,13 @@
 """The program that `mg.jit` makes of what was recorded, as data."""
 
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from numpy import ndarray
+
 from minigrad import random
-from minigrad.autodiff import as_array
+from minigrad.autodiff import Tensor, as_array
 from minigrad.errors import CaptureError
 from minigrad.programs import Jitted
 from minigrad.programs.program import Program
@@ -12,42 +15,69 @@ from minigrad.programs.tracing import state_of
 from minigrad.programs.values import Call, Value
 from minigrad.study.record import Record
 from minigrad.study.recorder import Recorder
+from minigrad.writes import wrote
 
 TIMES = 5  # that each instruction is timed; the least counts
 
 
 def add_program(
-    record: Record, f: Jitted, args: tuple, kwargs: Mapping[str, Any], recorder: Recorder
+    record: Record,
+    jitted: Jitted,
+    f: functools.partial,
+    args: tuple,
+    kwargs: Mapping[str, Any],
+    recorder: Recorder,
 ) -> None:
-    """Give a record the program of `f`, or say in `program_note` why there is none.
+    """Give a record the program of `f`, which calls `jitted`, or say why there is none.
 
-    `f` is called once more for it, with the random numbers of the recorded run; what that changes
-    is put back: of optimizers, tensors that the run gave other arrays, and gradients.
+    The function is called once more for it, with the random numbers of the recorded run; what that
+    changes is put back, of all arrays and tensors that the recorded run has read or changed.
     """
-    arrays = [a for optimizer in recorder.optimizers for a in state_of(optimizer)]
-    kept = [(a, a.copy()) for a in arrays]
-    data = [(t, as_array(t), as_array(t).copy()) for t, _ in recorder.tensors]
-    grads = [(t, t.grad) for t, _ in recorder.gradients.values()]
-    for t, before in recorder.gradients.values():
-        t.grad = before
+    own = Jitted(jitted.function, jitted.threads)  # whose programs are as they were
+    own.report = lambda text: None
+    put_back = _kept(recorder)
     try:
         with random.replayed(list(recorder.keys)):
-            f(*args, **kwargs)
-        if f.as_it_is:
-            record.program_note = f"it runs as it is: {f.as_it_is}"
+            own(*f.args, *args, **{**f.keywords, **kwargs})
+        if own.as_it_is:
+            record.program_note = f"it runs as it is: {own.as_it_is}"
         else:
-            with f.measuring() as program:
+            with own.measuring() as program:
                 record.program = as_data(program)
     except CaptureError as error:
         record.program_note = str(error)
+    except Exception as error:  # a second call may not be the like of the first
+        record.program_note = f"called once more it raised {type(error).__name__}: {error}"
     finally:
+        put_back()
+
+
+def _kept(recorder: Recorder) -> Callable[[], None]:
+    """What puts back all that the recorded run has read or changed; gradients are as before it."""
+    arrays = [a for optimizer in recorder.optimizers for a in state_of(optimizer)]
+    arrays += [*recorder.arrays(), *recorder.written.values()]
+    tensors = [(t, as_array(t)) for t in recorder.owners()]
+    tensors += [(t, as_array(t)) for t, _ in recorder.tensors]
+    grads = [(t, t.grad) for t, _ in recorder.gradients.values()]
+    for _, g in grads:
+        arrays += [as_array(g)] if type(g) is Tensor else []
+    arrays += [a for _, a in tensors]
+    kept = [(a, a.copy()) for a in {id(a): a for a in arrays if type(a) is ndarray}.values()]
+    for t, before in recorder.gradients.values():
+        t.grad = before
+
+    def put_back() -> None:
+        for t, a in tensors:
+            if as_array(t) is not a:
+                t.data = a
         for a, old in kept:
-            a[...] = old
-        for t, a, old in data:
-            a[...] = old
-            t.data = a
+            if a.tobytes() != old.tobytes():
+                a[...] = old
+                wrote(a)
         for t, g in grads:
             t.grad = g
+
+    return put_back
 
 
 def as_data(program: Program) -> dict[str, Any]:

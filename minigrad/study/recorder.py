@@ -7,7 +7,7 @@ changes are copied when the engine tells of them; names, texts and statistics ar
 import functools
 import sys
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ class Recorder(Observer):
         keys: the random keys that were drawn.
         optimizers: those that made a step.
         tensors: those that were given other arrays, with the arrays that they had before.
+        written: arrays that were written to in place.
         gradients: tensors whose `.grad` was set, with what it was before.
     """
 
@@ -58,23 +59,29 @@ class Recorder(Observer):
         self.keys: list[Key] = []
         self.optimizers: list[Any] = []
         self.tensors: list[tuple[Tensor, Any]] = []
+        self.written: dict[int, Any] = {}
         self.gradients: dict[int, tuple[Tensor, Any]] = {}
         self._names = names
-        # Of an array that was seen, by id: how to reach it, the number of its last value, whether
-        # others than the engine may have written to it, and the last write announced by then.
-        self._known: dict[int, list[Any]] = {}
+        # Of an array that was seen, by id: how to reach it, the number of its last value, whose
+        # memory it lies in, and the last write announced by then.
+        self._known: dict[int, tuple[Any, int, int, int]] = {}
+        self._exposed: set[int] = set()  # memory that others than the engine may write to
         self._leaf: dict[int, tuple[Any, int]] = {}  # of tensors and arrays, by id
         self._owners: list[tuple[Any, Any]] = []  # of each leaf: its tensor or array, its array
         self._nodes: dict[int, int] = {}  # by serial number: the step of the call
+        self._earlier: dict[int, int] = {}  # of those made before the record: which of them it is
         self._passes: list[list[int]] = []  # of each walk back: calls since its last rule
-        self._walks: list[int] = []  # of each: the line that asked for it
-        self._inner: list[int] = []  # calls that the formula of a call made that is not over yet
+        # Of each: the line that asked for it, and what of the walk around it is not told yet.
+        self._walks: list[tuple[int, list]] = []
+        # Calls that the formula of another made, which is not over yet, and that one's frame.
+        self._inner: list[tuple[int, Any]] = []
         self._undone: list[tuple[Any, tuple[int, ...]]] = []
         self._found: list[tuple[Any, Any]] = []  # what the last rule gave
         self._sums: list[tuple[Any, Any, int]] = []  # what that was added up to
         self._pull: tuple[int, Pull] | None = None  # the last one of the walk back
         self._lines: dict[tuple[str, int], int] = {}
         self._open: list[tuple[Write, Any]] = []
+        self._arriving: list[Tensor] = []  # whose `.grad` is about to be set by a backward pass
         self._before: list[tuple[Any, dict[str, list]]] = []  # of an optimizer that makes a step
         self._given: dict[str, int | None] = {}  # its gradients
         self._stepped: list[tuple[Any, ...]] = []
@@ -86,10 +93,17 @@ class Recorder(Observer):
 
     def _add(self, x: Any, made: int | None, leaf: int | None) -> int:
         """A copy of `x` as a new value; its number."""
-        plain = type(x) is ndarray
-        number = self._keep(x.copy() if plain else copy_of(x), made, leaf)
-        reach = weakref.ref(x) if plain else _reach(x)
-        self._known[id(x)] = [reach, number, made is None, writes.latest]
+        reach: Callable[[], Any]
+        if type(x) is ndarray:
+            number, reach = self._keep(x.copy(), made, leaf), weakref.ref(x)
+            memory = id(x if x.base is None else x.base)
+        else:
+            number, reach, memory = self._keep(copy_of(x), made, leaf), _reach(x), id(x)
+        if made is None:
+            self._exposed.add(memory)
+        elif memory == id(x):  # a new array, perhaps where one was that is gone
+            self._exposed.discard(memory)
+        self._known[id(x)] = reach, number, memory, writes.latest
         return number
 
     def _keep(self, array: Any, made: int | None, leaf: int | None) -> int:
@@ -106,17 +120,23 @@ class Recorder(Observer):
         known = self._known.get(id(x))
         if known is None or known[0]() is not x:
             return self._add(x, None, self._leaf_of(x, parent))
+        if type(parent) is Tensor and id(parent) not in self._leaf:
+            self._leaf_of(x, parent)
         return self._state(x, known)
 
-    def _state(self, x: Any, known: list[Any]) -> int:
+    def _state(self, x: Any, known: tuple[Any, int, int, int]) -> int:
         """The number of the value that a known array is now."""
-        _, number, exposed, at = known
+        _, number, memory, at = known
+        exposed = memory in self._exposed
         if not exposed and writes.latest == at:
             return number
         value = self.values[number]
-        written = writes.latest > at and writes.overwritten(x, at)
-        if not written and exposed and type(x) is ndarray and value.array is not None:
-            written = x.tobytes() != value.array.tobytes()  # by NumPy, behind the engine's back
+        if type(x) is SparseRows:
+            written = value.differs(x.to_dense())
+        else:
+            written = writes.latest > at and writes.overwritten(x, at)
+            if not written and exposed and type(x) is ndarray:
+                written = value.differs(x)  # by NumPy, behind the engine's back
         return self._add(x, None, value.leaf) if written else number
 
     def _seen(self, x: Any) -> Any:
@@ -131,7 +151,9 @@ class Recorder(Observer):
             return self._state(x, known)
         arrived = None if leaf is None else self.leaves[leaf].gradient
         if arrived is not None and self._equal(arrived, x):
-            return arrived  # `.grad` is a copy of it
+            # `.grad` is a copy of it, which nobody else has.
+            self._known[id(x)] = weakref.ref(x), arrived, id(x), writes.latest
+            return arrived
         return self._add(x, None, None)
 
     def _equal(self, number: int, x: Any) -> bool:
@@ -142,19 +164,33 @@ class Recorder(Observer):
         return array.dtype == x.dtype and array.tobytes() == x.tobytes()
 
     def _leaf_of(self, x: Any, parent: Any = None) -> int:
-        """The leaf that an array from outside is; `parent` is its tensor if that is tracked."""
+        """The leaf that an array from outside is; `parent` is its tensor if that is tracked.
+
+        Its value is what is known of it, or the next one to be added.
+        """
         owner = parent if type(parent) is Tensor else x
         found = self._leaf.get(id(owner))
         if found is not None and found[0] is owner:
             return found[1]
-        # Its value is what is known of it, or the next one to be added.
-        known = self._seen(x)
-        value, number = len(self.values) if known is None else known[1], len(self.leaves)
-        self.leaves.append(Leaf("", "constant", value, owner is not x))
-        self._owners.append((owner, x))
+        own = self._leaf.get(id(x))
+        if own is not None and self._owners[own[1]][0] is x:  # until now it was no tensor's
+            number = own[1]
+            self.leaves[number].tracked, self._owners[number] = True, (owner, x)
+        else:
+            known, number = self._seen(x), len(self.leaves)
+            value = len(self.values) if known is None else known[1]
+            self.leaves.append(Leaf("", "constant", value, owner is not x))
+            self._owners.append((owner, x))
         self._leaf[id(owner)] = owner, number
-        if owner is not x:
-            self._leaf[id(x)] = x, number
+        self._leaf[id(x)] = x, number
+        return number
+
+    def _leaf_for(self, tensor: Tensor) -> int:
+        """The leaf that a tensor is, whether or not it has been seen."""
+        x = as_array(tensor)
+        number = self._leaf_of(x, tensor)
+        if self._seen(x) is None:
+            self._add(x, None, number)
         return number
 
     # -- forward
@@ -168,7 +204,7 @@ class Recorder(Observer):
         first = outputs[0]
         node = first.edge.node if type(first) is Tensor and first.edge is not None else None
         number = len(self.steps)
-        line, site, nested = self._where()
+        line, site, outer = self._where()
         parents = node.parents if node is not None else (None,) * len(arrays)
         step = Call(
             op.__name__,
@@ -188,11 +224,13 @@ class Recorder(Observer):
         self.steps.append(step)
         if node is not None:
             self._nodes[node.serial] = number
-        if nested:
-            self._inner.append(number)
+        if outer is not None:
+            self._inner.append((number, outer))
             return
-        if self._inner:
-            self._claim(self._inner, number)
+        if self._inner:  # those of a call that has failed are nobody's
+            frame = sys._getframe(1)
+            self._claim([i for i, outer in self._inner if outer is frame], number)
+            self._inner.clear()
         if self._passes:
             self._passes[-1].append(number)
 
@@ -208,26 +246,29 @@ class Recorder(Observer):
         """Whether the record is full; if not, what waited for the next hook is done."""
         if len(self.steps) >= MOST_STEPS:
             self.truncated = True
-        if self._sums or self._open:
+        if self._sums or self._open or self._arriving:
             self._settle()
         return self.truncated
 
-    def _where(self) -> tuple[int, int | None, bool]:
-        """The user's line, that of a layer, and whether a formula of another op made the call."""
+    def _where(self) -> tuple[int, int | None, Any]:
+        """The user's line, that of a layer, and the frame of another call whose formula called."""
         frame: Any = sys._getframe(2)
-        site, nested, inside = None, False, None
+        site, outer, inside = None, None, None
         while True:
-            code = frame.f_code
+            code, back = frame.f_code, frame.f_back
             if code is _BACKWARD and self._passes:
-                return self._walks[-1], site, nested
+                return self._walks[-1][0], site, outer
             kind = _kind_of(code.co_filename)
-            if kind == USER or frame.f_back is None:
-                return self._line(code.co_filename, frame.f_lineno), site, nested
+            if kind == USER or back is None:
+                if back is not None and back.f_code is _CALL:  # a formula that is the user's
+                    outer = back
+                return self._line(code.co_filename, frame.f_lineno), site, outer
             if code is _CALL and inside is not None:
-                nested = nested or inside not in _PASSING
+                if outer is not None or inside not in _PASSING:
+                    outer = frame
             elif kind == LAYER and site is None:
                 site = self._line(code.co_filename, frame.f_lineno)
-            inside, frame = code, frame.f_back
+            inside, frame = code, back
 
     def _line(self, file: str, number: int) -> int:
         """The number of a line, whose text is read at the end."""
@@ -238,7 +279,8 @@ class Recorder(Observer):
     def walks_back(self, found: list) -> None:
         line = self._where()[0]  # as seen from a walk within which this one is, if there is one
         self._passes.append([])
-        self._walks.append(line)
+        self._walks.append((line, self._undone))
+        self._undone = []
         if not self._waiting():
             self.steps.append(Seed([self._gift(t, g) for t, g in found]))
 
@@ -246,13 +288,18 @@ class Recorder(Observer):
         """Where a gradient goes, and its value."""
         value = self._gradient(as_array(g))
         if type(target) is Tensor:
-            leaf = self._leaf_of(as_array(target), target)
+            leaf = self._leaf_for(target)
             self.leaves[leaf].gradient = value
             return {"to": {"leaf": leaf}, "value": value}
-        if (call := self._nodes.get(target.node.serial)) is None:
-            return {"to": {"call": None}, "value": value}
-        slot = target.index if type(target) is Slot else 0
+        slot, serial = target.index if type(target) is Slot else 0, target.node.serial
+        if (call := self._nodes.get(serial)) is None:
+            place = {"call": None, "before": self._before_record(serial), "output": slot}
+            return {"to": place, "value": value}
         return {"to": {"call": call, "output": slot}, "value": value}
+
+    def _before_record(self, serial: int) -> int:
+        """Which node it is of those that were made before the record."""
+        return self._earlier.setdefault(serial, len(self._earlier))
 
     def unbroadcast(self, shape: tuple[int, ...], g: Any) -> None:
         self._undone.append((g, shape))
@@ -274,9 +321,11 @@ class Recorder(Observer):
             gift["input"], gift["unbroadcast"], gift["total"] = k, shape, None
             gave.append(gift)
         self._undone.clear()
+        call = self._nodes.get(node.serial)
         step = Pull(
-            self._nodes.get(node.serial), node.op.__name__, self._rules_of(node), came, gave,
+            call, node.op.__name__, self._rules_of(node), came, gave,
             [is_array(x) for x in node.saved], seconds,
+            before=self._before_record(node.serial) if call is None else None,
         )  # fmt: skip
         self._pull, self._found = (len(self.steps), step), found
         self.steps.append(step)
@@ -302,7 +351,7 @@ class Recorder(Observer):
             return
         number = self._add(as_array(total), None, None)
         if type(target) is Tensor:
-            self.leaves[self._leaf_of(as_array(target), target)].gradient = number
+            self.leaves[self._leaf_for(target)].gradient = number
         self._sums.append((target, g, number))
         self._claim(self._passes[-1], self._pull[0])  # the addition, where it was an op
 
@@ -319,6 +368,12 @@ class Recorder(Observer):
                     if v is g and _same(t, target) and gift["total"] is None:
                         gift["total"] = number
                         break
+        arriving, self._arriving = self._arriving, []
+        for tensor in arriving:  # hooks of leaves, and what was there before, count
+            if (g := tensor.grad) is not None:
+                leaf = self._leaf_for(tensor)
+                g = g if type(g) is SparseRows else as_array(g)
+                self.leaves[leaf].gradient = self._gradient(g, leaf)
         opened, self._open = self._open, []
         for write, array in opened:
             write.value = self._now(array)
@@ -334,18 +389,20 @@ class Recorder(Observer):
         if not self._waiting() and self._pull is not None:
             self._claim(self._passes[-1], self._pull[0])  # what hooks of leaves did
         self._passes.pop()
-        self._walks.pop()
+        self._undone = self._walks.pop()[1]
         self._pull = None
 
     # -- what is changed
 
     def sets_gradient(self, tensor: Tensor, adds: bool) -> None:
         self.gradients.setdefault(id(tensor), (tensor, tensor.grad))
+        if adds and not self._waiting():
+            self._arriving.append(tensor)
 
     def shown(self, tensor: Tensor, array: Any) -> Any:
         known = self._known.get(id(array))
         if known is not None:
-            known[2] = True
+            self._exposed.add(known[2])
         return array
 
     def assigned(self, tensor: Tensor, array: Any) -> None:
@@ -354,21 +411,24 @@ class Recorder(Observer):
             self._write(tensor, array)
 
     def overwrites(self, array: Any) -> None:
+        self.written[id(array)] = array
         if not self._waiting() and id(array) in self._known:
             self._write(array, array)
 
     def _write(self, owner: Any, array: Any) -> None:
         """Note that `owner`, a tensor or an array, gets other values: those of `array`, soon."""
         found = self._leaf.get(id(owner)) or self._leaf.get(id(as_array(owner)))
-        if (known := self._known.get(id(array))) is not None:
-            known[2] = True
+        if (known := self._seen(array)) is not None:
+            self._exposed.add(known[2])
+        elif found is not None and is_array(array):  # from here on the leaf is that array
+            self._leaf[id(array)] = array, found[1]
         line = self._where()[0]
         self._open.append((Write(None if found is None else found[1], -1, line), array))
 
     def updated(self, optimizer: Any, gradients: Mapping[str, Any]) -> None:
+        self.optimizers.append(optimizer)
         if self._waiting():
             return
-        self.optimizers.append(optimizer)
         self._before = [(flat, flat.copies()) for flat in optimizer.flats]
         self._given = {}
         for name, g in gradients.items():
@@ -390,6 +450,14 @@ class Recorder(Observer):
         self._before = []
 
     # -- the end
+
+    def arrays(self) -> Iterator[Any]:
+        """The arrays that came from outside."""
+        return (x for _, x in self._owners)
+
+    def owners(self) -> Iterator[Tensor]:
+        """The tensors that came from outside, and are tracked."""
+        return (owner for owner, _ in self._owners if type(owner) is Tensor)
 
     def finish(self, title: str, result: Any, seconds: float) -> Record:
         """The record, once the run is over."""
@@ -421,8 +489,7 @@ class Recorder(Observer):
             else:
                 if type(owner) is Tensor:
                     leaf.name, leaf.kind = owner.name or "", "parameter"
-            if type(owner) is Tensor:
-                record.note(owner, self._leaf[id(owner)][1])
+            record.note(owner, self._leaf[id(owner)][1])
 
     def _updates(
         self, place: int, optimizer: str, flat: Any, before: dict, after: dict, given: dict,
@@ -430,14 +497,18 @@ class Recorder(Observer):
     ) -> None:  # fmt: skip
         """The steps of an optimizer's step: one a parameter."""
         for i, (name, p) in enumerate(flat.parameters.items()):
-            leaf = self._leaf_of(as_array(p), p) if p.requires_grad else None
             g = given.get(name)
+            found = self._leaf.get(id(p)) or self._leaf.get(id(as_array(p)))
+            leaf = None if found is None else found[1]
+            if leaf is None and p.requires_grad:
+                leaf = self._leaf_of(as_array(p), p)
+                self.leaves[leaf].value = self._keep(before[""][i], None, leaf)
+            old, new = self._states(before[""][i], after[""][i], leaf, g)
             moments = {
                 m: self._states(before[m][i], after[m][i], None, g)
                 for m in flat.moments
                 if before[m][i] is not None
             }
-            old, new = self._states(before[""][i], after[""][i], leaf, g)
             self.steps[place + i] = Update(
                 optimizer, settings, numbers[i], name, leaf, old, new, g, moments, source
             )
@@ -445,7 +516,7 @@ class Recorder(Observer):
     def _states(self, before: Any, after: Any, leaf: int | None, g: int | None) -> list[int]:
         """Two values, of which the first may be that of a leaf; without a gradient one, twice."""
         first = None if leaf is None else self.leaves[leaf].value
-        if first is None or first >= len(self.values) or not self._equal(first, before):
+        if first is None or not self._equal(first, before):
             first = self._keep(before, None, leaf)
         return [first, first if g is None else self._keep(after, None, leaf)]
 

@@ -1,5 +1,6 @@
 """`mg.study`: one run of a function, recorded."""
 
+import contextlib
 import functools
 import inspect
 import time
@@ -41,16 +42,25 @@ def study(f: Callable, *args: Any, **kwargs: Any) -> Record:
     """
     if not callable(f):
         raise TypeError(f"study: expected a function, got {type(f).__name__}")
-    function = f.function if isinstance(f, Jitted) else f
+    function, jitted = _beneath(f)
     recorder = Recorder(functools.partial(_names, function, args, kwargs))
     began = time.perf_counter()
     with disable_jit(), random.recorded(recorder.keys), watched(recorder):
         result = f(*args, **kwargs)
     seconds = time.perf_counter() - began
     record = recorder.finish(_title(function), result, seconds)
-    if isinstance(f, Jitted):
-        add_program(record, f, args, kwargs, recorder)
+    if jitted is not None:
+        add_program(record, *jitted, args, kwargs, recorder)
     return record
+
+
+def _beneath(f: Callable) -> tuple[Callable, tuple[Jitted, functools.partial] | None]:
+    """`f` without `mg.jit`; if it is under that, what is, and how it was to be called."""
+    if isinstance(f, Jitted):
+        return f.function, (f, functools.partial(f))
+    if isinstance(f, functools.partial) and isinstance(f.func, Jitted):  # a method is one, too
+        return functools.partial(f.func.function, *f.args, **f.keywords), (f.func, f)
+    return f, None
 
 
 def _title(function: Callable) -> str:
@@ -77,9 +87,10 @@ def _names(function: Callable, args: tuple, kwargs: Mapping) -> dict[int, tuple[
         given = {f"argument {i}": x for i, x in enumerate(args)} | dict(kwargs)
     modules: dict[int, tuple[str, Module]] = {}
     for name, x in {**around, **given}.items():
-        for m in (x, getattr(x, "model", None)):
-            if isinstance(m, Module):
-                modules.setdefault(id(m), (name, m))
+        with contextlib.suppress(Exception):  # of a property, which is none of our business
+            for m in (x, getattr(x, "model", None)):
+                if isinstance(m, Module):
+                    modules.setdefault(id(m), (name, m))
     for name, module in modules.values():
         prefix = "" if len(modules) == 1 else f"{name}."
         for path, p in module.named_parameters():
