@@ -12,6 +12,7 @@ from importlib import resources
 from typing import Any
 
 LANGUAGES = ("en", "ja")
+FULL = 256  # up to how many elements of an array are in the page
 
 
 def page(record: Any, lang: str = "en") -> str:
@@ -22,25 +23,33 @@ def page(record: Any, lang: str = "en") -> str:
     Raises:
         ValueError: for another language, or a record in which there is a number that JSON lacks.
     """
-    if lang not in LANGUAGES:
-        raise ValueError(f"expected lang to be one of {', '.join(LANGUAGES)}, got {lang!r}")
-    data = record.to_json(full=256)
-    parts = {"lang": lang, "title": html.escape(data["title"]), "record": in_script(data)}
-    template = resources.files("minigrad.study").joinpath("page.html").read_text(encoding="utf-8")
-    # in one pass, so that a hole's name in a title or a record stays text
-    return re.sub(r"\{\{(\w+)\}\}", lambda hole: parts[hole[1]], template)
+    return _filled(record.to_json(full=FULL), lang)
 
 
 def fragment(record: Any, lang: str = "en") -> str:
     """The page in a frame of its own, for a notebook: `_repr_html_` may return it.
 
     The frame may run its script, and reach nothing of the notebook.
+
+    Raises:
+        ValueError: as for `page`.
     """
+    data = record.to_json(full=FULL)
     return (
-        f'<iframe title="{html.escape(record.to_json(full=0)["title"])}" sandbox="allow-scripts" '
+        f'<iframe title="{html.escape(data["title"])}" sandbox="allow-scripts" '
         f'style="width: 100%; height: 720px; border: 0" '
-        f'srcdoc="{html.escape(page(record, lang))}"></iframe>'
+        f'srcdoc="{html.escape(_filled(data, lang))}"></iframe>'
     )
+
+
+def _filled(data: dict[str, Any], lang: str) -> str:
+    """The template with its holes filled."""
+    if lang not in LANGUAGES:
+        raise ValueError(f"expected lang to be one of {', '.join(LANGUAGES)}, got {lang!r}")
+    parts = {"lang": lang, "title": html.escape(data["title"]), "record": in_script(data)}
+    template = resources.files("minigrad.study").joinpath("page.html").read_text(encoding="utf-8")
+    # in one pass, so that a hole's name in a title or a record stays text
+    return re.sub(r"\{\{(\w+)\}\}", lambda hole: parts[hole[1]], template)
 
 
 def in_script(data: Any) -> str:

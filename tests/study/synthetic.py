@@ -47,7 +47,13 @@ class Synthetic:
         """The index of its value; the leaf has the number of leaves before it."""
         i = self.value(array, None, len(self.leaves), dtype)
         self.leaves.append(
-            {"name": name, "kind": kind, "value": i, "tracked": kind != "constant", "gradient": None}
+            {
+                "name": name,
+                "kind": kind,
+                "value": i,
+                "tracked": kind != "constant",
+                "gradient": None,
+            }
         )
         return i
 
@@ -185,7 +191,7 @@ def regression():
     (g1,) = r.pull(loss, one, {0: g}, kept=[False])
     g = g * (x @ w + b - t)
     inner = len(r.steps) + 1  # the pull comes first, then the calls of its rule
-    a, c = r.pull(squares, g1, {0: g, 1: g})
+    r.pull(squares, g1, {0: g, 1: g})
     total = r.value(2 * g, made=inner - 1)
     r.steps[inner - 1]["gave"][1]["total"] = total
     for _ in range(2):
