@@ -1,6 +1,7 @@
 """The program that `mg.jit` makes of what was recorded, as data."""
 
 import functools
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ from minigrad.programs.tracing import state_of
 from minigrad.programs.values import Call, Value
 from minigrad.study.record import Record
 from minigrad.study.recorder import Recorder
+from minigrad.study.sources import path_of
 from minigrad.writes import wrote
 
 TIMES = 5  # that each instruction is timed; the least counts
@@ -40,14 +42,14 @@ def add_program(
         with random.replayed(list(recorder.keys)):
             own(*f.args, *args, **{**f.keywords, **kwargs})
         if own.as_it_is:
-            record.program_note = f"it runs as it is: {own.as_it_is}"
+            record.program_note = _told(f"it runs as it is: {own.as_it_is}")
         else:
             with own.measuring() as program:
                 record.program = as_data(program)
     except CaptureError as error:
-        record.program_note = str(error)
+        record.program_note = _told(str(error))
     except Exception as error:  # a second call may not be the like of the first
-        record.program_note = f"called once more it raised {type(error).__name__}: {error}"
+        record.program_note = _told(f"called once more it raised {type(error).__name__}: {error}")
     finally:
         put_back()
 
@@ -78,6 +80,11 @@ def _kept(recorder: Recorder) -> Callable[[], None]:
             t.grad = g
 
     return put_back
+
+
+def _told(reason: str) -> str:
+    """A message with the paths of files as a record has them."""
+    return re.sub(r"(?<=\bat )(.+?)(?=:\d+)", lambda found: path_of(found.group()), reason)
 
 
 def as_data(program: Program) -> dict[str, Any]:

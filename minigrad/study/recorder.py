@@ -4,7 +4,6 @@ Nothing is computed a second time. An op's inputs and outputs, gradients, and wh
 changes are copied when the engine tells of them; names, texts and statistics are found afterwards.
 """
 
-import functools
 import sys
 import weakref
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +15,7 @@ from numpy import ndarray
 from minigrad import writes
 from minigrad.autodiff import Node, Op, Slot, Tensor, as_array, backward_pass
 from minigrad.backend import Observer, is_array
+from minigrad.batched import base
 from minigrad.random import Key
 from minigrad.sparse import SparseRows
 from minigrad.study.record import Call, Leaf, Pull, Record, Seed, Step, Update, Write
@@ -27,7 +27,8 @@ MOST_STEPS = 50_000
 MOST_BYTES = 1 << 30  # of copies; of what comes later statistics and pictures are kept
 
 
-def _reach(x: Any) -> Callable[[], Any]:
+def _reach(x: Any) -> Any:
+    """A function that gives `x` for as long as it lives, if that can be told."""
     try:
         return weakref.ref(x)
     except TypeError:
@@ -86,20 +87,26 @@ class Recorder(Observer):
         self._given: dict[str, int | None] = {}  # its gradients
         self._stepped: list[tuple[Any, ...]] = []
         self._functions: dict[tuple[Callable, str], int] = {}  # whose texts somebody may ask for
+        self._drawn: dict[int, tuple[Any, str]] = {}  # random numbers, and from what
+        self._formulas: dict[Op, int] = {}
         self._rules: dict[Any, list[dict[str, Any]]] = {}
         self._bytes = 0
 
     # -- arrays
 
-    def _add(self, x: Any, made: int | None, leaf: int | None) -> int:
-        """A copy of `x` as a new value; its number."""
+    def _add(self, x: Any, made: int | None, leaf: int | None, private: bool = False) -> int:
+        """A copy of `x` as a new value; its number.
+
+        Args:
+            private: whether only the engine has it, although no op has made it.
+        """
         reach: Callable[[], Any]
         if type(x) is ndarray:
             number, reach = self._keep(x.copy(), made, leaf), weakref.ref(x)
             memory = id(x if x.base is None else x.base)
         else:
             number, reach, memory = self._keep(copy_of(x), made, leaf), _reach(x), id(x)
-        if made is None:
+        if made is None and not private:
             self._exposed.add(memory)
         elif memory == id(x):  # a new array, perhaps where one was that is gone
             self._exposed.discard(memory)
@@ -115,14 +122,23 @@ class Recorder(Observer):
         self.values.append(value)
         return len(self.values) - 1
 
-    def _now(self, x: Any, parent: Any = None) -> int:
-        """The number of the value that `x` is now; a new one if it has not been seen so."""
+    def _now(self, x: Any, parent: Any = None, inside: bool = False) -> int:
+        """The number of the value that `x` is now; a new one if it has not been seen so.
+
+        Args:
+            parent: its tensor, if that is tracked.
+            inside: whether a formula or a rule uses it, whose own arrays are no leaves.
+        """
         known = self._known.get(id(x))
-        if known is None or known[0]() is not x:
-            return self._add(x, None, self._leaf_of(x, parent))
-        if type(parent) is Tensor and id(parent) not in self._leaf:
-            self._leaf_of(x, parent)
-        return self._state(x, known)
+        if known is not None and known[0]() is x:
+            # Nobody else has it, and nothing has been written since: the common case, quickly.
+            if known[2] not in self._exposed and writes.latest == known[3]:
+                return known[1]
+            if type(parent) is Tensor and id(parent) not in self._leaf:
+                self._leaf_of(x, parent)
+            return self._state(x, known)
+        own = inside and type(parent) is not Tensor
+        return self._add(x, None, None if own else self._leaf_of(x, parent))
 
     def _state(self, x: Any, known: tuple[Any, int, int, int]) -> int:
         """The number of the value that a known array is now."""
@@ -148,13 +164,15 @@ class Recorder(Observer):
         """The number of the value of a gradient, which is no leaf."""
         known = self._known.get(id(x))
         if known is not None and known[0]() is x:
+            if known[2] not in self._exposed and writes.latest == known[3]:
+                return known[1]
             return self._state(x, known)
         arrived = None if leaf is None else self.leaves[leaf].gradient
         if arrived is not None and self._equal(arrived, x):
             # `.grad` is a copy of it, which nobody else has.
             self._known[id(x)] = weakref.ref(x), arrived, id(x), writes.latest
             return arrived
-        return self._add(x, None, None)
+        return self._add(x, None, None, private=True)
 
     def _equal(self, number: int, x: Any) -> bool:
         """Whether a value has the bits of a NumPy array."""
@@ -187,7 +205,7 @@ class Recorder(Observer):
 
     def _leaf_for(self, tensor: Tensor) -> int:
         """The leaf that a tensor is, whether or not it has been seen."""
-        x = as_array(tensor)
+        x = base(as_array(tensor))
         number = self._leaf_of(x, tensor)
         if self._seen(x) is None:
             self._add(x, None, number)
@@ -206,22 +224,28 @@ class Recorder(Observer):
         number = len(self.steps)
         line, site, outer = self._where()
         parents = node.parents if node is not None else (None,) * len(arrays)
-        step = Call(
-            op.__name__,
-            [
-                {"value": self._now(x, p)} if is_array(x) else {"text": shown(x)}
-                for x, p in zip(arrays, parents, strict=True)
-            ],
-            {k: shown(v) for k, v in params.items()} if params else {},
-            [], line, site, self._source(op.formula, op.__name__),
-            "kernel" if by_kernel else "formula", seconds, None, node is not None,
-        )  # fmt: skip
+        inside = outer is not None or bool(self._passes)
+        inputs: list[dict[str, Any]] = []
+        for x, parent in zip(arrays, parents, strict=True):
+            if type(x) is ndarray or is_array(x):
+                inputs.append({"value": self._now(base(x), parent, inside)})
+            else:
+                inputs.append({"text": shown(x)})
+        made = []
         for t in outputs:
-            x = as_array(t)
+            x = base(as_array(t))
             # What an op passes on as it is stays the value that it was.
-            same = self._seen(x) is not None and any(x is a for a in arrays)
-            step.outputs.append(self._now(x) if same else self._add(x, number, None))
-        self.steps.append(step)
+            same = self._seen(x) is not None and any(x is base(a) for a in arrays)
+            made.append(self._now(x) if same else self._add(x, number, None))
+        if (formula := self._formulas.get(op)) is None:
+            formula = self._formulas[op] = self._source(op.formula, op.__name__)
+        self.steps.append(
+            Call(
+                op.__name__, inputs, {k: shown(v) for k, v in params.items()} if params else {},
+                made, line, site, formula, "kernel" if by_kernel else "formula", seconds, None,
+                node is not None,
+            )
+        )  # fmt: skip
         if node is not None:
             self._nodes[node.serial] = number
         if outer is not None:
@@ -258,7 +282,8 @@ class Recorder(Observer):
             code, back = frame.f_code, frame.f_back
             if code is _BACKWARD and self._passes:
                 return self._walks[-1][0], site, outer
-            kind = _kind_of(code.co_filename)
+            if (kind := _KINDS.get(code.co_filename)) is None:
+                kind = _KINDS[code.co_filename] = kind_of(code.co_filename)
             if kind == USER or back is None:
                 if back is not None and back.f_code is _CALL:  # a formula that is the user's
                     outer = back
@@ -286,7 +311,7 @@ class Recorder(Observer):
 
     def _gift(self, target: Any, g: Any) -> dict[str, Any]:
         """Where a gradient goes, and its value."""
-        value = self._gradient(as_array(g))
+        value = self._gradient(base(as_array(g)))
         if type(target) is Tensor:
             leaf = self._leaf_for(target)
             self.leaves[leaf].gradient = value
@@ -307,10 +332,11 @@ class Recorder(Observer):
     def pulled_back(self, node: Node, g: Any, found: list, seconds: float) -> None:
         if self._waiting():
             return
-        came = [
-            None if v is None else self._gradient(as_array(v))
-            for v in (g if type(g) is tuple else (g,))
-        ]
+        arrived = [None if v is None else base(as_array(v)) for v in _several(g)]
+        if not node.op.__module__.startswith("minigrad."):  # a rule of the user's was given it
+            for v in arrived:
+                self._expose(v)
+        came = [None if v is None else self._gradient(v) for v in arrived]
         gave, k, parents = [], -1, node.parents
         for target, v in found:  # they come in the inputs' order
             k += 1
@@ -349,7 +375,7 @@ class Recorder(Observer):
     def added_up(self, target: Any, g: Any, total: Any) -> None:
         if self.truncated or self._pull is None:
             return
-        number = self._add(as_array(total), None, None)
+        number = self._add(base(as_array(total)), None, None, private=True)
         if type(target) is Tensor:
             self.leaves[self._leaf_for(target)].gradient = number
         self._sums.append((target, g, number))
@@ -382,8 +408,8 @@ class Recorder(Observer):
     def frees(self, node: Node) -> None:
         if self._pull is not None and not self.truncated:
             outputs = node.output if isinstance(node.output, tuple) else (node.output,)
-            kept = {id(x): x.nbytes for x in (*node.saved, *outputs) if type(x) is ndarray}
-            self._pull[1].freed = sum(kept.values())
+            kept = [x for x in (*node.saved, *outputs) if type(x) is ndarray]
+            self._pull[1].freed = sum({id(x): x.nbytes for x in kept}.values()) if kept else 0
 
     def walked_back(self) -> None:
         if not self._waiting() and self._pull is not None:
@@ -400,10 +426,17 @@ class Recorder(Observer):
             self._arriving.append(tensor)
 
     def shown(self, tensor: Tensor, array: Any) -> Any:
-        known = self._known.get(id(array))
-        if known is not None:
-            self._exposed.add(known[2])
+        self._expose(base(array))
         return array
+
+    def _expose(self, x: Any) -> None:
+        """Note that others than the engine may write to an array, if it has been seen."""
+        if (known := self._known.get(id(x))) is not None:
+            self._exposed.add(known[2])
+
+    def drew(self, draw: Callable, key: Any, numbers: Any) -> None:
+        name = getattr(getattr(draw, "func", draw), "__name__", "numbers")
+        self._drawn[id(numbers)] = numbers, f"drawn: {name}"
 
     def assigned(self, tensor: Tensor, array: Any) -> None:
         self.tensors.append((tensor, as_array(tensor)))
@@ -411,15 +444,17 @@ class Recorder(Observer):
             self._write(tensor, array)
 
     def overwrites(self, array: Any) -> None:
+        array = base(array)
         self.written[id(array)] = array
         if not self._waiting() and id(array) in self._known:
             self._write(array, array)
 
     def _write(self, owner: Any, array: Any) -> None:
         """Note that `owner`, a tensor or an array, gets other values: those of `array`, soon."""
-        found = self._leaf.get(id(owner)) or self._leaf.get(id(as_array(owner)))
-        if (known := self._seen(array)) is not None:
-            self._exposed.add(known[2])
+        found = self._leaf.get(id(owner)) or self._leaf.get(id(base(as_array(owner))))
+        array = base(array)
+        if self._seen(array) is not None:
+            self._expose(array)
         elif found is not None and is_array(array):  # from here on the leaf is that array
             self._leaf[id(array)] = array, found[1]
         line = self._where()[0]
@@ -463,7 +498,9 @@ class Recorder(Observer):
         """The record, once the run is over."""
         self._waiting()
         outputs = [
-            self._now(as_array(x)) for x in leaves_of(result) if type(x) is Tensor or is_array(x)
+            self._now(base(as_array(x)))
+            for x in leaves_of(result)
+            if type(x) is Tensor or is_array(x)
         ]
         return Record(
             title, self.steps, self.values, self.leaves, Sources(self._functions), [], outputs,
@@ -480,6 +517,8 @@ class Recorder(Observer):
         for array_of, old in self.tensors:  # a name leads to what a tensor was at first, too
             if (known := names.get(id(array_of))) is not None:
                 names.setdefault(id(old), (old, *known[1:]))
+        for key, (numbers, name) in self._drawn.items():
+            names.setdefault(key, (numbers, name, "constant"))
         for leaf, (owner, x) in zip(self.leaves, self._owners, strict=True):
             for one in (owner, x):
                 named, name, kind = names.get(id(one), (None, "", ""))
@@ -521,6 +560,10 @@ class Recorder(Observer):
         return [first, first if g is None else self._keep(after, None, leaf)]
 
 
+def _several(x: Any) -> tuple:
+    return x if type(x) is tuple else (x,)
+
+
 def _same(a: Any, b: Any) -> bool:
     """Whether two edges or leaves are one; slots are made anew, and `==` of Tensors is an op."""
     return a is b or (type(a) is Slot and a == b)
@@ -535,8 +578,10 @@ _PASSING = {_CALL, Op.inline.__code__, Op.failed.__code__}
 _LAYERS = ("nn", "learner", "optim", "data")
 
 
-@functools.cache
-def _kind_of(file: str) -> int:
+_KINDS: dict[str, int] = {}  # of files that were met
+
+
+def kind_of(file: str) -> int:
     """Whether a file is the engine's, has layers and the like, or is its user's."""
     try:
         parts = _relative(file)
