@@ -9,9 +9,12 @@ from numpy import ndarray
 
 from minigrad import random
 from minigrad.autodiff import Tensor, as_array
+from minigrad.backend import is_array
+from minigrad.batched import base
 from minigrad.errors import CaptureError
 from minigrad.programs import Jitted
 from minigrad.programs.program import Program
+from minigrad.programs.step import jit_enabled
 from minigrad.programs.tracing import state_of
 from minigrad.programs.values import Call, Value
 from minigrad.study.record import Record
@@ -35,6 +38,9 @@ def add_program(
     The function is called once more for it, with the random numbers of the recorded run; what that
     changes is put back, of all arrays and tensors that the recorded run has read or changed.
     """
+    if not jit_enabled.get():
+        record.program_note = "mg.disable_jit is in force"
+        return
     own = Jitted(jitted.function, jitted.threads)  # whose programs are as they were
     own.report = lambda text: None
     put_back = _kept(recorder)
@@ -56,14 +62,13 @@ def add_program(
 
 def _kept(recorder: Recorder) -> Callable[[], None]:
     """What puts back all that the recorded run has read or changed; gradients are as before it."""
-    arrays = [a for optimizer in recorder.optimizers for a in state_of(optimizer)]
-    arrays += [*recorder.arrays(), *recorder.written.values()]
-    tensors = [(t, as_array(t)) for t in recorder.owners()]
-    tensors += [(t, as_array(t)) for t, _ in recorder.tensors]
+    found = list(recorder.outside())
+    tensors = [(t, as_array(t)) for t in found if type(t) is Tensor]
     grads = [(t, t.grad) for t, _ in recorder.gradients.values()]
-    for _, g in grads:
-        arrays += [as_array(g)] if type(g) is Tensor else []
+    arrays = [a for optimizer in recorder.optimizers for a in state_of(optimizer)]
+    arrays += [base(x) for x in found if is_array(x)]
     arrays += [a for _, a in tensors]
+    arrays += [as_array(g) for _, g in grads if type(g) is Tensor]
     kept = [(a, a.copy()) for a in {id(a): a for a in arrays if type(a) is ndarray}.values()]
     for t, before in recorder.gradients.values():
         t.grad = before

@@ -48,7 +48,7 @@ class Recorder(Observer):
         keys: the random keys that were drawn.
         optimizers: those that made a step.
         tensors: those that were given other arrays, with the arrays that they had before.
-        written: arrays that were written to in place.
+        written: arrays that were written to in place, or that somebody could write to.
         gradients: tensors whose `.grad` was set, with what it was before.
     """
 
@@ -68,6 +68,7 @@ class Recorder(Observer):
         self._known: dict[int, tuple[Any, int, int, int]] = {}
         self._exposed: set[int] = set()  # memory that others than the engine may write to
         self._leaf: dict[int, tuple[Any, int]] = {}  # of tensors and arrays, by id
+        self._inside: set[int] = set()  # values that only formulas and rules have read
         self._owners: list[tuple[Any, Any]] = []  # of each leaf: its tensor or array, its array
         self._nodes: dict[int, int] = {}  # by serial number: the step of the call
         self._earlier: dict[int, int] = {}  # of those made before the record: which of them it is
@@ -134,11 +135,16 @@ class Recorder(Observer):
             # Nobody else has it, and nothing has been written since: the common case, quickly.
             if known[2] not in self._exposed and writes.latest == known[3]:
                 return known[1]
-            if type(parent) is Tensor and id(parent) not in self._leaf:
-                self._leaf_of(x, parent)
+            if type(parent) is Tensor:
+                if id(parent) not in self._leaf:
+                    self._leaf_of(x, parent)
+            elif known[1] in self._inside and not inside:
+                self._leaf_of(x)
             return self._state(x, known)
-        own = inside and type(parent) is not Tensor
-        return self._add(x, None, None if own else self._leaf_of(x, parent))
+        if inside and type(parent) is not Tensor:
+            self._inside.add(len(self.values))
+            return self._add(x, None, None)
+        return self._add(x, None, self._leaf_of(x, parent))
 
     def _state(self, x: Any, known: tuple[Any, int, int, int]) -> int:
         """The number of the value that a known array is now."""
@@ -197,6 +203,9 @@ class Recorder(Observer):
         else:
             known, number = self._seen(x), len(self.leaves)
             value = len(self.values) if known is None else known[1]
+            if value in self._inside:
+                self._inside.discard(value)
+                self.values[value].leaf = number
             self.leaves.append(Leaf("", "constant", value, owner is not x))
             self._owners.append((owner, x))
         self._leaf[id(owner)] = owner, number
@@ -333,7 +342,9 @@ class Recorder(Observer):
         if self._waiting():
             return
         arrived = [None if v is None else base(as_array(v)) for v in _several(g)]
-        if not node.op.__module__.startswith("minigrad."):  # a rule of the user's was given it
+        if not getattr(node.op, "__module__", "minigrad.").startswith(
+            "minigrad."
+        ):  # a rule of the user's was given it
             for v in arrived:
                 self._expose(v)
         came = [None if v is None else self._gradient(v) for v in arrived]
@@ -360,12 +371,16 @@ class Recorder(Observer):
     def _rules_of(self, node: Node) -> list[dict[str, Any]]:
         op = node.op
         tracked = tuple(p is not None for p in node.parents)
-        if (found := self._rules.get((op, tracked))) is None:
+        # Transforms make nodes whose op is none, and has a rule of its own.
+        found = self._rules.get((op, tracked)) if type(op) is Op else None
+        if found is None:
             inputs = [i for i, wanted in enumerate(tracked) if wanted]
-            found = self._rules[op, tracked] = [
+            found = [
                 {"input": i, "source": self._source(rule, op.__name__)}
                 for i, rule in rules_of(op, inputs)
             ]
+            if type(op) is Op:
+                self._rules[op, tracked] = found
         return found
 
     def _source(self, function: Callable, name: str) -> int:
@@ -375,7 +390,11 @@ class Recorder(Observer):
     def added_up(self, target: Any, g: Any, total: Any) -> None:
         if self.truncated or self._pull is None:
             return
-        number = self._add(base(as_array(total)), None, None, private=True)
+        x = base(as_array(total))
+        if (known := self._seen(x)) is not None and self.values[known[1]].made is not None:
+            number = self._state(x, known)  # an op has added them
+        else:
+            number = self._add(x, None, None, private=True)
         if type(target) is Tensor:
             self.leaves[self._leaf_for(target)].gradient = number
         self._sums.append((target, g, number))
@@ -426,6 +445,7 @@ class Recorder(Observer):
             self._arriving.append(tensor)
 
     def shown(self, tensor: Tensor, array: Any) -> Any:
+        self.written[id(array)] = array
         self._expose(base(array))
         return array
 
@@ -486,13 +506,17 @@ class Recorder(Observer):
 
     # -- the end
 
-    def arrays(self) -> Iterator[Any]:
-        """The arrays that came from outside."""
-        return (x for _, x in self._owners)
-
-    def owners(self) -> Iterator[Tensor]:
-        """The tensors that came from outside, and are tracked."""
-        return (owner for owner, _ in self._owners if type(owner) is Tensor)
+    def outside(self) -> Iterator[Any]:
+        """Tensors and arrays that came from outside, were written to, or that a name leads to."""
+        for owner, x in self._owners:
+            yield owner
+            yield x
+        for tensor, before in self.tensors:
+            yield tensor
+            yield before
+        yield from self.written.values()
+        for x, _, _ in self._names().values():
+            yield x
 
     def finish(self, title: str, result: Any, seconds: float) -> Record:
         """The record, once the run is over."""
@@ -510,6 +534,11 @@ class Recorder(Observer):
     def _complete(self, record: Record) -> None:
         """What nobody has to know during the run: each parameter's update, lines and names."""
         record.lines = [line_at(*place) for place in self._lines]
+        named = {
+            id(p): (p, name)
+            for _, _, flat, *_ in self._stepped
+            for name, p in flat.parameters.items()
+        }
         for stepped in self._stepped:
             self._updates(*stepped)
         self._stepped.clear()
@@ -519,6 +548,8 @@ class Recorder(Observer):
                 names.setdefault(id(old), (old, *known[1:]))
         for key, (numbers, name) in self._drawn.items():
             names.setdefault(key, (numbers, name, "constant"))
+        for p, name in named.values():
+            names.setdefault(id(p), (p, name, "parameter"))
         for leaf, (owner, x) in zip(self.leaves, self._owners, strict=True):
             for one in (owner, x):
                 named, name, kind = names.get(id(one), (None, "", ""))
