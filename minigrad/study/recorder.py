@@ -214,6 +214,9 @@ class Recorder(Observer):
 
     def _leaf_for(self, tensor: Tensor) -> int:
         """The leaf that a tensor is, whether or not it has been seen."""
+        found = self._leaf.get(id(tensor))
+        if found is not None and found[0] is tensor:
+            return found[1]
         x = base(as_array(tensor))
         number = self._leaf_of(x, tensor)
         if self._seen(x) is None:
@@ -236,15 +239,19 @@ class Recorder(Observer):
         inside = outer is not None or bool(self._passes)
         inputs: list[dict[str, Any]] = []
         for x, parent in zip(arrays, parents, strict=True):
-            if type(x) is ndarray or is_array(x):
+            if type(x) is ndarray:
+                inputs.append({"value": self._now(x, parent, inside)})
+            elif is_array(x):
                 inputs.append({"value": self._now(base(x), parent, inside)})
             else:
                 inputs.append({"text": shown(x)})
         made = []
         for t in outputs:
-            x = base(as_array(t))
+            x = as_array(t)
+            if type(x) is not ndarray:
+                x = base(x)
             # What an op passes on as it is stays the value that it was.
-            same = self._seen(x) is not None and any(x is base(a) for a in arrays)
+            same = id(x) in self._known and any(x is base(a) for a in arrays)
             made.append(self._now(x) if same else self._add(x, number, None))
         if (formula := self._formulas.get(op)) is None:
             formula = self._formulas[op] = self._source(op.formula, op.__name__)
@@ -320,7 +327,7 @@ class Recorder(Observer):
 
     def _gift(self, target: Any, g: Any) -> dict[str, Any]:
         """Where a gradient goes, and its value."""
-        value = self._gradient(base(as_array(g)))
+        value = self._gradient(g if type(g) is ndarray else base(as_array(g)))
         if type(target) is Tensor:
             leaf = self._leaf_for(target)
             self.leaves[leaf].gradient = value
@@ -342,20 +349,20 @@ class Recorder(Observer):
         if self._waiting():
             return
         arrived = [None if v is None else base(as_array(v)) for v in _several(g)]
-        if not getattr(node.op, "__module__", "minigrad.").startswith(
-            "minigrad."
-        ):  # a rule of the user's was given it
+        module = getattr(node.op, "__module__", "minigrad.")
+        if not module.startswith("minigrad."):  # a rule of the user's was given it
             for v in arrived:
                 self._expose(v)
         came = [None if v is None else self._gradient(v) for v in arrived]
-        gave, k, parents = [], -1, node.parents
+        gave, k, parents, undone = [], -1, node.parents, self._undone
         for target, v in found:  # they come in the inputs' order
             k += 1
-            while not _same(parents[k], target):
+            while parents[k] is not target and not _same(parents[k], target):
                 k += 1
-            shape = next((list(s) for x, s in self._undone if x is v), None)
             gift = self._gift(target, v)
-            gift["input"], gift["unbroadcast"], gift["total"] = k, shape, None
+            gift["input"], gift["unbroadcast"], gift["total"] = k, None, None
+            if undone:
+                gift["unbroadcast"] = next((list(s) for x, s in undone if x is v), None)
             gave.append(gift)
         self._undone.clear()
         call = self._nodes.get(node.serial)
@@ -422,6 +429,8 @@ class Recorder(Observer):
         opened, self._open = self._open, []
         for write, array in opened:
             write.value = self._now(array)
+            if write.leaf is None:
+                write.leaf = self.values[write.value].leaf
             self.steps.append(write)
 
     def frees(self, node: Node) -> None:

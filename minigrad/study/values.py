@@ -75,12 +75,19 @@ class Value:
         """The root of the sum of its squares."""
         if self.array is not None:
             x = widened(self.numbers()).astype(np.float64).reshape(-1)
-            return float(np.sqrt(x @ x))
+            with np.errstate(all="ignore"):
+                size = float(np.abs(x).max(initial=0))
+                if not 1e-150 < size < 1e150 and 0 < size < math.inf:  # squares would not fit
+                    return float(size * np.sqrt((x / size) @ (x / size)))
+                return float(np.sqrt(x @ x))
         figures = self.described()
-        if figures["mean"] is None or figures["nan"] or figures["infinite"]:
+        mean, std = figures["mean"], figures["std"]
+        if mean is None or std is None or figures["nan"] or figures["infinite"]:
             return math.nan
-        size = math.prod(self.shape)
-        return math.sqrt(size * (figures["std"] ** 2 + figures["mean"] ** 2))
+        try:
+            return math.sqrt(math.prod(self.shape)) * math.hypot(std, mean)
+        except OverflowError:
+            return math.inf
 
     def __repr__(self) -> str:
         return f"<value {self.dtype} {self.shape}>"
