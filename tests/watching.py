@@ -34,7 +34,7 @@ class Watcher(Observer):
 
     def __init__(self):
         self.events = []
-        self.undone = []
+        self.undone, self.around = [], []
 
     def called(self, op, arrays, params, y, seconds, by_kernel):
         outputs = y if type(y) is tuple else (y,)
@@ -49,7 +49,12 @@ class Watcher(Observer):
         )
 
     def walks_back(self, found):
+        self.around.append(self.undone)
+        self.undone = []
         self.events.append(("seed", [copied(g) for _, g in found]))
+
+    def walked_back(self):
+        self.undone = self.around.pop()
 
     def unbroadcast(self, shape, g):
         self.undone.append((g, list(shape)))

@@ -94,6 +94,7 @@ def test_what_a_function_closes_over_may_not_be_set_yet():
 
 
 one, two, three = (lambda x: x + 1), (lambda x: x + 2), (lambda y: (lambda z: z + y)(3))
+inside = (lambda y: lambda z: z + y)(3)
 pairs = [(lambda g, y, x: g), (lambda g, y, x: -g)]
 multi = (lambda x:
          x + 1,
@@ -107,7 +108,8 @@ default = [lambda x, k=(lambda q: q): k(x), lambda x, /, *a, **k: (x, a, k)]
     ("function", "text"),
     [
         (one, "lambda x: x + 1"), (two, "lambda x: x + 2"),
-        (three, "lambda y: (lambda z: z + y)(3)"), (pairs[0], "lambda g, y, x: g"),
+        (three, "lambda y: (lambda z: z + y)(3)"), (inside, "# y = 3\nlambda z: z + y"),
+        (pairs[0], "lambda g, y, x: g"),
         (pairs[1], "lambda g, y, x: -g"), (umlauts["größe"], 'lambda x: x + len("ß")'),
         (umlauts["日本"], 'lambda x: x - len("語")'), (multi[0], "lambda x:\n x + 1"),
         (multi[1], "lambda x: x * (\n 2)"), (default[0], "lambda x, k=(lambda q: q): k(x)"),
