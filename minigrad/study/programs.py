@@ -5,11 +5,11 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from numpy import ndarray
+import numpy as np
 
 from minigrad import random
 from minigrad.autodiff import Tensor, as_array
-from minigrad.backend import is_array
+from minigrad.backend import is_array, modes, switched, xp
 from minigrad.batched import base
 from minigrad.errors import CaptureError
 from minigrad.programs import Jitted
@@ -38,14 +38,15 @@ def add_program(
     The function is called once more for it, with the random numbers of the recorded run; what that
     changes is put back, of all arrays and tensors that the recorded run has read or changed.
     """
-    if not jit_enabled.get():
-        record.program_note = "mg.disable_jit is in force"
+    if refusal := _refusal():
+        record.program_note = refusal
         return
     own = Jitted(jitted.function, jitted.threads)  # whose programs are as they were
     own.report = lambda text: None
     put_back = _kept(recorder)
     try:
-        with random.replayed(list(recorder.keys)):
+        # Others who watch have seen the run that was recorded.
+        with switched(observers=(), capturing=False), random.replayed(list(recorder.keys)):
             own(*f.args, *args, **{**f.keywords, **kwargs})
         if own.as_it_is:
             record.program_note = _told(f"it runs as it is: {own.as_it_is}")
@@ -60,6 +61,18 @@ def add_program(
         put_back()
 
 
+def _refusal() -> str:
+    """Why no program can be made here; empty if one can."""
+    mode = modes.get()
+    if not jit_enabled.get():
+        return "mg.disable_jit is in force"
+    if xp() is not np:
+        return "programs are made for NumPy, not for a device"
+    if mode.levels or mode.differentiating:
+        return "it was called inside a transform, where no programs are made"
+    return ""
+
+
 def _kept(recorder: Recorder) -> Callable[[], None]:
     """What puts back all that the recorded run has read or changed; gradients are as before it."""
     found = list(recorder.outside())
@@ -69,7 +82,7 @@ def _kept(recorder: Recorder) -> Callable[[], None]:
     arrays += [base(x) for x in found if is_array(x)]
     arrays += [a for _, a in tensors]
     arrays += [as_array(g) for _, g in grads if type(g) is Tensor]
-    kept = [(a, a.copy()) for a in {id(a): a for a in arrays if type(a) is ndarray}.values()]
+    kept = [(a, a.copy()) for a in {id(a): a for a in arrays if type(a) is np.ndarray}.values()]
     for t, before in recorder.gradients.values():
         t.grad = before
 

@@ -1262,6 +1262,17 @@ def test_a_jitted_function_where_jit_is_off():
     assert (record.program, record.program_note) == (None, "mg.disable_jit is in force")
 
 
+def test_a_jitted_function_inside_a_transform_and_before_others():
+    records = []
+    step = mg.jit(lambda x: mg.sin(x).sum())
+    mg.grad(lambda x: records.append(mg.study(step, x)) or records[-1].result)(numbers(3))
+    assert "inside a transform" in records[0].program_note
+    with mg.profile() as profile:
+        record = mg.study(step, numbers(3))
+    assert record.program is not None, record.program_note
+    assert profile.rows["sin"].calls == 1
+
+
 def test_a_function_without_jit_has_no_program():
     record = mg.study(mg.exp, numbers(3))
     assert (record.program, record.program_note) == (None, "")
