@@ -530,11 +530,11 @@ class Recorder(Observer):
     def finish(self, title: str, result: Any, seconds: float) -> Record:
         """The record, once the run is over."""
         self._waiting()
-        outputs = [
-            self._now(base(as_array(x)))
-            for x in leaves_of(result)
-            if type(x) is Tensor or is_array(x)
-        ]
+        try:
+            leaves = leaves_of(result)
+        except RecursionError:  # a list that is in itself
+            leaves = []
+        outputs = [self._now(base(as_array(x))) for x in leaves if type(x) is Tensor or is_array(x)]
         return Record(
             title, self.steps, self.values, self.leaves, Sources(self._functions), [], outputs,
             truncated=self.truncated, seconds=seconds, result=result, later=self._complete,

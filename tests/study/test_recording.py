@@ -987,6 +987,43 @@ def test_names_of_leaves():
     }  # fmt: skip
 
 
+shared = nn.Linear(3, 3)
+
+
+def helped(x):
+    return shared(x)
+
+
+def test_names_of_modules_wherever_they_are():
+    models, other = {"a": nn.Linear(3, 3), "b": [nn.Linear(3, 3)]}, nn.Linear(3, 3)
+
+    def shadowing():
+        shared = nn.Linear(3, 3)
+        return lambda x: helped(shared(x))
+
+    def run(x, pair, f, model):
+        return f(models["a"](models["b"][0](pair[1](other(model.model(x))))))
+
+    class Holder:
+        def __init__(self):
+            self.model = nn.Linear(3, 3)
+
+    endless = [1]
+    endless.append(endless)
+    f = shadowing()
+    record = mg.study(run, numbers(2, 3), [1, nn.Linear(3, 3)], f, Holder())
+    names = {leaf.name for leaf in record.leaves if leaf.kind == "parameter"}
+    assert names >= {
+        f"{name}.weight" for name in ("pair[1]", "model", "models['a']", "models['b'][0]", "other")
+    }
+    record = mg.study(f, numbers(2, 3))
+    names = {leaf.name for leaf in record.leaves if leaf.kind == "parameter"}
+    assert names == {"shared.weight", "shared.bias", "shared 2.weight", "shared 2.bias"}
+    record = mg.study(lambda x, y: (mg.exp(x), y)[1], numbers(2), endless)
+    assert record.leaves[0].name == "x"
+    assert record.outputs == []
+
+
 def test_names_that_would_raise():
     class Odd:
         @property
