@@ -64,7 +64,14 @@ class Watcher(Observer):
         gave = [copied(v) for _, v in found]
         undone = [next((s for g, s in self.undone if g is v), None) for _, v in found]
         self.undone.clear()
-        self.events.append(("pull", node.op.__name__, came, gave, undone, []))
+        kept = [is_array(x) for x in node.saved]
+        self.events.append(("pull", node.op.__name__, came, gave, undone, kept, [], []))
+
+    def frees(self, node):
+        outputs = node.output if type(node.output) is tuple else (node.output,)
+        arrays = {id(x): x for x in (*node.saved, *outputs) if type(x) is np.ndarray}
+        pulls = [e for e in self.events if e[0] == "pull"]
+        pulls[-1][-2].append(sum(x.nbytes for x in arrays.values()))
 
     def added_up(self, target, g, total):
         pulls = [e for e in self.events if e[0] == "pull"]
@@ -125,7 +132,9 @@ def compare(record, events):
             for g, expected in zip(s.gradients, e[1], strict=True):
                 check(g["value"], expected, what)
         elif s.kind == "pull":
-            _, name, came, gave, undone, totals = e
+            _, name, came, gave, undone, kept, freed, totals = e
+            assert s.kept == kept, what
+            assert s.freed == (freed[0] if freed else None), what
             assert s.op == name
             for v, expected in zip(s.came, came, strict=True):
                 check(v, expected, f"{what}, what came")

@@ -363,6 +363,22 @@ def test_parameters_given_other_arrays():
     assert [s.kind for s in record.steps].count("write") >= 3
 
 
+def test_what_a_constant_was_called_before_it_was_replaced():
+    def make():
+        w = Tensor(numbers(3), name="w")
+
+        def run():
+            y = w * 2
+            w.data = np.ones(3, np.float32)
+            return y + w
+
+        return run, (), w
+
+    record = studied(make)
+    assert [leaf.name for leaf in record.leaves] == ["w"]
+    assert is_same(record.parameter("w").value, numbers(3))
+
+
 # --------------------------------------------------------------------- engine, by itself
 
 
@@ -633,6 +649,9 @@ def test_walks_within_a_hook():
     record = studied(make)
     assert sum(s.kind == "seed" for s in record.steps) == 2
     assert record.why("w").count == 2
+    lines = {record.lines[s.line].text for s in record.steps if type(s) is Call and s.within}
+    assert len(lines) == 2, "of the walk outside, and of that inside"
+    assert sum("mg.gradients((v * g)" in line for line in lines) == 1
 
 
 def test_walks_within_a_rule():
