@@ -8,6 +8,7 @@ import sys
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 from numpy import ndarray
@@ -92,6 +93,7 @@ class Recorder(Observer):
         self._formulas: dict[Op, int] = {}
         self._rules: dict[Any, list[dict[str, Any]]] = {}
         self._bytes = 0
+        self._thread = get_ident()  # of which it writes; another may have come by its context
 
     # -- arrays
 
@@ -283,7 +285,12 @@ class Recorder(Observer):
         calls.clear()
 
     def _waiting(self) -> bool:
-        """Whether the record is full; if not, what waited for the next hook is done."""
+        """Whether nothing is to be written: the record is full, or another thread calls.
+
+        If not, what waited for the next hook is done.
+        """
+        if get_ident() != self._thread:
+            return True
         if len(self.steps) >= MOST_STEPS:
             self.truncated = True
         if self._sums or self._open or self._arriving:
@@ -318,6 +325,8 @@ class Recorder(Observer):
     # -- the walk back
 
     def walks_back(self, found: list) -> None:
+        if get_ident() != self._thread:
+            return
         line = self._where()[0]  # as seen from a walk within which this one is, if there is one
         self._passes.append([])
         self._walks.append((line, self._undone))
@@ -343,7 +352,8 @@ class Recorder(Observer):
         return self._earlier.setdefault(serial, len(self._earlier))
 
     def unbroadcast(self, shape: tuple[int, ...], g: Any) -> None:
-        self._undone.append((g, shape))
+        if get_ident() == self._thread:
+            self._undone.append((g, shape))
 
     def pulled_back(self, node: Node, g: Any, found: list, seconds: float) -> None:
         if self._waiting():
@@ -395,7 +405,7 @@ class Recorder(Observer):
         return self._functions.setdefault((function, name), len(self._functions))
 
     def added_up(self, target: Any, g: Any, total: Any) -> None:
-        if self.truncated or self._pull is None:
+        if self.truncated or self._pull is None or get_ident() != self._thread:
             return
         x = base(as_array(total))
         if (known := self._seen(x)) is not None and self.values[known[1]].made is not None:
@@ -434,12 +444,14 @@ class Recorder(Observer):
             self.steps.append(write)
 
     def frees(self, node: Node) -> None:
-        if self._pull is not None and not self.truncated:
+        if self._pull is not None and not self.truncated and get_ident() == self._thread:
             outputs = node.output if isinstance(node.output, tuple) else (node.output,)
             kept = [x for x in (*node.saved, *outputs) if type(x) is ndarray]
             self._pull[1].freed = sum({id(x): x.nbytes for x in kept}.values()) if kept else 0
 
     def walked_back(self) -> None:
+        if get_ident() != self._thread:
+            return
         if not self._waiting() and self._pull is not None:
             self._claim(self._passes[-1], self._pull[0])  # what hooks of leaves did
         self._passes.pop()

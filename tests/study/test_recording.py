@@ -4,6 +4,7 @@
 there for what it compares.
 """
 
+import contextvars
 import functools
 import threading
 import time
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from cases import CASES
 from hypothesis import Phase, given, settings
-from watching import Watcher, compare, copied, is_same, studied
+from watching import Watcher, check_places, compare, copied, is_same, studied
 
 import minigrad as mg
 from minigrad import kernels, nn, optim, random
@@ -1149,6 +1150,38 @@ def test_threads_have_records_of_their_own():
         assert len(found.forward) == 60
         expected = chain(Tensor(numbers(5, seed=i)))
         assert is_same(found.values[found.outputs[-1]].numbers(), copied(expected))
+
+
+def test_threads_that_come_by_the_context_of_a_recorded_one():
+    model = nn.Linear(3, 2)
+    failed = []
+
+    def work():
+        try:
+            for _ in range(20):
+                (mg.exp(model(numbers(4, 3))) * numbers(2)).sum().backward()
+        except Exception as error:
+            failed.append(error)
+
+    def run():
+        threads = [
+            threading.Thread(target=contextvars.copy_context().run, args=(work,)) for _ in range(3)
+        ]
+        for t in threads:
+            t.start()
+        y = mg.tanh(tracked(3))
+        for _ in range(30):
+            y = y * 2
+        y.sum().backward()
+        for t in threads:
+            t.join()
+        return y
+
+    record = mg.study(run)
+    assert not failed
+    assert ops_of(record) == ["tanh", *["multiply"] * 30, "sum"]
+    check_places(record)
+    assert len([s for s in record.steps if type(s) is Pull]) == 32
 
 
 def test_nothing_is_told_without_an_observer(monkeypatch):
