@@ -279,9 +279,7 @@ class Recorder(Observer):
     def _claim(self, calls: list[int], number: int) -> None:
         """`calls` were made by step `number`."""
         for i in calls:
-            step = self.steps[i]
-            assert type(step) is Call
-            step.within = number
+            self.steps[i].within = number  # type: ignore[union-attr]
         calls.clear()
 
     def _waiting(self) -> bool:
@@ -358,7 +356,11 @@ class Recorder(Observer):
     def pulled_back(self, node: Node, g: Any, found: list, seconds: float) -> None:
         if self._waiting():
             return
-        arrived = [None if v is None else base(as_array(v)) for v in _several(g)]
+        if type(g) is ndarray:
+            arrived: list[Any] = [g]
+        else:
+            several = g if type(g) is tuple else (g,)
+            arrived = [None if v is None else base(as_array(v)) for v in several]
         module = getattr(node.op, "__module__", "minigrad.")
         if not module.startswith("minigrad."):  # a rule of the user's was given it
             for v in arrived:
@@ -387,7 +389,7 @@ class Recorder(Observer):
 
     def _rules_of(self, node: Node) -> list[dict[str, Any]]:
         op = node.op
-        tracked = tuple(p is not None for p in node.parents)
+        tracked = tuple([p is not None for p in node.parents])
         # Transforms make nodes whose op is none, and has a rule of its own.
         found = self._rules.get((op, tracked)) if type(op) is Op else None
         if found is None:
@@ -610,10 +612,6 @@ class Recorder(Observer):
         if first is None or not self._equal(first, before):
             first = self._keep(before, None, leaf)
         return [first, first if g is None else self._keep(after, None, leaf)]
-
-
-def _several(x: Any) -> tuple:
-    return x if type(x) is tuple else (x,)
 
 
 def _same(a: Any, b: Any) -> bool:
