@@ -40,6 +40,12 @@ class Picture:
         """An <svg> element; what is not data has the color of the text around it."""
         raise NotImplementedError
 
+    def __rich__(self) -> Any:
+        """What rich prints of it: the text, or something with colors."""
+        from rich.text import Text
+
+        return Text(self.text())
+
 
 _receiver: ContextVar[Callable[[Picture], Any] | None] = ContextVar("receiver", default=None)
 
@@ -83,6 +89,17 @@ class Heat(Picture):
             lines.append("|" + "".join(2 * _shade(x, low, high) for x in row) + "|")
         scale = f"{low:.4g}" if low == high else f"{low:.4g} {SHADES.strip()} {high:.4g}"
         return "\n".join([*lines, scale])
+
+    def __rich__(self) -> Any:
+        from rich.text import Text
+
+        low, high = self.range()
+        shown = Text(f"{self.title}\n" if self.title else "")
+        for row in _blocks(self.matrix, 32, 36):
+            for x in row:
+                shown.append("  ", style=f"on {color(x, low, high)}")
+            shown.append("\n")
+        return shown.append(f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}")
 
     def svg(self) -> str:
         rows = _blocks(self.matrix, MOST, MOST)
