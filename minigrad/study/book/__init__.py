@@ -35,6 +35,9 @@ FOLDER = Path(__file__).parent
 REFERENCE = re.compile(r"\[\[([\w.]+)\]\]")
 
 
+_JAPANESE = "[\u3000-\u30ff\u3400-\u9fff\uff00-\uffef]"
+
+
 @dataclass(frozen=True)
 class Cell:
     """A text or a piece of code of a chapter, and the line of the file where it begins."""
@@ -124,7 +127,8 @@ def _translated(chapter: Chapter, path: Path) -> Chapter:
             f"{path.parent.name}/{path.name} has {len(texts)} texts, and {chapter.path.name} has "
             f"{len(chapter.texts)}; write one for each, a line --- between two"
         )
-    others = iter(texts)
+    # A line break between two characters of Japanese would be shown as a space.
+    others = (re.sub(f"(?<={_JAPANESE})\n(?={_JAPANESE})", "", text) for text in texts)
     cells = (
         replace(cell, source=next(others)) if cell.kind == "text" else cell
         for cell in chapter.cells
