@@ -5,7 +5,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import minigrad as mg
@@ -26,6 +26,7 @@ def close(a, b):
     np.testing.assert_allclose(np.asarray(a.data if type(a) is mg.Tensor else a), b, atol=1e-12)
 
 
+@settings(deadline=None)
 @given(rows=lengths, columns=lengths, seed=st.integers(0, 99), hidden=st.integers(0, 3))
 def test_softmax_and_its_rule(ours, rows, columns, seed, hidden):
     rng = np.random.default_rng(seed)
@@ -36,6 +37,7 @@ def test_softmax_and_its_rule(ours, rows, columns, seed, hidden):
     close(mg.softmax_grad(g, y, axis=1), ours.softmax_grad(np, g, y))
 
 
+@settings(deadline=None)
 @given(T=lengths, S=lengths, D=lengths, E=lengths, seed=st.integers(0, 99))
 def test_attention_and_its_gradients(ours, T, S, D, E, seed):
     rng = np.random.default_rng(seed)
