@@ -24,10 +24,11 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from minigrad.errors import MinigradError
 from minigrad.study import book, exercises
 from minigrad.study.chapters import COMMAND, page, show, show_text
 from minigrad.study.messages import LANGUAGES, language, say
-from minigrad.study.targets import EXAMPLES, UserError, module_at, near, recorded
+from minigrad.study.targets import EXAMPLES, UserError, near, recorded
 
 
 class Commands(click.Group):
@@ -96,7 +97,7 @@ def commands(lang: str) -> click.Group:
             return
         if write.exists():
             raise click.UsageError(say("exercise.exists", lang, path=write))
-        _write(write, stub_of(found, lang), lang)
+        _write(write, exercises.stub(name, lang), lang)
         click.echo(say("book.written", lang, path=write))
 
     @study.command(help=say("help.check", lang))
@@ -123,14 +124,12 @@ def commands(lang: str) -> click.Group:
             click.echo(say("cli.saved", lang, path=json))
         if out is not None or opens or not (terminal or json):
             out = out or Path(f"{name}.study.html")
-            _save(found.page, out, lang)
+            _save(lambda path: found.page(path, lang), out, lang)
             click.echo(say("cli.page", lang, path=out))
         if opens and out is not None:
             click.launch(str(out))
         if terminal:
-            from minigrad.study.terminal import walk
-
-            walk(found, lang=lang)
+            found.walk(lang)
 
     return study
 
@@ -147,7 +146,9 @@ def _save(write: Callable[[Path], object], path: Path, lang: str) -> None:
     try:
         write(path)
     except OSError as error:
-        told = say("cli.unwritten", lang, path=path, error=error.strerror or error)
+        told = say(
+            "cli.unwritten", lang, path=path, error=getattr(error, "strerror", None) or error
+        )
         raise click.UsageError(told) from None
 
 
@@ -204,12 +205,14 @@ def listing(lang: str) -> str:
 
 def task(exercise: "exercises.Exercise", lang: str) -> str:
     """An exercise with its stub, and the commands to go on, in Markdown."""
-    file = f"{exercise.name}.py"
+    file, stub = f"{exercise.name}.py", exercise.stub[lang]
+    heading = ast.parse(stub).body[0]  # the task, once more
+    code = "\n".join(stub.splitlines()[heading.end_lineno :]).strip()
     return "\n\n".join(
         [
             f"# {exercise.title[lang]}",
             exercise.task[lang].strip(),
-            f"```python\n{stub_of(exercise, lang).strip()}\n```",
+            f"```python\n{code}\n```",
             say(
                 "exercise.begin", lang,
                 write=f"{COMMAND} exercise {exercise.name} --write {file}",
@@ -231,47 +234,24 @@ def _exercise(name: str, lang: str) -> "exercises.Exercise":
     raise click.UsageError(told)
 
 
-def stub_of(exercise: "exercises.Exercise", lang: str) -> str:
-    """The beginning of an answer, with a line at its end."""
-    stub = exercise.stub[lang] if isinstance(exercise.stub, dict) else exercise.stub
-    return stub.strip() + "\n"
-
-
-def function_of(exercise: "exercises.Exercise") -> str:
-    """What the function is called that an exercise asks for: the last that its stub defines."""
-    definitions = (ast.FunctionDef, ast.ClassDef)
-    body = ast.parse(stub_of(exercise, "en")).body
-    return [node.name for node in body if isinstance(node, definitions)][-1]
-
-
 def checked(file: Path, names: tuple[str, ...], lang: str) -> bool:
     """Print what is to be said of the answers in a file; whether all are right."""
     if not file.is_file():
         raise click.UsageError(say("cli.no_file", lang, path=file))
-    asked = {name: function_of(_exercise(name, lang)) for name in names}
-    module = module_at(file)
-    there = vars(module)
-    if not names:
-        every = exercises.EXERCISES.values()
-        asked = {e.name: function_of(e) for e in every if function_of(e) in there}
-        if not asked:
-            command = f"{COMMAND} exercise NAME --write FILE"
-            raise click.UsageError(say("exercise.none_in", lang, path=file, command=command))
-    right = 0
-    for name, function in asked.items():
-        if function not in there:
-            mine = [k for k, v in there.items() if getattr(v, "__module__", "") == module.__name__]
-            listed = ", ".join(mine) or say("cli.nothing", lang)
-            raise click.UsageError(
-                say("exercise.not_in", lang, path=file, function=function, name=name, there=listed)
-            )
-        verdict = exercises.check(name, there[function], lang)
-        right += verdict.right
-        word = say("exercise.right" if verdict.right else "exercise.wrong", lang)
-        click.echo(f"{name}: {word}\n{verdict.text}\n")
-    if len(asked) > 1:
-        click.echo(say("exercise.score", lang, right=right, count=len(asked)))
-    return right == len(asked)
+    asked = [_exercise(name, lang).name for name in names]
+    try:
+        verdicts = exercises.check_file(file, asked, lang)
+    except MinigradError as error:
+        if isinstance(error.__cause__, Exception):
+            raise UserError(error.__cause__, file) from None
+        command = f"{COMMAND} exercise NAME --write FILE"
+        raise click.UsageError(say("exercise.none_in", lang, path=file, command=command)) from None
+    for name, verdict in verdicts.items():
+        click.echo(f"{name}\n{verdict.text}\n")
+    right = sum(verdict.right for verdict in verdicts.values())
+    if len(verdicts) > 1:
+        click.echo(say("exercise.score", lang, right=right, count=len(verdicts)))
+    return right == len(verdicts)
 
 
 # ------------------------------------------------------------------------------------------- main

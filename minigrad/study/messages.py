@@ -71,17 +71,11 @@ TEXTS: dict[str, tuple[str, str]] = {
         "{path} には演習の関数が一つもありません。{command} でひな形を書き出せます。",
         "{path} defines no function of an exercise; {command} writes a stub",
     ),
-    "exercise.not_in": (
-        "{path} には、演習 {name} の関数 {function} がありません。あるのは {there} です。",
-        "{path} has no function {function}, which the exercise {name} asks for; it has {there}",
-    ),
     "cli.nothing": ("（なし）", "none"),
     "exercise.exists": (
         "{path} はすでにあります。別の名前を指定してください。",
         "{path} is there already, and would be lost; name another file",
     ),
-    "exercise.right": ("正解", "right"),
-    "exercise.wrong": ("不正解", "wrong"),
     "exercise.score": ("{right} / {count} 問正解", "{right} of {count} right"),
     # -------------------------------------------------------------------------------- commands
     "help.study": (
@@ -152,8 +146,14 @@ TEXTS: dict[str, tuple[str, str]] = {
 
 
 def language(wish: str | None = None) -> str:
-    """`wish`, or where that is None what LC_ALL or LANG begins with: "ja", else "en"."""
+    """`wish`, or where that is None what LC_ALL or LANG begins with: "ja", else "en".
+
+    Raises:
+        ValueError: it is neither of the two.
+    """
     if wish is not None:
+        if wish not in LANGUAGES:
+            raise ValueError(f"lang must be one of {', '.join(LANGUAGES)}, and came as {wish!r}")
         return wish
     told = os.environ.get("LC_ALL") or os.environ.get("LANG") or ""
     return "ja" if told.startswith("ja") else "en"

@@ -17,12 +17,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType, TracebackType
-from typing import Any
 
 import click
 
 import minigrad
 from minigrad.study.messages import say
+from minigrad.study.record import Record, load
 from minigrad.study.recording import study
 
 __all__ = ["EXAMPLES", "UserError", "module_at", "near", "recorded"]
@@ -50,7 +50,7 @@ class UserError(Exception):
         traceback.print_exception(self.error.with_traceback(found))
 
 
-def recorded(what: str, lang: str) -> tuple[Any, str]:
+def recorded(what: str, lang: str) -> tuple[Record, str]:
     """A record, and a name for files that are made of it.
 
     Raises:
@@ -69,10 +69,15 @@ def recorded(what: str, lang: str) -> tuple[Any, str]:
     path = path.resolve()
     if function is None:
         with _users_code(path):
-            return study(_whole, path), path.stem
-    called = function_in(module_at(path), function, path, lang)
-    with _users_code(path):
-        return study(called), f"{path.stem}.{function}"
+            found, name = study(_whole, path), path.stem
+        found.title = path.name
+    else:
+        called = function_in(module_at(path), function, path, lang)
+        with _users_code(path):
+            found, name = study(called), f"{path.stem}.{function}"
+    if not found.steps:
+        raise click.UsageError(say("cli.empty", lang, name=what))
+    return found, name
 
 
 def split(what: str) -> tuple[Path, str | None]:
@@ -89,7 +94,7 @@ def near(name: str, names: Iterable[str], lang: str) -> str:
     return say("cli.near", lang, names=", ".join(found)) if found else ""
 
 
-def _of_example(name: str, lang: str) -> Any:
+def _of_example(name: str, lang: str) -> Record:
     # They stand a floor above this one, so that only their names are known here.
     module = importlib.import_module(f"minigrad.examples.{name}")
     try:
@@ -99,9 +104,7 @@ def _of_example(name: str, lang: str) -> Any:
     return study(step)
 
 
-def _saved(path: Path, lang: str) -> Any:
-    from minigrad.study import load
-
+def _saved(path: Path, lang: str) -> Record:
     try:
         return load(path)
     except (OSError, ValueError) as error:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from minigrad.study.book import CHAPTERS
+from minigrad.study.book import CHAPTERS, file_of
 
 TAPE = '''"""A title.
 
@@ -29,7 +29,7 @@ def folder(tmp_path):
     """A folder with all chapters, of which tape has something to say, in two languages."""
     (tmp_path / "ja").mkdir()
     for name in CHAPTERS:
-        (tmp_path / f"{name}.py").write_text(f'"""Title of {name}"""\n', encoding="utf-8")
+        file_of(name, tmp_path).write_text(f'"""Title of {name}"""\n', encoding="utf-8")
         (tmp_path / "ja" / f"{name}.md").write_text(f"{name}の題\n", encoding="utf-8")
     (tmp_path / "tape.py").write_text(TAPE, encoding="utf-8")
     texts = "題\n\n導入。[[minigrad.graph.Node.pull_back]]\n\n---\n\n次の`text`。\n---\n最後。\n"

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from minigrad.study import book
-from minigrad.study.book import CHAPTERS, REFERENCE, linked, read, run
+from minigrad.study.book import CHAPTERS, REFERENCE, file_of, linked, read, run
 from minigrad.study.chapters import page
 from minigrad.study.pictures import Picture
 
@@ -42,13 +42,14 @@ def ran():
 
 
 def test_every_file_is_a_chapter():
-    assert {f.stem for f in book.FOLDER.glob("*.py")} - {"__init__"} == set(CHAPTERS)
+    files = set(book.FOLDER.glob("*.py")) - {book.FOLDER / "__init__.py"}
+    assert files == {file_of(name) for name in CHAPTERS}
     assert {f.stem for f in (book.FOLDER / "ja").glob("*.md")} == set(CHAPTERS)
 
 
 def test_no_chapter_hides_a_module_of_the_standard_library():
     """Its folder comes first on the path where a chapter is run as a file."""
-    assert set(CHAPTERS) & set(sys.stdlib_module_names) == set()
+    assert {file_of(name).stem for name in CHAPTERS} & set(sys.stdlib_module_names) == set()
 
 
 @chapters
@@ -73,7 +74,7 @@ def test_a_chapter_runs_without_a_warning(name, ran, recwarn, capsys):
 @chapters
 def test_a_chapter_runs_as_a_file(name, ran):
     """It prints what the runner shows."""
-    done = python(str(book.FOLDER / f"{name}.py"))
+    done = python(str(file_of(name)))
     assert done.returncode == 0, done.stderr
     shown = [o if isinstance(o, str) else o.text() + "\n" for part in ran(name) for o in part]
     assert len(done.stdout.splitlines()) == len("".join(shown).splitlines())
