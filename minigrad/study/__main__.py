@@ -19,6 +19,7 @@ import errno
 import os
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import click
@@ -34,6 +35,9 @@ from minigrad.study.targets import EXAMPLES, UserError, near, recorded
 class Commands(click.Group):
     """The commands by their names; anything else is a chapter, or something to be recorded."""
 
+    chapter: click.Command
+    record: click.Command
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -41,8 +45,8 @@ class Commands(click.Group):
         if name in self.commands:
             return super().resolve_command(ctx, args)
         if name in book.CHAPTERS or name.isdecimal():
-            return name, ctx.obj["chapter"], args
-        return name, ctx.obj["record"], args
+            return name, self.chapter, args
+        return name, self.record, args
 
 
 def commands(lang: str) -> click.Group:
@@ -61,7 +65,6 @@ def commands(lang: str) -> click.Group:
     @chosen
     @click.pass_context
     def study(ctx: click.Context) -> None:
-        ctx.obj = {"chapter": chapter, "record": record}
         if ctx.invoked_subcommand is None:
             show_text(contents(lang), Console())
 
@@ -131,6 +134,8 @@ def commands(lang: str) -> click.Group:
         if terminal:
             found.walk(lang)
 
+    assert isinstance(study, Commands)
+    study.chapter, study.record = chapter, record
     return study
 
 
@@ -259,7 +264,7 @@ def checked(file: Path, names: tuple[str, ...], lang: str) -> bool:
 
 def wished(arguments: list[str]) -> str | None:
     """The language in a command line, before it is read: its help is in it, too."""
-    for option, value in zip(arguments, [*arguments[1:], ""], strict=True):
+    for option, value in pairwise([*arguments, ""]):
         given = value if option == "--lang" else option.removeprefix("--lang=")
         if option.startswith("--lang") and given in LANGUAGES:
             return given
@@ -273,7 +278,7 @@ def main(arguments: list[str] | None = None) -> None:
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     given = sys.argv[1:] if arguments is None else arguments
     try:
-        code = commands(language(wished(given))).main(given, COMMAND, standalone_mode=False)
+        code = commands(language(wished(given))).main(given, COMMAND, standalone_mode=False) or 0
         sys.stdout.flush()
     except UserError as error:
         error.show()
