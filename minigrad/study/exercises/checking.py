@@ -503,7 +503,7 @@ def _explained(
         if d.kind in ("value", "shape")
     ]
     key, fields = _relation(pairs, first, told.lang)
-    if key in ("value", "shape") and len(failing) < len(runs):
+    if key in ("value", "shape") and len(failing) <= len(runs) / 2:
         fields |= {"passed": len(runs) - len(failing), "all": len(runs)}
         return told.of_run(f"{key}_here", first, worst, **fields)
     return told.of_run(key, first, worst, elsewhere=(len(runs) - len(failing), len(runs)), **fields)
@@ -514,7 +514,7 @@ def _agrees(exercise: Exercise, mistake: Callable, run: Run) -> bool:
     try:
         given = _quietly(exercise.called, mistake, copy.deepcopy(run.case.args))
     except Exception as error:
-        return type(error) is type(run.error) and str(error) == str(run.error)
+        return type(error) is type(run.error)
     if run.error is not None:
         return False
     found = differences(run.yours, given, run.narrow)
@@ -591,7 +591,10 @@ def _relation(pairs: Pairs, first: Run, lang: str) -> tuple[str, dict[str, Any]]
 
 def times(c: float, lang: str) -> str:
     """'twice', 'half' or '1.5 times', in a language."""
-    for number, text in ((2.0, both("twice", " 2 倍")), (0.5, both("half", "半分"))):
+    for number, text in (
+        (2.0, {"en": "twice", "ja": " 2 倍"}),
+        (0.5, {"en": "half", "ja": "半分"}),
+    ):
         if abs(c - number) < 1e-3:
             return text[lang]
     return f"{c:.4g} times" if lang == "en" else f" {c:.4g} 倍"
@@ -714,7 +717,8 @@ class _Told:
         said = text[self.lang] if text else WORDS[key][self.lang].format(
             **fields, part=self._part(worst), note=run.case.note[self.lang]
         )  # fmt: skip
-        if elsewhere[0]:
+        said = said.replace("あなたの答え ", "あなたの答え")
+        if 2 * elsewhere[0] >= elsewhere[1] > 0:
             said += " " * (self.lang == "en") + WORDS["elsewhere"][self.lang].format(
                 passed=elsewhere[0], all=elsewhere[1], note=run.case.note[self.lang]
             )
