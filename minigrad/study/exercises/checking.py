@@ -12,7 +12,6 @@ exercises (a sign, a factor, a sum forgotten), and at last the plain numbers.
 """
 
 import ast
-import copy
 import inspect
 import linecache
 import os
@@ -222,6 +221,22 @@ def _narrowed(x: Any) -> Any:
     return x
 
 
+def _copied(x: Any, known: dict[int, Any] | None = None) -> Any:
+    """`x` with copies of its arrays and containers; what is the same object stays the same."""
+    known = {} if known is None else known
+    if id(x) in known:
+        return known[id(x)]
+    new = x
+    if isinstance(x, np.ndarray):
+        new = x.copy()
+    elif type(x) is dict:
+        new = {name: _copied(part, known) for name, part in x.items()}
+    elif type(x) in (list, tuple):
+        new = type(x)(_copied(part, known) for part in x)
+    known[id(x)] = new
+    return new
+
+
 # ------------------------------------------------------------------------------- differences
 
 
@@ -341,7 +356,7 @@ class Run:
 def _run(exercise: Exercise, function: Callable, one: Case, right: Any) -> Run:
     narrow = any(a.dtype == np.float32 for a in _arrays(one.args))
     run = Run(one, narrow, right=right)
-    args = copy.deepcopy(one.args)
+    args = _copied(one.args)
     try:
         run.yours = _quietly(exercise.called, function, args)
     except Exception as error:
@@ -350,7 +365,8 @@ def _run(exercise: Exercise, function: Callable, one: Case, right: Any) -> Run:
     run.wrong = list(differences(run.yours, right, narrow, parts=_parts(exercise)))
     for name, before in one.args.items():
         pairs = zip(_arrays(before), _arrays(args[name]), strict=False)
-        if name not in exercise.writes and any(
+        # (What may be written to may be one of the inputs at the same time.)
+        if not any(args[name] is args[out] for out in exercise.writes) and any(
             a.shape != b.shape or not np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
             for a, b in pairs
         ):
@@ -398,7 +414,7 @@ def _check(exercise: Exercise, function: Callable, lang: str) -> Verdict:
         pass
     runs = []
     for one in cases:
-        right = _quietly(exercise.called, exercise.answer, copy.deepcopy(one.args))
+        right = _quietly(exercise.called, exercise.answer, _copied(one.args))
         runs.append(_run(exercise, function, one, right))
         if isinstance(runs[-1].error, NotImplementedError):
             return told.plainly("unwritten")
@@ -512,7 +528,7 @@ def _explained(
 def _agrees(exercise: Exercise, mistake: Callable, run: Run) -> bool:
     """Whether a known mistake gives what the student's answer gave."""
     try:
-        given = _quietly(exercise.called, mistake, copy.deepcopy(run.case.args))
+        given = _quietly(exercise.called, mistake, _copied(run.case.args))
     except Exception as error:
         return type(error) is type(run.error)
     if run.error is not None:

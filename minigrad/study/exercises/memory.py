@@ -278,18 +278,20 @@ spoiled = Exercise(
 
 def _chains() -> list[Case]:
     def chain(n: int) -> tuple[list[Callable], list[Callable]]:
+        # They mix the elements, so that the order of the rules can be seen.
         def f(i):
             def forward(x):
-                return np.sin(x * (1 + i / 8)).astype(x.dtype)
+                return np.sin(np.roll(x, i) * (1 + i / 8)).astype(x.dtype)
 
-            forward.__doc__ = f"x -> sin({1 + i / 8:g} * x)"
+            forward.__doc__ = f"x -> sin({1 + i / 8:g} * roll(x, {i}))"
             return forward
 
         def rule(i):
             def backward(g, x):
-                return (g * np.cos(x * (1 + i / 8)) * (1 + i / 8)).astype(x.dtype)
+                c = 1 + i / 8
+                return np.roll(g * np.cos(np.roll(x, i) * c) * c, -i).astype(x.dtype)
 
-            backward.__doc__ = f"g, x -> {1 + i / 8:g} * g * cos({1 + i / 8:g} * x)"
+            backward.__doc__ = f"the rule of sin({1 + i / 8:g} * roll(x, {i}))"
             return backward
 
         return [f(i) for i in range(n)], [rule(i) for i in range(n)]
@@ -329,7 +331,7 @@ def _metered(function: Any, args: dict[str, Any]) -> Any:
         return forward
 
     found = function([counted(f) for f in fs], rules, x, g, every)
-    allowed = math.ceil(n / every) + every + 2
+    allowed = math.ceil(n / every) + every + 3
     if most[0] > allowed:
         raise Wrong(
             "kept_too_much",

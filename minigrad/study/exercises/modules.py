@@ -22,10 +22,11 @@ def _modules() -> list[Case]:
         case("layers in layers", "層の中に層",
              module={"first": {"weight": _normal(2)}, "second": {"inner": {"bias": _normal(1)}}}),
         case("a list of layers", "層のリスト",
-             module={"layers": [{"weight": _normal(2)}, {"weight": _normal(3)}], "bias": _normal(1)}),
-        case("lists in a list", "リストの中のリスト", module={"blocks": [[_normal(1), _normal(2)]]}),
+             module={"layers": [{"w": _normal(2)}, {"w": _normal(3)}], "bias": _normal(1)}),
+        case("lists in a list", "リストの中のリスト",
+             module={"blocks": [[_normal(1), _normal(2)]]}),
         case("things that are no parameters", "パラメータでないもの",
-             module={"weight": _normal(2), "rate": 0.1, "name": "layer", "bias": None, "inner": {}}),
+             module={"weight": _normal(2), "rate": 0.1, "name": "a", "bias": None, "inner": {}}),
         case("one array under two names", "同じ配列に名前が 2 つ", float32=False,
              module={"embedding": {"weight": shared}, "head": {"weight": shared}}),
         case("two arrays with equal numbers", "数が同じ別の配列",
@@ -234,8 +235,8 @@ def _with_old_v(w, g, v, lr, momentum):
 
 
 def _uphill(w, g, v, lr, momentum):
-    w2, v2 = _momentum(w, g, v, lr, momentum)
-    return (w if g is None else w + lr * v2), v2
+    _, new = _momentum(w, g, v, lr, momentum)
+    return (w if g is None else w + lr * new), new
 
 
 def _as_zero(w, g, v, lr, momentum):
