@@ -19,7 +19,7 @@ from minigrad.study.pictures import lines
 **A rule says what it reads.** That of `tanh` reads the output but not the input, that of `matmul`
 the inputs but not the output, that of `add` neither. They say so by the names of their parameters:
 what begins with an underscore is not read, and a node keeps only its shape, a `Like`. Only rules
-that will run are asked, those of tensors: in `a * 0.5` one, which reads the number, and not `a`.
+that will run are asked, those of tensors: in `a * 0.5` that of `a`, and it reads the number only.
 """
 Like = namedtuple("Like", "shape")
 tick = itertools.count(1).__next__
@@ -95,7 +95,7 @@ tanh = Op(np.tanh, lambda g, y, _x: g * (1 - y * y))
 
 """
 **Gone once it was read.** In the walk that we know, each node that was entered now lets go of what
-it has. The picture shows eight layers with everything kept to the end, and as it should be.
+it has. The picture shows eight layers: with everything kept to the end, and as it should be.
 """
 
 
@@ -128,9 +128,9 @@ for everything, name in [(True, "everything"), (False, "only what is read")]:
 lines(curves, title="KiB kept, forward and back")
 
 """
-**Writing.** An optimizer writes into the arrays of parameters. Before the walk, that would make the
-gradient wrong in silence. So a write is noted: its addresses, which views share, and its time on
-the nodes' clock. A node refuses if what it kept was written later. `add` kept nothing.
+**Writing.** An optimizer writes into the arrays of parameters. If it did so before the walk, the
+gradient would be wrong in silence. So a write is noted: its addresses, which views share, and its
+time on the nodes' clock. A node refuses if what it kept was written later. `add` kept nothing.
 """
 for op in (multiply, add):
     w = Tensor([1.0, 2.0])
@@ -143,8 +143,8 @@ for op in (multiply, add):
 
 """
 **What the real one does.** [[minigrad.arguments.reads]], [[minigrad.operations.Op.keeps]] and
-[[minigrad.arguments.Like]] are as here. [[minigrad.graph.Node.free]] notes by which line.
-[[minigrad.writes.wrote]] and [[minigrad.graph.Node.check_unwritten]] see writes through tensors;
-[[minigrad.observers.detect_anomaly]] also finds those of NumPy alone. And
+[[minigrad.arguments.Like]] are as here. [[minigrad.graph.Node.free]] also notes which line has used
+up the graph. [[minigrad.writes.wrote]] and [[minigrad.graph.Node.check_unwritten]] see writes
+through tensors; [[minigrad.observers.detect_anomaly]] also finds those of NumPy alone. And
 [[minigrad.transforms.checkpoint]] keeps nothing inside a function, and computes it again later.
 """
