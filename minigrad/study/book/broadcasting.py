@@ -2,8 +2,7 @@
 
 In chapter 1 every number was an object with parents. But one layer of a small network multiplies
 matrices, and the first cell counts what that would take. So the engine shall know arrays: one
-object for each *operation*, however many numbers are in it. But what is a slope then, and what if
-NumPy broadcasts?
+object for each *operation* on them. But what is a slope then, and what if NumPy broadcasts?
 """
 
 import numpy as np

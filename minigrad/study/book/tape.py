@@ -18,7 +18,8 @@ knew how it was made. The second job goes to a `Node`, one for each operation. I
 each input where the gradient goes next: to the node that made the input; to the tensor itself if
 nobody made it, a **leaf**; or nowhere, `None`, if nobody asked for that gradient, as for data. The
 tensor keeps its `edge`, the node that made it. Every node takes a number from one clock, its
-`serial`. Rules hold arrays, not tensors; chapter 5 shows why.
+`serial`. Rules hold arrays: a node that holds the tensor that it made would be held by it, and
+Python is late to free such circles.
 """
 clock = itertools.count(1)
 
@@ -68,7 +69,8 @@ def tanh(a):
 
 
 """
-**The old walk**, once more, on nodes. Each of these layers uses the one before twice.
+**The old walk**, once more, on nodes. Each of these layers uses the one before twice. We count the
+nodes that are entered.
 """
 
 
@@ -86,11 +88,11 @@ def layers(x, depth):
 
 
 x, depths = Tensor(0.1, requires_grad=True), range(1, 13)
-print("for 1, 2, 3 ... layers:", *[walk(layers(x, n).edge, np.ones(())) for n in depths])
+print("every path, 1, 2, 3 ... layers:", *[walk(layers(x, n).edge, np.ones(())) for n in depths])
 try:
     walk(layers(x, 10_000).edge, np.ones(()))
 except RecursionError as error:
-    print("10000 layers: RecursionError:", error)
+    print("every path, 10000 layers: RecursionError:", error)
 
 """
 **Why it doubles.** Where paths meet, a gradient is complete only when all its parts have come. The
@@ -103,8 +105,9 @@ need. A heap hands out what is smallest, so it gets them with a minus.
 
 
 def backward(y):
-    """Add the gradient of `y`, summed, to `grad` of all leaves behind; returns the nodes entered."""
+    """Add the gradient of `y`, summed, to the `grad` of all leaves; returns the nodes entered."""
     found, sums, heap, entered = [(y.edge or y, np.ones_like(y.data))], {}, [], []
+    # sums: what has arrived so far, at nodes that wait and at leaves; heap: the nodes that wait
     while True:
         for target, g in found:
             if target in sums:
@@ -123,13 +126,13 @@ def backward(y):
     return entered
 
 
-print("for 1, 2, 3 ... layers:", *[len(backward(layers(x, n))) for n in depths])
-print("10000 layers:", len(backward(layers(x, 10_000))))
+print("by number, 1, 2, 3 ... layers:", *[len(backward(layers(x, n))) for n in depths])
+print("by number, 10000 layers:", len(backward(layers(x, 10_000))))
 
 """
 **Only what is needed.** What does not lie behind `y` is never entered, though it has a number, too.
 """
-clock = itertools.count(1)
+clock = itertools.count(1)  # again, for smaller numbers
 data, w, b = Tensor([1.0, 2.0]), Tensor(0.5, requires_grad=True), Tensor(0.1, requires_grad=True)
 h = multiply(data, w)
 unused = tanh(w)
