@@ -228,11 +228,15 @@ def backward_pass(
     push, pop = heapq.heappush, heapq.heappop
     queued: set[int] = set()  # nodes with several outputs that are in the heap
 
+    for observer in observers:
+        observer.walks_back(found)
     with switched(recording=create_graph):
         while True:
             for target, g in found:
                 if (total := sums.get(target)) is not None:
-                    sums[target] = _accumulate(total, g, target, mine, as_tensors)
+                    sums[target] = total = _accumulate(total, g, target, mine, as_tensors)
+                    for observer in observers:
+                        observer.added_up(target, g, total)
                     continue
                 sums[target] = g
                 if type(target) is Tensor:
@@ -254,12 +258,16 @@ def backward_pass(
             found = node.pull_back(g, useful, as_tensors)
             for observer in observers:
                 observer.pulled_back(node, g, found, time.perf_counter() - began)
+                if not retain:
+                    observer.frees(node)
             if not retain:
                 node.free(line)
         for target in () if since else sums:
             if type(target) is Tensor and (hooks := getattr(target, "_hooks", None)):
                 _call_hooks(hooks, target, sums)
                 mine.discard(target)
+    for observer in observers:
+        observer.walked_back()
     return sums, mine
 
 

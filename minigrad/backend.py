@@ -53,11 +53,28 @@ class Observer:
         """Whether a composite op is to be captured as one call, not as those of its formula."""
         return False
 
-    def called(self, op: Any, arrays: list, params: dict, y: Any, seconds: float) -> None:
-        """An op was called with `arrays`, and gave `y`."""
+    def called(
+        self, op: Any, arrays: list, params: dict, y: Any, seconds: float, by_kernel: bool
+    ) -> None:
+        """An op was called with `arrays`, and gave `y`; by its kernel, or else by its formula."""
+
+    def walks_back(self, found: list) -> None:
+        """A backward pass begins, with pairs (edge or leaf, gradient)."""
+
+    def walked_back(self) -> None:
+        """The backward pass that began last is over."""
+
+    def unbroadcast(self, shape: tuple[int, ...], g: Any) -> None:
+        """A gradient of `shape` was summed to `g`, which has the shape of the input."""
 
     def pulled_back(self, node: Any, g: Any, found: list, seconds: float) -> None:
         """The rule of a node made of its gradient `g` pairs (parent, gradient)."""
+
+    def frees(self, node: Any) -> None:
+        """A node is about to forget what it kept."""
+
+    def added_up(self, target: Any, g: Any, total: Any) -> None:
+        """A gradient `g` was added to what had arrived at an edge or leaf before."""
 
     def shown(self, tensor: Any, array: Any) -> Any:
         """What `tensor.data` is to whoever reads it; `array` is what it has."""
@@ -77,6 +94,9 @@ class Observer:
 
     def updated(self, optimizer: Any, gradients: Any) -> None:
         """An optimizer is about to make a step."""
+
+    def stepped(self, optimizer: Any) -> None:
+        """An optimizer has made a step."""
 
     def split(self, groups: Any, models: list) -> bool:
         """Rows are about to go to `models` by `groups`; whether all may go through the first."""

@@ -402,6 +402,9 @@ def unbroadcast(op: "Op", g: Any, like: Any) -> Any:
                 f"the rule of '{op.__name__}' gave a gradient of shape {given} for an input of "
                 f"shape {shape}"
             )
+        g = g if g.dtype == like.dtype else g.astype(like.dtype)
+        for observer in modes.get().observers:
+            observer.unbroadcast(given, g)
     return g if g.dtype == like.dtype else g.astype(like.dtype)
 
 

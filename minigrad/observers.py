@@ -34,7 +34,9 @@ class _Anomalies(Observer):
         self.lines: dict[int, str] = {}  # of each node: the line that called its op
         self.sums: dict[int, list[int]] = {}  # of each node: checksums of what it keeps
 
-    def called(self, op: Op, arrays: list, params: dict, y: Any, seconds: float) -> None:
+    def called(
+        self, op: Op, arrays: list, params: dict, y: Any, seconds: float, by_kernel: bool
+    ) -> None:
         line = caller()
         outputs = y if isinstance(y, tuple) else (y,)
         for v in outputs:
@@ -166,7 +168,9 @@ class Profile(Observer):
     rows: dict[str, Row] = field(default_factory=dict)
     events: list[dict[str, Any]] = field(default_factory=list)
 
-    def called(self, op: Op, arrays: list, params: dict, y: Any, seconds: float) -> None:
+    def called(
+        self, op: Op, arrays: list, params: dict, y: Any, seconds: float, by_kernel: bool
+    ) -> None:
         row = self.rows.setdefault(op.__name__, Row(op.__name__))
         outputs = y if isinstance(y, tuple) else (y,)
         arrays_out = [v.data if type(v) is Tensor else v for v in outputs]
@@ -176,7 +180,7 @@ class Profile(Observer):
         row.given += given
         if type(outputs[0]) is Tensor and outputs[0].edge is not None:
             row.kept += _kept(outputs[0].edge.node)
-        declined = _declined(op, arrays, params)
+        declined = bool(op.kernel) and not by_kernel
         row.declined += declined
         shapes = [list(a.shape) for a in arrays if is_array(a)]
         self._event(op.__name__, "forward", seconds, shapes=shapes, bytes=given, declined=declined)
@@ -256,15 +260,6 @@ def _kept(node: Node) -> int:
     """Bytes of the arrays that a node keeps; what two nodes share counts for both."""
     kept = [*node.saved, *(node.output if isinstance(node.output, tuple) else (node.output,))]
     return sum(x.nbytes for x in kept if is_array(x) and hasattr(x, "nbytes"))
-
-
-def _declined(op: Op, arrays: list, params: dict) -> bool:
-    """Whether an op has a kernel that does not take this call."""
-    if not op.kernel:
-        return False
-    if not kernels.enabled():
-        return True
-    return op.compute_by_kernel(array_module(*arrays), arrays, params) is NotImplemented
 
 
 # ------------------------------------------------------------------------------------- answers

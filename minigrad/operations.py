@@ -128,7 +128,7 @@ class Op(Generic[P]):
             y = NotImplemented
             if self.kernel:
                 y = self.compute_by_kernel(module, arrays, params)
-            if y is NotImplemented:
+            if by_formula := y is NotImplemented:
                 y = (
                     self.formula(module, *arrays, **params)
                     if params
@@ -145,7 +145,7 @@ class Op(Generic[P]):
         if mode.observers:
             seconds = time.perf_counter() - began
             for observer in mode.observers:
-                observer.called(self, given, params, y, seconds)
+                observer.called(self, given, params, y, seconds, not by_formula)
         return y
 
     def check_static(self, params: dict[str, Any]) -> None:

@@ -470,7 +470,9 @@ class Batching(Observer):
         self.calls: dict[str, int] = {}
         self.declined: set[str] = set()
 
-    def called(self, op: Any, arrays: list, params: dict, y: Any, seconds: float) -> None:
+    def called(
+        self, op: Any, arrays: list, params: dict, y: Any, seconds: float, by_kernel: bool
+    ) -> None:
         if any(getattr(a, "hides_a_batch_axis", False) for a in arrays):
             self.calls[op.__name__] = self.calls.get(op.__name__, 0) + 1
             if op.kernel:

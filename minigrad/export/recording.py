@@ -161,7 +161,9 @@ class Recorder(Observer):
     def whole(self, op: Any) -> bool:
         return self.has_translation(op)
 
-    def called(self, op: Any, arrays: list, params: dict, y: Any, seconds: float) -> None:
+    def called(
+        self, op: Any, arrays: list, params: dict, y: Any, seconds: float, by_kernel: bool
+    ) -> None:
         outputs = [t._data if type(t) is Tensor else t for t in (y if type(y) is tuple else (y,))]
         if len(outputs) == 1 and any(outputs[0] is x for x in arrays):
             return  # nothing was done

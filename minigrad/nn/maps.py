@@ -43,7 +43,9 @@ class _Weights(Observer):
     def __init__(self) -> None:
         self.found: list[Array] = []
 
-    def called(self, op: Any, arrays: list, params: dict, y: Any, seconds: float) -> None:
+    def called(
+        self, op: Any, arrays: list, params: dict, y: Any, seconds: float, by_kernel: bool
+    ) -> None:
         if op is ops.attention:
             q, k, _, *rest = arrays
             options = {

@@ -282,6 +282,8 @@ class Optimizer(Follower):
                 flat.steps[i] += 1
                 self.change_rows(flat, i, g)
                 wrote(flat.views[i])
+        for observer in mode.observers:
+            observer.stepped(self)
 
     def apply_gradients(self, grads_and_params: Iterable[tuple[Any, Tensor]]) -> None:
         """One update by pairs (gradient, parameter), as in Keras; for the others there is none.

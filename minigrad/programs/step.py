@@ -314,7 +314,9 @@ class Reader(Observer):
         self.kept = {id(t._data): name for name, t in kept.items()}
         self.found = ""
 
-    def called(self, op: Any, arrays: list, params: dict, y: Any, seconds: float) -> None:
+    def called(
+        self, op: Any, arrays: list, params: dict, y: Any, seconds: float, by_kernel: bool
+    ) -> None:
         for x in arrays:
             if id(x) in self.kept:
                 self.found = f"{self.kept[id(x)]} is what the call before has left there"

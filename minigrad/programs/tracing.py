@@ -77,7 +77,9 @@ class Tracer(Observer):
         self._values[id(array)] = weakref.ref(array), value
         return value
 
-    def called(self, op: Any, arrays: list, params: dict, y: Any, seconds: float) -> None:
+    def called(
+        self, op: Any, arrays: list, params: dict, y: Any, seconds: float, by_kernel: bool
+    ) -> None:
         """Note the call of an op.
 
         Raises:

@@ -10,9 +10,10 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from minigrad.study.record import Record, load
 from minigrad.study.recording import study
 
-__all__ = ["study"]
+__all__ = ["Record", "load", "study"]
 
 
 class _Study(ModuleType):

@@ -1,0 +1,188 @@
+"""Arrays of a record: copied when they were seen; as text, all numbers or a picture of them."""
+
+import base64
+import functools
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from minigrad.backend import describe, is_array, to_numpy
+from minigrad.batched import base
+from minigrad.errors import DataError
+from minigrad.sparse import SparseRows
+
+SIDE = 32  # of a picture, at most
+_NOT_FINITE = 255  # in a picture
+
+
+@dataclass(eq=False, slots=True)
+class Value:
+    """One state of one array.
+
+    Attributes:
+        array: a copy of it; None where only `figures` are kept of a large one.
+        shape, dtype: the array's; under `vmap` with the hidden axes in front.
+        made: the step that computed it; None for one from outside.
+        leaf: which leaf it is a state of; None for one that a step computed.
+        figures: statistics and a picture, once they were asked for.
+    """
+
+    array: np.ndarray | None
+    shape: tuple[int, ...]
+    dtype: str
+    made: int | None = None
+    leaf: int | None = None
+    figures: dict[str, Any] | None = None
+
+    def numbers(self) -> np.ndarray:
+        """The array.
+
+        Raises:
+            DataError: it was too large to be kept.
+        """
+        if self.array is None:
+            raise DataError(
+                f"of this {self.dtype} {self.shape} the record has statistics and a picture only "
+                f"(.figures); record it again, and save it with a larger `full`"
+            )
+        self.array = to_numpy(self.array)
+        return self.array
+
+    def shrink(self) -> None:
+        """Keep statistics and a picture only."""
+        self.figures = self.described()
+        self.array = None
+
+    def described(self) -> dict[str, Any]:
+        """Statistics and a picture."""
+        if self.figures is None:
+            self.figures = figures_of(self.numbers())
+        return self.figures
+
+    def norm(self) -> float:
+        """The root of the sum of its squares."""
+        if self.array is not None:
+            x = widened(self.numbers()).astype(np.float64).reshape(-1)
+            return float(np.sqrt(x @ x))
+        figures = self.described()
+        if figures["mean"] is None or figures["nan"] or figures["infinite"]:
+            return math.nan
+        size = math.prod(self.shape)
+        return math.sqrt(size * (figures["std"] ** 2 + figures["mean"] ** 2))
+
+    def __repr__(self) -> str:
+        return f"<value {self.dtype} {self.shape}>"
+
+
+def copy_of(x: Any) -> Any:
+    """A copy of what an op was given or gave, where it lies; under `vmap` of all examples.
+
+    The rows of a sparse gradient are written out.
+    """
+    x = base(x)
+    return x.to_dense() if type(x) is SparseRows else x.copy()
+
+
+name_of = functools.cache(str)  # of a dtype, which NumPy puts together anew each time
+
+
+def widened(x: np.ndarray) -> np.ndarray:
+    """Floats that NumPy does not know well, such as bfloat16, as float32."""
+    return x.astype(np.float32) if x.dtype.kind == "V" or x.dtype == np.float16 else x
+
+
+def figures_of(x: np.ndarray) -> dict[str, Any]:
+    """Statistics of the finite elements, how many are not, and a picture."""
+    x = widened(x)
+    floats = x.dtype.kind == "f"
+    finite = x[np.isfinite(x)] if floats else x
+    found: dict[str, Any] = {"low": None, "high": None, "mean": None, "std": None}
+    if finite.size:
+        with np.errstate(all="ignore"):
+            wide = finite.astype(np.float64)
+            numbers = (finite.min(), finite.max(), wide.mean(), wide.std())
+        found = {
+            name: float(n) if np.isfinite(n) else None
+            for name, n in zip(found, numbers, strict=True)
+        }
+    return {
+        **found,
+        "zeros": int((x == 0).sum()),
+        "nan": int(np.isnan(x).sum()) if floats else 0,
+        "infinite": int(np.isinf(x).sum()) if floats else 0,
+        "picture": picture_of(x),
+    }
+
+
+def as_matrix(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Rows and columns as which an array is drawn: leading axes fold into rows."""
+    return (math.prod(shape[:-1]), shape[-1]) if shape else (1, 1)
+
+
+def picture_of(x: np.ndarray) -> dict[str, Any]:
+    """Means over blocks, at most `SIDE` each way, in 255 steps from the lowest to the highest."""
+    m = x.reshape(as_matrix(x.shape)).astype(np.float64)
+    for axis in (0, 1):
+        n = m.shape[axis]
+        if n > SIDE:
+            cuts = np.arange(SIDE) * n // SIDE
+            widths = np.diff([*cuts, n])
+            with np.errstate(all="ignore"):
+                m = np.add.reduceat(m, cuts, axis=axis)
+            m = m / (widths[:, None] if axis == 0 else widths)
+    finite = np.isfinite(m)
+    low, high = (float(m[finite].min()), float(m[finite].max())) if finite.any() else (0.0, 0.0)
+    levels = np.full(m.shape, _NOT_FINITE, np.uint8)
+    span = high / 2 - low / 2  # half of it: the whole may be beyond the largest float
+    if span > 0:
+        levels[finite] = np.rint((m[finite] / 2 - low / 2) / span * 254)
+    else:
+        levels[finite] = 127
+    return {"shape": list(m.shape), "low": low, "high": high, "data": _encoded(levels)}
+
+
+def to_json(value: Value, full: int) -> dict[str, Any]:
+    """A value as a record has it: all its numbers, or if there are more than `full`, figures."""
+    found: dict[str, Any] = {
+        "shape": list(value.shape), "dtype": value.dtype, "made": value.made, "leaf": value.leaf,
+    }  # fmt: skip
+    if value.array is not None and math.prod(value.shape) <= full:
+        return {**found, "data": _encoded(value.numbers())}
+    return {**found, **value.described()}
+
+
+def from_json(found: dict[str, Any]) -> Value:
+    """The value that `to_json` has written."""
+    shape, dtype = tuple(found["shape"]), found["dtype"]
+    own = {"made": found["made"], "leaf": found["leaf"]}
+    if "data" not in found:
+        figures = {k: v for k, v in found.items() if k not in ("shape", "dtype", *own)}
+        return Value(None, shape, dtype, **own, figures=figures)
+    raw = base64.b64decode(found["data"], validate=True)
+    return Value(_decoded(raw, dtype).reshape(shape), shape, dtype, **own)
+
+
+def _encoded(x: np.ndarray) -> str:
+    """The bytes of an array, little end first, in base64."""
+    if x.dtype.kind != "V":
+        x = x.astype(x.dtype.newbyteorder("<"), copy=False)
+    return base64.b64encode(np.ascontiguousarray(x).tobytes()).decode("ascii")
+
+
+def _decoded(raw: bytes, dtype: str) -> np.ndarray:
+    if dtype == "bfloat16":
+        import ml_dtypes  # which whoever recorded one had, too
+
+        return np.frombuffer(raw, ml_dtypes.bfloat16).copy()
+    little = np.dtype(dtype).newbyteorder("<")
+    return np.frombuffer(raw, little).astype(dtype)  # a copy, in this machine's order
+
+
+def shown(x: Any) -> str:
+    """A parameter of an op as text, short."""
+    if x is None or type(x) in (int, bool, float):
+        return repr(x)
+    text = describe(x) if is_array(x) else repr(x)
+    return text if len(text) <= 200 else f"{text[:200]}..."
