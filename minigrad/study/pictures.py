@@ -40,6 +40,12 @@ class Picture:
         """An <svg> element; what is not data has the color of the text around it."""
         raise NotImplementedError
 
+    def __rich__(self) -> Any:
+        """What rich prints of it: the text, or something with colors."""
+        from rich.text import Text
+
+        return Text(self.text())
+
 
 _receiver: ContextVar[Callable[[Picture], Any] | None] = ContextVar("receiver", default=None)
 
@@ -83,6 +89,17 @@ class Heat(Picture):
             lines.append("|" + "".join(2 * _shade(x, low, high) for x in row) + "|")
         scale = f"{low:.4g}" if low == high else f"{low:.4g} {SHADES.strip()} {high:.4g}"
         return "\n".join([*lines, scale])
+
+    def __rich__(self) -> Any:
+        from rich.text import Text
+
+        low, high = self.range()
+        shown = Text(f"{self.title}\n" if self.title else "")
+        for row in _blocks(self.matrix, 32, 36):
+            for x in row:
+                shown.append("  ", style=f"on {color(x, low, high)}")
+            shown.append("\n")
+        return shown.append(f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}")
 
     def svg(self) -> str:
         rows = _blocks(self.matrix, MOST, MOST)
@@ -191,7 +208,7 @@ class Lines(Picture):
     def svg(self) -> str:
         low, high = self.range()
         longest = max(map(len, self.series.values()))
-        left, top, width, height = 60, 24 if self.title else 8, 480, 200
+        left, top, width, height = 76, 24 if self.title else 8, 480, 200
         parts = [
             f'<path d="M{left} {top}v{height}h{width}" fill="none" stroke="currentColor"/>',
             _svg_text(left - 6, top + 10, f"{high:.4g}", 12, "end"),
@@ -268,35 +285,54 @@ class Graph(Picture):
 
     def svg(self) -> str:
         top, gap, tall = 28 if self.title else 8, 56, 28
-        rows = max(map(len, self.layers))
-        boxes: dict[str, tuple[float, float, float]] = {}  # left, middle, width
+        # An edge past layers has a place in each of them, so that it crosses no box.
+        layers: list[list[Any]] = [list(layer) for layer in self.layers]
+        depth = {name: i for i, layer in enumerate(layers) for name in layer}
+        ways = []
+        for k, (a, b) in enumerate(self.edges):
+            between = [(k, i) for i in range(depth[a] + 1, depth[b])]
+            for place in between:
+                layers[place[1]].append(place)
+            ways.append([a, *between, b])
+        rows = max(map(len, layers))
+        boxes: dict[Any, tuple[float, float, float]] = {}  # left, middle, width
         left = 8.0
-        for layer in self.layers:
-            wide = max(8.0 * len(name) + 20 for name in layer)
+        for layer in layers:
+            wide = max(8.0 * len(name) + 20 for name in layer if isinstance(name, str))
             for i, name in enumerate(layer):
                 middle = top + (i + (rows - len(layer)) / 2) * 44 + tall / 2
                 boxes[name] = (left, middle, wide)
             left += wide + gap
-        head = (
+        parts = [
             '<defs><marker id="arrow" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" '
             'markerHeight="7" orient="auto"><path d="M0 0L8 4L0 8z" fill="currentColor"/>'
             "</marker></defs>"
-        )
-        parts = [head]
-        for a, b in self.edges:
-            (x, y, wide), (to, end, _) = boxes[a], boxes[b]
-            bend = (to - x - wide) / 2
+        ]
+        for k, way in enumerate(ways):
+            twin = self.edges[:k].count(self.edges[k]) * 8  # the same edge again lies beside it
+            x, y, wide = boxes[way[0]]
+            drawn = f"M{x + wide:.0f} {y + twin:.0f}"
+            for place in way[1:]:
+                (to, end, next_wide), start = boxes[place], x + wide
+                bend = (to - start) / 2
+                drawn += (
+                    f"C{start + bend:.0f} {y + twin:.0f} {to - bend:.0f} {end + twin:.0f} "
+                    f"{to:.0f} {end + twin:.0f}"
+                )
+                if not isinstance(place, str):
+                    drawn += f"H{to + next_wide:.0f}"
+                x, y, wide = to, end, next_wide
             parts.append(
-                f'<path d="M{x + wide:.0f} {y:.0f}C{x + wide + bend:.0f} {y:.0f} {to - bend:.0f} '
-                f'{end:.0f} {to:.0f} {end:.0f}" fill="none" stroke="currentColor" '
-                f'marker-end="url(#arrow)"/>'
+                f'<path d="{drawn}" fill="none" stroke="currentColor" marker-end="url(#arrow)"/>'
             )
         for name, (x, y, wide) in boxes.items():
-            parts.append(
-                f'<rect x="{x:.0f}" y="{y - tall / 2:.0f}" width="{wide:.0f}" height="{tall}" '
-                f'rx="6" fill="{COLORS[0]}" fill-opacity="0.18" stroke="{COLORS[0]}"/>'
-            )
-            parts.append(_svg_text(x + wide / 2, y + 5, name, 14, "middle"))
+            if isinstance(name, str):
+                parts.append(
+                    f'<rect x="{x:.0f}" y="{y - tall / 2:.0f}" width="{wide:.0f}" '
+                    f'height="{tall}" rx="6" fill="{COLORS[0]}" fill-opacity="0.18" '
+                    f'stroke="{COLORS[0]}"/>'
+                )
+                parts.append(_svg_text(x + wide / 2, y + 5, name, 14, "middle"))
         return _svg(self, left - gap + 8, top + rows * 44, parts)
 
 

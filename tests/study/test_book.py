@@ -9,35 +9,6 @@ from minigrad.study import book
 from minigrad.study.book import CHAPTERS, find, linked, namespace, read, resolve, run
 from minigrad.study.pictures import Picture
 
-TINY = '''"""A title.
-
-An introduction that tells of [[minigrad.graph.Node.pull_back]].
-"""
-
-from minigrad.study.pictures import heat
-
-# why
-x = 3
-
-"""A second `text`."""
-
-print("x is", x)
-heat([[1, 2], [3, 4]], title="four")
-print("after")
-
-"""The last."""
-'''
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """A folder with one chapter, tape, in two languages."""
-    (tmp_path / "tape.py").write_text(TINY, encoding="utf-8")
-    (tmp_path / "ja").mkdir()
-    texts = "題\n\n導入。[[minigrad.graph.Node.pull_back]]\n\n---\n\n次の`text`。\n---\n最後。\n"
-    (tmp_path / "ja" / "tape.md").write_text(texts, encoding="utf-8")
-    return tmp_path
-
 
 def test_a_chapter_is_found_by_name_and_number():
     assert find("tape") == find("3") == "tape"
@@ -66,6 +37,11 @@ def test_texts_in_japanese(folder):
         read("tape", "ja", folder)
 
 
+def test_lines_of_japanese_are_joined_without_a_space(folder):
+    (folder / "ja" / "rules.md").write_text("題\n\n一行目、\n二行目\nand `code`\n- a\n", "utf-8")
+    assert read("rules", "ja", folder).texts == ["題\n\n一行目、二行目\nand `code`\n- a"]
+
+
 def test_a_chapter_without_an_introduction(folder):
     (folder / "tape.py").write_text("x = 1\n", encoding="utf-8")
     with pytest.raises(ValueError, match=r"tape.py: a chapter begins with a docstring"):
@@ -76,7 +52,7 @@ def test_outputs_and_pictures_in_order(folder, capsys):
     ran = list(run(read("tape", folder=folder)))
     assert [cell.kind for cell, _ in ran] == ["text", "code", "text", "code", "text"]
     first, picture, last = ran[3][1]
-    assert (first, last) == ("x is 3\n", "after\n")
+    assert (first, last) == ("x is 3\n", "after <b>\n")
     assert isinstance(picture, Picture)
     assert picture.title == "four"
     assert [outputs for _, outputs in ran[:3]] == [[], [], []]

@@ -14,6 +14,7 @@ import importlib
 import importlib.util
 import io
 import re
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
@@ -24,7 +25,7 @@ from typing import Any
 from minigrad.study import pictures
 from minigrad.study.pictures import Picture
 
-__all__ = ["CHAPTERS", "Cell", "Chapter", "find", "namespace", "read", "resolve", "run"]
+__all__ = ["CHAPTERS", "Cell", "Chapter", "file_of", "find", "namespace", "read", "resolve", "run"]
 
 CHAPTERS = (
     "numbers", "broadcasting", "tape", "rules", "memory",
@@ -33,6 +34,9 @@ CHAPTERS = (
 
 FOLDER = Path(__file__).parent
 REFERENCE = re.compile(r"\[\[([\w.]+)\]\]")
+
+
+_JAPANESE = "[\u3000-\u30ff\u3400-\u9fff\uff00-\uffef]"
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,14 @@ def find(name: str) -> str:
     raise ValueError(f"there is no chapter {name!r}; there are {listed}")
 
 
+def file_of(name: str, folder: Path = FOLDER) -> Path:
+    """The file of a chapter: `numbers_.py` of numbers, as the standard library has a `numbers`.
+
+    Run as a file, a chapter has its folder first on the path, and NumPy would import it from there.
+    """
+    return folder / f"{name}_.py" if name in sys.stdlib_module_names else folder / f"{name}.py"
+
+
 def read(name: str, lang: str = "en", folder: Path = FOLDER) -> Chapter:
     """The chapter `name`, with its texts in English or, where `lang` is "ja", in Japanese.
 
@@ -87,7 +99,7 @@ def read(name: str, lang: str = "en", folder: Path = FOLDER) -> Chapter:
         FileNotFoundError: the file of the chapter, or of its texts, is not there.
         ValueError: the file has no docstring, or the texts in Japanese are more or fewer.
     """
-    path = folder / f"{name}.py"
+    path = file_of(name, folder)
     source = path.read_text(encoding="utf-8")
     chapter = Chapter(name, path, tuple(_cells(source, ast.parse(source, str(path)).body)))
     if not chapter.cells or chapter.cells[0].kind != "text":
@@ -124,7 +136,8 @@ def _translated(chapter: Chapter, path: Path) -> Chapter:
             f"{path.parent.name}/{path.name} has {len(texts)} texts, and {chapter.path.name} has "
             f"{len(chapter.texts)}; write one for each, a line --- between two"
         )
-    others = iter(texts)
+    # A line break between two characters of Japanese would be shown as a space.
+    others = (re.sub(f"(?<={_JAPANESE})\n(?={_JAPANESE})", "", text) for text in texts)
     cells = (
         replace(cell, source=next(others)) if cell.kind == "text" else cell
         for cell in chapter.cells

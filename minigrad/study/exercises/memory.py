@@ -1,0 +1,5 @@
+"""Exercises of the chapter `memory`."""
+
+from minigrad.study.exercises.checking import Exercise
+
+EXERCISES: tuple[Exercise, ...] = ()
