@@ -98,10 +98,12 @@ def _of_example(name: str, lang: str) -> Record:
     # They stand a floor above this one, so that only their names are known here.
     module = importlib.import_module(f"minigrad.examples.{name}")
     try:
-        step = module.one_step()
+        step, batch = module.one_step()
     except (ModuleNotFoundError, FileNotFoundError) as error:
         raise click.UsageError(say("cli.example", lang, name=name, error=error)) from None
-    return study(step)
+    record = study(step, *batch)
+    record.title = name
+    return record
 
 
 def _saved(path: Path, lang: str) -> Record:
@@ -143,8 +145,8 @@ def function_in(module: ModuleType, name: str, path: Path, lang: str) -> Callabl
         there = [
             other
             for other, value in vars(module).items()
-            if inspect.isfunction(value) and value.__module__ == module.__name__
-            if not needed(value)
+            if callable(value) and not inspect.isclass(value)
+            if getattr(value, "__module__", "") == module.__name__ and not needed(value)
         ]
         listed = ", ".join(there) or say("cli.nothing", lang)
         told = say("cli.no_function", lang, path=path.name, name=name, there=listed)

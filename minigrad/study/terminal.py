@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console, Group
@@ -26,9 +26,11 @@ from rich.text import Text
 
 from minigrad.study.messages import language, say
 from minigrad.study.pictures import Heat, blocks
-from minigrad.study.record import Call, Pull, Record, Seed, Update, Write
 from minigrad.study.sources import Source
 from minigrad.study.values import Value
+
+if TYPE_CHECKING:
+    from minigrad.study.record import Record
 
 __all__ = ["Item", "State", "after", "items", "keys_of", "render", "walk"]
 
@@ -78,7 +80,7 @@ class Item:
 # -------------------------------------------------------------------------------------- keys
 
 
-def after(record: Record, state: State, key: str, lang: str) -> State:
+def after(record: "Record", state: State, key: str, lang: str) -> State:
     """The state after a key: a character, or 'left', 'enter' and so on."""
     state = replace(state, message="")
     if state.typed is not None:
@@ -102,7 +104,7 @@ def after(record: Record, state: State, key: str, lang: str) -> State:
     return state
 
 
-def _typing(record: Record, state: State, typed: str, key: str, lang: str) -> State:
+def _typing(record: "Record", state: State, typed: str, key: str, lang: str) -> State:
     if key == "closed":
         return replace(state, done=True)
     if key == "escape":
@@ -122,7 +124,7 @@ def _typing(record: Record, state: State, typed: str, key: str, lang: str) -> St
     return replace(state, at=at, chosen=_first(record, at))
 
 
-def _found(record: Record, text: str) -> list[int]:
+def _found(record: "Record", text: str) -> list[int]:
     """The steps with `text` in the name of the op or parameter; if none, in the user's line."""
     by_name, by_line = [], []
     for i, s in enumerate(record.steps):
@@ -135,36 +137,35 @@ def _found(record: Record, text: str) -> list[int]:
     return by_name or by_line
 
 
-def _first(record: Record, step: int) -> int:
+def _first(record: "Record", step: int) -> int:
     """The item to look at first: the output of a call, the gradient that came in."""
-    s = record.steps[step]
-    return len(s.inputs) if type(s) is Call else 0
+    s: Any = record.steps[step]
+    return len(s.inputs) if s.kind == "call" else 0
 
 
 # -------------------------------------------------------------------------------------- items
 
 
-def items(record: Record, step: int, lang: str) -> list[Item]:
+def items(record: "Record", step: int, lang: str) -> list[Item]:
     """What a step has to show, in order."""
-    s = record.steps[step]
-    if type(s) is Call:
+    s: Any = record.steps[step]
+    if s.kind == "call":
         return _of_call(record, s, lang)
-    if type(s) is Pull:
+    if s.kind == "pull":
         return _of_pull(record, s, lang)
-    if type(s) is Seed:
+    if s.kind == "seed":
         role = say("walk.gradient", lang)
         return [
             Item(role, say("walk.to", lang, name=record.name_of(g["to"])), g["value"])
             for g in s.gradients
         ]
-    if type(s) is Update:
+    if s.kind == "update":
         return _of_update(record, s, lang)
-    assert type(s) is Write
     name = "" if s.leaf is None else record.leaves[s.leaf].name
     return [Item(say("walk.after", lang), name, s.value)]
 
 
-def _of_call(record: Record, s: Call, lang: str) -> list[Item]:
+def _of_call(record: "Record", s: Any, lang: str) -> list[Item]:
     names = _arguments(None if s.formula is None else record.sources[s.formula])
     found = []
     for i, x in enumerate(s.inputs):
@@ -177,7 +178,7 @@ def _of_call(record: Record, s: Call, lang: str) -> list[Item]:
     return found
 
 
-def _of_pull(record: Record, s: Pull, lang: str) -> list[Item]:
+def _of_pull(record: "Record", s: Any, lang: str) -> list[Item]:
     found = [Item(say("walk.came", lang), "", v) for v in s.came if v is not None]
     for g in s.gave:
         note = ""
@@ -190,7 +191,7 @@ def _of_pull(record: Record, s: Pull, lang: str) -> list[Item]:
     return found
 
 
-def _of_update(record: Record, s: Update, lang: str) -> list[Item]:
+def _of_update(record: "Record", s: Any, lang: str) -> list[Item]:
     found = [Item(say("walk.before", lang), s.parameter, s.before)]
     if s.gradient is not None:
         found.append(Item(say("walk.gradient", lang), "", s.gradient))
@@ -213,7 +214,7 @@ def _arguments(source: Source | None) -> list[str]:
     return [a.arg for a in (*found.args.posonlyargs, *found.args.args) if a.arg != "xp"]
 
 
-def _origin(record: Record, value: int, lang: str) -> str:
+def _origin(record: "Record", value: int, lang: str) -> str:
     """Where an array came from."""
     v = record.values[value]
     if v.made is not None:
@@ -228,7 +229,7 @@ def _origin(record: Record, value: int, lang: str) -> str:
 # ------------------------------------------------------------------------------------- screen
 
 
-def render(record: Record, state: State, lang: str, width: int, height: int) -> Layout:
+def render(record: "Record", state: State, lang: str, width: int, height: int) -> Layout:
     """The screen: where one is, what happened there, its source beside the chosen array."""
     shown = items(record, state.at, lang)
     head = _head(record, state, lang, width)
@@ -253,7 +254,7 @@ def render(record: Record, state: State, lang: str, width: int, height: int) -> 
     return screen
 
 
-def _head(record: Record, state: State, lang: str, width: int) -> list[Text]:
+def _head(record: "Record", state: State, lang: str, width: int) -> list[Text]:
     s: Any = record.steps[state.at]
     count = len(record.steps)
     phase, what, notes = _told(record, s, lang)
@@ -267,14 +268,14 @@ def _head(record: Record, state: State, lang: str, width: int) -> list[Text]:
     where = Text(no_wrap=True, overflow="ellipsis")
     if (called := record.line_of(state.at)) is not None:
         where.append(f"{called}  ", "dim").append(called.text)
-    if type(s) is Call and s.site is not None:
+    if s.kind == "call" and s.site is not None:
         where.append("   " + say("walk.site", lang, line=record.lines[s.site]), "dim")
     return [top, bar, line, where]
 
 
-def _told(record: Record, s: Any, lang: str) -> tuple[str, str, list[str]]:
+def _told(record: "Record", s: Any, lang: str) -> tuple[str, str, list[str]]:
     """The phase of a step, what happened in it, and notes."""
-    if type(s) is Call:
+    if s.kind == "call":
         by = say("walk.kernel" if s.by == "kernel" else "walk.formula", lang)
         notes = [by, f"{s.seconds * 1e3:.3f} ms"]
         notes += [f"{name}={value}" for name, value in s.params.items()]
@@ -282,14 +283,14 @@ def _told(record: Record, s: Any, lang: str) -> tuple[str, str, list[str]]:
             return say("walk.forward", lang), s.op, notes
         rule = getattr(record.steps[s.within], "op", "")
         return say("walk.backward", lang), s.op, [say("walk.within", lang, op=rule), *notes]
-    if type(s) is Seed:
+    if s.kind == "seed":
         return say("walk.backward", lang), say("walk.seed", lang), []
-    if type(s) is Pull:
+    if s.kind == "pull":
         notes = [f"{s.seconds * 1e3:.3f} ms"]
         if s.freed:
             notes.append(say("walk.freed", lang, count=f"{s.freed:,}"))
         return say("walk.backward", lang), say("walk.rule", lang, op=s.op), notes
-    if type(s) is Update:
+    if s.kind == "update":
         notes = [say("walk.steps", lang, count=s.step)]
         notes += [f"{name}={value}" for name, value in s.settings.items()]
         if s.gradient is None:
@@ -298,7 +299,7 @@ def _told(record: Record, s: Any, lang: str) -> tuple[str, str, list[str]]:
     return say("walk.write", lang), say("walk.write", lang), []
 
 
-def _rows(record: Record, shown: list[Item], chosen: int, most: int) -> Table:
+def _rows(record: "Record", shown: list[Item], chosen: int, most: int) -> Table:
     """The items around the chosen one, `most` of them."""
     table = Table.grid(padding=(0, 2, 0, 0))
     for _ in range(5):
@@ -321,12 +322,12 @@ def _foot(state: State, lang: str) -> Text:
     return Text(say("walk.keys", lang), "dim", no_wrap=True, overflow="ellipsis")
 
 
-def _source(record: Record, step: int, lang: str, tall: int) -> Panel:
+def _source(record: "Record", step: int, lang: str, tall: int) -> Panel:
     """The formula of a call or an update, the rules of a pull."""
     s: Any = record.steps[step]
-    numbers = [r["source"] for r in s.rules] if type(s) is Pull else [getattr(s, "formula", None)]
+    numbers = [r["source"] for r in s.rules] if s.kind == "pull" else [getattr(s, "formula", None)]
     found = [record.sources[n] for n in dict.fromkeys(numbers) if n is not None]
-    kind = say("walk.source_rule" if type(s) is Pull else "walk.source_formula", lang)
+    kind = say("walk.source_rule" if s.kind == "pull" else "walk.source_formula", lang)
     if not found:
         return Panel(Text(say("walk.no_source", lang), "dim"), title=kind)
     text = "\n\n".join(source.text for source in found)
@@ -350,7 +351,7 @@ def without_docstring(text: str) -> str:
 
 
 def _value(
-    record: Record, shown: list[Item], chosen: int, lang: str, tall: int, wide: int
+    record: "Record", shown: list[Item], chosen: int, lang: str, tall: int, wide: int
 ) -> Panel:
     """The chosen array: its numbers, or statistics and a picture."""
     item = shown[chosen] if chosen < len(shown) else None
@@ -391,7 +392,7 @@ def _matrix(picture: dict[str, Any]) -> np.ndarray:
 # ----------------------------------------------------------------------------------- terminal
 
 
-def walk(record: Record, lang: str | None = None) -> None:
+def walk(record: "Record", lang: str | None = None) -> None:
     """Go through a record by keys, until one leaves; without a terminal, print its steps.
 
     Raises:

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-import minigrad as mg
+from minigrad.examples import digits_cnn
 from minigrad.study import __main__ as command_line
 from minigrad.study import load
 from minigrad.study.__main__ import contents, main, wished
@@ -19,6 +19,10 @@ import minigrad as mg
 def step():
     x = mg.Tensor([1.0, 2.0], requires_grad=True, name="x")
     (x * x).sum().backward()
+
+@mg.jit
+def fast():
+    return (mg.ones(3) * 2).sum()
 
 def idle():
     return 3
@@ -153,6 +157,11 @@ def test_a_function_of_a_file(own, capsys):
     assert "<html lang=ja>" in (own / "p.html").read_text(encoding="utf-8")
 
 
+def test_a_function_under_jit(own, capsys):
+    said(capsys, "own.py:fast", "--json", "r.json")
+    assert load(own / "r.json").program is not None
+
+
 def test_a_whole_file(own, capsys):
     said(capsys, "own.py")
     text = (own / "own.study.html").read_text(encoding="utf-8")
@@ -181,7 +190,7 @@ def test_it_is_opened_and_walked_through(own, capsys, monkeypatch):
         (["no.py"], "there is no file no.py"),
         (["no.py:f"], "there is no file no.py"),
         (["own.txt"], "there is no file own.txt"),
-        (["own.py:nosuch"], "without arguments: step, idle, broken, leaves"),
+        (["own.py:nosuch"], "without arguments: step, fast, idle, broken, leaves"),
         (["own.py:needs"], "needs of own.py needs arguments (x)"),
         (["own.py:idle"], "own.py:idle called no op of the engine"),
         (["bad.json"], "bad.json cannot be read as a record"),
@@ -215,7 +224,16 @@ def test_an_interruption_leaves_quietly(own, capsys, monkeypatch):
     assert said(capsys, "own.py:f", code=130) == "\n"
 
 
-def test_an_example_that_lacks_its_data(own, capsys):
-    with pytest.raises(FileNotFoundError):
-        mg.data.MNIST(own)
-    said(capsys, "mnist_cnn", code=2)
+def test_an_example_that_lacks_a_package(own, capsys, monkeypatch):
+    def lacks():
+        raise ModuleNotFoundError("pip install 'minigrad[data]'")
+
+    monkeypatch.setattr(digits_cnn, "one_step", lacks)
+    error = said(capsys, "digits_cnn", code=2)
+    assert "the example digits_cnn cannot run: pip install 'minigrad[data]'" in error
+    assert error.count("\n") == 1
+
+
+def test_an_example(own, capsys):
+    assert said(capsys, "entity_embedding", "--json", "r.json") == "record saved: r.json\n"
+    assert load(own / "r.json").title == "entity_embedding"

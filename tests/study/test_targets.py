@@ -6,7 +6,16 @@ import click
 import pytest
 
 from minigrad.study import targets
-from minigrad.study.targets import EXAMPLES, UserError, function_in, module_at, near, needed, split
+from minigrad.study.targets import (
+    EXAMPLES,
+    UserError,
+    function_in,
+    module_at,
+    near,
+    needed,
+    recorded,
+    split,
+)
 
 FILE = """
 import neighbour
@@ -45,6 +54,16 @@ def file(tmp_path):
 def test_examples_are_those_of_the_lecture():
     assert {"digits_cnn", "toy_classifier"} <= set(EXAMPLES)
     assert "command" not in EXAMPLES
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_a_step_of_every_example(name):
+    record, file = recorded(name, "en")
+    assert record.title == file == name
+    kinds = {step.kind for step in record.steps}
+    assert {"call", "seed", "pull"} <= kinds
+    assert ("update" in kinds) == (name != "adversarial")
+    assert not record.truncated
 
 
 def test_a_file_and_a_function(tmp_path):
