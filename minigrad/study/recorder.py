@@ -16,6 +16,7 @@ from numpy import ndarray
 from minigrad import writes
 from minigrad.autodiff import Node, Op, Slot, Tensor, as_array, backward_pass
 from minigrad.backend import Observer, is_array
+from minigrad.batched import base
 from minigrad.random import Key
 from minigrad.sparse import SparseRows
 from minigrad.study.record import Call, Leaf, Pull, Record, Seed, Step, Update, Write
@@ -79,6 +80,7 @@ class Recorder(Observer):
         self._given: dict[str, int | None] = {}  # its gradients
         self._stepped: list[tuple[Any, ...]] = []
         self._functions: dict[tuple[Callable, str], int] = {}  # whose texts somebody may ask for
+        self._drawn: dict[int, tuple[Any, str]] = {}  # random numbers, and from what
         self._rules: dict[Any, list[dict[str, Any]]] = {}
         self._bytes = 0
 
@@ -101,11 +103,17 @@ class Recorder(Observer):
         self.values.append(value)
         return len(self.values) - 1
 
-    def _now(self, x: Any, parent: Any = None) -> int:
-        """The number of the value that `x` is now; a new one if it has not been seen so."""
+    def _now(self, x: Any, parent: Any = None, inside: bool = False) -> int:
+        """The number of the value that `x` is now; a new one if it has not been seen so.
+
+        Args:
+            parent: its tensor, if that is tracked.
+            inside: whether a formula or a rule uses it, whose own arrays are no leaves.
+        """
         known = self._known.get(id(x))
         if known is None or known[0]() is not x:
-            return self._add(x, None, self._leaf_of(x, parent))
+            own = inside and type(parent) is not Tensor
+            return self._add(x, None, None if own else self._leaf_of(x, parent))
         return self._state(x, known)
 
     def _state(self, x: Any, known: list[Any]) -> int:
@@ -170,10 +178,12 @@ class Recorder(Observer):
         number = len(self.steps)
         line, site, nested = self._where()
         parents = node.parents if node is not None else (None,) * len(arrays)
+        inside = nested or bool(self._passes)
+        arrays = [x if type(x) is ndarray else base(x) for x in arrays]
         step = Call(
             op.__name__,
             [
-                {"value": self._now(x, p)} if is_array(x) else {"text": shown(x)}
+                {"value": self._now(x, p, inside)} if is_array(x) else {"text": shown(x)}
                 for x, p in zip(arrays, parents, strict=True)
             ],
             {k: shown(v) for k, v in params.items()} if params else {},
@@ -181,7 +191,7 @@ class Recorder(Observer):
             "kernel" if by_kernel else "formula", seconds, None, node is not None,
         )  # fmt: skip
         for t in outputs:
-            x = as_array(t)
+            x = base(as_array(t))
             # What an op passes on as it is stays the value that it was.
             same = self._seen(x) is not None and any(x is a for a in arrays)
             step.outputs.append(self._now(x) if same else self._add(x, number, None))
@@ -220,7 +230,7 @@ class Recorder(Observer):
             code = frame.f_code
             if code is _BACKWARD and self._passes:
                 return self._walks[-1], site, nested
-            kind = _kind_of(code.co_filename)
+            kind = kind_of(code.co_filename)
             if kind == USER or frame.f_back is None:
                 return self._line(code.co_filename, frame.f_lineno), site, nested
             if code is _CALL and inside is not None:
@@ -244,9 +254,9 @@ class Recorder(Observer):
 
     def _gift(self, target: Any, g: Any) -> dict[str, Any]:
         """Where a gradient goes, and its value."""
-        value = self._gradient(as_array(g))
+        value = self._gradient(base(as_array(g)))
         if type(target) is Tensor:
-            leaf = self._leaf_of(as_array(target), target)
+            leaf = self._leaf_of(base(as_array(target)), target)
             self.leaves[leaf].gradient = value
             return {"to": {"leaf": leaf}, "value": value}
         if (call := self._nodes.get(target.node.serial)) is None:
@@ -261,7 +271,7 @@ class Recorder(Observer):
         if self._waiting():
             return
         came = [
-            None if v is None else self._gradient(as_array(v))
+            None if v is None else self._gradient(base(as_array(v)))
             for v in (g if type(g) is tuple else (g,))
         ]
         gave, k, parents = [], -1, node.parents
@@ -300,9 +310,9 @@ class Recorder(Observer):
     def added_up(self, target: Any, g: Any, total: Any) -> None:
         if self.truncated or self._pull is None:
             return
-        number = self._add(as_array(total), None, None)
+        number = self._add(base(as_array(total)), None, None)
         if type(target) is Tensor:
-            self.leaves[self._leaf_of(as_array(target), target)].gradient = number
+            self.leaves[self._leaf_of(base(as_array(target)), target)].gradient = number
         self._sums.append((target, g, number))
         self._claim(self._passes[-1], self._pull[0])  # the addition, where it was an op
 
@@ -347,6 +357,10 @@ class Recorder(Observer):
         if known is not None:
             known[2] = True
         return array
+
+    def drew(self, draw: Callable, key: Any, numbers: Any) -> None:
+        name = getattr(getattr(draw, "func", draw), "__name__", "numbers")
+        self._drawn[id(numbers)] = numbers, f"drawn: {name}"
 
     def assigned(self, tensor: Tensor, array: Any) -> None:
         self.tensors.append((tensor, as_array(tensor)))
@@ -395,7 +409,9 @@ class Recorder(Observer):
         """The record, once the run is over."""
         self._waiting()
         outputs = [
-            self._now(as_array(x)) for x in leaves_of(result) if type(x) is Tensor or is_array(x)
+            self._now(base(as_array(x)))
+            for x in leaves_of(result)
+            if type(x) is Tensor or is_array(x)
         ]
         return Record(
             title, self.steps, self.values, self.leaves, Sources(self._functions), [], outputs,
@@ -412,6 +428,8 @@ class Recorder(Observer):
         for array_of, old in self.tensors:  # a name leads to what a tensor was at first, too
             if (known := names.get(id(array_of))) is not None:
                 names.setdefault(id(old), (old, *known[1:]))
+        for key, (numbers, name) in self._drawn.items():
+            names.setdefault(key, (numbers, name, "constant"))
         for leaf, (owner, x) in zip(self.leaves, self._owners, strict=True):
             for one in (owner, x):
                 named, name, kind = names.get(id(one), (None, "", ""))
@@ -465,7 +483,7 @@ _LAYERS = ("nn", "learner", "optim", "data")
 
 
 @functools.cache
-def _kind_of(file: str) -> int:
+def kind_of(file: str) -> int:
     """Whether a file is the engine's, has layers and the like, or is its user's."""
     try:
         parts = _relative(file)
