@@ -1,6 +1,7 @@
 """Parameters laid end to end in flat buffers."""
 
 import copy
+import math
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -95,6 +96,24 @@ class Flat:
         return self.moments[name][start : start + int(np.prod(shape, dtype=np.int64))].reshape(
             shape
         )
+
+    def copies(self) -> dict[str, list[Any]]:
+        """Copies of the weights ('') and moments: of each parameter, None if it has none."""
+        shapes = [p.shape for p in self.parameters.values()]
+        weights = self.weights.copy()
+        places = zip(self.starts.tolist(), self.stops.tolist(), shapes, strict=True)
+        found: dict[str, list[Any]] = {"": [weights[a:b].reshape(shape) for a, b, shape in places]}
+        for name, kept in self._places.items():
+            moment = self.moments[name].copy()
+            parts: list[Any] = []
+            for place in kept:
+                if place is None:
+                    parts.append(None)
+                else:
+                    start, shape = place
+                    parts.append(moment[start : start + math.prod(shape)].reshape(shape))
+            found[name] = parts
+        return found
 
     def adopt(self, take: bool = False) -> None:
         """Take in parameters whose `.data` is not the view here: at first, or once replaced.

@@ -4,8 +4,8 @@ import functools
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +137,6 @@ KINDS: dict[str, Any] = {
 }  # fmt: skip
 
 
-@dataclass
 class Record:
     """What the engine did: steps in the order in which they happened, and the arrays in them.
 
@@ -155,19 +154,58 @@ class Record:
         result: what the function returned; None once loaded from a file.
     """
 
-    title: str
-    steps: list[Step] = field(default_factory=list)
-    values: list[Value] = field(default_factory=list)
-    leaves: list[Leaf] = field(default_factory=list)
-    sources: list[Source] = field(default_factory=list)
-    lines: list[Line] = field(default_factory=list)
-    outputs: list[int] = field(default_factory=list)
-    program: dict[str, Any] | None = None
-    program_note: str = ""
-    truncated: bool = False
-    seconds: float = 0.0
-    result: Any = None
-    _tensors: dict[int, tuple[Tensor, int]] = field(default_factory=dict, repr=False)
+    def __init__(
+        self,
+        title: str,
+        steps: list[Step],
+        values: list[Value],
+        leaves: list[Leaf],
+        sources: Sequence[Source],
+        lines: Sequence[Line],
+        outputs: list[int],
+        *,
+        program: dict[str, Any] | None = None,
+        program_note: str = "",
+        truncated: bool = False,
+        seconds: float = 0.0,
+        result: Any = None,
+        later: "Callable[[Record], None] | None" = None,
+    ):
+        """`later(record)` completes steps, values, leaves and lines when they are asked for."""
+        self.title, self.sources, self._lines, self.outputs = title, sources, lines, outputs
+        self.program, self.program_note = program, program_note
+        self.truncated, self.seconds, self.result = truncated, seconds, result
+        self._steps, self._values, self._leaves, self._later = steps, values, leaves, later
+        self._tensors: dict[int, tuple[Tensor, int]] = {}
+
+    def _complete(self) -> None:
+        if (later := self._later) is not None:
+            self._later = None
+            later(self)
+
+    @property
+    def steps(self) -> list[Step]:
+        self._complete()
+        return self._steps
+
+    @property
+    def values(self) -> list[Value]:
+        self._complete()
+        return self._values
+
+    @property
+    def leaves(self) -> list[Leaf]:
+        self._complete()
+        return self._leaves
+
+    @property
+    def lines(self) -> Sequence[Line]:
+        self._complete()
+        return self._lines
+
+    @lines.setter
+    def lines(self, lines: Sequence[Line]) -> None:
+        self._lines = lines
 
     # -- questions
 
@@ -207,6 +245,7 @@ class Record:
         Raises:
             DataError: there is none, or several end so.
         """
+        self._complete()
         name = which.name if type(which) is Tensor else which
         own = self._tensors.get(id(which)) if type(which) is Tensor else None
         if own is not None and own[0] is which:
@@ -392,10 +431,10 @@ def _from_json(body: dict[str, Any]) -> Record:
         [Source(**s) for s in body["sources"]],
         [Line(**line) for line in body["lines"]],
         body["outputs"],
-        body["program"],
-        body["program_note"],
-        body["truncated"],
-        body["seconds"],
+        program=body["program"],
+        program_note=body["program_note"],
+        truncated=body["truncated"],
+        seconds=body["seconds"],
     )
 
 

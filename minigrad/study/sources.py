@@ -9,7 +9,7 @@ import os
 import site
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import CodeType
 from typing import Any, NamedTuple
@@ -61,17 +61,33 @@ def line_at(file: str, number: int) -> Line:
     return Line(path_of(file), number, linecache.getline(file, number).strip())
 
 
-def source_of(function: Callable, name: str) -> Source | None:
-    """The text of a function; of a lambda what stands for it. None where there is no file."""
+class Sources(Sequence[Source]):
+    """The texts of functions, each looked up when it is asked for; see `source_of`."""
+
+    def __init__(self, functions: Iterable[tuple[Callable, str]]):
+        self._functions = tuple(functions)
+
+    def __len__(self) -> int:
+        return len(self._functions)
+
+    def __getitem__(self, i: Any) -> Any:
+        if isinstance(i, slice):
+            return [source_of(*f) for f in self._functions[i]]
+        return source_of(*self._functions[i])
+
+
+@functools.lru_cache(maxsize=4096)
+def source_of(function: Callable, name: str) -> Source:
+    """The text of a function; of a lambda what stands for it. Empty where there is no file."""
     function = inspect.unwrap(getattr(function, "func", function))
     code: CodeType | None = getattr(function, "__code__", None)
     if code is None:
-        return None
+        return Source(name, "", 0, "")
     file = code.co_filename
     try:
         lines, first = inspect.getsourcelines(code)
     except (OSError, TypeError, SyntaxError):  # typed into a prompt, or the file is gone
-        return None
+        return Source(name, path_of(file), code.co_firstlineno, "")
     text = textwrap.dedent("".join(lines)).rstrip()
     if code.co_name == "<lambda>" and (found := _lambda(file, code)) is not None:
         first, text = found

@@ -1,6 +1,7 @@
 """Arrays of a record: copied when they were seen; as text, all numbers or a picture of them."""
 
 import base64
+import functools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ SIDE = 32  # of a picture, at most
 _NOT_FINITE = 255  # in a picture
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Value:
     """One state of one array.
 
@@ -84,10 +85,7 @@ def copy_of(x: Any) -> Any:
     return x.to_dense() if type(x) is SparseRows else x.copy()
 
 
-def new_value(x: Any) -> Value:
-    """`x`, an array or numbers that make one, as a value of its own."""
-    array = copy_of(x if is_array(x) else np.asarray(x))
-    return Value(array, tuple(array.shape), str(array.dtype))
+name_of = functools.cache(str)  # of a dtype, which NumPy puts together anew each time
 
 
 def widened(x: np.ndarray) -> np.ndarray:
@@ -184,5 +182,7 @@ def _decoded(raw: bytes, dtype: str) -> np.ndarray:
 
 def shown(x: Any) -> str:
     """A parameter of an op as text, short."""
+    if x is None or type(x) in (int, bool, float):
+        return repr(x)
     text = describe(x) if is_array(x) else repr(x)
     return text if len(text) <= 200 else f"{text[:200]}..."

@@ -5,8 +5,8 @@ One could write each formula and rule again with more axes, or loop, which is sl
 take their array module as `xp`. So hand them arrays that look like one example and hold them all.
 """
 
-import functools
 import itertools
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,7 +16,7 @@ from minigrad.study.book import namespace
 from minigrad.study.pictures import heat
 
 rng = np.random.default_rng(0)
-attention, attention_grad = map(namespace("attention").get, ("attention", "attention_grad"))
+attention, attention_grad = map(namespace("attention").__getitem__, ("attention", "attention_grad"))
 q, k, v, g = rng.normal(size=(4, 16, 4, 10, 8))  # 16 sentences, 4 heads, 10 words, 8 channels
 mask = np.tri(10, dtype=bool)
 try:
@@ -117,12 +117,12 @@ def vmap(f, in_axes):
 
 
 axes = (0, 0, 0, None)
-one, rule = (functools.partial(f, xp) for f in (attention, attention_grad))
+one, rule = (partial(f, xp) for f in (attention, attention_grad))
 y = vmap(vmap(one, axes), axes)(q, k, v, mask)
 grads = vmap(vmap(rule, (0, *axes)), (0, *axes))(g, q, k, v, mask)
-theirs, pull = mg.vjp(lambda *xs: mg.scaled_dot_product_attention(*xs, mask), q, k, v)
+theirs, pull = mg.vjp(partial(mg.scaled_dot_product_attention, attn_mask=mask), q, k, v)
 off = zip((y, *grads), (theirs, *pull(g)), strict=True)
-print(f"{y.shape}, off by {max(np.abs(a - b.data).max() for a, b in off):.0e}, gradients too")
+print(f"{y.shape}, off by {max(np.abs(a - b).max() for a, b in off):.0e}, gradients too")
 
 """
 What all examples share gets a gradient from each of them. Before they are summed up, one can look:
@@ -136,7 +136,7 @@ def gradient(xp, w, x, t):
 
 
 w, x, t = (rng.normal(size=shape) for shape in (12, (8, 12), 8))
-each = vmap(functools.partial(gradient, xp), (None, 0, 0))(w, x, t)
+each = vmap(partial(gradient, xp), (None, 0, 0))(w, x, t)
 heat(each, title="an example a row, a weight a column")
 whole = mg.grad(lambda w: mg.sum((mg.matmul(x, w) - t) ** 2))(w)
 print(f"their sum differs from the batch's gradient by {np.abs(each.sum(0) - whole).max():.0e}")
