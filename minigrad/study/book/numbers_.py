@@ -58,7 +58,7 @@ class Number:
 
     def __mul__(self, other):
         a, b = self, as_number(other)
-        return Number(a.data * b.data, (a, b), (b.data, a.data))
+        return Number(a.data * b.data, (a, b), (b.data, a.data))  # when a moves: b times as far
 
     __radd__, __rmul__ = __add__, __mul__
 

@@ -2,7 +2,7 @@
 
 The walk of chapters 1 and 2 has two faults. It goes along every path, and paths double. And it
 calls itself for each step back, so a long computation ends in an error. One idea mends both: number
-the operations as they happen, and go back by number. The engine takes the form of the real one.
+the operations as they happen, and go back by number. Such a record is called a **tape**.
 """
 
 import heapq
@@ -92,7 +92,7 @@ print("every path, 1, 2, 3 ... layers:", *[walk(layers(x, n).edge, np.ones(())) 
 try:
     walk(layers(x, 10_000).edge, np.ones(()))
 except RecursionError as error:
-    print("every path, 10000 layers: RecursionError:", error)
+    print("every path, 10000 layers:", type(error).__name__)
 
 """
 **Why it doubles.** Where paths meet, a gradient is complete only when all its parts have come. The
