@@ -19,6 +19,11 @@ class Instruction:
     work: int = 0  # floating-point operations, roughly
     shapes: str = ""
 
+    @property
+    def by(self) -> str:
+        """Who answers: 'kernel' or 'NumPy'."""
+        return "kernel" if self.function is None else "NumPy"
+
 
 class Drawn:
     """The key that a run of a program draws as its number `index`."""

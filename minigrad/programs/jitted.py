@@ -9,7 +9,8 @@ import sys
 import threading
 import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from operator import is_
 from typing import Any
 
@@ -21,6 +22,7 @@ from minigrad.autodiff import Tensor, wrap
 from minigrad.backend import is_array, modes, xp
 from minigrad.errors import CaptureError
 from minigrad.optim.copying import copied
+from minigrad.programs.program import Program
 from minigrad.programs.step import Step, jit_enabled, untracked
 from minigrad.programs.tracing import PLAIN
 from minigrad.trees import filled, taken_apart
@@ -252,13 +254,23 @@ class Jitted:
         """
         if self.as_it_is:
             raise CaptureError(f"jit: '{self.name}' runs as it is: {self.as_it_is}")
+        with self.measuring() as program:
+            return program.table(self.name)
+
+    @contextmanager
+    def measuring(self) -> Iterator[Program]:
+        """The program of the last call; what is run of it inside the block is undone.
+
+        Raises:
+            CaptureError: it has not been called yet.
+        """
         if self._last is None:
             raise CaptureError(f"jit: '{self.name}' has not been called yet")
         step = self._last
         with self._lock:
             kept = step.snapshot()
             try:
-                return step.program.table(self.name)
+                yield step.program
             finally:
                 step.restore(kept)
 

@@ -51,6 +51,7 @@ class Memory:
 
     Attributes:
         bytes: of the block.
+        storages: the places in it.
         copies: gradients that were made elsewhere, and where their optimizer reads them.
         scratches: by call, the value of what it needs meanwhile.
     """
@@ -69,8 +70,9 @@ class Memory:
         self.keep_alive: list[Any] = []
         self.copies: list[tuple[np.ndarray, Value]] = []
         self.scratches: dict[Call, Value] = {}
+        self.storages: list[Storage] = []
         self._place_gradients(calls, results, updates)
-        storages: list[Storage] = []
+        storages = self.storages
         end = len(calls)
         for i, call in enumerate(calls):
             if (needs := scratch(call)) is not None:

@@ -31,6 +31,11 @@ class Program:
         threads: how many may work on it; None for as many as `set_num_threads` says at each run.
         groups: rows that belong to groups, if any do.
 
+    Attributes:
+        captured: the calls as they were given; `calls` are what became of them.
+        instructions: in order; `call_of` says for each of the first ones to which of `calls` it
+            belongs; those behind are assignments and optimizers' steps.
+
     Raises:
         NotByGroup: there are groups, and something cannot be done for each.
     """
@@ -55,7 +60,7 @@ class Program:
         assigned = [v for _, v in assignments]
         kept = {v.root for v in (*results, *assigned)}
         kept |= {g.root for u in updates for g in u.gradients.values() if g is not None}
-        self.captured = len(calls)
+        self.captured = calls
         calls = needed(calls, kept)
         place = functools.partial(
             Memory,
@@ -70,6 +75,7 @@ class Program:
             self.instructions = [
                 Instruction(c.name, function=in_python(c, self.keys)) for c in calls
             ]
+            self.call_of = list(range(len(calls)))
         self._finish_updates()
         self._assemble(threads)
 
@@ -91,9 +97,12 @@ class Program:
         lowering = Lowering(
             chosen, self.memory.scratches, self.status, self.keys, self.key_words, self.groups
         )
-        self.instructions = [
-            line for i, call in enumerate(self.calls) for line in lowering.instructions(call, i)
+        found = [
+            (i, line)
+            for i, call in enumerate(self.calls)
+            for line in lowering.instructions(call, i)
         ]
+        self.call_of, self.instructions = [i for i, _ in found], [line for _, line in found]
         self.memory.keep_alive.append(lowering.alive)
 
     def _finish_updates(self) -> None:
@@ -204,26 +213,34 @@ class Program:
             call.op(*(x.view() if type(x) is Value else x for x in call.inputs), **call.params)
         raise OutOfRangeError(f"{call.name}: an id is out of range (inputs: {call.reads})")
 
-    def table(self, title: str) -> str:
-        """A line for each instruction, with shapes, and the time it takes on old arguments."""
+    def times(self) -> list[float]:
+        """The seconds that each instruction takes on old arguments; it changes what a run does."""
         for prepare in self.before:
             prepare()
-        lines, native = [], 0
-        threads = self.threads or kernels.get_num_threads()
-        with self.team(threads) as run:
+        found = []
+        with self.team(self.threads or kernels.get_num_threads()) as run:
             for i, instruction in enumerate(self.instructions):
                 began = time.perf_counter()
                 if instruction.function is None:
-                    native += 1
                     run(self.addresses, self.records, i, i + 1)
                 else:
                     instruction.function()
-                seconds = time.perf_counter() - began
-                kind = "kernel" if instruction.function is None else "NumPy"
-                what = f"{kind:6}  {instruction.name:24}  {instruction.shapes}"
-                lines.append(f"{i:5}  {seconds * 1e6:9.1f}  {what}")
+                found.append(time.perf_counter() - began)
+        return found
+
+    def table(self, title: str) -> str:
+        """A line for each instruction, with shapes, and the time it takes on old arguments."""
+        lines = [
+            f"{i:5}  {seconds * 1e6:9.1f}  {instruction.by:6}  {instruction.name:24}  "
+            f"{instruction.shapes}"
+            for i, (instruction, seconds) in enumerate(
+                zip(self.instructions, self.times(), strict=True)
+            )
+        ]
+        native = sum(instruction.function is None for instruction in self.instructions)
+        threads = self.threads or kernels.get_num_threads()
         head = (
-            f"{title}: {self.captured} ops became {len(lines)} instructions, {native} of them "
+            f"{title}: {len(self.captured)} ops became {len(lines)} instructions, {native} of them "
             f"kernels; {self.memory.bytes / 1e6:.2f} MB of buffers, {threads} threads"
         )
         return "\n".join(

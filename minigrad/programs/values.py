@@ -99,6 +99,7 @@ class Call:
         params: static parameters.
         outputs: values.
         into: the input whose memory the first output takes over; None for its own.
+        parts: the captured calls that it stands for; empty for one that was captured itself.
     """
 
     name: str
@@ -107,6 +108,7 @@ class Call:
     params: dict[str, Any]
     outputs: list[Value]
     into: Value | None = None
+    parts: tuple["Call", ...] = ()
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -240,6 +242,7 @@ class Graph:
 
     def replace(self, old: Sequence[Call], new: Call, early: bool = False) -> None:
         """`new` in the place of the last of `old`; `early` in that of the first."""
+        new.parts = tuple(part for c in old for part in c.parts or (c,))
         places = [self.index[c] for c in old]
         for i, call in zip(places, old, strict=True):
             self.calls[i] = None

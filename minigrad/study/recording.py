@@ -1,33 +1,21 @@
-"""What the engine does, written down while it does it: an observer, and nothing else.
-
-Nothing is computed a second time. An op's inputs and outputs, gradients, and what an optimizer
-changes are copied when the engine tells of them; names, texts and statistics are found afterwards.
-"""
+"""`mg.study`: one run of a function, recorded."""
 
 import functools
 import inspect
-import sys
 import time
-import weakref
 from collections.abc import Callable, Iterator, Mapping
+from types import FunctionType, MethodType
 from typing import Any
 
-from numpy import ndarray
-
-from minigrad import random, writes
-from minigrad.autodiff import Node, Op, Slot, Tensor, as_array, backward_pass
-from minigrad.backend import Observer, is_array, watched
+from minigrad import random
+from minigrad.autodiff import Tensor, as_array
+from minigrad.backend import is_array, watched
 from minigrad.nn import Module
 from minigrad.programs import Jitted, disable_jit
-from minigrad.random import Key
-from minigrad.sparse import SparseRows
-from minigrad.study.record import Call, Leaf, Pull, Record, Seed, Step, Update, Write
-from minigrad.study.sources import ROOT, Sources, line_at, rules_of
-from minigrad.study.values import Value, copy_of, name_of, shown
+from minigrad.study.programs import add_program
+from minigrad.study.record import Record
+from minigrad.study.recorder import USER, Recorder, kind_of
 from minigrad.trees import leaves_of, paths
-
-MOST_STEPS = 50_000
-MOST_BYTES = 1 << 30  # of copies; of what comes later statistics and pictures are kept
 
 
 def study(f: Callable, *args: Any, **kwargs: Any) -> Record:
@@ -62,471 +50,8 @@ def study(f: Callable, *args: Any, **kwargs: Any) -> Record:
     seconds = time.perf_counter() - began
     record = recorder.finish(_title(function), result, seconds)
     if isinstance(f, Jitted):
-        from minigrad.study.programs import add_program
-
         add_program(record, f, args, kwargs, recorder)
     return record
-
-
-# ------------------------------------------------------------------------------ the observer
-
-
-def _reach(x: Any) -> Callable[[], Any]:
-    try:
-        return weakref.ref(x)
-    except TypeError:
-        return lambda: x
-
-
-class Recorder(Observer):
-    """The observer that writes a record.
-
-    Args:
-        names: gives what tensors and arrays are called, {id: (object, name, kind)}; it is asked
-            when somebody looks at the record.
-
-    Attributes:
-        steps, values, leaves: of the record so far.
-        truncated: whether there were more steps than a record holds.
-        keys: the random keys that were drawn.
-        optimizers: those that made a step.
-        tensors: those that were given other arrays, with the arrays that they had before.
-        gradients: tensors whose `.grad` was set, with what it was before.
-    """
-
-    def __init__(self, names: Callable[[], dict[int, tuple[Any, str, str]]]):
-        self.steps: list[Step] = []
-        self.values: list[Value] = []
-        self.leaves: list[Leaf] = []
-        self.truncated = False
-        self.keys: list[Key] = []
-        self.optimizers: list[Any] = []
-        self.tensors: list[tuple[Tensor, Any]] = []
-        self.gradients: dict[int, tuple[Tensor, Any]] = {}
-        self._names = names
-        # Of an array that was seen, by id: how to reach it, the number of its last value, whether
-        # others than the engine may have written to it, and the last write announced by then.
-        self._known: dict[int, list[Any]] = {}
-        self._leaf: dict[int, tuple[Any, int]] = {}  # of tensors and arrays, by id
-        self._owners: list[tuple[Any, Any]] = []  # of each leaf: its tensor or array, its array
-        self._nodes: dict[int, int] = {}  # by serial number: the step of the call
-        self._passes: list[list[int]] = []  # of each walk back: calls since its last rule
-        self._walks: list[int] = []  # of each: the line that asked for it
-        self._inner: list[int] = []  # calls that the formula of a call made that is not over yet
-        self._undone: list[tuple[Any, tuple[int, ...]]] = []
-        self._found: list[tuple[Any, Any]] = []  # what the last rule gave
-        self._sums: list[tuple[Any, Any, int]] = []  # what that was added up to
-        self._pull: tuple[int, Pull] | None = None  # the last one of the walk back
-        self._lines: dict[tuple[str, int], int] = {}
-        self._open: list[tuple[Write, Any]] = []
-        self._before: list[tuple[Any, dict[str, list]]] = []  # of an optimizer that makes a step
-        self._given: dict[str, int | None] = {}  # its gradients
-        self._stepped: list[tuple[Any, ...]] = []
-        self._functions: dict[tuple[Callable, str], int] = {}  # whose texts somebody may ask for
-        self._rules: dict[Any, list[dict[str, Any]]] = {}
-        self._bytes = 0
-
-    # -- arrays
-
-    def _add(self, x: Any, made: int | None, leaf: int | None) -> int:
-        """A copy of `x` as a new value; its number."""
-        plain = type(x) is ndarray
-        number = self._keep(x.copy() if plain else copy_of(x), made, leaf)
-        reach = weakref.ref(x) if plain else _reach(x)
-        self._known[id(x)] = [reach, number, made is None, writes.latest]
-        return number
-
-    def _keep(self, array: Any, made: int | None, leaf: int | None) -> int:
-        """An array that is the record's own as a new value; its number."""
-        value = Value(array, array.shape, name_of(array.dtype), made, leaf)
-        self._bytes += array.nbytes
-        if self._bytes > MOST_BYTES:
-            value.shrink()
-        self.values.append(value)
-        return len(self.values) - 1
-
-    def _now(self, x: Any, parent: Any = None) -> int:
-        """The number of the value that `x` is now; a new one if it has not been seen so."""
-        known = self._known.get(id(x))
-        if known is None or known[0]() is not x:
-            return self._add(x, None, self._leaf_of(x, parent))
-        return self._state(x, known)
-
-    def _state(self, x: Any, known: list[Any]) -> int:
-        """The number of the value that a known array is now."""
-        _, number, exposed, at = known
-        if not exposed and writes.latest == at:
-            return number
-        value = self.values[number]
-        written = writes.latest > at and writes.overwritten(x, at)
-        if not written and exposed and type(x) is ndarray and value.array is not None:
-            written = x.tobytes() != value.array.tobytes()  # by NumPy, behind the engine's back
-        return self._add(x, None, value.leaf) if written else number
-
-    def _seen(self, x: Any) -> Any:
-        """What is known of an array; None if it has not been seen."""
-        known = self._known.get(id(x))
-        return known if known is not None and known[0]() is x else None
-
-    def _gradient(self, x: Any, leaf: int | None = None) -> int:
-        """The number of the value of a gradient, which is no leaf."""
-        known = self._known.get(id(x))
-        if known is not None and known[0]() is x:
-            return self._state(x, known)
-        arrived = None if leaf is None else self.leaves[leaf].gradient
-        if arrived is not None and self._equal(arrived, x):
-            return arrived  # `.grad` is a copy of it
-        return self._add(x, None, None)
-
-    def _equal(self, number: int, x: Any) -> bool:
-        """Whether a value has the bits of a NumPy array."""
-        array = self.values[number].array
-        if type(x) is not ndarray or type(array) is not ndarray or array.shape != x.shape:
-            return False
-        return array.dtype == x.dtype and array.tobytes() == x.tobytes()
-
-    def _leaf_of(self, x: Any, parent: Any = None) -> int:
-        """The leaf that an array from outside is; `parent` is its tensor if that is tracked."""
-        owner = parent if type(parent) is Tensor else x
-        found = self._leaf.get(id(owner))
-        if found is not None and found[0] is owner:
-            return found[1]
-        # Its value is what is known of it, or the next one to be added.
-        known = self._seen(x)
-        value, number = len(self.values) if known is None else known[1], len(self.leaves)
-        self.leaves.append(Leaf("", "constant", value, owner is not x))
-        self._owners.append((owner, x))
-        self._leaf[id(owner)] = owner, number
-        if owner is not x:
-            self._leaf[id(x)] = x, number
-        return number
-
-    # -- forward
-
-    def called(
-        self, op: Any, arrays: list, params: dict, y: Any, seconds: float, by_kernel: bool
-    ) -> None:
-        if self._waiting():
-            return
-        outputs = y if type(y) is tuple else (y,)
-        first = outputs[0]
-        node = first.edge.node if type(first) is Tensor and first.edge is not None else None
-        number = len(self.steps)
-        line, site, nested = self._where()
-        parents = node.parents if node is not None else (None,) * len(arrays)
-        step = Call(
-            op.__name__,
-            [
-                {"value": self._now(x, p)} if is_array(x) else {"text": shown(x)}
-                for x, p in zip(arrays, parents, strict=True)
-            ],
-            {k: shown(v) for k, v in params.items()} if params else {},
-            [], line, site, self._source(op.formula, op.__name__),
-            "kernel" if by_kernel else "formula", seconds, None, node is not None,
-        )  # fmt: skip
-        for t in outputs:
-            x = as_array(t)
-            # What an op passes on as it is stays the value that it was.
-            same = self._seen(x) is not None and any(x is a for a in arrays)
-            step.outputs.append(self._now(x) if same else self._add(x, number, None))
-        self.steps.append(step)
-        if node is not None:
-            self._nodes[node.serial] = number
-        if nested:
-            self._inner.append(number)
-            return
-        if self._inner:
-            self._claim(self._inner, number)
-        if self._passes:
-            self._passes[-1].append(number)
-
-    def _claim(self, calls: list[int], number: int) -> None:
-        """`calls` were made by step `number`."""
-        for i in calls:
-            step = self.steps[i]
-            assert type(step) is Call
-            step.within = number
-        calls.clear()
-
-    def _waiting(self) -> bool:
-        """Whether the record is full; if not, what waited for the next hook is done."""
-        if len(self.steps) >= MOST_STEPS:
-            self.truncated = True
-        if self._sums or self._open:
-            self._settle()
-        return self.truncated
-
-    def _where(self) -> tuple[int, int | None, bool]:
-        """The user's line, that of a layer, and whether a formula of another op made the call."""
-        frame: Any = sys._getframe(2)
-        site, nested, inside = None, False, None
-        while True:
-            code = frame.f_code
-            if code is _BACKWARD and self._passes:
-                return self._walks[-1], site, nested
-            kind = _kind_of(code.co_filename)
-            if kind == USER or frame.f_back is None:
-                return self._line(code.co_filename, frame.f_lineno), site, nested
-            if code is _CALL and inside is not None:
-                nested = nested or inside not in _PASSING
-            elif kind == LAYER and site is None:
-                site = self._line(code.co_filename, frame.f_lineno)
-            inside, frame = code, frame.f_back
-
-    def _line(self, file: str, number: int) -> int:
-        """The number of a line, whose text is read at the end."""
-        return self._lines.setdefault((file, number), len(self._lines))
-
-    # -- the walk back
-
-    def walks_back(self, found: list) -> None:
-        line = self._where()[0]  # as seen from a walk within which this one is, if there is one
-        self._passes.append([])
-        self._walks.append(line)
-        if not self._waiting():
-            self.steps.append(Seed([self._gift(t, g) for t, g in found]))
-
-    def _gift(self, target: Any, g: Any) -> dict[str, Any]:
-        """Where a gradient goes, and its value."""
-        value = self._gradient(as_array(g))
-        if type(target) is Tensor:
-            leaf = self._leaf_of(as_array(target), target)
-            self.leaves[leaf].gradient = value
-            return {"to": {"leaf": leaf}, "value": value}
-        if (call := self._nodes.get(target.node.serial)) is None:
-            return {"to": {"call": None}, "value": value}
-        slot = target.index if type(target) is Slot else 0
-        return {"to": {"call": call, "output": slot}, "value": value}
-
-    def unbroadcast(self, shape: tuple[int, ...], g: Any) -> None:
-        self._undone.append((g, shape))
-
-    def pulled_back(self, node: Node, g: Any, found: list, seconds: float) -> None:
-        if self._waiting():
-            return
-        came = [
-            None if v is None else self._gradient(as_array(v))
-            for v in (g if type(g) is tuple else (g,))
-        ]
-        gave, k, parents = [], -1, node.parents
-        for target, v in found:  # they come in the inputs' order
-            k += 1
-            while not _same(parents[k], target):
-                k += 1
-            shape = next((list(s) for x, s in self._undone if x is v), None)
-            gift = self._gift(target, v)
-            gift["input"], gift["unbroadcast"], gift["total"] = k, shape, None
-            gave.append(gift)
-        self._undone.clear()
-        step = Pull(
-            self._nodes.get(node.serial), node.op.__name__, self._rules_of(node), came, gave,
-            [is_array(x) for x in node.saved], seconds,
-        )  # fmt: skip
-        self._pull, self._found = (len(self.steps), step), found
-        self.steps.append(step)
-        self._claim(self._passes[-1], len(self.steps) - 1)
-
-    def _rules_of(self, node: Node) -> list[dict[str, Any]]:
-        op = node.op
-        tracked = tuple(p is not None for p in node.parents)
-        if (found := self._rules.get((op, tracked))) is None:
-            inputs = [i for i, wanted in enumerate(tracked) if wanted]
-            found = self._rules[op, tracked] = [
-                {"input": i, "source": self._source(rule, op.__name__)}
-                for i, rule in rules_of(op, inputs)
-            ]
-        return found
-
-    def _source(self, function: Callable, name: str) -> int:
-        """The number of a function's text, which is looked up when somebody asks."""
-        return self._functions.setdefault((function, name), len(self._functions))
-
-    def added_up(self, target: Any, g: Any, total: Any) -> None:
-        if self.truncated or self._pull is None:
-            return
-        number = self._add(as_array(total), None, None)
-        if type(target) is Tensor:
-            self.leaves[self._leaf_of(as_array(target), target)].gradient = number
-        self._sums.append((target, g, number))
-        self._claim(self._passes[-1], self._pull[0])  # the addition, where it was an op
-
-    def _settle(self) -> None:
-        """Put down what the last hooks could not know yet: sums of gradients, and what is written.
-
-        Of two equal gradients for one target the second was added to the first.
-        """
-        sums, self._sums = self._sums, []
-        if self._pull is not None:
-            gifts = list(zip(self._pull[1].gave, self._found, strict=True))[::-1]
-            for target, g, number in reversed(sums):
-                for gift, (t, v) in gifts:
-                    if v is g and _same(t, target) and gift["total"] is None:
-                        gift["total"] = number
-                        break
-        opened, self._open = self._open, []
-        for write, array in opened:
-            write.value = self._now(array)
-            self.steps.append(write)
-
-    def frees(self, node: Node) -> None:
-        if self._pull is not None and not self.truncated:
-            outputs = node.output if isinstance(node.output, tuple) else (node.output,)
-            kept = {id(x): x.nbytes for x in (*node.saved, *outputs) if type(x) is ndarray}
-            self._pull[1].freed = sum(kept.values())
-
-    def walked_back(self) -> None:
-        if not self._waiting() and self._pull is not None:
-            self._claim(self._passes[-1], self._pull[0])  # what hooks of leaves did
-        self._passes.pop()
-        self._walks.pop()
-        self._pull = None
-
-    # -- what is changed
-
-    def sets_gradient(self, tensor: Tensor, adds: bool) -> None:
-        self.gradients.setdefault(id(tensor), (tensor, tensor.grad))
-
-    def shown(self, tensor: Tensor, array: Any) -> Any:
-        known = self._known.get(id(array))
-        if known is not None:
-            known[2] = True
-        return array
-
-    def assigned(self, tensor: Tensor, array: Any) -> None:
-        self.tensors.append((tensor, as_array(tensor)))
-        if not self._waiting():
-            self._write(tensor, array)
-
-    def overwrites(self, array: Any) -> None:
-        if not self._waiting() and id(array) in self._known:
-            self._write(array, array)
-
-    def _write(self, owner: Any, array: Any) -> None:
-        """Note that `owner`, a tensor or an array, gets other values: those of `array`, soon."""
-        found = self._leaf.get(id(owner)) or self._leaf.get(id(as_array(owner)))
-        if (known := self._known.get(id(array))) is not None:
-            known[2] = True
-        line = self._where()[0]
-        self._open.append((Write(None if found is None else found[1], -1, line), array))
-
-    def updated(self, optimizer: Any, gradients: Mapping[str, Any]) -> None:
-        if self._waiting():
-            return
-        self.optimizers.append(optimizer)
-        self._before = [(flat, flat.copies()) for flat in optimizer.flats]
-        self._given = {}
-        for name, g in gradients.items():
-            if g is not None:
-                found = self._leaf.get(id(optimizer.parameters[name]))
-                g = g if type(g) is SparseRows else as_array(g)
-                self._given[name] = self._gradient(g, None if found is None else found[1])
-
-    def stepped(self, optimizer: Any) -> None:
-        if self._waiting():
-            return
-        for flat, before in self._before:
-            settings = {k: shown(v) for k, v in optimizer.options(flat).items()}
-            place = len(self.steps)  # one for each parameter, to be filled by `_updates`
-            self.steps += [None] * len(flat.parameters)  # type: ignore[list-item]
-            source = self._source(optimizer.formula, type(optimizer).__name__)
-            now = flat.copies(), self._given, settings, flat.steps.tolist(), source
-            self._stepped.append((place, type(optimizer).__name__, flat, before, *now))
-        self._before = []
-
-    # -- the end
-
-    def finish(self, title: str, result: Any, seconds: float) -> Record:
-        """The record, once the run is over."""
-        self._waiting()
-        outputs = [
-            self._now(as_array(x)) for x in leaves_of(result) if type(x) is Tensor or is_array(x)
-        ]
-        return Record(
-            title, self.steps, self.values, self.leaves, Sources(self._functions), [], outputs,
-            truncated=self.truncated, seconds=seconds, result=result, later=self._complete,
-        )  # fmt: skip
-
-    def _complete(self, record: Record) -> None:
-        """What nobody has to know during the run: each parameter's update, lines and names."""
-        record.lines = [line_at(*place) for place in self._lines]
-        for stepped in self._stepped:
-            self._updates(*stepped)
-        self._stepped.clear()
-        names = self._names()
-        for array_of, old in self.tensors:  # a name leads to what a tensor was at first, too
-            if (known := names.get(id(array_of))) is not None:
-                names.setdefault(id(old), (old, *known[1:]))
-        for leaf, (owner, x) in zip(self.leaves, self._owners, strict=True):
-            for one in (owner, x):
-                named, name, kind = names.get(id(one), (None, "", ""))
-                if named is one:
-                    leaf.name, leaf.kind = name, kind
-                    break
-            else:
-                if type(owner) is Tensor:
-                    leaf.name, leaf.kind = owner.name or "", "parameter"
-            if type(owner) is Tensor:
-                record.note(owner, self._leaf[id(owner)][1])
-
-    def _updates(
-        self, place: int, optimizer: str, flat: Any, before: dict, after: dict, given: dict,
-        settings: dict[str, str], numbers: list[int], source: int,
-    ) -> None:  # fmt: skip
-        """The steps of an optimizer's step: one a parameter."""
-        for i, (name, p) in enumerate(flat.parameters.items()):
-            leaf = self._leaf_of(as_array(p), p) if p.requires_grad else None
-            g = given.get(name)
-            moments = {
-                m: self._states(before[m][i], after[m][i], None, g)
-                for m in flat.moments
-                if before[m][i] is not None
-            }
-            old, new = self._states(before[""][i], after[""][i], leaf, g)
-            self.steps[place + i] = Update(
-                optimizer, settings, numbers[i], name, leaf, old, new, g, moments, source
-            )
-
-    def _states(self, before: Any, after: Any, leaf: int | None, g: int | None) -> list[int]:
-        """Two values, of which the first may be that of a leaf; without a gradient one, twice."""
-        first = None if leaf is None else self.leaves[leaf].value
-        if first is None or first >= len(self.values) or not self._equal(first, before):
-            first = self._keep(before, None, leaf)
-        return [first, first if g is None else self._keep(after, None, leaf)]
-
-
-def _same(a: Any, b: Any) -> bool:
-    """Whether two edges or leaves are one; slots are made anew, and `==` of Tensors is an op."""
-    return a is b or (type(a) is Slot and a == b)
-
-
-# -------------------------------------------------------------------------------------- lines
-
-ENGINE, LAYER, USER = range(3)
-_CALL, _BACKWARD = Op.__call__.__code__, backward_pass.__code__
-# A call that goes on to another of these is not one that reports.
-_PASSING = {_CALL, Op.inline.__code__, Op.failed.__code__}
-_LAYERS = ("nn", "learner", "optim", "data")
-
-
-@functools.cache
-def _kind_of(file: str) -> int:
-    """Whether a file is the engine's, has layers and the like, or is its user's."""
-    try:
-        parts = _relative(file)
-    except ValueError:
-        return USER
-    if parts[0] == "examples" or parts[:2] == ("study", "book"):
-        return USER
-    return LAYER if parts[0] in _LAYERS else ENGINE
-
-
-def _relative(file: str) -> tuple[str, ...]:
-    from pathlib import Path
-
-    return Path(file).relative_to(ROOT).parts
-
-
-# -------------------------------------------------------------------------------------- names
 
 
 def _title(function: Callable) -> str:
@@ -546,17 +71,13 @@ def _names(function: Callable, args: tuple, kwargs: Mapping) -> dict[int, tuple[
         if type(x) is Tensor:
             found.setdefault(id(as_array(x)), (as_array(x), name, kind))
 
-    around = dict(_around(function))
+    around = dict(_all_around(function))
     try:
         given = dict(inspect.signature(function).bind(*args, **kwargs).arguments)
     except (TypeError, ValueError):
         given = {f"argument {i}": x for i, x in enumerate(args)} | dict(kwargs)
-    modules: dict[int, tuple[str, Module]] = {}
-    for name, x in {**around, **given}.items():
-        for m in (x, getattr(x, "model", None)):
-            if isinstance(m, Module):
-                modules.setdefault(id(m), (name, m))
-    for name, module in modules.values():
+    modules = _modules({**around, **given})
+    for name, module in modules:
         prefix = "" if len(modules) == 1 else f"{name}."
         for path, p in module.named_parameters():
             add(p, prefix + path, "parameter")
@@ -574,8 +95,34 @@ def _names(function: Callable, args: tuple, kwargs: Mapping) -> dict[int, tuple[
     return found
 
 
+def _modules(things: Mapping[str, Any]) -> list[tuple[str, Module]]:
+    """The modules among things and their `.model`s, with names; none that is in another of them."""
+    found: dict[int, tuple[str, Module]] = {}
+    for name, x in things.items():
+        for m in (x, getattr(x, "model", None)):
+            if isinstance(m, Module):
+                found.setdefault(id(m), (name, m))
+    inside = {id(part) for _, m in found.values() for _, part in m.named_modules() if part is not m}
+    return [pair for key, pair in found.items() if key not in inside]
+
+
 def _tracked(x: Any) -> bool:
     return type(x) is Tensor and x.requires_grad
+
+
+def _all_around(function: Callable, depth: int = 3) -> Iterator[tuple[str, Any]]:
+    """What a function reads from outside, by name, and what functions among that read."""
+    for name, x in _around(function):
+        yield name, x
+        own = isinstance(x, FunctionType | MethodType | functools.partial)
+        if own and depth and kind_of(_file_of(x)) == USER:
+            yield from _all_around(x, depth - 1)
+
+
+def _file_of(function: Any) -> str:
+    inner = inspect.unwrap(getattr(function, "func", function))
+    code = getattr(inner, "__code__", None)
+    return "" if code is None else code.co_filename
 
 
 def _around(function: Callable) -> Iterator[tuple[str, Any]]:

@@ -1,0 +1,139 @@
+"""The program that `mg.jit` makes of what was recorded, as data."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from minigrad import random
+from minigrad.autodiff import as_array
+from minigrad.errors import CaptureError
+from minigrad.programs import Jitted
+from minigrad.programs.program import Program
+from minigrad.programs.tracing import state_of
+from minigrad.programs.values import Call, Value
+from minigrad.study.record import Record
+from minigrad.study.recorder import Recorder
+from minigrad.study.sources import path_of
+
+TIMES = 5  # that each instruction is timed; the least counts
+
+
+def add_program(
+    record: Record, f: Jitted, args: tuple, kwargs: Mapping[str, Any], recorder: Recorder
+) -> None:
+    """Give a record the program of `f`, or say in `program_note` why there is none.
+
+    `f` is called once more for it, with the random numbers of the recorded run; what that changes
+    is put back: of optimizers, tensors that the run gave other arrays, and gradients.
+    """
+    arrays = [a for optimizer in recorder.optimizers for a in state_of(optimizer)]
+    kept = [(a, a.copy()) for a in arrays]
+    data = [(t, as_array(t), as_array(t).copy()) for t, _ in recorder.tensors]
+    grads = [(t, t.grad) for t, _ in recorder.gradients.values()]
+    for t, before in recorder.gradients.values():
+        t.grad = before
+    try:
+        with random.replayed(list(recorder.keys)):
+            f(*args, **kwargs)
+        if f.as_it_is:
+            record.program_note = _told(f"it runs as it is: {f.as_it_is}")
+        else:
+            with f.measuring() as program:
+                record.program = as_data(program)
+    except CaptureError as error:
+        record.program_note = _told(str(error))
+    finally:
+        for a, old in kept:
+            a[...] = old
+        for t, a, old in data:
+            a[...] = old
+            t.data = a
+        for t, g in grads:
+            t.grad = g
+
+
+def _told(reason: str) -> str:
+    """A message with the paths of files as a record has them."""
+    return re.sub(r"(?<=\bat )(.+?)(?=:\d+)", lambda found: path_of(found.group()), reason)
+
+
+def as_data(program: Program) -> dict[str, Any]:
+    """A program as a record has it; see the module `minigrad.study.record`."""
+    seconds = [min(ts) for ts in zip(*(program.times() for _ in range(TIMES)), strict=True)]
+    count = len(program.instructions)
+    number = {call: i for i, call in enumerate(program.captured)}
+    by_call: dict[int, list[int]] = {}
+    for number_of, call_of in enumerate(program.call_of):
+        by_call.setdefault(call_of, []).append(number_of)
+    became = {
+        number[part]: by_call[i][0]
+        for i, call in enumerate(program.calls)
+        for part in call.parts or (call,)
+        if i in by_call
+    }
+    storages = {storage: i for i, storage in enumerate(program.memory.storages)}
+
+    def places(values: list[Value]) -> list[int]:
+        found = {storages.get(v.root.place) for v in values}
+        return sorted(i for i in found if i is not None)
+
+    instructions = []
+    for i, instruction in enumerate(program.instructions):
+        own = program.calls[program.call_of[i]] if i < len(program.call_of) else None
+        parts = [] if own is None else [number[part] for part in own.parts or (own,)]
+        instructions.append(
+            {
+                "name": instruction.name,
+                "by": instruction.by,
+                "shapes": instruction.shapes,
+                "seconds": seconds[i],
+                "calls": sorted(parts),
+                "reads": [] if own is None else places(own.reads),
+                "writes": [] if own is None else places(own.outputs),
+            }
+        )
+    return {
+        "calls": [
+            {
+                "op": call.name,
+                "inputs": [repr(x) if isinstance(x, Value) else str(x)[:80] for x in call.inputs],
+                "outputs": [repr(y) for y in call.outputs],
+                "instruction": became.get(i),
+            }
+            for i, call in enumerate(program.captured)
+        ],
+        "instructions": instructions,
+        "places": [
+            {
+                "offset": s.offset,
+                "size": s.size,
+                "first": -1 if s.first < 0 else by_call.get(s.first, [count])[0],
+                "last": by_call[s.last][-1] if s.last in by_call else count,
+                "what": what,
+            }
+            for s, what in zip(storages, _holds(program, storages), strict=True)
+        ],
+        "bytes": program.memory.bytes,
+        "threads": program.threads or 0,
+    }
+
+
+def _holds(program: Program, storages: Mapping[Any, int]) -> Iterator[str]:
+    """What each place holds, in words."""
+    names: list[list[str]] = [[] for _ in storages]
+    for v in program.arguments:
+        if (i := storages.get(v.root.place)) is not None:
+            names[i].append(f"{v!r}, an argument")
+    for call in program.calls:
+        for y in call.outputs:
+            if (i := storages.get(y.root.place)) is not None:
+                names[i].append(f"{y!r} of {_name(call)}")
+    for call, v in program.memory.scratches.items():
+        names[storages[v.place]].append(f"what {_name(call)} needs meanwhile")
+    for parts in names:
+        yield "; then ".join(parts)
+
+
+def _name(call: Call) -> str:
+    chain = call.params.get("chain")
+    return call.name if chain is None else ", ".join(op.__name__ for op, _ in chain.steps)
