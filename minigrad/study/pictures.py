@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Graph", "Heat", "Lines", "Picture", "graph", "handed_to", "heat", "lines"]
+__all__ = ["Graph", "Heat", "Lines", "Picture", "blocks", "graph", "handed_to", "heat", "lines"]
 
 SHADES = " .:-=+*#%@"  # plain characters, whose width is one in every font
 MARKS = "*o+x#@"
@@ -40,11 +40,11 @@ class Picture:
         """An <svg> element; what is not data has the color of the text around it."""
         raise NotImplementedError
 
-    def __rich__(self) -> Any:
+    def __rich_console__(self, console: Any, _options: Any) -> Iterator[Any]:
         """What rich prints of it: the text, or something with colors."""
         from rich.text import Text
 
-        return Text(self.text())
+        yield Text(self.text())
 
 
 _receiver: ContextVar[Callable[[Picture], Any] | None] = ContextVar("receiver", default=None)
@@ -82,7 +82,7 @@ class Heat(Picture):
         return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
 
     def text(self) -> str:
-        rows = _blocks(self.matrix, 32, 38)
+        rows = blocks(self.matrix, 32, 38)
         low, high = self.range()
         lines = [self.title] if self.title else []
         for row in rows:
@@ -90,19 +90,22 @@ class Heat(Picture):
         scale = f"{low:.4g}" if low == high else f"{low:.4g} {SHADES.strip()} {high:.4g}"
         return "\n".join([*lines, scale])
 
-    def __rich__(self) -> Any:
+    def __rich_console__(self, console: Any, _options: Any) -> Iterator[Any]:
         from rich.text import Text
 
+        if console.color_system is None:
+            yield Text(self.text())
+            return
         low, high = self.range()
         shown = Text(f"{self.title}\n" if self.title else "")
-        for row in _blocks(self.matrix, 32, 36):
+        for row in blocks(self.matrix, 32, 36):
             for x in row:
                 shown.append("  ", style=f"on {color(x, low, high)}")
             shown.append("\n")
-        return shown.append(f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}")
+        yield shown.append(f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}")
 
     def svg(self) -> str:
-        rows = _blocks(self.matrix, MOST, MOST)
+        rows = blocks(self.matrix, MOST, MOST)
         low, high = self.range()
         size = max(6, min(28, 560 // max(1, rows.shape[1])))
         top, parts = 20 if self.title else 2, []
@@ -137,7 +140,7 @@ def heat(matrix: Any, title: str = "") -> None:
     _show(Heat(title, found.astype(float)))
 
 
-def _blocks(matrix: np.ndarray, rows: int, columns: int) -> np.ndarray:
+def blocks(matrix: np.ndarray, rows: int, columns: int) -> np.ndarray:
     """The matrix, or where it is larger the means of blocks, `rows` and `columns` at most."""
     down, across = (-(-n // most) for n, most in zip(matrix.shape, (rows, columns), strict=True))
     if down == across == 1:
@@ -288,12 +291,12 @@ class Graph(Picture):
         # An edge past layers has a place in each of them, so that it crosses no box.
         layers: list[list[Any]] = [list(layer) for layer in self.layers]
         depth = {name: i for i, layer in enumerate(layers) for name in layer}
-        ways = []
+        ways: list[list[Any]] = []
         for k, (a, b) in enumerate(self.edges):
-            between = [(k, i) for i in range(depth[a] + 1, depth[b])]
-            for place in between:
-                layers[place[1]].append(place)
-            ways.append([a, *between, b])
+            between = range(depth[a] + 1, depth[b])
+            for i in between:
+                layers[i].append((k, i))
+            ways.append([a, *((k, i) for i in between), b])
         rows = max(map(len, layers))
         boxes: dict[Any, tuple[float, float, float]] = {}  # left, middle, width
         left = 8.0

@@ -19,13 +19,12 @@ from minigrad.study.pictures import lines
 **A rule says what it reads.** That of `tanh` reads the output but not the input, that of `matmul`
 the inputs but not the output, that of `add` neither. They say so by the names of their parameters:
 what begins with an underscore is not read, and a node keeps only its shape, a `Like`. Only rules
-that will run are asked, those of tensors: in `a * 0.5` one, which reads the number, and not `a`.
+that will run are asked, those of tensors: in `a * 0.5` that of `a`, and it reads the number only.
 """
 Like = namedtuple("Like", "shape")
 tick = itertools.count(1).__next__
 writes: list = []  # (where an array begins, where it ends, when it was written)
 nodes: weakref.WeakSet = weakref.WeakSet()  # those that are alive; a weak set keeps none so
-trace: list = []  # what they held, at each step
 everything = False  # whether nodes shall keep all, to see the difference
 
 
@@ -42,13 +41,18 @@ class Op:
     def __call__(self, *inputs):
         arrays = [x.data if type(x) is Tensor else np.asarray(x) for x in inputs]
         parents = [(x.edge or x) if type(x) is Tensor else None for x in inputs]
-        arrays.insert(0, np.asarray(self.formula(*arrays)))
-        if not any(parents):
-            return arrays[0]
+        arrays.insert(0, np.asarray(self.formula(*arrays)))  # the output first
         used = [reads(r) for r, p in zip(self.rules, parents, strict=True) if p is not None]
-        needed = [everything or any(flags) for flags in zip(*used, strict=True)]
+        needed = [everything or any(u[i] for u in used) for i in range(len(arrays))]
         kept = [a if n else Like(a.shape) for a, n in zip(arrays, needed, strict=True)]
-        return Tensor(arrays[0], Node(self, parents, kept))
+        return Tensor(arrays[0], Node(self, parents, kept)) if any(parents) else arrays[0]
+
+
+"""
+**Somebody writes.** An optimizer writes into the arrays of parameters. If it did so before the
+walk, the gradient would be wrong in silence. So a write is noted: its addresses, which views share,
+and its time on the nodes' clock. A node refuses if what it kept was written later.
+"""
 
 
 def overwritten(array, since):
@@ -66,6 +70,12 @@ class Tensor:
         self._data = array
 
     data = property(lambda self: self._data, _set)
+
+
+"""
+**Gone once it was read.** When the walk has entered a node, that lets go of what it has. The
+picture shows eight layers: with everything kept to the end, and as it should be.
+"""
 
 
 class Node:
@@ -93,11 +103,6 @@ multiply = Op(np.multiply, lambda g, _y, _a, b: g * b, lambda g, _y, a, _b: g * 
 matmul = Op(np.matmul, lambda g, _y, _a, b: g @ b.T, lambda g, _y, a, _b: a.T @ g)
 tanh = Op(np.tanh, lambda g, y, _x: g * (1 - y * y))
 
-"""
-**Gone once it was read.** In the walk that we know, each node that was entered now lets go of what
-it has. The picture shows eight layers with everything kept to the end, and as it should be.
-"""
-
 
 def gradients(y, inputs, retain=False):
     found, sums, heap = [(y.edge or y, np.ones_like(y.data))], {}, []
@@ -118,7 +123,7 @@ def gradients(y, inputs, retain=False):
 rng, curves = np.random.default_rng(0), {}
 weights = [Tensor(w) for w in rng.standard_normal((8, 64, 64)) / 8]
 for everything, name in [(True, "everything"), (False, "only what is read")]:
-    x, trace = rng.standard_normal((256, 64)), []
+    x, trace = rng.standard_normal((256, 64)), [0]
     for w in weights:
         x = tanh(multiply(matmul(x, w), 0.5))
         trace.append(held())
@@ -127,12 +132,7 @@ for everything, name in [(True, "everything"), (False, "only what is read")]:
     print(f"{name}: at most {max(trace)} KiB, {trace[-1]} at the end")
 lines(curves, title="KiB kept, forward and back")
 
-"""
-**Writing.** An optimizer writes into the arrays of parameters. Before the walk, that would make the
-gradient wrong in silence. So a write is noted: its addresses, which views share, and its time on
-the nodes' clock. A node refuses if what it kept was written later. `add` kept nothing.
-"""
-for op in (multiply, add):
+for op in (multiply, add):  # one keeps w for its rules, the other nothing
     w = Tensor([1.0, 2.0])
     y = op(w, w)
     w.data *= 10
@@ -143,8 +143,8 @@ for op in (multiply, add):
 
 """
 **What the real one does.** [[minigrad.arguments.reads]], [[minigrad.operations.Op.keeps]] and
-[[minigrad.arguments.Like]] are as here. [[minigrad.graph.Node.free]] notes by which line.
-[[minigrad.writes.wrote]] and [[minigrad.graph.Node.check_unwritten]] see writes through tensors;
-[[minigrad.observers.detect_anomaly]] also finds those of NumPy alone. And
+[[minigrad.arguments.Like]] are as here. [[minigrad.graph.Node.free]] also notes which line has used
+up the graph. [[minigrad.writes.wrote]] and [[minigrad.graph.Node.check_unwritten]] see writes
+through tensors; [[minigrad.observers.detect_anomaly]] also finds those of NumPy alone. And
 [[minigrad.transforms.checkpoint]] keeps nothing inside a function, and computes it again later.
 """

@@ -12,9 +12,9 @@ import math
 from minigrad.study.pictures import graph, lines
 
 """
-**A derivative by nudging.** The derivative of `f` at `x` says how much `f(x)` moves for each bit
-that `x` moves. So move `x` by a small `h` and look. We take `f(x) = sin(x * x)`, whose derivative
-you can find on paper, `cos(x * x) * 2 * x`, and let `h` shrink from step to step.
+**A derivative by nudging.** Move `x` a little, and `f(x)` moves, too. The derivative of `f` at `x`
+says how many times as far. So move `x` by a small `h` and look. We take `f(x) = sin(x * x)`, whose
+derivative you can find on paper, `cos(x * x) * 2 * x`, and let `h` shrink from step to step.
 """
 
 
@@ -30,12 +30,12 @@ lines({"log10 of the error": [math.log10(e) for e in off]}, title="h from 0.1 do
 
 """
 The error falls at first. Then it rises again: `f(x + h)` and `f(x)` agree in ever more digits, and
-their difference keeps only what is left of the 16 that a computer has. So nudging is never exact,
+their difference keeps only what is left of the 16 that a `float` has. So nudging is never exact,
 and every parameter needs a run of its own. But as it knows nothing of `f`, it is how engines are
 *tested*.
 
 **The chain rule** is exact. A program takes small steps, and for each step we know the slope: how
-much its result moves for each bit that its input moves. Along a chain of steps, slopes multiply.
+many times as far its result moves as its input. Along a chain of steps, slopes multiply.
 """
 u = at * at  # the first step; its slope is 2 * at
 v = math.sin(u)  # the second; its slope is cos(u)
@@ -58,7 +58,7 @@ class Number:
 
     def __mul__(self, other):
         a, b = self, as_number(other)
-        return Number(a.data * b.data, (a, b), (b.data, a.data))
+        return Number(a.data * b.data, (a, b), (b.data, a.data))  # when a moves: b times as far
 
     __radd__, __rmul__ = __add__, __mul__
 

@@ -2,8 +2,7 @@
 
 A gradient is a function of the input like any other, so it has a derivative, too. Our backward pass
 computes with arrays, which remember nothing. With tensors it would be recorded, and a second pass
-could go back through it. So every rule is written **once**, and runs on arrays, which is fast, or
-on tensors.
+could go back through it. So every rule is written **once**, and runs on either.
 """
 
 import heapq
@@ -17,8 +16,8 @@ from minigrad.study.pictures import lines
 **Op.** In chapter 3 every call made its rules anew, around the arrays that they needed. Now an `Op`
 has a formula, and for each input a rule, `rule(g, y, *inputs)`, which is given what it may need:
 the gradient `g` of the output, the output `y`, the inputs. Called with arrays, an op gives an
-array, and nothing is recorded. With a tensor among its inputs it gives a tensor. (To be short: all
-tensors want gradients here, and have one shape.)
+array, and nothing is recorded. With a tensor among its inputs it gives a tensor. (Here all tensors
+want gradients and have one shape; `unbroadcast` is left out.)
 """
 clock = itertools.count(1)
 
@@ -133,8 +132,8 @@ for _ in range(7):
     a, b = map(Tensor, [a.data, b.data] - np.linalg.solve(hessian, values))
 
 """
-**A rule that leaves the ops.** Here is `exp` as in chapter 3, with an array in its rule. Its first
-derivative is right. But to the second pass this array is a constant: nothing comes through, and no
+**A rule that leaves the ops.** Here is `exp` as in chapter 3, with an array in its rule. The first
+derivative is right. But to the second pass the array is a constant: nothing comes through, and no
 error tells.
 """
 y = np.exp(a.data)
@@ -147,5 +146,5 @@ for f in (exp, Op("exp", np.exp, lambda g, _y, _x: g * y)):
 [[minigrad.operations.Op.vjps]], or one for all inputs by [[minigrad.operations.Op.vjp]]; an op
 without rules is differentiated through its formula ([[minigrad.operations.Op.inline]]).
 [[minigrad.graph.Node.pull_back]] gives rules arrays or tensors as ours does, then calls
-`unbroadcast`. And [[minigrad.testing.check_gradients]] tests second derivatives, too.
+`unbroadcast`. A rule that leaves the ops is found by [[minigrad.testing.check_gradients]].
 """

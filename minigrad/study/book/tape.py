@@ -2,7 +2,7 @@
 
 The walk of chapters 1 and 2 has two faults. It goes along every path, and paths double. And it
 calls itself for each step back, so a long computation ends in an error. One idea mends both: number
-the operations as they happen, and go back by number. The engine takes the form of the real one.
+the operations as they happen, and go back by number. Such a record is called a **tape**.
 """
 
 import heapq
@@ -69,7 +69,8 @@ def tanh(a):
 
 
 """
-**The old walk**, once more, on nodes. Each of these layers uses the one before twice.
+**The old walk**, once more, on nodes. Each of these layers uses the one before twice. We count the
+nodes that are entered.
 """
 
 
@@ -87,11 +88,11 @@ def layers(x, depth):
 
 
 x, depths = Tensor(0.1, requires_grad=True), range(1, 13)
-print("entered for 1, 2, 3 ... layers:", *[walk(layers(x, n).edge, np.ones(())) for n in depths])
+print("every path, 1, 2, 3 ... layers:", *[walk(layers(x, n).edge, np.ones(())) for n in depths])
 try:
     walk(layers(x, 10_000).edge, np.ones(()))
 except RecursionError as error:
-    print("entered for 10000 layers: RecursionError:", error)
+    print("every path, 10000 layers:", type(error).__name__)
 
 """
 **Why it doubles.** Where paths meet, a gradient is complete only when all its parts have come. The
@@ -125,13 +126,13 @@ def backward(y):
     return entered
 
 
-print("entered for 1, 2, 3 ... layers:", *[len(backward(layers(x, n))) for n in depths])
-print("entered for 10000 layers:", len(backward(layers(x, 10_000))))
+print("by number, 1, 2, 3 ... layers:", *[len(backward(layers(x, n))) for n in depths])
+print("by number, 10000 layers:", len(backward(layers(x, 10_000))))
 
 """
 **Only what is needed.** What does not lie behind `y` is never entered, though it has a number, too.
 """
-clock = itertools.count(1)
+clock = itertools.count(1)  # again, for smaller numbers
 data, w, b = Tensor([1.0, 2.0]), Tensor(0.5, requires_grad=True), Tensor(0.1, requires_grad=True)
 h = multiply(data, w)
 unused = tanh(w)
