@@ -98,10 +98,10 @@ def _of_example(name: str, lang: str) -> Record:
     # They stand a floor above this one, so that only their names are known here.
     module = importlib.import_module(f"minigrad.examples.{name}")
     try:
-        step, batch = module.one_step()
+        step = module.one_step()
     except (ModuleNotFoundError, FileNotFoundError) as error:
         raise click.UsageError(say("cli.example", lang, name=name, error=error)) from None
-    record = study(step, *batch)
+    record = study(minigrad.jit(step))
     record.title = name
     return record
 

@@ -234,6 +234,14 @@ def test_an_example_that_lacks_a_package(own, capsys, monkeypatch):
     assert error.count("\n") == 1
 
 
-def test_an_example(own, capsys):
-    assert said(capsys, "entity_embedding", "--json", "r.json") == "record saved: r.json\n"
-    assert load(own / "r.json").title == "entity_embedding"
+def test_an_example(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert said(
+        capsys, "entity_embedding", "--lang", "en", "--json", "r.json", "--out", "p.html"
+    ) == ("record saved: r.json\npage written: p.html\n")
+    record = load(tmp_path / "r.json")
+    assert record.title == "entity_embedding"
+    assert record.program is not None
+    page = (tmp_path / "p.html").read_text(encoding="utf-8")
+    assert "entity_embedding" in page
+    assert len(page) < 3_000_000
