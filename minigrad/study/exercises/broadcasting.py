@@ -244,9 +244,9 @@ def _layers() -> list[Case]:
         case("one feature in and out", "特徴が 1 つ",
              g=_normal(4, 1), x=_normal(4, 1, seed=1), w=_normal(1, 1), b=_normal(1)),
         case("two axes in front: sentences of words", "前に軸が 2 つ（文と単語）",
-             g=_normal(2, 4, 5), x=_normal(2, 4, 3), w=_normal(3, 5), b=_normal(5)),
+             g=_normal(2, 4, 5), x=_normal(2, 4, 2), w=_normal(2, 5), b=_normal(5)),
         case("one example without an axis for examples", "データの軸がない 1 つのデータ",
-             g=_normal(2), x=_normal(3), w=_normal(3, 2), b=_normal(2, seed=1)),
+             g=_normal(2), x=_normal(4), w=_normal(4, 2), b=_normal(2, seed=1)),
     ]  # fmt: skip
 
 

@@ -418,6 +418,8 @@ def _check(exercise: Exercise, function: Callable, lang: str) -> Verdict:
         runs.append(_run(exercise, function, one, right))
         if isinstance(runs[-1].error, NotImplementedError):
             return told.plainly("unwritten")
+        if isinstance(runs[-1].error, Wrong) and not any(run.failed for run in runs[:-1]):
+            break  # what is wrong is known, and later inputs may take long
     failing = [run for run in runs if run.failed]
     if failing:
         return _explained(exercise, runs, failing, told, function)
@@ -498,7 +500,8 @@ def _explained(
     first = failing[0]
     if isinstance(first.error, Wrong):
         return told.of_run(first.error.key, first, None, text=first.error.text)
-    for among in (runs, failing):  # one that explains all that came is the better explanation
+    # One that explains every run is best. (A run that raised Wrong gave no result to be explained.)
+    for among in (runs, [run for run in failing if not isinstance(run.error, Wrong)]):
         for mistake in exercise.mistakes:
             if all(_agrees(exercise, mistake.answer, run) for run in among):
                 return told.of_run(mistake.key, first, text=mistake.text)
@@ -512,13 +515,13 @@ def _explained(
         return told.of_run("overwrites", first, worst, name=name)
     if worst.kind in ("type", "length", "keys", "plain", "dtype"):
         return told.of_run(worst.kind, first, worst, **_kinds(worst, told.lang))
-    pairs = [
-        (d.yours, d.right, run)
-        for run in failing
-        for d in run.wrong
-        if d.kind in ("value", "shape")
-    ]
-    key, fields = _relation(pairs, first, told.lang)
+    wrong = [(run, d) for run in failing for d in run.wrong if d.kind in ("value", "shape")]
+    key, fields = _relation([(d.yours, d.right, run) for run, d in wrong])
+    if key == "shape" or key in _SHAPES:
+        first, worst = next((run, d) for run, d in wrong if d.kind == "shape")
+        fields = {"yours": worst.yours.shape, "right": worst.right.shape}
+    if "times" in fields:
+        fields["times"] = times(fields["times"], told.lang)
     if key in ("value", "shape") and len(failing) <= len(runs) / 2:
         fields |= {"passed": len(runs) - len(failing), "all": len(runs)}
         return told.of_run(f"{key}_here", first, worst, **fields)
@@ -577,32 +580,30 @@ def _described(x: Any, lang: str) -> str:
 Pairs = list[tuple[np.ndarray, np.ndarray, Run]]
 
 
-def _relation(pairs: Pairs, first: Run, lang: str) -> tuple[str, dict[str, Any]]:
+def _relation(pairs: Pairs) -> tuple[str, dict[str, Any]]:
     """The key of what all wrong numbers have in common with the right ones, and its fields."""
 
     def every(test: Callable[[np.ndarray, np.ndarray, Run], Any]) -> bool:
         return all(bool(test(y, r, run)) for y, r, run in pairs)
 
-    y, r, _ = pairs[0]
-    fields: dict[str, Any] = {"yours": y.shape, "right": r.shape}
-    if every(lambda y, r, run: y.ndim > 1 and _near(y.swapaxes(-1, -2), r, run.narrow)):
-        return "transposed", fields
+    if every(_transposed):
+        return "transposed", {}
     if any(y.shape != r.shape for y, r, _ in pairs):
-        return next((key for key, test in _SHAPES.items() if every(test)), "shape"), fields
+        return next((key for key, test in _SHAPES.items() if every(test)), "shape"), {}
     for key, test in _NUMBERS.items():
         if every(test):
-            return key, fields
+            return key, {}
     if every(lambda y, r, run: "g" in run.case.args and _outer(y, r, run)):
-        return "outer", fields
+        return "outer", {}
     ratios = [_ratio(y, r, run.narrow) for y, r, run in pairs]
     if all(ratio is not None for ratio in ratios):
         found = [float(ratio) for ratio in ratios if ratio is not None]
         if max(found) - min(found) <= 1e-3 * abs(found[0]):
-            return "factor", {"times": times(found[0], lang)}
+            return "factor", {"times": found[0]}
         whole = [c if abs(c) > 1 else 1 / c for c in found]
         if all(round(c) in _lengths(run) for c, (_, _, run) in zip(whole, pairs, strict=True)):
             return ("times_n" if abs(found[0]) > 1 else "over_n"), {"n": round(whole[0])}
-    return "value", fields
+    return "value", {}
 
 
 def times(c: float, lang: str) -> str:
@@ -614,6 +615,10 @@ def times(c: float, lang: str) -> str:
         if abs(c - number) < 1e-3:
             return text[lang]
     return f"{c:.4g} times" if lang == "en" else f" {c:.4g} 倍"
+
+
+def _transposed(y: np.ndarray, r: np.ndarray, run: Run) -> bool:
+    return y.ndim > 1 and any(_near(t, r, run.narrow) for t in (y.swapaxes(-1, -2), y.T))
 
 
 def _ratio(y: np.ndarray, r: np.ndarray, narrow: bool) -> float | None:
@@ -805,7 +810,7 @@ def _shown(x: Any, indent: int = 0) -> str:
         return text.replace("\n", "\n" + " " * indent)
     if isinstance(x, list | tuple):
         shown = ", ".join(_shown(part, indent) for part in x)
-        return f"[{shown}]" if isinstance(x, list) else f"({shown})"
+        return f"[{shown}]" if isinstance(x, list) else f"({shown}{',' * (len(x) == 1)})"
     if callable(x):
         return str(x.__doc__ or getattr(x, "__name__", x))
     return textwrap.shorten(repr(x), 400, placeholder=" ...")

@@ -50,7 +50,7 @@ def _into_out(function: Any, args: dict[str, Any]) -> Any:
         if long and not traced:
             tracemalloc.stop()
     out = args["out"]
-    if found is None and args["x"].size:
+    if found is None:
         raise Wrong(
             "not_returned",
             both(
@@ -58,7 +58,7 @@ def _into_out(function: Any, args: dict[str, Any]) -> Any:
                 "`out` を返してください。そうすれば、この呼び出しを式の中で使えます。",
             ),
         )
-    if found is not None and found is not out and args["x"].size:
+    if found is not out:
         raise Wrong(
             "not_into_out",
             both(

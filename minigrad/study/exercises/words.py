@@ -175,11 +175,8 @@ WORDS: dict[str, Text] = {
         "{part} は和を取りすぎています。形が {yours} ですが、{right} になるはずです。",
     ),
     "shape": both(
-        "{part} has the shape {yours}, and should have {right}. (A gradient always has the shape "
-        "of "
-        "what it is the gradient of.)",
-        "{part} の形が {yours} ですが、{right} になるはずです。"
-        "（勾配の形は、いつも、もとの変数の形と同じです。）",
+        "{part} has the shape {yours}, and should have {right}.",
+        "{part} の形が {yours} ですが、{right} になるはずです。",
     ),
     "shape_here": both(
         "On {passed} of {all} inputs your answer is right. On this one the shape is {yours}, and "
