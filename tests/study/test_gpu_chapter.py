@@ -1,5 +1,8 @@
 """The stand-in of the chapter: its numbers beside minigrad's, its fence, its clocks, its graphs."""
 
+import os
+import subprocess
+import sys
 from types import ModuleType
 
 import numpy as np
@@ -8,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import minigrad as mg
-from minigrad.study.book import namespace
+from minigrad.study.book import FOLDER, namespace
+
+ROOT = FOLDER.parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +91,21 @@ def test_few_launches_are_faster_until_arrays_are_large(ours):
     assert np.all(graph <= many)
     assert many[0] / one[0] > 3
     assert graph[-1] / many[-1] > 0.9
+
+
+@pytest.mark.parametrize("name", ["modules", "attention", "vmap", "kernels", "gpu"])
+def test_a_chapter_where_there_is_a_device(name):
+    """CuPy is the strict stand-in of the tests, and the backend in force."""
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "standin")])
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(FOLDER / f"{name}.py")],
+        env=os.environ | {"PYTHONPATH": path, "MINIGRAD_BACKEND": "cupy"},
+        capture_output=True, encoding="utf-8", timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    if name == "gpu":
+        first, second, third, *_ = done.stdout.splitlines()
+        assert first.startswith("backend cupy")
+        assert second.startswith("off by ")
+        assert float(second.split()[-1]) < 1e-12
+        assert third == "launches of the stand-in: 0"

@@ -19,9 +19,9 @@ from minigrad.study.pictures import heat
 rng = np.random.default_rng(0)
 
 """
-First the softmax: it turns scores into weights that are positive and sum to one. Its formula in
-textbooks is `exp(x) / sum(exp(x))`, and that overflows. But what is subtracted from all scores of a
-row cancels out in the quotient. So we subtract the largest: then no exponential is above one.
+**Softmax** turns scores into weights that are positive and sum to one. Its formula in textbooks is
+`exp(x) / sum(exp(x))`, and that overflows. But what is subtracted from all scores of a row cancels
+out in the quotient. So we subtract the largest: then no exponential is above one.
 """
 
 
@@ -39,7 +39,7 @@ with np.errstate(over="ignore", invalid="ignore"):
 (The two `maximum` are for a row of nothing but minus infinity, which we shall need. In any other
 row the largest exponential is one, so the sum is at least one, and they change nothing.)
 
-Now its rule. The derivative of `y[i]` by `x[j]` is `y[i] * (1 - y[j])` for `i == j`, else
+**Its rule.** The derivative of `y[i]` by `x[j]` is `y[i] * (1 - y[j])` for `i == j`, else
 `-y[i] * y[j]`. Multiply by the gradient `g[i]` and sum over `i`: the matrix of derivatives is gone,
 and one product and one sum a row are left. They need the output, and not the input.
 """
@@ -51,10 +51,10 @@ def softmax_grad(xp, g, y):
 
 
 """
-Each word asks with a row of `q` (query), offers itself with a row of `k` (key), and hands out a row
-of `v` (value). The score of a query for a key is their product. A sum of D products of random
-numbers grows like the root of D, and a softmax of large scores is nearly one-hot, with a gradient
-of nearly zero. So scores are divided by that root.
+**Scores.** Each word asks with a row of `q` (query), offers itself with a row of `k` (key), and
+hands out a row of `v` (value). The score of a query for a key is their product. A sum of D products
+of random numbers grows like the root of D, and a softmax of large scores is nearly one-hot, with a
+gradient of nearly zero. So scores are divided by that root.
 """
 
 for D in (4, 64, 1024):
@@ -84,9 +84,9 @@ causal = np.tri(8, dtype=bool)
 heat(weights(np, q, k, causal), title="weights: a row a query, a column a key")
 
 """
-The rule walks the formula backwards. Through `y = p @ v` go `g @ v.T` to the weights and `p.T @ g`
-to the values; then the softmax's rule; then the product with the keys. The weights `p` are computed
-anew from `q` and `k`: nothing of size (T, S) is kept from the forward pass.
+**The rule** walks the formula backwards. Through `y = p @ v` go `g @ v.T` to the weights and
+`p.T @ g` to the values; then the softmax's rule; then the product with the keys. The weights `p`
+are computed anew from `q` and `k`: nothing of size (T, S) is kept from the forward pass.
 """
 
 
@@ -103,8 +103,8 @@ for name, a, b in zip(("y", "dq", "dk", "dv"), ours, (y, *pull(g)), strict=True)
     print(f"{name} differs from minigrad's by {np.abs(a - b).max():.0e}")
 
 """
-One mean a word is little: a verb wants its subject and its object. So the columns are cut into
-**heads**, each an attention of its own. Here a loop does it; the next chapter takes the loop away.
+**Heads.** One mean a word is little: a verb wants its subject and its object. So the columns are
+cut into heads, each an attention of its own. Here a loop does it; the next chapter removes it.
 """
 
 
@@ -118,9 +118,9 @@ theirs = mg.attention(q[None], k[None], v[None], heads=4, causal=True)[0]
 print(f"4 heads: off by {np.abs(with_heads(q, k, v, causal, 4) - theirs).max():.0e}")
 
 """
-The matrix of weights grows with the square of the length. But a query's row needs no other row. So
-16 queries at a time give the same output, and their rule gives their part of `dk` and `dv`, which
-are summed up. The whole matrix need never exist, forward or backward.
+**In parts.** The matrix of weights grows with the square of the length. But a query's row needs no
+other row. So 16 queries at a time give the same output, and their rule gives their part of `dk` and
+`dv`, which are summed up. The whole matrix need never exist, forward or backward.
 """
 
 
@@ -140,9 +140,9 @@ for n in (512, 2048, 8192):
 """
 **What the real one does.** [[minigrad.ops.attentions.attention]] has this formula for a batch of
 sentences and all heads. Its masks hold booleans, or numbers to add. It has dropout on the weights,
-drawn again in the backward pass instead of being kept.
-[[minigrad.ops.attentions.attention_grad]] is itself an op made of ops, and can be differentiated
-again. The kernel [[minigrad.kernels.attention.attention_loop]] takes 16 queries at a time, one in
-each lane of a vector, and skips what a causal mask hides.
-[[minigrad.nn.attention.MultiheadAttention]] adds the projections that make q, k and v.
+drawn again in the backward pass instead of being kept. [[minigrad.ops.attentions.attention_grad]]
+is itself an op made of ops, and can be differentiated again. The kernel
+[[minigrad.kernels.attention.attention_loop]] takes 16 queries at a time, one in each lane of a
+vector, and skips what a causal mask hides. [[minigrad.nn.attention.MultiheadAttention]] adds the
+projections that make q, k and v.
 """

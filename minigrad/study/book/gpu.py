@@ -14,10 +14,10 @@ from minigrad.study.book import namespace
 from minigrad.study.pictures import lines
 
 """
-You may have no GPU at hand. So here is a stand-in for CuPy: NumPy behind a fence. NumPy can use its
-arrays only once `get` has copied them. Its functions **launch** work and do not wait for it. So
-there are two clocks. A launch takes the host a while. The device follows, and takes the time to
-move the numbers. The three constants are a model, of the order of what CuPy and a large GPU need.
+**A stand-in.** You may have no GPU at hand. So here is a stand-in for CuPy: NumPy behind a fence.
+NumPy can use its arrays only once `get` has copied them. Its functions **launch** work and do not
+wait for it. So there are two clocks. A launch takes the host a while. The device follows, and takes
+the time to move the numbers. The three constants are a model, of the order of CuPy and a large GPU.
 """
 LAUNCH, GAP, BYTES = 10.0, 1.5, 2e6  # us of the host; us of the device, and what it moves in one
 clock = SimpleNamespace(host=0.0, device=0.0, launches=0)
@@ -68,25 +68,27 @@ for short, f in ("add", np.add), ("sub", np.subtract), ("mul", np.multiply), ("t
     setattr(Array, f"__r{short}__", kernel(lambda x, y, f=f: f(y, x)))
 
 """
-The attention of chapter 7, as it stands: on CuPy where it is there, else on the stand-in. Arrays of
-host and device do not mix. A copy takes long, so nobody makes one behind your back.
+**The formula.** The attention of chapter 7, as it stands: on CuPy where it is there, else on the
+stand-in. Arrays of host and device do not mix. A copy takes long, so nobody makes one unasked.
 """
 xp = device if mg.backend.xp() is np else mg.backend.xp()
 print(mg.backend.explain())
 attention = namespace("attention")["attention"]
 arrays = [*np.random.default_rng(0).normal(size=(3, 8, 16)), np.tri(8, dtype=bool)]
 y = attention(xp, *map(xp.asarray, arrays))
-print("off by", np.abs(y.get() - attention(np, *arrays)).max(), "launches:", clock.launches)
+print("off by", np.abs(y.get() - attention(np, *arrays)).max())
+print("launches of the stand-in:", clock.launches)
 try:
     y * arrays[0]
 except TypeError as error:
     print("mixed:", error)
 
 """
-For so small a head the device is idle most of the time, and the host is busy launching. There are
-two ways out. One is a **kernel** for the whole formula: one launch, and each number is moved once.
-(Here a function of NumPy may stand for a kernel. For a GPU one writes it in CUDA.) The other is a
-**graph**: launches are noted once, with their arrays; then one call of the host starts them all.
+**Launches.** For so small a head the device is idle most of the time, and the host is busy
+launching. There are two ways out. One is a **kernel** for the whole formula: one launch, and each
+number is moved once. (Here a function of NumPy may stand for a kernel. For a GPU one writes it in
+CUDA.) The other is a **graph**: launches are noted once, with their arrays; then one call of the
+host starts them all.
 """
 
 
@@ -128,8 +130,8 @@ for name, times in curves.items():
 lines({n: np.log10(t) for n, t in curves.items()}, title="log10 of us, for 1e3 to 1e7 numbers")
 
 """
-A graph has its price: what was a number of Python's when it was noted stays that number. What shall
-change from step to step must lie in an array on the device.
+**A graph has its price:** what was a number of Python's when it was noted stays that number. What
+shall change from step to step must lie in an array on the device.
 """
 rate, there = 0.5, device.asarray(0.5)
 graph = Graph(lambda x: x * rate + x * there, device.asarray(1.0))

@@ -4,8 +4,7 @@ An engine that is right can still be slow. NumPy computes one op at a time: each
 from memory, does a little with every number, and writes a whole new array. Much of the time the
 processor waits for memory. This chapter makes fewer trips there: first by hand, then by machine.
 
-The example is Adam of chapter 6, as a formula. To copy an array is to read and to write once, less
-than any op can do. How many copies is one step of Adam worth?
+The example is Adam of chapter 6, as a formula. The measure is a copy of an array: read, and write.
 """
 
 import math
@@ -83,9 +82,9 @@ for short, f in ("add", np.add), ("sub", np.subtract), ("mul", np.multiply), ("t
     setattr(Value, f"__r{short}__", recorded(f, turned=True))
 
 """
-NumPy gave every result new memory. But a program tells when a value is read for the last time. So
-values can share a few slots, the **arena**: the slot of a dead one is free for the next. And an op
-that works number by number may write **in place**, over one that dies there. Inputs stay outside.
+**Memory.** NumPy gave every result its own. But a program tells when a value is read for the last
+time. So values can share a few slots, the **arena**: the slot of a dead one is free for the next.
+And an op that works number by number may write **in place**, over one that dies there.
 """
 
 
@@ -96,7 +95,8 @@ def plan(program, outputs):
     slot_of, sizes, free = {}, [], set()
     for i, (y, f, xs, _) in enumerate(program):
         dying = [x for x in xs if x in slot_of and last[x] == i]
-        over = [x for x in dying if x.shape == y.shape and getattr(f, "signature", "") is None]
+        by_number = getattr(f, "signature", "") is None  # so NumPy tells add from matmul and sum
+        over = [x for x in dying if by_number and x.shape == y.shape]
         fits = [slot_of[x] for x in over] or [s for s in free if sizes[s] >= y.size]
         slot = slot_of[y] = fits[0] if fits else len(sizes)
         sizes += [] if fits else [y.size]
@@ -113,9 +113,8 @@ class Program:
         self.outputs, self.calls = f(xp, *inputs), list(calls)
         self.slot_of, self.sizes = plan(self.calls, self.outputs)
         arena = [np.empty(size) for size in self.sizes]
-        self.places = {x: x.array for x in inputs}
         for y, slot in self.slot_of.items():
-            y.array = self.places[y] = arena[slot][: y.size].reshape(y.shape)
+            y.array = arena[slot][: y.size].reshape(y.shape)
 
     def run(self):
         for y, f, xs, options in self.calls:
@@ -134,9 +133,10 @@ show_time("as a program", program.run)
 
 # minigrad does both: it writes a program, and puts calls together into kernels.
 jitted = mg.jit(lambda *arrays: adam(mg, *arrays))
-theirs = [y.data for y in [jitted(*arrays) for _ in range(3)][-1]]
-for found in results, program.run(), theirs:
-    print("off by", np.abs(np.array(found) - exact).max())
+with mg.backend.using("numpy"):
+    theirs = [y.data for y in [jitted(*arrays) for _ in range(3)][-1]]
+for name, found in ("kernel", results), ("program", program.run()), ("jit", theirs):
+    print(f"{name}: off by {np.abs(np.array(found) - exact).max():.0e}")
 print(jitted.program())
 
 """

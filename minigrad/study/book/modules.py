@@ -24,7 +24,7 @@ def matmul(a, b):
 
 """
 **A module** is a function that has things. A walk through its attributes, and the lists in them,
-finds all, and the path is the name. What is held twice counts once, under its first name.
+finds all. The path is the name, also in a file. What is held twice counts once, by its first name.
 """
 
 
@@ -93,14 +93,14 @@ class SGD:
 
     def step(self):
         runs: list = []  # stretches: start, stop, number of the step
-        for i, p in enumerate(self.parameters):
-            if p.grad is None:
-                continue
+        present = ((i, p) for i, p in enumerate(self.parameters) if p.grad is not None)
+        for i, p in present:
             a, b = map(int, self.ends[i : i + 2])
             self.flat[1, a:b], p.grad = p.grad.ravel(), None
             self.steps[i] += 1
-            joins = runs and runs[-1][1:] == (a, self.steps[i])
-            runs.append((runs.pop()[0] if joins else a, b, self.steps[i]))
+            if runs and runs[-1][1:] == (a, self.steps[i]):  # it joins its neighbour
+                a = runs.pop()[0]
+            runs.append((a, b, self.steps[i]))
         for a, b, number in runs:
             self.update(number, *self.flat[:, a:b])
         return runs
@@ -119,12 +119,12 @@ class Adam(SGD):
 
 
 x = Tensor(np.linspace(-2, 2, 64)[:, None])
-target, curves = Tensor(-np.sin(3 * x.data)), {}
+minus_target, curves = Tensor(-np.sin(3 * x.data)), {}
 for kind, lr in (SGD, 0.1 / 64), (Adam, 0.01):
     network, curve = Network(), []
     optimizer = kind(network.parameters(), lr)
     for _ in range(200):
-        error = tape.add(network(x), target)
+        error = tape.add(network(x), minus_target)
         tape.backward(tape.multiply(error, error))
         runs = optimizer.step()
         curve.append(np.log10(np.mean(error.data**2)))
@@ -134,7 +134,7 @@ lines(curves, title="log10 of the loss")
 
 # Absent or zero? After one gradient of 1, moments remember it, and zeros keep Adam going.
 for then in 0.0, None:
-    ours, theirs = Tensor([1.0], requires_grad=True), mg.nn.Parameter(np.array([1.0]))
+    ours, theirs = Tensor([1.0], requires_grad=True), mg.Tensor(np.ones(1), requires_grad=True)
     mine, other = Adam({"p": ours}, 0.1), mg.optim.Adam({"p": theirs}, 0.1)
     for g in (1.0, then, then):
         ours.grad = None if g is None else np.array([g])

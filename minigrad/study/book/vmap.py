@@ -1,8 +1,8 @@
 """vmap as an array module
 
 The formulas of the last chapter are for one head of one sentence. A training step has many of both.
-One could write each formula and rule again with more axes, or loop, which is slow. But formulas
-take their array module as `xp`. So hand them arrays that look like one example and hold them all.
+One could write each formula and rule again with more axes, or loop in Python. But formulas take
+their array module as `xp`. So hand them arrays that look like one example and hold them all.
 """
 
 import itertools
@@ -25,8 +25,8 @@ except ValueError as error:
     print("four heads at once:", error)
 
 """
-NumPy's `transpose` reverses all axes, and the formula meant two. So we need arrays that hide their
-first axis from whoever looks: `shape` leaves it out, and functions work behind it.
+**Hidden axes.** NumPy's `transpose` reverses all axes, and the formula meant two. So we need arrays
+that hide their first axis from whoever looks: `shape` leaves it out, and functions work behind it.
 """
 
 
@@ -49,9 +49,9 @@ class Batched:
 
 
 """
-Now an array module for them. Most functions broadcast: they align axes from the right. The hidden
-axis is at the left; where another argument has more visible axes, axes of length one (`None`) go in
-between. An argument that is not batched is shared by all examples, and broadcasts anyway.
+**The module.** Most functions broadcast: they align axes from the right. The hidden axis is at the
+left; where another argument has more visible axes, axes of length one (`None`) go in between. An
+argument that is not batched is shared by all examples, and broadcasts anyway.
 
 What a batched array holds may be batched again: heads of sentences. So each has a **level**. A
 function takes off the highest, and calls itself on what is inside, down to NumPy.
@@ -72,8 +72,8 @@ def broadcasting(name):
 
 
 """
-Functions with axes count the visible ones. Counted from the right, they stay where they are. That
-is all: a dozen names are enough for the formulas of the last chapter, and for their rules.
+**Axes.** Functions with axes count the visible ones. Counted from the right, they stay where they
+are. That is all: a dozen names are enough for the last chapter's formulas, and for their rules.
 """
 
 
@@ -99,8 +99,8 @@ for short, f in ("add", xp.add), ("sub", xp.subtract), ("mul", xp.multiply), ("t
     setattr(Batched, f"__r{short}__", lambda x, y, f=f: f(y, x))
 
 """
-`vmap` hides the first axis of the arguments, calls the function once, and takes the axis out again.
-`None` stands for an argument that all examples share. A `vmap` in a `vmap` has a level of its own.
+**vmap** hides the first axis of the arguments, calls the function once, and takes the axis out
+again. `None` stands for an argument that all examples share. A vmap in another has its own level.
 """
 levels = itertools.count()
 
@@ -125,8 +125,8 @@ off = zip((y, *grads), (theirs, *pull(g)), strict=True)
 print(f"{y.shape}, off by {max(np.abs(a - b).max() for a, b in off):.0e}, gradients too")
 
 """
-What all examples share gets a gradient from each of them. Before they are summed up, one can look:
-row by row, how each of 8 examples would move 12 weights.
+**One by one.** What all examples share gets a gradient from each of them. Before they are summed
+up, one can look: row by row, how each of 8 examples would move 12 weights.
 """
 
 
