@@ -45,7 +45,7 @@ if __name__ == "__main__":
 def own(tmp_path, monkeypatch):
     """A file of the user's, in the folder in which the command is given."""
     monkeypatch.chdir(tmp_path)
-    for name in ("LC_ALL", "LANG"):
+    for name in ("LC_ALL", "LANG", "FORCE_COLOR", "TTY_COMPATIBLE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(Record, "page", written_page)
     (tmp_path / "own.py").write_text(OWN, encoding="utf-8")

@@ -240,8 +240,9 @@ def test_without_a_terminal_the_steps_are_printed(record, capsys):
 
 
 PROGRAM = """
-import signal
+import fcntl, signal, termios
 import minigrad as mg
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # so that Ctrl-C comes as a signal
 record = mg.study(lambda: mg.tanh(mg.ones((40, 40))).sum())
 print("before", flush=True)
 try:
@@ -272,7 +273,7 @@ class Pseudo:
         self.process = subprocess.Popen(
             [sys.executable, "-c", PROGRAM],
             stdin=self.theirs, stdout=self.theirs, stderr=self.theirs, env=environment,
-            start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            start_new_session=True,
         )  # fmt: skip
         self.said = ""
 

@@ -9,8 +9,10 @@ import sys
 import pytest
 
 from minigrad.study import book
-from minigrad.study.book import CHAPTERS, REFERENCE, file_of, linked, read, run
-from minigrad.study.chapters import page
+from minigrad.study.__main__ import main
+from minigrad.study.book import CHAPTERS, REFERENCE, file_of, find, linked, read, run
+from minigrad.study.chapters import COMMAND, closing, page
+from minigrad.study.exercises import EXERCISES
 from minigrad.study.pictures import Picture
 
 ROOT = book.FOLDER.parents[2]
@@ -109,17 +111,42 @@ def test_references_lead_somewhere_and_markdown_is_understood(name, lang, ran):
     assert "`" not in texts
 
 
-def test_commands_in_texts_work(tmp_path):
-    commands = {
-        line.removeprefix("$ ")
-        for name in CHAPTERS
+def commands_in(text):
+    """The arguments of the commands of ours in a text, on lines of their own or within one."""
+    lines = [line for block in FENCED.findall(text) for line in block.splitlines()]
+    found = [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
+    found += [code for code in CODE.findall(text) if code.startswith(COMMAND)]
+    assert all(command.startswith(COMMAND) for command in found)
+    return [tuple(shlex.split(c.removeprefix(COMMAND), comments=True)) for c in found]
+
+
+def test_commands_are_found_in_texts():
+    text = f"Try `{COMMAND} 3` or\n```\n$ {COMMAND} exercise a  # why\nx\n```\n`python x`"
+    assert commands_in(text) == [("exercise", "a"), ("3",)]
+    with pytest.raises(AssertionError):
+        commands_in("```\n$ rm\n```")
+
+
+@chapters
+def test_commands_in_texts_work(name, capsys):
+    """Those of a chapter, and those that the runner adds at its end."""
+    found = {
+        command
         for lang in LANGUAGES
-        for text in read(name, lang).texts
-        for block in FENCED.findall(text)
-        for line in block.splitlines()
+        for text in (*read(name, lang).texts, closing(read(name, lang), lang))
+        for command in commands_in(text)
     }
-    for command in sorted(commands):
-        python_, *arguments = shlex.split(command, comments=True)
-        assert python_ == "python"
-        done = python(*arguments)
-        assert done.returncode == 0, f"{command}\n{done.stderr}"
+    assert found
+    for command in sorted(found):
+        if len(command) == 1 and command[0].isdecimal():  # which runs in a test above
+            assert find(command[0]) == CHAPTERS[CHAPTERS.index(name) + 1]
+            continue
+        with pytest.raises(SystemExit) as caught:
+            main(list(command))
+        assert caught.value.code == 0, command
+    capsys.readouterr()
+
+
+def test_every_chapter_has_exercises():
+    assert {e.chapter for e in EXERCISES.values()} == set(CHAPTERS)
+    assert len(EXERCISES) >= 25
