@@ -69,7 +69,7 @@ def commands(lang: str) -> click.Group:
             show_text(contents(lang), Console())
 
     @click.command(help=say("help.chapter", lang))
-    @click.argument("name")
+    @click.argument("name", metavar="")  # what the help calls the command
     @click.option("--html", type=_file(), help=say("help.html", lang))
     @chosen
     def chapter(name: str, html: Path | None) -> None:
@@ -112,7 +112,7 @@ def commands(lang: str) -> click.Group:
         ctx.exit(0 if checked(file, names, lang) else 1)
 
     @click.command(help=say("help.record", lang))
-    @click.argument("what")
+    @click.argument("what", metavar="")
     @click.option("--out", type=_file(), help=say("help.out", lang))
     @click.option("--json", type=_file(), help=say("help.json", lang))
     @click.option("--terminal", is_flag=True, help=say("help.terminal", lang))
@@ -251,8 +251,8 @@ def checked(file: Path, names: tuple[str, ...], lang: str) -> bool:
             raise UserError(error.__cause__, file) from None
         command = f"{COMMAND} exercise NAME --write FILE"
         raise click.UsageError(say("exercise.none_in", lang, path=file, command=command)) from None
-    for name, verdict in verdicts.items():
-        click.echo(f"{name}\n{verdict.text}\n")
+    for verdict in verdicts.values():
+        click.echo(f"{verdict.text}\n")
     right = sum(verdict.right for verdict in verdicts.values())
     if len(verdicts) > 1:
         click.echo(say("exercise.score", lang, right=right, count=len(verdicts)))

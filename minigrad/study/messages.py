@@ -116,8 +116,8 @@ TEXTS: dict[str, tuple[str, str]] = {
         "{infinite} infinite",
     ),
     "walk.keys": (
-        "← → 前後  ↑ ↓ 値を選ぶ  Home End 端へ  / 検索  q 終わる",
-        "left right: step   up down: choose   Home End   / search   q leave",
+        "← → 前後  ↑ ↓ 値を選ぶ  Home End 端へ  Enter 演算と規則を行き来  / 検索  q 終わる",
+        "left right: step   up down: choose   Home End   Enter: op or rule   / search   q leave",
     ),
     "walk.search": ("演算名か行を検索: {text}", "search an op or a line: {text}"),
     "walk.not_found": ("「{text}」は見つかりません", "'{text}' is nowhere"),

@@ -1,6 +1,7 @@
 """A record, step by step, in a terminal.
 
-    walk(record)        reads keys until one leaves: arrows, Home, End, `/` to search, `q`
+    walk(record)        reads keys until one leaves: arrows, Home, End, `/` to search, `q`;
+                        Enter goes from a call to its rule and back
 
 What a key does is `after`, what is on the screen is `render`; neither touches the terminal.
 """
@@ -97,6 +98,8 @@ def after(record: "Record", state: State, key: str, lang: str) -> State:
         most = len(items(record, state.at, lang)) - 1
         chosen = state.chosen + (1 if key in ("down", "j") else -1)
         return replace(state, chosen=min(max(chosen, 0), max(most, 0)))
+    if key == "enter" and (other := _counterpart(record, state.at)) is not None:
+        return replace(state, at=other, chosen=_first(record, other))
     if key == "/":
         return replace(state, typed="")
     if key in ("q", "Q", "closed"):
@@ -135,6 +138,27 @@ def _found(record: "Record", text: str) -> list[int]:
         if line is not None and text in f"{line} {line.text}".lower():
             by_line.append(i)
     return by_name or by_line
+
+
+def _counterpart(record: "Record", step: int) -> int | None:
+    """The rule of a call, the call of a rule; of a call in a rule that rule. None if there is none.
+
+    Of an update, the rule that gave the last part of the gradient.
+    """
+    s: Any = record.steps[step]
+    if s.kind == "call":
+        return s.within if s.within is not None else next(iter(record.pulls.get(step, ())), None)
+    if s.kind == "pull":
+        return s.call
+    if s.kind == "update" and s.leaf is not None:
+        given = (
+            i
+            for i in range(step - 1, -1, -1)
+            if (before := record.steps[i]).kind == "pull"
+            if any(g["to"].get("leaf") == s.leaf for g in getattr(before, "gave", ()))
+        )
+        return next(given, None)
+    return None
 
 
 def _first(record: "Record", step: int) -> int:

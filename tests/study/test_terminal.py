@@ -87,6 +87,20 @@ def test_an_array_of_a_step_is_chosen(record):
     assert press(record, state, "down", "j", "down").chosen == 2
 
 
+def test_from_an_op_to_its_rule_and_back(record):
+    call = at(record, Call, op="tanh")
+    rule = press(record, State(at=call), "enter").at
+    assert rule == at(record, Pull, op="tanh")
+    assert press(record, State(at=rule), "enter").at == call
+    inner = next(i for i, s in enumerate(record.steps) if getattr(s, "within", None) is not None)
+    assert press(record, State(at=inner), "enter").at == record.steps[inner].within
+    update = at(record, Update, parameter="bias")
+    given = record.steps[press(record, State(at=update), "enter").at]
+    assert record.steps[update].leaf in [g["to"].get("leaf") for g in given.gave]
+    seed = at(record, Seed)
+    assert press(record, State(at=seed), "enter").at == seed
+
+
 def test_search(record):
     state = press(record, State(), "/", *"TANHX", "backspace")
     assert state.typed == "TANH"
