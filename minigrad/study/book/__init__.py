@@ -165,6 +165,11 @@ class _Outputs(io.TextIOBase):
         return True
 
 
+def _module_of(name: str) -> ModuleType:
+    """A new one. Not of ours: an op of a chapter must not stand for the engine's of that name."""
+    return ModuleType(f"book.{name}")
+
+
 def run(
     chapter: Chapter, module: ModuleType | None = None
 ) -> Iterator[tuple[Cell, list[str | Picture]]]:
@@ -172,9 +177,7 @@ def run(
 
     All cells share the names of one module, a new one unless it is given.
     """
-    if module is None:
-        # Not of ours: an op that a chapter makes must not stand for the engine's of that name.
-        module = ModuleType(f"book.{chapter.name}")
+    module = module or _module_of(chapter.name)
     module.__file__ = str(chapter.path)
     for cell in chapter.cells:
         outputs = _Outputs()
@@ -191,7 +194,7 @@ def namespace(name: str, folder: Path = FOLDER) -> dict[str, Any]:
     Raises:
         FileNotFoundError: there is no such chapter.
     """
-    module = ModuleType(f"book.{name}")
+    module = _module_of(name)
     for _ in run(read(name, folder=folder), module):
         pass
     return vars(module)
