@@ -114,7 +114,7 @@ class Program:
         self.slot_of, self.sizes = plan(self.calls, self.outputs)
         arena = [np.empty(size) for size in self.sizes]
         for y, slot in self.slot_of.items():
-            y.array = arena[slot][: y.size].reshape(y.shape)
+            y.array = arena[slot][: y.size].reshape(y.shape)  # in place of the example
 
     def run(self):
         for y, f, xs, options in self.calls:
