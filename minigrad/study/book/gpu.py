@@ -19,7 +19,7 @@ NumPy can use its arrays only once `get` has copied them. Its functions **launch
 wait for it. So there are two clocks. A launch takes the host a while. The device follows, and takes
 the time to move the numbers. The three constants are a model, of the order of CuPy and a large GPU.
 """
-LAUNCH, GAP, BYTES = 10.0, 1.5, 2e6  # us of the host; us of the device, and what it moves in one
+LAUNCH, GAP, BYTES = 10.0, 1.5, 2e6  # us on the host; us, and bytes per us, on the device
 clock = SimpleNamespace(host=0.0, device=0.0, launches=0)
 log: list | None = None  # of launches, while they are noted
 
@@ -146,5 +146,5 @@ for new ones, and [[minigrad.backend.using]] sets it. So ops, rules, modules and
 CuPy as they are. Kernels are another matter: [[minigrad.operations.Op.compute_by_kernel]] asks for
 one of the array's module, and where there is none the formula answers, launch by launch. Those in
 Numba are for NumPy, and [[minigrad.programs.jitted.Jitted]] runs a function as it is on a device.
-Where kernels in CUDA and graphs have their place says [[minigrad.kernels]].
+[[minigrad.kernels]] says where kernels in CUDA, and graphs, have their place.
 """

@@ -28,7 +28,7 @@ def show_time(what, function, *arrays):
     print(f"{what:16} {min(timeit.repeat(lambda: function(*arrays), number=1)) * 1e3:5.1f} ms")
 
 
-arrays = np.abs(np.random.default_rng(0).normal(size=(4, 2**21)))  # w, g, m and v
+arrays = np.abs(np.random.default_rng(0).normal(size=(4, 2**20)))  # w, g, m and v
 exact = np.array(adam(np, *arrays))
 show_time("copy one array", np.copy, arrays[0])
 show_time("Adam in NumPy", adam, np, *arrays)
@@ -114,7 +114,7 @@ class Program:
         self.slot_of, self.sizes = plan(self.calls, self.outputs)
         arena = [np.empty(size) for size in self.sizes]
         for y, slot in self.slot_of.items():
-            y.array = arena[slot][: y.size].reshape(y.shape)
+            y.array = arena[slot][: y.size].reshape(y.shape)  # in place of the example
 
     def run(self):
         for y, f, xs, options in self.calls:
