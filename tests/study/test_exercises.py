@@ -7,6 +7,7 @@ import dataclasses
 import importlib.util
 import inspect
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -207,6 +208,22 @@ def test_a_file_is_checked_function_by_function(tmp_path):
         check_file(file, ["helper"])
 
 
+def test_a_file_may_use_its_neighbours_and_dataclasses(tmp_path):
+    (tmp_path / "my_helpers.py").write_text("def times(a, b):\n    return a * b\n", "utf-8")
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from __future__ import annotations\nfrom dataclasses import dataclass\n"
+        "from my_helpers import times\n\n@dataclass\nclass Pair:\n    dx: float\n    dy: float\n\n"
+        "def product_rule(g, x, y):\n    pair = Pair(times(g, y), times(g, x))\n"
+        "    return pair.dx, pair.dy\n",
+        "utf-8",
+    )
+    before = list(sys.path)
+    assert check_file(file)["product_rule"].right
+    assert sys.path == before
+    sys.modules.pop("my_helpers")
+
+
 def test_an_edited_file_is_read_anew(tmp_path):
     file = tmp_path / "mine.py"
     for body, right in (("g * y, g * x", True), ("g * x, g * y", False), ("y * g, x * g", True)):
@@ -399,6 +416,19 @@ def test_an_input_that_is_written_to_is_named():
     verdict = check("softmax_rule", in_place, "en")
     assert verdict.mistake == "overwrites"
     assert "writes to its input y" in verdict.text
+
+
+def test_long_inputs_are_shown_in_part():
+    """And nothing of the machine is."""
+    long = {
+        "backward_by_serial": "recursion", "topological_order": "recursion",
+        "checkpointed_backward": "kept_too_much", "normalise": "mixed",
+    }  # fmt: skip
+    for name, key in long.items():
+        for lang in ("en", "ja"):
+            text = check(name, wrong_answers(name)[key], lang).text
+            assert len(text) < 2500
+            assert str(Path(np.__file__).parent) not in text
 
 
 def test_texts_are_joined_as_their_language_is():

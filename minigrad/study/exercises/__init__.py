@@ -8,9 +8,9 @@
 `stub(name)` the text of a file to begin with.
 """
 
-import importlib.util
 import linecache
 import sys
+import tokenize
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -97,23 +97,23 @@ def _absent(name: str, lang: str) -> Verdict:
 
 
 def _loaded(path: Path) -> ModuleType:
-    """A file, run as a module that nobody else can import."""
+    """A file, run as a module that nobody else can import, with its folder's files at hand."""
     if not path.is_file():
         raise MinigradError(f"check: there is no file {path}; see `exercise NAME --write FILE`")
-    spec = importlib.util.spec_from_file_location(f"answers_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise MinigradError(f"check: {path} is no Python file; its name must end in .py")
-    module = importlib.util.module_from_spec(spec)
     linecache.checkcache(str(path))  # it may have been edited since
-    written, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    module = ModuleType(f"answers_in_{path.stem}")
+    module.__file__ = str(path)
+    sys.path.insert(0, str(path.parent))
+    sys.modules[module.__name__] = module  # dataclasses look there
     try:
-        # Compiled from what stands there now: a cached one may be as old as the second.
-        source = path.read_text(encoding="utf-8")
+        with tokenize.open(path) as file:
+            source = file.read()
         exec(compile(source, str(path), "exec"), module.__dict__)
     except Exception as error:
         raise MinigradError(_stopped(path, error)) from error
     finally:
-        sys.dont_write_bytecode = written
+        sys.path.remove(str(path.parent))
+        del sys.modules[module.__name__]
     return module
 
 

@@ -410,6 +410,8 @@ def _streams() -> list[Case]:
         at("blocks of different lengths", "長さの違うブロック",
            [1.0], [0.0, 2.0, -1.0], [0.5, 0.5]),
         at("scores whose exp overflows", "exp があふれるスコア", [1000.0, 1001.0], [1002.0], [3.0]),
+        at("an ordinary score first, a huge one later", "ふつうのスコアの後に巨大なスコア",
+           [0.0, 1.0], [1000.0]),
         at("scores far below 0", "0 よりずっと小さいスコア", [-1000.0], [-1001.0, -999.0]),
         at("the first block is hidden (-inf)", "最初のブロックが隠れている（-inf）",
            [-np.inf, -np.inf], [1.0, 2.0]),

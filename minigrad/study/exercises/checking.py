@@ -21,6 +21,7 @@ import unicodedata
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ from minigrad.transforms import custom_vjp
 __all__ = ["Case", "Exercise", "Mistake", "Slopes", "Verdict", "Wrong", "case", "several"]
 
 SMALL = 12  # arrays of so many elements are shown whole
+MOST = 12  # so many things in a list are shown
 COMPARED = 4  # inputs on which an answer that seems right is compared with finite differences
 
 
@@ -151,14 +153,13 @@ class Exercise:
         return {lang: self._stub(lang) for lang in ("en", "ja")}
 
     def _stub(self, lang: str) -> str:
-        heading = f"{self.title[lang]}\n\n{self.task[lang]}"
+        heading = f"{self.title[lang]}\n\n{self.task[lang]}\n\n{WORDS['command'][lang]}"
         body = f'"""{_filled(self.doc[lang], lang, 4)}"""\n    raise NotImplementedError'
         if '"""' in heading or "\\" in heading:
             raise ValueError(f"{self.name}: a task with quotes or backslashes breaks the stub")
-        return (
-            f'"""{_filled(heading, lang, 0)}\n"""\n\n{self.imports}\n\n\n'
-            f"{self.signature}\n    {body}\n"
-        )
+        parts = [f'"""{_filled(heading, lang, 0)}\n"""']
+        parts += [self.imports] if self.imports else []
+        return "\n\n".join(parts) + f"\n\n\n{self.signature}\n    {body}\n"
 
     def check(self, function: Callable, lang: str | None = None) -> Verdict:
         """Run an answer on all inputs; says what is wrong with it, or that it is right."""
@@ -196,15 +197,18 @@ def _filled(text: str, lang: str, indent: int) -> str:
 
 
 def _broken(line: str, width: int, hang: str) -> list[str]:
-    """A line in several: broken at spaces, and after wide characters that end no clause yet."""
-    used, last = 0, 0
+    """A line in several: broken at spaces and after wide characters, best where a clause ends."""
+    used, last, clause = 0, 0, 0
     for i, c in enumerate(line):
-        used += 2 if unicodedata.east_asian_width(c) in "WF" else 1
-        if used > width and last and c != " ":
-            return [line[:last].rstrip(), *_broken(hang + line[last:], width, hang)]
         wide = unicodedata.east_asian_width(c) in "WF"
-        if c == " " or (wide and line[i + 1 : i + 2] not in (*"、。）」：", "")):
-            last = i + 1 if i >= len(hang) else 0
+        used += 1 + wide
+        if used > width and last and c != " ":
+            at = clause if 3 * clause > 2 * i else last
+            return [line[:at].rstrip(), *_broken(hang + line[at:].lstrip(), width, hang)]
+        ends = line[i + 1 : i + 2] not in (*"、。）」：", "")
+        if i >= len(hang) and (c == " " or (wide and ends)):
+            last = i + 1
+            clause = last if c in "、。" else clause
     return [line]
 
 
@@ -805,12 +809,22 @@ def _shown(x: Any, indent: int = 0) -> str:
         return f"{x:.10g}"
     if isinstance(x, np.ndarray):
         if x.size > SMALL:
-            return f"array{x.shape} {x.dtype}"
+            return f"{x.dtype} {x.shape}"
         text = np.array2string(x, precision=6, separator=", ", suppress_small=True)
         return text.replace("\n", "\n" + " " * indent)
     if isinstance(x, list | tuple):
-        shown = ", ".join(_shown(part, indent) for part in x)
-        return f"[{shown}]" if isinstance(x, list) else f"({shown}{',' * (len(x) == 1)})"
+        ends = "[]" if isinstance(x, list) else "()"
+        shown = [_shown(part, indent) for part in x[:MOST]]
+        if len(x) > MOST:
+            shown.append(f"... {len(x)} in all")
+        return ends[0] + ", ".join(shown) + "," * (ends == "()" and len(x) == 1) + ends[1]
+    if isinstance(x, dict):
+        parts = [f"{name!r}: {_shown(part, indent)}" for name, part in list(x.items())[:MOST]]
+        if len(x) > MOST:
+            parts.append(f"... {len(x)} in all")
+        return "{" + ", ".join(parts) + "}"
+    if isinstance(x, ModuleType):
+        return x.__name__
     if callable(x):
-        return str(x.__doc__ or getattr(x, "__name__", x))
+        return str(x.__doc__ or getattr(x, "__name__", x)).splitlines()[0]
     return textwrap.shorten(repr(x), 400, placeholder=" ...")

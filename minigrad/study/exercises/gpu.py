@@ -30,7 +30,10 @@ MIXED = both(
 
 
 class Device:
-    """An array module, as CuPy is one; it counts transfers to the host."""
+    """a stand-in for CuPy
+
+    An array module, which counts transfers to the host.
+    """
 
     __name__ = "device"
 
@@ -143,19 +146,19 @@ for _name in ("lt", "le", "gt", "ge", "eq", "ne"):
     setattr(DeviceArray, f"__{_name}__", _operator(_name, False))
 
 
-def _never_to_host(found: Any, device: Device, allowed: int) -> None:
+def _never_to_host(device: Device, allowed: int) -> None:
     if device.transfers > allowed:
         raise Wrong(
             "transfers",
             both(
-                f"""{device.transfers} times something went from the device to the host (float(),
-                .item(),
-                `if`, asnumpy), and the host waited for all work before it; {allowed} would do. Go
-                on
-                computing with arrays of the device, also with those that hold one number.""",
+                f"""Transfers from the device to the host (float(), .item(), `if`, asnumpy): there
+                are
+                {device.transfers}, and {allowed} would do. At each of them the host waits for all
+                work before it. Go on computing with arrays of the device, also with those that hold
+                one number.""",
                 f"""GPU から CPU への転送（float()、.item()、if、asnumpy）
-                が {device.transfers} 回あり、
-                そのたびに CPU がそれまでの計算をすべて待ちました。{allowed} 回で足ります。
+                が {device.transfers} 回あります。
+                {allowed} 回で足ります。転送のたびに、CPU はそれまでの計算をすべて待ちます。
                 数が 1 つの配列でも、GPU の配列のまま計算を続けましょう。""",
             ),
         )
@@ -186,7 +189,7 @@ def _on_either(function: Any, args: dict[str, Any]) -> Any:
     device = Device()
     x = device.array(args["x"])
     found = function(device, x, args["eps"])
-    _never_to_host(found, device, allowed=0)
+    _never_to_host(device, allowed=0)
     if isinstance(found, np.ndarray):
         raise Wrong("mixed", MIXED)
     return found.inside if isinstance(found, DeviceArray) else found
@@ -321,7 +324,7 @@ def _on_device(function: Any, args: dict[str, Any]) -> Any:
                 float() で取り出しましょう。""",
             ),
         )
-    _never_to_host(found, device, allowed=1)
+    _never_to_host(device, allowed=1)
     return found
 
 
@@ -422,6 +425,8 @@ def _works() -> list[Case]:
         work("elementwise ops before a reduction", "縮約の前の要素ごとの演算", "eer"),
         work("two reductions", "縮約が 2 つ", "rr"),
         work("a view by itself", "ビューだけ", "v"),
+        work("a view before the first op", "最初の演算の前のビュー", "ve"),
+        work("a view after a matrix product", "行列積の後のビュー", "mve"),
         work("a view between elementwise ops", "要素ごとの演算の間のビュー", "eve"),
         work("a view before a reduction", "縮約の前のビュー", "evr"),
         work("elementwise ops before a matrix product", "行列積の前の要素ごとの演算", "eem"),

@@ -142,11 +142,12 @@ fused_multiply_add = Exercise(
             "destroyed",
             _two_passes,
             both(
-                """You go over the arrays twice: a * x into out, then y added. Where out is y, the
-                first pass has destroyed y. One loop reads both elements before it writes one.""",
-                """配列を 2 回たどっています（a * x を out に入れ、次に y を足す）。
-                out が y のとき、1 回目で y が壊れます。1 つのループなら、
-                両方の要素を読んでから書き込めます。""",
+                """You write a * x to out first, and add y after that. Where out is y itself, y is
+                gone
+                by then. Compute an element in full, a * x[i] + y[i], before you write it.""",
+                """先に a * x を out に書き、その後で y を足しています。out が y そのものだと、
+                そのときにはもう y が消えています。要素ごとに a * x[i] + y[i] を計算し終えてから、
+                書き込みましょう。""",
             ),
         ),
         Mistake(
@@ -199,6 +200,9 @@ def _programs() -> list[Case]:
                 ("a", ["x"]), ("b", ["x"]), ("c", ["x"]), ("z", ["a", "b", "c"])),
         program("a value that is read twice by one", "1 つの命令が 2 回読む", ["c"],
                 ("a", ["x"]), ("b", ["a", "a"]), ("c", ["b"])),
+        program("several are freed at once, and needed again", "一度に空いて、また要る", ["h"],
+                ("a", ["x"]), ("b", ["x"]), ("c", ["x"]), ("z", ["a", "b", "c"]),
+                ("d", ["z"]), ("e", ["z"]), ("f", ["z"]), ("h", ["d", "e", "f"])),
         program("lives that cross", "寿命が交差する", ["f"],
                 ("a", ["x"]), ("b", ["x"]), ("c", ["a"]), ("d", ["b"]), ("e", ["c"]),
                 ("f", ["d", "e"])),
@@ -345,16 +349,29 @@ def _overwrites() -> list[Case]:
         ("h", "exp", ["f"]),
     ]
 
-    def asked(en, ja, i, name, kept=()):
+    short = [("a", "add", ["x", "x"]), ("b", "exp", ["a"]), ("c", "tanh", ["a"])]
+    late = [("a", "exp", ["w"]), ("b", "tanh", ["w"]), ("c", "multiply", ["a", "x"])]
+
+    def asked(en, ja, i, name, kept=(), program=program):
         return case(en, ja, instructions=program, i=i, name=name, kept=list(kept))
 
     return [
         asked("nobody reads it later", "後で誰も読まない", 2, "b"),
         asked("it is read later", "後で読まれる", 1, "a"),
+        asked("the next instruction reads it", "すぐ次の命令が読む", 1, "a", program=short),
+        asked("the one before read it", "すぐ前の命令が読んだ", 2, "a", program=short),
         asked("its last reader", "最後に読む命令", 4, "a"),
         asked("it is kept for the way back", "逆伝播のために残す", 2, "b", ["b"]),
         asked("another one is kept", "別のものを残す", 2, "b", ["a", "c"]),
         asked("it is an input of the caller", "呼び出した側の入力", 0, "x"),
+        asked(
+            "an input of the caller, read late",
+            "後で読まれる呼び出し側の入力",
+            2,
+            "x",
+            program=late,
+        ),
+        asked("beside an input of the caller", "呼び出し側の入力と並ぶもの", 2, "a", program=late),
         asked("a matrix product", "行列積", 3, "c"),
         asked("a sum", "和", 5, "e"),
         asked("the other input of a product of elements", "要素ごとの積のもう一方の入力", 4, "d"),

@@ -29,6 +29,8 @@ def _modules() -> list[Case]:
              module={"weight": _normal(2), "rate": 0.1, "name": "a", "bias": None, "inner": {}}),
         case("one array under two names", "同じ配列に名前が 2 つ", float32=False,
              module={"embedding": {"weight": shared}, "head": {"weight": shared}}),
+        case("one array under two names side by side", "並んだ 2 つの名前が同じ配列", float32=False,
+             module={"first": shared, "second": shared, "third": _normal(3)}),
         case("two arrays with equal numbers", "数が同じ別の配列",
              module={"a": np.ones(2), "b": np.ones(2)}),
         case("nothing at all", "何もない", module={}),

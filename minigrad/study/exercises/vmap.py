@@ -270,6 +270,8 @@ def _mapped() -> list[Case]:
         case("a number for each example", "例ごとに 1 つの数",
              f=scaled, in_axes=(0, 0), args=(_normal(3), _normal(3, seed=1))),
         case("two results", "結果が 2 つ", f=both_ends, in_axes=(0,), args=(_normal(3, 2),)),
+        case("one example with two results", "結果が 2 つの例が 1 つ",
+             f=both_ends, in_axes=(1,), args=(_normal(3, 1),)),
         case("one example", "例が 1 つ", f=scaled, in_axes=(0, None),
              args=(_normal(1), _normal(2, seed=1))),
     ]  # fmt: skip

@@ -154,8 +154,7 @@ WORDS: dict[str, Text] = {
     ),
     "axes": both(
         "The numbers of {part} are right, but the shape is {yours} and should be {right}: an axis "
-        "of "
-        "length 1 is there or missing (see keepdims).",
+        "of length 1 is there or missing (see keepdims).",
         "{part} の数は合っていますが、形が {yours} です。{right} にしてください。"
         "長さ 1 の軸が余分か、足りないかです（keepdims を見直しましょう）。",
     ),
@@ -200,8 +199,7 @@ WORDS: dict[str, Text] = {
     ),
     "integers": both(
         "Your numbers are cut down to integers: an array of ints was made to hold them. Give it "
-        "the "
-        "dtype of the floats.",
+        "the dtype of the floats.",
         "小数点以下が切り捨てられています。整数の配列に入れたためです。"
         "配列の dtype を小数に合わせましょう。",
     ),
@@ -249,8 +247,7 @@ WORDS: dict[str, Text] = {
     ),
     "outer": both(
         "{part} is the derivative of the function alone. The chain rule multiplies it with `g`, "
-        "the "
-        "gradient that comes from further on.",
+        "the gradient that comes from further on.",
         "{part} は、この関数だけの微分になっています。連鎖律では、"
         "先の方から来る勾配 `g` をこれに掛けます。",
     ),
@@ -278,6 +275,10 @@ WORDS: dict[str, Text] = {
         "here: {note}.",
         "{all} 通りの入力のうち {passed} 通りでは正解ですが、この入力では違います。"
         "この入力の特徴：{note}。",
+    ),
+    "command": both(
+        "`python -m minigrad.study check FILE` says whether it is right.",
+        "`python -m minigrad.study check FILE` で答え合わせができます。",
     ),
     "elsewhere": both(
         "On {passed} of {all} inputs your answer is right. What is special here: {note}.",
