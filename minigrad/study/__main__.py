@@ -170,7 +170,7 @@ def contents(lang: str) -> str:
     chapters = []
     for i, name in enumerate(book.CHAPTERS, 1):
         chapters.append(f"{i}. {book.read(name, lang).title} (`{name}`)")
-    run = f"{COMMAND} {EXAMPLES[0]}"
+    run = f"{COMMAND} digits_cnn"
     return "\n\n".join(
         [
             f"# {say('contents.title', lang)}",

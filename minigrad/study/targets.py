@@ -101,7 +101,7 @@ def _of_example(name: str, lang: str) -> Record:
         step = module.one_step()
     except (ModuleNotFoundError, FileNotFoundError) as error:
         raise click.UsageError(say("cli.example", lang, name=name, error=error)) from None
-    record = study(minigrad.jit(step))
+    record = study(minigrad.jit(step.func), *step.args)  # arrays are a program's arguments
     record.title = name
     return record
 

@@ -291,7 +291,7 @@ class Pseudo:
         )  # fmt: skip
         self.said = ""
 
-    def until(self, text, seconds=20):
+    def until(self, text, seconds=120):
         import select
 
         end = time.monotonic() + seconds
