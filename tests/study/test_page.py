@@ -83,6 +83,17 @@ def test_a_translators_step_weighs_under_3_mb():
     assert len(text.encode()) < 3e6
 
 
+def test_a_heavy_record_keeps_fewer_numbers(monkeypatch):
+    record = synthetic.network(calls=40, parameters=8, shape=(10, 20))
+    whole = page(record)
+    monkeypatch.setattr(pages, "FITS", len(whole) // 2)
+    lighter = page(record)
+    assert len(lighter) < len(whole) * 0.9
+    assert record_in(lighter) == record.to_json(64)
+    monkeypatch.setattr(pages, "FITS", 1000)  # nothing fits: then all numbers rather than few
+    assert page(record) == whole
+
+
 def test_a_frame_holds_the_whole_page():
     record = synthetic.regression()
     text = fragment(record)
@@ -121,9 +132,8 @@ def show(browser, tmp_path):
     def show(record, size=DESK, text=None, lang="en", **options):
         file = tmp_path / f"{len(contexts)}.html"
         file.write_text(text or page(record, lang), encoding="utf-8")
-        context = browser.new_context(
-            viewport={"width": size[0], "height": size[1]}, reduced_motion="reduce", **options
-        )
+        options = {"reduced_motion": "reduce"} | options
+        context = browser.new_context(viewport={"width": size[0], "height": size[1]}, **options)
         contexts.append(context)
         tab = context.new_page()
         tab.set_default_timeout(20_000)
@@ -226,6 +236,21 @@ def test_the_slider_goes_to_the_end_and_back(show):
     box = slider.bounding_box()
     tab.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     assert 6 <= step_of(tab) <= 9
+
+
+def test_data_flows_where_motion_is_welcome(show, shot):
+    tab = show(synthetic.network(calls=60, parameters=10), reduced_motion="no-preference")
+    settled(tab)
+    before = tab.evaluate("study.camera.y")
+    for _ in range(30):
+        tab.keyboard.press("ArrowRight")
+    shot(tab, "desk-flowing")
+    tab.wait_for_timeout(700)  # the camera has followed
+    x, y = tab.evaluate("study.at(study.nodes.find(n => n.step === 30))")
+    box = tab.locator("#graph").bounding_box()
+    assert box["x"] < x < box["x"] + box["width"]
+    assert box["y"] < y < box["y"] + box["height"]
+    assert tab.evaluate("study.camera.y") != before
 
 
 def test_it_plays_to_the_end(show):
