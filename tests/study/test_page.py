@@ -20,6 +20,11 @@ import pytest
 from study import synthetic
 
 import minigrad as mg
+import minigrad.nn.functional as F
+from jsl.config import PRESETS
+from jsl.corpus import load_corpus, starter_corpus_path
+from jsl.train import Trainer
+from minigrad import nn, optim, random
 from minigrad.study import page as pages
 from minigrad.study.page import fragment, in_script, page
 
@@ -173,6 +178,14 @@ def settled(tab):
     tab.evaluate("() => new Promise(f => requestAnimationFrame(() => requestAnimationFrame(f)))")
 
 
+def opened(tab):
+    """How long the page took, as text."""
+    ready = tab.evaluate("performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd")
+    paints = tab.evaluate("performance.getEntriesByType('paint').map(p => p.startTime)")
+    first = f", first paint {paints[0]:.0f} ms" if paints else ""
+    return f"ready after {ready:.0f} ms{first}"
+
+
 def step_of(tab):
     return int(tab.get_attribute("body", "data-step"))
 
@@ -282,6 +295,84 @@ def test_a_click_opens_a_node(show, shot):
         assert read.tobytes() == array.tobytes()
     tab.keyboard.press("Escape")
     assert "Forward, step 0" in panel(tab)
+
+
+def real_step():
+    """A record of a training step of a small network."""
+    with random.stream(0):
+        model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.LayerNorm(4), nn.Linear(4, 2))
+    optimizer = optim.Adam(model, lr=0.01)
+
+    def step(x, y):
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    x = np.random.default_rng(0).standard_normal((5, 3)).astype(np.float32)
+    return mg.study(step, x, np.array([0, 1, 1, 0, 1]))
+
+
+def test_a_real_step_is_shown_bit_for_bit(show, shot):
+    """Every step of it: its kind, and all numbers that the panel shows."""
+    record = real_step()
+    tab = show(record)
+    drawn = tab.evaluate("study.nodes.filter(n => n.leaf === undefined).map(n => n.step)")
+    assert drawn == record.forward
+    named = tab.evaluate("study.nodes.filter(n => n.leaf !== undefined).map(n => n.leaf)")
+    assert {"0.weight", "0.bias", "2.weight", "3.bias"} <= {record.leaves[i].name for i in named}
+    seen = set()
+    for i, step in enumerate(record.steps):
+        tab.evaluate(f"study.go({i})")
+        settled(tab)
+        head = tab.inner_text("#panel h2")
+        assert getattr(step, "parameter", getattr(step, "op", head)) in head
+        figures = tab.evaluate(
+            "[...document.querySelectorAll('#panel figure[data-value]')].map(f => {"
+            " for (const d of f.querySelectorAll('details')) d.open = true;"
+            " return Number(f.dataset.value); })"
+        )
+        settled(tab)
+        texts = tab.evaluate(
+            "[...document.querySelectorAll('#panel figure[data-value]')].map("
+            "f => [...f.querySelectorAll('td, .one')].map(e => e.textContent))"
+        )
+        if type(step).__name__ in ("Call", "Pull"):
+            own = [v["value"] for v in getattr(step, "gave", ())]
+            own += [*getattr(step, "outputs", ()), *getattr(step, "came", ())]
+            assert {v for v in own if v is not None} <= set(figures)
+        for number, found in zip(figures, texts, strict=True):
+            array = record.values[number].numbers()
+            if array.dtype.kind == "b":
+                found = [v == "True" for v in found]
+            read = np.array([array.dtype.type(v) for v in found]).reshape(array.shape)
+            assert read.tobytes() == array.tobytes()
+            seen.add(number)
+    assert len(seen) > 0.8 * len(record.values)
+    shot(tab, "desk-real")
+
+
+def test_the_translators_page_weighs_under_3_mb(show, shot):
+    preset = PRESETS["tiny"]
+    trainer = Trainer(load_corpus(starter_corpus_path()), *preset, jit=False)
+    batch = trainer.prepare(next(iter(trainer.batches)))
+
+    def step():
+        trainer.optimizer.zero_grad()
+        loss = trainer.loss_step(batch)
+        loss.backward()
+        trainer.optimizer.step()
+        return loss
+
+    record = mg.study(step)
+    text = page(record)
+    assert len(text.encode()) < 3e6
+    tab = show(record, text=text)
+    print(f"{len(text.encode()) / 1e6:.2f} MB, {opened(tab)}")
+    drawn = tab.evaluate("study.nodes.filter(n => n.leaf === undefined).map(n => n.step)")
+    assert drawn == record.forward
+    shot(tab, "desk-translator")
 
 
 def test_what_a_rule_did_is_told(show):
@@ -489,7 +580,7 @@ def test_a_text_stays_a_text(show):
     assert tab.locator("#found [role=option]").count() == 2
     click_node(tab, "n.leaf === 0")
     tab.click("#to-program")
-    assert ATTACK in tab.inner_text("#table")
+    assert ATTACK in tab.text_content("#table")
     assert tab.locator("img").count() == 0
 
 
@@ -500,8 +591,8 @@ def test_the_program_shows_every_instruction(show, shot):
     rows = tab.locator("[data-instruction]")
     assert rows.count() == 12
     for i, x in enumerate(record.program["instructions"]):
-        assert x["name"] in rows.nth(i).inner_text()
-        ops = rows.nth(i).locator("[data-call]").all_inner_texts()
+        assert x["name"] in rows.nth(i).text_content()
+        ops = rows.nth(i).locator("[data-call]").all_text_contents()
         assert ops == [record.program["calls"][k]["op"] for k in x["calls"]]
     assert tab.locator("[data-call]").count() == len(record.program["calls"])
     tab.locator("[data-call='7']").click()  # an op leads to its instruction
@@ -711,11 +802,7 @@ def test_second_order_calls_are_drawn(show):
 def test_two_thousand_nodes(show, shot):
     tab = show(synthetic.network(1950, 50, (2, 3), "two thousand nodes", width=6))
     assert tab.evaluate("study.nodes.length") >= 2000
-    timing = tab.evaluate(
-        "(({domInteractive, domContentLoadedEventEnd}) => [domInteractive, "
-        "domContentLoadedEventEnd])(performance.getEntriesByType('navigation')[0])"
-    )
-    print(f"ready after {timing[1]:.0f} ms")
+    print(opened(tab))
     shot(tab, "desk-2000-first")
     tab.evaluate("study.go(2900)")
     began = time.perf_counter()
@@ -753,19 +840,6 @@ def test_two_thousand_nodes(show, shot):
         "study.nodes.every(n => n.outs.every(e => e.to.col > n.col || e.to.row > n.row))"
     )
     assert downward
-
-
-def test_a_translators_step_opens(show, shot):
-    record = synthetic.network()
-    text = page(record)
-    tab = show(record, text=text)
-    numbers = tab.evaluate(
-        "[performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd,"
-        " ...performance.getEntriesByType('paint').map(p => p.startTime)]"
-    )
-    print(f"{len(text.encode()) / 1e6:.2f} MB; ready, first paint: {numbers} ms")
-    assert tab.evaluate("study.nodes.length") > 250
-    shot(tab, "desk-translator")
 
 
 def test_made_up_values_are_as_they_are_told():
