@@ -534,6 +534,66 @@ def test_floats_are_the_shortest_that_are_exact(show):
         assert digits == best
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_colours_tell_sign_and_size(show, scheme):
+    record = synthetic.Synthetic("colours")
+    record.line("here.py", 1, "f(x)")
+    x = np.array([[-4, -1, 0, 1, 4, np.nan, np.inf]], np.float32)
+    record.call("f", [record.leaf("x", "argument", np.concatenate([x, x]))], np.float32(0))
+    tab = show(record, color_scheme=scheme)
+    pixels = tab.evaluate("""() => {
+      const c = document.querySelector("#panel figure canvas.heat"), wide = c.width / 7;
+      return [0, 1, 2, 3, 4, 5, 6].map(i => [...c.getContext("2d").getImageData(
+        (i + .5) * wide, 5, 1, 1).data]);
+    }""")
+    red, blue = (np.array([p[i] for p in pixels], float) for i in (0, 2))
+    assert (blue > red + 30)[:2].all()  # below zero
+    assert (red > blue + 30)[3:5].all()  # above
+    assert abs(red[2] - blue[2]) < 12  # nought
+    light = np.array(pixels)[:, :3].sum(axis=1)
+    away = np.abs(light - light[2])
+    assert away[0] > away[1]  # further from nought, further from its colour
+    assert away[4] > away[3]
+    assert pixels[5] == pixels[6]
+    assert pixels[5] not in pixels[:5]
+
+
+def test_nodes_light_up_forward_and_then_back(show):
+    tab = show(synthetic.regression())
+    fill = """step => {
+      study.go(step);
+      return new Promise(f => requestAnimationFrame(() => requestAnimationFrame(() => {
+        const probe = document.body.appendChild(document.createElement("i")), names = {};
+        for (const name of ["surface", "forward-tint", "back-tint", "update-tint", "forward",
+          "back", "update"]) {
+          probe.style.color = `var(--${name})`;
+          names[getComputedStyle(probe).color.match(/\\d+/g).join()] = name;
+        }
+        probe.remove();
+        const canvas = document.querySelector("#graph"), box = canvas.getBoundingClientRect();
+        const g = canvas.getContext("2d"), out = {};
+        for (const n of study.nodes) {
+          const [x, y] = study.at(n), k = study.camera.k;
+          const p = g.getImageData(x - box.left - (n.w / 2 - 5) * k, y - box.top, 1, 1).data;
+          out[n.label] = names[[...p].slice(0, 3).join()];
+        }
+        f(out);
+      })));
+    }"""
+    names = ("matmul", "add", "sub", "mul", "mean", "layer.weight", "layer.bias")
+
+    def seen(step):
+        found = tab.evaluate(fill, step)
+        return [found[name] for name in names]
+
+    dark, blue, orange, green = "surface", "forward-tint", "back-tint", "update-tint"
+    assert seen(1) == [blue, "forward", dark, dark, dark, blue, blue]
+    assert seen(7) == [blue, blue, blue, "back", orange, blue, blue]
+    assert seen(12) == ["back", *[orange] * 6]
+    assert seen(14) == [*[orange] * 5, green, "update"]
+    assert seen(1) == [blue, "forward", dark, dark, dark, blue, blue]
+
+
 def test_a_pointer_reads_the_heat_map(show):
     record = synthetic.regression()
     tab = show(record)
