@@ -5,7 +5,9 @@
 Chains of 100 calls on float32 (80, 16): at that size the engine is what one pays for, not the
 arithmetic, nor threads, which only PyTorch is told about. Values and gradients are compared before
 anything is timed. A note tells what `mg.jit` takes before each call of the translator's training
-step to see whether anything that the step has read is another now; the limit is 5 us.
+step to see whether anything that the step has read is another now; the limit is 5 us. Another tells
+how many times as long a step takes that `mg.study` records, and one after it, for the translator
+and a network of convolutions; the limits are 3, and 1.
 """
 
 from collections.abc import Callable
@@ -19,6 +21,8 @@ from benchmarks.harness import finish, measure, parser
 from jsl.config import PRESETS
 from jsl.corpus import load_corpus, starter_corpus_path
 from jsl.train import Trainer
+from minigrad import optim
+from minigrad.examples import command, digits_cnn
 
 LENGTH = 100
 
@@ -100,7 +104,8 @@ def main() -> None:
                 "ratio ": found["ours both"].ratio(found["theirs both"]),
             }
         )
-    finish("overhead", rows, options, [guard_note(options.rounds)], threads=options.threads)
+    notes = [guard_note(options.rounds), study_note(options.rounds)]
+    finish("overhead", rows, options, notes, threads=options.threads)
 
 
 def guard_note(rounds: int) -> str:
@@ -122,6 +127,46 @@ def guard_note(rounds: int) -> str:
         f"`mg.jit` looks {found:.2g} us before each call of the translator's training step whether "
         f"what the step has read is still the same (limit: 5 us)."
     )
+
+
+def study_note(rounds: int) -> str:
+    """What recording costs a training step, and what it leaves behind for those that follow."""
+    parts = []
+    for name, make in (("translator's", translator_step), ("digits CNN's", cnn_step)):
+        (plain, *batch), (recorded, *_) = make(), make()
+        expected, found = plain(*batch), mg.study(recorded, *batch).result
+        if expected.data.tobytes() != found.data.tobytes():
+            raise AssertionError(f"a recorded step of the {name} gave {found}, not {expected}")
+        times = measure(
+            {
+                "plain": lambda plain=plain, batch=batch: plain(*batch),
+                "recorded": lambda step=recorded, batch=batch: mg.study(step, *batch),
+                "afterwards": lambda step=recorded, batch=batch: step(*batch),
+            },
+            rounds=rounds,
+            seconds=0.1,
+        )
+        ratios = [times[kind].ratio(times["plain"]) for kind in ("recorded", "afterwards")]
+        parts.append(f"the {name} {ratios[0]:.2f} times as long, and {ratios[1]:.2f} afterwards")
+    return f"A training step that `mg.study` records takes {'; '.join(parts)} (limits: 3, and 1)."
+
+
+def translator_step() -> tuple:
+    """A step of the translator's training, not compiled, and its batch."""
+    model, training = PRESETS["tiny"]
+    corpus = load_corpus(starter_corpus_path(), model.max_seq_len)
+    trainer = Trainer(corpus, model, training)
+    trainer.model.train()
+    batch = trainer.prepare(next(iter(trainer.batches)))
+    return lambda *batch: trainer.train_step(batch)["loss"], *batch
+
+
+def cnn_step() -> tuple:
+    """A step of the training of `minigrad.examples.digits_cnn` on noise, and its batch."""
+    model = digits_cnn.network(0)
+    loss_of = lambda x, y: mg.nn.functional.cross_entropy(model(x), y)  # noqa: E731
+    step = command.training_step(model, optim.Adam(model), loss_of, *command.noise(10, 8))
+    return step.func, *step.args
 
 
 def verify(chain: Chain, ours, theirs) -> None:

@@ -429,6 +429,34 @@ HELP: dict[str, tuple[str, str]] = {
         "すでにある配布用のモデルを置き換えます。",
         "Replace a deployed model that is there.",
     ),
+    # study
+    "help.study": (
+        "学習の1ステップを記録して、中を歩けるページにします。\n\n"
+        "最初のバッチで順伝播、逆伝播、更新を1回だけ行い、どの演算がどの値から何を計算し、勾配がどこを"
+        "通って戻り、各パラメーターがどう変わったかを、ブラウザーで1歩ずつ見られるHTMLファイルに"
+        "します。ネットワークは使いません。実行は何も保存されません。",
+        "Record one step of the training, as a page to walk through.\n\n"
+        "The first batch goes forward, back, and into one update. What each op made of which "
+        "values, by which way the gradients came back, and what became of every parameter is "
+        "written as one HTML file, to be seen step by step in a browser, without a network. "
+        "Nothing of the run is saved.",
+    ),
+    "help.study.preset": (
+        "モデルの大きさと学習の設定（既定は tiny）。",
+        "Sizes and schedule (default: tiny).",
+    ),
+    "help.study.out": (
+        "ページの書き出し先（既定は jsl.study.html）。",
+        "Where the page goes (default: jsl.study.html).",
+    ),
+    "help.study.json": (
+        "記録をJSONとして書き出します。python -m minigrad.study で開けます。",
+        "Write the record as JSON; python -m minigrad.study opens it.",
+    ),
+    "help.study.terminal": (
+        "端末の中で、矢印キーで1歩ずつ進みます。",
+        "Walk through it in the terminal, by the arrow keys.",
+    ),
     # inspect
     "help.inspect": (
         "保存した実行の中身を表示します。\n\n"

@@ -721,6 +721,7 @@ TEXTS: dict[str, tuple[str, str]] = HELP | {
         "予期しないエラーです: {error}（--debug で詳しく表示します）",
         "Unexpected error: {error} (--debug shows where)",
     ),
+    "study.written": ("{path} に書きました。", "Written to {path}."),
     "inspect.run": (
         "{path}: パラメーター{parameters:,}個",
         "{path}: {parameters:,} parameters",

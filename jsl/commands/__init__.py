@@ -15,6 +15,7 @@ NAMES = (
     "inspect",
     "predict",
     "resume",
+    "study",
     "train",
     "verify",
     "warmup",

@@ -12,6 +12,7 @@ held out and all nine other digits.
 """
 
 import argparse
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -32,12 +33,7 @@ def attack(
     Every picture goes down its own slope: the sum of the losses has the gradients of each.
     """
 
-    @mg.jit
-    def step(x, d, target):
-        losses = F.cross_entropy(model(x + d), target, reduction="none")
-        losses = losses + C * mg.abs(d).mean(axis=(1, 2, 3))
-        return losses, mg.gradients(losses.sum(), [d])[0]
-
+    step = mg.jit(functools.partial(slope_of, model))
     d, losses = start, []
     for i in range(steps + 1):
         found, slope = step(x, mg.Tensor(d, requires_grad=True), target)
@@ -45,6 +41,13 @@ def attack(
         if i < steps:
             d = d - rate * slope.numpy()
     return d, np.stack(losses)
+
+
+def slope_of(model, x, d, target):
+    """The losses (B,) of changed pictures, and their slope by the changes d."""
+    losses = F.cross_entropy(model(x + d), target, reduction="none")
+    losses = losses + C * mg.abs(d).mean(axis=(1, 2, 3))
+    return losses, mg.gradients(losses.sum(), [d])[0]
 
 
 def run(
@@ -98,6 +101,13 @@ def predicted(model, x: np.ndarray) -> np.ndarray:
 
 def _more(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, default=STEPS, help=f"(default {STEPS})")
+
+
+def one_step():
+    """A step of the attack on a network that has not learned yet, for those who study it."""
+    model, x = digits_cnn.network(0).eval(), data.digits()[0][:4]
+    d = mg.Tensor(np.full_like(x, 0.01), requires_grad=True)
+    return functools.partial(slope_of, model, x, d, np.full(4, 1))
 
 
 if __name__ == "__main__":

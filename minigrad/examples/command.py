@@ -1,6 +1,7 @@
 """What the examples share: their options, means over seeds, initial weights, pictures."""
 
 import argparse
+import functools
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from minigrad import nn
+from minigrad import nn, optim
 
 Figures = dict[str, float]
 M = TypeVar("M", bound=nn.Module)
@@ -64,6 +65,31 @@ def main(
         print(listing(found[-1]), flush=True)
     if count > 1:
         print(f"mean over seeds {first} to {first + count - 1}\n{spread(found)}")
+
+
+def training_step(
+    model: nn.Module, optimizer: optim.Optimizer, loss_of: Callable, *batch: Any
+) -> functools.partial:
+    """One step down the slope of `loss_of(*batch)`, which calls `model`, ready to be called.
+
+    For `python -m minigrad.study NAME`, which walks through one step of each example.
+    """
+
+    def step(*batch):
+        loss = loss_of(*batch)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return functools.partial(step, *batch)
+
+
+def noise(count: int, side: int, classes: int = 10) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures (count, 1, side, side) and labels (count,) where no file shall be needed."""
+    generator = np.random.default_rng(0)
+    x = generator.random((count, 1, side, side), np.float32)
+    return x, generator.integers(0, classes, count)
 
 
 def listing(figures: Figures) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 import minigrad as mg
+import minigrad.nn.functional as F
 from minigrad import data, nn, optim, random
 from minigrad.examples import command
 
@@ -65,6 +66,15 @@ def run(
         "accuracy on what was held out": test["accuracy"],
         "loss on what was held out": test["loss"],
     }
+
+
+def one_step():
+    """A step of the training, for those who study it."""
+    model, (x, y) = network(0), data.digits()
+    return command.training_step(
+        model, optim.Adam(model, lr=1e-3), lambda x, y: F.cross_entropy(model(x), y),
+        x[:BATCH], y[:BATCH],
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ real one, beside what real ones have among themselves; and of drawn digits among
 """
 
 import argparse
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -137,6 +138,15 @@ def _more(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ratio", type=int, default=RATIO, help="discriminator's steps for one of the generator"
     )
+
+
+def one_step():
+    """A step of the training, for those who study it: one of each network."""
+    with random.stream(0):
+        model = command.glorot_(GAN())
+    optimizers = {"dis": optim.Adam(model.dis, lr=1e-3), "gen": optim.Adam(model.gen, lr=1e-3)}
+    learner = GANLearner(model, optimizers, ratio=1)
+    return functools.partial(learner.train_step, (data.digits()[0][:BATCH],))
 
 
 if __name__ == "__main__":

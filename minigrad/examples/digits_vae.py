@@ -101,5 +101,14 @@ def _more(parser) -> None:
     parser.add_argument("--temperature", type=float, default=0.01, help="(default 0.01)")
 
 
+def one_step():
+    """A step of the training, for those who study it."""
+    with random.stream(0):
+        model = command.glorot_(VAE(temperature=0.01))
+    return command.training_step(
+        model, optim.Adam(model, lr=1e-3), lambda x: sum(model.losses(x)), data.digits()[0][:BATCH]
+    )
+
+
 if __name__ == "__main__":
     command.main(__doc__, run, epochs=20, more=_more)

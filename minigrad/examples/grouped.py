@@ -76,5 +76,16 @@ def picture(model, valid, out: Path) -> None:
     command.save(plot, figure, out / "grouped.png")
 
 
+def one_step():
+    """A step of the training, for those who study it."""
+    with random.stream(0):
+        model = nn.Grouped({name: command.glorot_(sub_model()) for name in GROUPS})
+    return command.training_step(
+        model, optim.Adam(model, lr=1e-2),
+        lambda x, y, groups: mg.mse_loss(model(groups, x), y),
+        *points(BATCH, 0),
+    )  # fmt: skip
+
+
 if __name__ == "__main__":
     command.main(__doc__, run, epochs=20)

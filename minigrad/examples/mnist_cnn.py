@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import minigrad as mg
+import minigrad.nn.functional as F
 from minigrad import backend, data, nn, optim, random
 from minigrad.examples import command
 
@@ -89,6 +90,15 @@ def _more(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--backend", dest="on", choices=["numpy", "cupy"], help="(default: auto)")
     parser.add_argument("--samples", type=int, help="train on the first N digits only")
+
+
+def one_step():
+    """A step of the training, for those who study it, on noise."""
+    model = network(0)
+    return command.training_step(
+        model, optim.Adam(model, lr=1e-3), lambda x, y: F.cross_entropy(model(x), y),
+        *command.noise(BATCH, 28),
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

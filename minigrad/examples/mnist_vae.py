@@ -151,5 +151,16 @@ def _more(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--samples", type=int, help="train on the first N digits only")
 
 
+def one_step():
+    """A step of the training, for those who study it, on noise."""
+    config = TrainingConfig()
+    random.seed(config.seed)
+    model = VAE.from_config(config.model)
+    return command.training_step(
+        model, config.optimizer.init(model), lambda x: sum(model.forward_loss(x)),
+        command.noise(config.batch_size, 28)[0],
+    )  # fmt: skip
+
+
 if __name__ == "__main__":
     command.main(__doc__, run, epochs=10, more=_more)

@@ -49,6 +49,11 @@ def hutchinson(model, x):
     return s, (v * jv).sum(axis=1)
 
 
+def loss_of(s, div):
+    """Smallest where s is the score: see the module's docstring."""
+    return ((s * s).sum(axis=1) + 2.0 * div).mean()
+
+
 ESTIMATORS = {"exact": exact, "hutchinson": hutchinson}
 
 
@@ -63,7 +68,7 @@ def train(x: np.ndarray, epochs: int, seed: int, estimator: str = "exact", repor
     @mg.jit
     def step(x):
         s, div = divergence(model, x)
-        loss = ((s * s).sum(axis=1) + 2.0 * div).mean()
+        loss = loss_of(s, div)
         loss.backward()
         adam.step()
         adam.zero_grad()
@@ -155,6 +160,16 @@ def run(
 def _more(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--estimator", choices=ESTIMATORS, default="exact", help="of the divergence"
+    )
+
+
+def one_step():
+    """A step of the training, for those who study it."""
+    with random.stream(0):
+        model = command.glorot_(ScoreModel())
+    x, _ = data.ToyDataGenerator(dim=2, n_class=5).sample(BATCH)
+    return command.training_step(
+        model, optim.Adam(model, lr=LR), lambda x: loss_of(*exact(model, x)), x
     )
 
 

@@ -131,5 +131,13 @@ def _more(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def one_step():
+    """A step of the training, for those who study it."""
+    model, (x, y) = network(0), data.ToyDataGenerator(dim=2, n_class=5).sample(BATCH)
+    return command.training_step(
+        model, optim.Adam(model, lr=1e-3), lambda x, y: F.cross_entropy(model(x), y), x, y
+    )
+
+
 if __name__ == "__main__":
     command.main(__doc__, run, epochs=5, more=_more)

@@ -1,5 +1,6 @@
 """The program that `mg.jit` makes of what was recorded, as data."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from minigrad.programs.tracing import state_of
 from minigrad.programs.values import Call, Value
 from minigrad.study.record import Record
 from minigrad.study.recorder import Recorder
+from minigrad.study.sources import path_of
 
 TIMES = 5  # that each instruction is timed; the least counts
 
@@ -34,12 +36,12 @@ def add_program(
         with random.replayed(list(recorder.keys)):
             f(*args, **kwargs)
         if f.as_it_is:
-            record.program_note = f"it runs as it is: {f.as_it_is}"
+            record.program_note = _told(f"it runs as it is: {f.as_it_is}")
         else:
             with f.measuring() as program:
                 record.program = as_data(program)
     except CaptureError as error:
-        record.program_note = str(error)
+        record.program_note = _told(str(error))
     finally:
         for a, old in kept:
             a[...] = old
@@ -48,6 +50,11 @@ def add_program(
             t.data = a
         for t, g in grads:
             t.grad = g
+
+
+def _told(reason: str) -> str:
+    """A message with the paths of files as a record has them."""
+    return re.sub(r"(?<=\bat )(.+?)(?=:\d+)", lambda found: path_of(found.group()), reason)
 
 
 def as_data(program: Program) -> dict[str, Any]:

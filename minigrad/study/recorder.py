@@ -4,7 +4,6 @@ Nothing is computed a second time. An op's inputs and outputs, gradients, and wh
 changes are copied when the engine tells of them; names, texts and statistics are found afterwards.
 """
 
-import functools
 import sys
 import weakref
 from collections.abc import Callable, Mapping
@@ -16,6 +15,7 @@ from numpy import ndarray
 from minigrad import writes
 from minigrad.autodiff import Node, Op, Slot, Tensor, as_array, backward_pass
 from minigrad.backend import Observer, is_array
+from minigrad.batched import base
 from minigrad.random import Key
 from minigrad.sparse import SparseRows
 from minigrad.study.record import Call, Leaf, Pull, Record, Seed, Step, Update, Write
@@ -27,7 +27,8 @@ MOST_STEPS = 50_000
 MOST_BYTES = 1 << 30  # of copies; of what comes later statistics and pictures are kept
 
 
-def _reach(x: Any) -> Callable[[], Any]:
+def _reach(x: Any) -> Any:
+    """A function that gives `x` for as long as it lives, if that can be told."""
     try:
         return weakref.ref(x)
     except TypeError:
@@ -79,6 +80,8 @@ class Recorder(Observer):
         self._given: dict[str, int | None] = {}  # its gradients
         self._stepped: list[tuple[Any, ...]] = []
         self._functions: dict[tuple[Callable, str], int] = {}  # whose texts somebody may ask for
+        self._drawn: dict[int, tuple[Any, str]] = {}  # random numbers, and from what
+        self._formulas: dict[Op, int] = {}
         self._rules: dict[Any, list[dict[str, Any]]] = {}
         self._bytes = 0
 
@@ -86,9 +89,11 @@ class Recorder(Observer):
 
     def _add(self, x: Any, made: int | None, leaf: int | None) -> int:
         """A copy of `x` as a new value; its number."""
-        plain = type(x) is ndarray
-        number = self._keep(x.copy() if plain else copy_of(x), made, leaf)
-        reach = weakref.ref(x) if plain else _reach(x)
+        if type(x) is ndarray:
+            array, reach = x.copy(), weakref.ref(x)
+        else:
+            array, reach = copy_of(x), _reach(x)
+        number = self._keep(array, made, leaf)
         self._known[id(x)] = [reach, number, made is None, writes.latest]
         return number
 
@@ -101,12 +106,21 @@ class Recorder(Observer):
         self.values.append(value)
         return len(self.values) - 1
 
-    def _now(self, x: Any, parent: Any = None) -> int:
-        """The number of the value that `x` is now; a new one if it has not been seen so."""
+    def _now(self, x: Any, parent: Any = None, inside: bool = False) -> int:
+        """The number of the value that `x` is now; a new one if it has not been seen so.
+
+        Args:
+            parent: its tensor, if that is tracked.
+            inside: whether a formula or a rule uses it, whose own arrays are no leaves.
+        """
         known = self._known.get(id(x))
-        if known is None or known[0]() is not x:
-            return self._add(x, None, self._leaf_of(x, parent))
-        return self._state(x, known)
+        if known is not None and known[0]() is x:
+            # Nobody else has it, and nothing has been written since: the common case, quickly.
+            if not known[2] and writes.latest == known[3]:
+                return known[1]
+            return self._state(x, known)
+        own = inside and type(parent) is not Tensor
+        return self._add(x, None, None if own else self._leaf_of(x, parent))
 
     def _state(self, x: Any, known: list[Any]) -> int:
         """The number of the value that a known array is now."""
@@ -170,22 +184,28 @@ class Recorder(Observer):
         number = len(self.steps)
         line, site, nested = self._where()
         parents = node.parents if node is not None else (None,) * len(arrays)
-        step = Call(
-            op.__name__,
-            [
-                {"value": self._now(x, p)} if is_array(x) else {"text": shown(x)}
-                for x, p in zip(arrays, parents, strict=True)
-            ],
-            {k: shown(v) for k, v in params.items()} if params else {},
-            [], line, site, self._source(op.formula, op.__name__),
-            "kernel" if by_kernel else "formula", seconds, None, node is not None,
-        )  # fmt: skip
+        inside = nested or bool(self._passes)
+        inputs: list[dict[str, Any]] = []
+        for x, parent in zip(arrays, parents, strict=True):
+            if type(x) is ndarray or is_array(x):
+                inputs.append({"value": self._now(base(x), parent, inside)})
+            else:
+                inputs.append({"text": shown(x)})
+        made = []
         for t in outputs:
-            x = as_array(t)
+            x = base(as_array(t))
             # What an op passes on as it is stays the value that it was.
-            same = self._seen(x) is not None and any(x is a for a in arrays)
-            step.outputs.append(self._now(x) if same else self._add(x, number, None))
-        self.steps.append(step)
+            same = self._seen(x) is not None and any(x is base(a) for a in arrays)
+            made.append(self._now(x) if same else self._add(x, number, None))
+        if (formula := self._formulas.get(op)) is None:
+            formula = self._formulas[op] = self._source(op.formula, op.__name__)
+        self.steps.append(
+            Call(
+                op.__name__, inputs, {k: shown(v) for k, v in params.items()} if params else {},
+                made, line, site, formula, "kernel" if by_kernel else "formula", seconds, None,
+                node is not None,
+            )
+        )  # fmt: skip
         if node is not None:
             self._nodes[node.serial] = number
         if nested:
@@ -220,7 +240,8 @@ class Recorder(Observer):
             code = frame.f_code
             if code is _BACKWARD and self._passes:
                 return self._walks[-1], site, nested
-            kind = _kind_of(code.co_filename)
+            if (kind := _KINDS.get(code.co_filename)) is None:
+                kind = _KINDS[code.co_filename] = kind_of(code.co_filename)
             if kind == USER or frame.f_back is None:
                 return self._line(code.co_filename, frame.f_lineno), site, nested
             if code is _CALL and inside is not None:
@@ -244,9 +265,9 @@ class Recorder(Observer):
 
     def _gift(self, target: Any, g: Any) -> dict[str, Any]:
         """Where a gradient goes, and its value."""
-        value = self._gradient(as_array(g))
+        value = self._gradient(base(as_array(g)))
         if type(target) is Tensor:
-            leaf = self._leaf_of(as_array(target), target)
+            leaf = self._leaf_of(base(as_array(target)), target)
             self.leaves[leaf].gradient = value
             return {"to": {"leaf": leaf}, "value": value}
         if (call := self._nodes.get(target.node.serial)) is None:
@@ -261,7 +282,7 @@ class Recorder(Observer):
         if self._waiting():
             return
         came = [
-            None if v is None else self._gradient(as_array(v))
+            None if v is None else self._gradient(base(as_array(v)))
             for v in (g if type(g) is tuple else (g,))
         ]
         gave, k, parents = [], -1, node.parents
@@ -300,9 +321,9 @@ class Recorder(Observer):
     def added_up(self, target: Any, g: Any, total: Any) -> None:
         if self.truncated or self._pull is None:
             return
-        number = self._add(as_array(total), None, None)
+        number = self._add(base(as_array(total)), None, None)
         if type(target) is Tensor:
-            self.leaves[self._leaf_of(as_array(target), target)].gradient = number
+            self.leaves[self._leaf_of(base(as_array(target)), target)].gradient = number
         self._sums.append((target, g, number))
         self._claim(self._passes[-1], self._pull[0])  # the addition, where it was an op
 
@@ -327,8 +348,8 @@ class Recorder(Observer):
     def frees(self, node: Node) -> None:
         if self._pull is not None and not self.truncated:
             outputs = node.output if isinstance(node.output, tuple) else (node.output,)
-            kept = {id(x): x.nbytes for x in (*node.saved, *outputs) if type(x) is ndarray}
-            self._pull[1].freed = sum(kept.values())
+            kept = [x for x in (*node.saved, *outputs) if type(x) is ndarray]
+            self._pull[1].freed = sum({id(x): x.nbytes for x in kept}.values()) if kept else 0
 
     def walked_back(self) -> None:
         if not self._waiting() and self._pull is not None:
@@ -347,6 +368,10 @@ class Recorder(Observer):
         if known is not None:
             known[2] = True
         return array
+
+    def drew(self, draw: Callable, key: Any, numbers: Any) -> None:
+        name = getattr(getattr(draw, "func", draw), "__name__", "numbers")
+        self._drawn[id(numbers)] = numbers, f"drawn: {name}"
 
     def assigned(self, tensor: Tensor, array: Any) -> None:
         self.tensors.append((tensor, as_array(tensor)))
@@ -395,7 +420,9 @@ class Recorder(Observer):
         """The record, once the run is over."""
         self._waiting()
         outputs = [
-            self._now(as_array(x)) for x in leaves_of(result) if type(x) is Tensor or is_array(x)
+            self._now(base(as_array(x)))
+            for x in leaves_of(result)
+            if type(x) is Tensor or is_array(x)
         ]
         return Record(
             title, self.steps, self.values, self.leaves, Sources(self._functions), [], outputs,
@@ -412,6 +439,8 @@ class Recorder(Observer):
         for array_of, old in self.tensors:  # a name leads to what a tensor was at first, too
             if (known := names.get(id(array_of))) is not None:
                 names.setdefault(id(old), (old, *known[1:]))
+        for key, (numbers, name) in self._drawn.items():
+            names.setdefault(key, (numbers, name, "constant"))
         for leaf, (owner, x) in zip(self.leaves, self._owners, strict=True):
             for one in (owner, x):
                 named, name, kind = names.get(id(one), (None, "", ""))
@@ -464,8 +493,10 @@ _PASSING = {_CALL, Op.inline.__code__, Op.failed.__code__}
 _LAYERS = ("nn", "learner", "optim", "data")
 
 
-@functools.cache
-def _kind_of(file: str) -> int:
+_KINDS: dict[str, int] = {}  # of files that were met
+
+
+def kind_of(file: str) -> int:
     """Whether a file is the engine's, has layers and the like, or is its user's."""
     try:
         parts = _relative(file)

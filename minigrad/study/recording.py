@@ -4,6 +4,7 @@ import functools
 import inspect
 import time
 from collections.abc import Callable, Iterator, Mapping
+from types import FunctionType, MethodType
 from typing import Any
 
 from minigrad import random
@@ -13,7 +14,7 @@ from minigrad.nn import Module
 from minigrad.programs import Jitted, disable_jit
 from minigrad.study.programs import add_program
 from minigrad.study.record import Record
-from minigrad.study.recorder import Recorder
+from minigrad.study.recorder import USER, Recorder, kind_of
 from minigrad.trees import leaves_of, paths
 
 
@@ -70,17 +71,13 @@ def _names(function: Callable, args: tuple, kwargs: Mapping) -> dict[int, tuple[
         if type(x) is Tensor:
             found.setdefault(id(as_array(x)), (as_array(x), name, kind))
 
-    around = dict(_around(function))
+    around = dict(_all_around(function))
     try:
         given = dict(inspect.signature(function).bind(*args, **kwargs).arguments)
     except (TypeError, ValueError):
         given = {f"argument {i}": x for i, x in enumerate(args)} | dict(kwargs)
-    modules: dict[int, tuple[str, Module]] = {}
-    for name, x in {**around, **given}.items():
-        for m in (x, getattr(x, "model", None)):
-            if isinstance(m, Module):
-                modules.setdefault(id(m), (name, m))
-    for name, module in modules.values():
+    modules = _modules({**around, **given})
+    for name, module in modules:
         prefix = "" if len(modules) == 1 else f"{name}."
         for path, p in module.named_parameters():
             add(p, prefix + path, "parameter")
@@ -98,8 +95,34 @@ def _names(function: Callable, args: tuple, kwargs: Mapping) -> dict[int, tuple[
     return found
 
 
+def _modules(things: Mapping[str, Any]) -> list[tuple[str, Module]]:
+    """The modules among things and their `.model`s, with names; none that is in another of them."""
+    found: dict[int, tuple[str, Module]] = {}
+    for name, x in things.items():
+        for m in (x, getattr(x, "model", None)):
+            if isinstance(m, Module):
+                found.setdefault(id(m), (name, m))
+    inside = {id(part) for _, m in found.values() for _, part in m.named_modules() if part is not m}
+    return [pair for key, pair in found.items() if key not in inside]
+
+
 def _tracked(x: Any) -> bool:
     return type(x) is Tensor and x.requires_grad
+
+
+def _all_around(function: Callable, depth: int = 3) -> Iterator[tuple[str, Any]]:
+    """What a function reads from outside, by name, and what functions among that read."""
+    for name, x in _around(function):
+        yield name, x
+        own = isinstance(x, FunctionType | MethodType | functools.partial)
+        if own and depth and kind_of(_file_of(x)) == USER:
+            yield from _all_around(x, depth - 1)
+
+
+def _file_of(function: Any) -> str:
+    inner = inspect.unwrap(getattr(function, "func", function))
+    code = getattr(inner, "__code__", None)
+    return "" if code is None else code.co_filename
 
 
 def _around(function: Callable) -> Iterator[tuple[str, Any]]:

@@ -13,7 +13,7 @@ from minigrad.batched import base
 from minigrad.errors import DataError
 from minigrad.sparse import SparseRows
 
-SIDE = 32  # of a picture, at most
+SIDE = 24  # of a picture, at most
 _NOT_FINITE = 255  # in a picture
 
 
@@ -104,7 +104,7 @@ def figures_of(x: np.ndarray) -> dict[str, Any]:
             wide = finite.astype(np.float64)
             numbers = (finite.min(), finite.max(), wide.mean(), wide.std())
         found = {
-            name: float(n) if np.isfinite(n) else None
+            name: _short(float(n)) if np.isfinite(n) else None
             for name, n in zip(found, numbers, strict=True)
         }
     return {
@@ -140,7 +140,17 @@ def picture_of(x: np.ndarray) -> dict[str, Any]:
         levels[finite] = np.rint((m[finite] / 2 - low / 2) / span * 254)
     else:
         levels[finite] = 127
-    return {"shape": list(m.shape), "low": low, "high": high, "data": _encoded(levels)}
+    return {
+        "shape": list(m.shape),
+        "low": _short(low),
+        "high": _short(high),
+        "data": _encoded(levels),
+    }
+
+
+def _short(x: float) -> float:
+    """As many digits as a float32 has."""
+    return float(f"{x:.9g}")
 
 
 def to_json(value: Value, full: int) -> dict[str, Any]:
