@@ -86,6 +86,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "walk.seed": ("逆伝播の始まり", "the walk back begins"),
     "walk.rule": ("{op} の微分規則", "the rule of {op}"),
     "walk.within": ("{op} の微分規則の中で", "inside the rule of {op}"),
+    "walk.inside": ("{op} の式の中で", "inside the formula of {op}"),
     "walk.kernel": ("カーネルで計算", "computed by a kernel"),
     "walk.formula": ("式で計算", "computed by its formula"),
     "walk.freed": ("{count} バイトを解放", "{count} bytes freed"),

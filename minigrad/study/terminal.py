@@ -305,8 +305,11 @@ def _told(record: "Record", s: Any, lang: str) -> tuple[str, str, list[str]]:
         notes += [f"{name}={value}" for name, value in s.params.items()]
         if s.within is None:
             return say("walk.forward", lang), s.op, notes
-        rule = getattr(record.steps[s.within], "op", "")
-        return say("walk.backward", lang), s.op, [say("walk.within", lang, op=rule), *notes]
+        outer: Any = record.steps[s.within]
+        if outer.kind == "call":
+            phase = _told(record, outer, lang)[0]
+            return phase, s.op, [say("walk.inside", lang, op=outer.op), *notes]
+        return say("walk.backward", lang), s.op, [say("walk.within", lang, op=outer.op), *notes]
     if s.kind == "seed":
         return say("walk.backward", lang), say("walk.seed", lang), []
     if s.kind == "pull":
