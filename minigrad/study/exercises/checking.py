@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.autodiff import Tensor
-from minigrad.backend import is_array, to_numpy
+from minigrad.backend import is_array, to_device, to_numpy
 from minigrad.study.exercises.words import NAMES, WORDS, Text, both, language, several
 from minigrad.testing import check_gradients
 from minigrad.transforms import custom_vjp
@@ -356,6 +356,11 @@ class Run:
     def failed(self) -> bool:
         return self.error is not None or bool(self.wrong)
 
+    @property
+    def misses(self) -> bool:
+        """Whether more is wrong than a dtype."""
+        return self.error is not None or any(d.kind != "dtype" for d in self.wrong)
+
 
 def _run(exercise: Exercise, function: Callable, one: Case, right: Any) -> Run:
     narrow = any(a.dtype == np.float32 for a in _arrays(one.args))
@@ -483,7 +488,7 @@ def _misses_slope(slopes: Slopes, rule: Callable, one: Case) -> str:
         found = found if isinstance(found, tuple | list) else (found,)
         if "g" not in one.args:  # a derivative by itself
             found = [np.asarray(v) * to_numpy(g.data if type(g) is Tensor else g) for v in found]
-        return tuple(Tensor(np.asarray(v, np.float64)) for v in found)
+        return tuple(Tensor(to_device(np.asarray(v, np.float64))) for v in found)
 
     checked = custom_vjp(value)
     checked.defvjp(with_rule, pulled)
@@ -501,11 +506,14 @@ def _misses_slope(slopes: Slopes, rule: Callable, one: Case) -> str:
 def _explained(
     exercise: Exercise, runs: list[Run], failing: list[Run], told: "_Told", function: Callable
 ) -> Verdict:
-    first = failing[0]
+    # Wrong numbers come before right ones of a wrong dtype.
+    of_numbers = [run for run in failing if run.misses]
+    first = (of_numbers or failing)[0]
     if isinstance(first.error, Wrong):
         return told.of_run(first.error.key, first, None, text=first.error.text)
     # One that explains every run is best. (A run that raised Wrong gave no result to be explained.)
-    for among in (runs, [run for run in failing if not isinstance(run.error, Wrong)]):
+    explicable = [run for run in of_numbers if not isinstance(run.error, Wrong)]
+    for among in (runs, explicable) if explicable else ():
         for mistake in exercise.mistakes:
             if all(_agrees(exercise, mistake.answer, run) for run in among):
                 return told.of_run(mistake.key, first, text=mistake.text)
@@ -513,7 +521,7 @@ def _explained(
         return told.of_run("exception", first, None, error=_raised(first.error, function))
     if all(run.yours is None for run in failing if not run.error) and first.right is not None:
         return told.of_run("nothing", first, None)
-    worst = first.wrong[0]
+    worst = next((d for d in first.wrong if d.kind != "dtype"), first.wrong[0])
     if first.written:
         name = several(first.written, told.lang)
         return told.of_run("overwrites", first, worst, name=name)
@@ -521,6 +529,9 @@ def _explained(
         return told.of_run(worst.kind, first, worst, **_kinds(worst, told.lang))
     wrong = [(run, d) for run in failing for d in run.wrong if d.kind in ("value", "shape")]
     key, fields = _relation([(d.yours, d.right, run) for run, d in wrong])
+    if key in ("value", "shape"):  # of several things, that are wrong in several ways, look at one
+        wrong = [(run, d) for run, d in wrong if d.part == worst.part]
+        key, fields = _relation([(d.yours, d.right, run) for run, d in wrong])
     if key == "shape" or key in _SHAPES:
         first, worst = next((run, d) for run, d in wrong if d.kind == "shape")
         fields = {"yours": worst.yours.shape, "right": worst.right.shape}
