@@ -144,6 +144,8 @@ def test_every_text_is_there_in_both_languages(name):
         assert text.keys() == {"en", "ja"}
         assert text["en"].isascii()
         assert text["ja"]
+    for text in texts:
+        assert all(line == line.rstrip() for t in text.values() for line in t.splitlines())
     for text in (exercise.task, *(m.text for m in exercise.mistakes)):
         assert re.search(r"[ぁ-んァ-ヶ一-龠]", text["ja"])
 
@@ -461,6 +463,8 @@ def test_long_inputs_are_shown_in_part():
 def test_texts_are_joined_as_their_language_is():
     assert both("a\nb", "あ\nい") == {"en": "a b", "ja": "あい"}
     assert both("a\n\nb\n- c\n- d", "あ")["en"] == "a\n\nb\n- c\n- d"
+    assert both("a\n-inf", "あ\nx の\n-inf、\n0 と\n（い）\n")["en"] == "a -inf"
+    assert both("", "あ\nx の\n-inf、\n0 と\n（い）\n")["ja"] == "あ x の -inf、0 と（い）"
     assert several(["a", "b", "c"], "en") == "a, b and c"
     assert several(["a", "b", "c"], "ja") == "a、b、c"
 

@@ -3,7 +3,7 @@
 import inspect
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,23 @@ LANGUAGES = ("en", "ja")
 
 def both(en: str, ja: str) -> Text:
     """A text in both languages: paragraphs of lines, which are joined; lists and code stay."""
-    return {"en": _joined(en, " "), "ja": _joined(ja, "")}
+    return {"en": _joined(en, lambda before, after: " "), "ja": _joined(ja, _between)}
 
 
-def _joined(text: str, between: str) -> str:
+def _joined(text: str, between: Callable[[str, str], str]) -> str:
     # A line goes on where neither it nor the next is empty, in a list or indented.
-    return re.sub(r"(?m)(?<=\S)\n(?=[^\s-])", between, inspect.cleandoc(text))
+    return re.sub(
+        r"(\S)\n(?!\s|- )(?=(.))",
+        lambda found: found[1] + between(found[1], found[2]),
+        inspect.cleandoc(text).strip(),
+    )
+
+
+def _between(before: str, after: str) -> str:
+    """What stands between two letters of Japanese: a space between a wide and a narrow one."""
+    if before in "、。（）「」：" or after in "、。（）「」：":
+        return ""
+    return "" if before.isascii() == after.isascii() else " "
 
 
 def language(lang: str | None = None) -> str:
@@ -90,7 +101,7 @@ WORDS: dict[str, Text] = {
         "There is no function {name} in the file. Write one, or see the stub with "
         "`python -m minigrad.study exercise {name}`.",
         "ファイルに関数 {name} がありません。書き始めるには "
-        "`python -m minigrad.study exercise {name}` で雛形を見てください。",
+        "`python -m minigrad.study exercise {name}` でひな形を見てください。",
     ),
     "unwritten": both(
         "It is not written yet: the function has no body of its own. Replace "
