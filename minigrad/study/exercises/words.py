@@ -3,6 +3,7 @@
 import inspect
 import os
 import re
+import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -54,6 +55,34 @@ def several(things: Sequence[Any], lang: str) -> str:
     if lang == "ja" or len(shown) < 2:
         return "、".join(shown)
     return f"{', '.join(shown[:-1])} and {shown[-1]}"
+
+
+def filled(text: str, lang: str, indent: int) -> str:
+    """`text` with its paragraphs broken into lines; code keeps its own."""
+    lines: list[str] = []
+    for line in text.splitlines():
+        if line.startswith("    "):
+            lines.append(line)
+        else:
+            hang = "  " if line.startswith("- ") else ""
+            lines += _broken(line, 92 - indent, hang)
+    return "\n".join([lines[0], *(" " * indent + line if line else "" for line in lines[1:])])
+
+
+def _broken(line: str, width: int, hang: str) -> list[str]:
+    """A line in several: broken at spaces and after wide characters, best where a clause ends."""
+    used, last, clause = 0, 0, 0
+    for i, c in enumerate(line):
+        wide = unicodedata.east_asian_width(c) in "WF"
+        used += 1 + wide
+        if used > width and last and c != " ":
+            at = clause if 3 * clause > 2 * i else last
+            return [line[:at].rstrip(), *_broken(hang + line[at:].lstrip(), width, hang)]
+        ends = line[i + 1 : i + 2] not in (*"、。）」：", "")
+        if i >= len(hang) and (c == " " or (wide and ends)):
+            last = i + 1
+            clause = last if c in "、。" else clause
+    return [line]
 
 
 NAMES: dict[Any, Text] = {
