@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import close
+from support import close, host
 
 import minigrad as mg
 from minigrad.autodiff import REGISTRY, Tensor
+from minigrad.backend import to_device
 from minigrad.errors import MinigradError
 from minigrad.study.exercises import EXERCISES, check, check_file, named, stub
 from minigrad.study.exercises.words import WORDS, both, language, several
@@ -143,6 +144,8 @@ def test_every_text_is_there_in_both_languages(name):
         assert text.keys() == {"en", "ja"}
         assert text["en"].isascii()
         assert text["ja"]
+    for text in texts:
+        assert all(line == line.rstrip() for t in text.values() for line in t.splitlines())
     for text in (exercise.task, *(m.text for m in exercise.mistakes)):
         assert re.search(r"[ぁ-んァ-ヶ一-龠]", text["ja"])
 
@@ -335,6 +338,32 @@ def test_mistakes_of_all_exercises(key, name, change):
         assert verdict.mistake == key, verdict.text
 
 
+def test_a_wrong_dtype_is_not_taken_for_a_mistake_that_gives_the_same_numbers():
+    """Where nothing is tied, the known mistakes about ties give the right numbers."""
+
+    def wide_in_one_case(g, x, axis):
+        found = right_of("max_rule")(g, x, axis)
+        return found.astype(float) if x.shape == (3, 3) else found
+
+    assert check("max_rule", wide_in_one_case, "en").mistake == "dtype"
+
+    def wide_and_wrong(g, x, axis):
+        found = right_of("max_rule")(g, x, axis)
+        return found.astype(float) if x.shape == (3, 3) else -found
+
+    assert check("max_rule", wide_and_wrong, "en").mistake == "sign"
+
+
+def test_of_two_mistakes_one_is_told():
+    def layer(g, x, w, b):
+        dx, dw, db = right_of("affine_rule")(g, x, w, b)
+        return 2 * dx, -dw, db
+
+    verdict = check("affine_rule", layer, "en")
+    assert verdict.mistake == "factor"
+    assert "dx is twice the right one" in verdict.text
+
+
 def test_elements_that_are_missing():
     def first(x, axis):
         found = np.zeros_like(x)
@@ -434,6 +463,8 @@ def test_long_inputs_are_shown_in_part():
 def test_texts_are_joined_as_their_language_is():
     assert both("a\nb", "あ\nい") == {"en": "a b", "ja": "あい"}
     assert both("a\n\nb\n- c\n- d", "あ")["en"] == "a\n\nb\n- c\n- d"
+    assert both("a\n-inf", "あ\nx の\n-inf、\n0 と\n（い）\n")["en"] == "a -inf"
+    assert both("", "あ\nx の\n-inf、\n0 と\n（い）\n")["ja"] == "あ x の -inf、0 と（い）"
     assert several(["a", "b", "c"], "en") == "a, b and c"
     assert several(["a", "b", "c"], "ja") == "a、b、c"
 
@@ -451,7 +482,7 @@ def test_steps_are_those_of_the_optimizers():
     sgd = mg.optim.SGD({"p": p}, lr=0.1, momentum=0.9)
     for i in range(4):
         g = normal(4, seed=i)
-        p.grad = Tensor(g.copy())
+        p.grad = Tensor(to_device(g.copy()))
         sgd.step()
         w, v = EXERCISES["momentum_step"].answer(w, g, v, 0.1, 0.9)
         close(p, w, rtol=1e-12)
@@ -460,7 +491,7 @@ def test_steps_are_those_of_the_optimizers():
     adam = mg.optim.Adam({"p": p}, lr=0.1, betas=(0.8, 0.95), eps=1e-3)
     for t in range(1, 5):
         g = normal(4, seed=t)
-        p.grad = Tensor(g.copy())
+        p.grad = Tensor(to_device(g.copy()))
         adam.step()
         w, m, s = EXERCISES["adam_step"].answer(w, g, m, s, t, 0.1, 0.8, 0.95, 1e-3)
         close(p, w, rtol=1e-12)
@@ -472,7 +503,7 @@ def test_clipping_is_that_of_the_optimizers():
         parameters = {str(i): mg.nn.Parameter(np.ones(3)) for i in range(3)}
         parameters["2"] = mg.nn.Parameter(np.ones((2, 2)))
         for p, g in zip(parameters.values(), grads, strict=True):
-            p.grad = None if g is None else Tensor(g.copy())
+            p.grad = None if g is None else Tensor(to_device(g.copy()))
         mg.optim.clip_grad_norm_(parameters, max_norm)
         clipped = EXERCISES["clip_by_global_norm"].answer(grads, max_norm)
         for p, g in zip(parameters.values(), clipped, strict=True):
@@ -513,8 +544,8 @@ def test_names_are_those_of_modules():
         str(i): part
         for i, part in enumerate(
             [
-                {"weight": model[0].weight.data, "bias": model[0].bias.data},
-                [{"weight": model[1][0].weight.data, "bias": model[1][0].bias.data}],
+                {"weight": host(model[0].weight), "bias": host(model[0].bias)},
+                [{"weight": host(model[1][0].weight), "bias": host(model[1][0].bias)}],
             ]
         )
     }

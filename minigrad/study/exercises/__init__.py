@@ -1,6 +1,8 @@
 """Exercises, and checkers that say what is wrong as a teacher would.
 
-    words  checking                 what is said of any answer, and how it is found
+    words                           what is said of any answer, in English and Japanese
+    comparing  relations            how an answer differs from the right one, and what that may mean
+    checking                        an exercise, and what comes of an answer to it
     numbers broadcasting tape rules memory modules attention vmap kernels gpu
                                     a page of exercises for each chapter of the book
 

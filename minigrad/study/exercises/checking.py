@@ -3,8 +3,9 @@
 In the order in which one reads them:
 
     Case  Mistake  Slopes  Exercise     what a page of exercises writes down
-    Run  differences                    an answer on one input, and how it misses the right one
-    check                               the runs, the mistake that explains them, and the text
+    Run                                 an answer on one input
+    explanations                        the mistake that explains all runs
+    texts                               what is said of it
 
 A mistake is known by what it gives: a page writes the wrong answer as a function, and if the
 student's agrees with it wherever it fails, that is what went wrong. Then come the mistakes of all
@@ -17,9 +18,8 @@ import linecache
 import os
 import textwrap
 import traceback
-import unicodedata
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
@@ -27,8 +27,17 @@ from typing import Any
 import numpy as np
 
 from minigrad.autodiff import Tensor
-from minigrad.backend import is_array, to_numpy
-from minigrad.study.exercises.words import NAMES, WORDS, Text, both, language, several
+from minigrad.backend import is_array, to_device, to_numpy
+from minigrad.study.exercises.comparing import (
+    Difference,
+    arrays,
+    close,
+    copied,
+    differences,
+    narrowed,
+)  # fmt: skip
+from minigrad.study.exercises.relations import SHAPES, Pair, relation, times
+from minigrad.study.exercises.words import NAMES, WORDS, Text, both, filled, language, several
 from minigrad.testing import check_gradients
 from minigrad.transforms import custom_vjp
 
@@ -154,10 +163,10 @@ class Exercise:
 
     def _stub(self, lang: str) -> str:
         heading = f"{self.title[lang]}\n\n{self.task[lang]}\n\n{WORDS['command'][lang]}"
-        body = f'"""{_filled(self.doc[lang], lang, 4)}"""\n    raise NotImplementedError'
+        body = f'"""{filled(self.doc[lang], lang, 4)}"""\n    raise NotImplementedError'
         if '"""' in heading or "\\" in heading:
             raise ValueError(f"{self.name}: a task with quotes or backslashes breaks the stub")
-        parts = [f'"""{_filled(heading, lang, 0)}\n"""']
+        parts = [f'"""{filled(heading, lang, 0)}\n"""']
         parts += [self.imports] if self.imports else []
         return "\n\n".join(parts) + f"\n\n\n{self.signature}\n    {body}\n"
 
@@ -168,12 +177,12 @@ class Exercise:
     def all_cases(self) -> list[Case]:
         """The inputs, and those of them that have arrays of float64 in float32, too."""
         cases = list(self.cases())
-        twins = [c for c in cases if c.float32 and _narrowed(c.args) is not c.args]
+        twins = [c for c in cases if c.float32 and narrowed(c.args) is not c.args]
         return cases + [
             replace(
                 c,
                 note=both(f"{c.note['en']}, in float32", f"{c.note['ja']}（float32）"),
-                args=_narrowed(c.args),
+                args=narrowed(c.args),
                 smooth=False,
             )
             for c in twins
@@ -182,159 +191,6 @@ class Exercise:
     def called(self, function: Callable, args: dict[str, Any]) -> Any:
         """What `function` gives, which is compared with what the right answer gives."""
         return self.run(function, args) if self.run else function(*args.values())
-
-
-def _filled(text: str, lang: str, indent: int) -> str:
-    """`text` with its paragraphs broken into lines; code keeps its own."""
-    lines: list[str] = []
-    for line in text.splitlines():
-        if line.startswith("    "):
-            lines.append(line)
-        else:
-            hang = "  " if line.startswith("- ") else ""
-            lines += _broken(line, 92 - indent, hang)
-    return "\n".join([lines[0], *(" " * indent + line if line else "" for line in lines[1:])])
-
-
-def _broken(line: str, width: int, hang: str) -> list[str]:
-    """A line in several: broken at spaces and after wide characters, best where a clause ends."""
-    used, last, clause = 0, 0, 0
-    for i, c in enumerate(line):
-        wide = unicodedata.east_asian_width(c) in "WF"
-        used += 1 + wide
-        if used > width and last and c != " ":
-            at = clause if 3 * clause > 2 * i else last
-            return [line[:at].rstrip(), *_broken(hang + line[at:].lstrip(), width, hang)]
-        ends = line[i + 1 : i + 2] not in (*"、。）」：", "")
-        if i >= len(hang) and (c == " " or (wide and ends)):
-            last = i + 1
-            clause = last if c in "、。" else clause
-    return [line]
-
-
-def _narrowed(x: Any) -> Any:
-    """`x` with float32 in place of float64 in its arrays; `x` itself if there are none."""
-    if isinstance(x, np.ndarray) and x.dtype == np.float64:
-        return x.astype(np.float32)
-    if type(x) is dict:
-        new = {name: _narrowed(part) for name, part in x.items()}
-        return new if any(new[name] is not x[name] for name in x) else x
-    if type(x) in (list, tuple):
-        parts = [_narrowed(part) for part in x]
-        return x if all(a is b for a, b in zip(parts, x, strict=True)) else type(x)(parts)
-    return x
-
-
-def _copied(x: Any, known: dict[int, Any] | None = None) -> Any:
-    """`x` with copies of its arrays and containers; what is the same object stays the same."""
-    known = {} if known is None else known
-    if id(x) in known:
-        return known[id(x)]
-    new = x
-    if isinstance(x, np.ndarray):
-        new = x.copy()
-    elif type(x) is dict:
-        new = {name: _copied(part, known) for name, part in x.items()}
-    elif type(x) in (list, tuple):
-        new = type(x)(_copied(part, known) for part in x)
-    known[id(x)] = new
-    return new
-
-
-# ------------------------------------------------------------------------------- differences
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Where an answer misses the right one: `kind` is type, length, keys, plain, shape, dtype or
-    value."""
-
-    part: str
-    kind: str
-    yours: Any
-    right: Any
-
-
-def differences(
-    yours: Any, right: Any, narrow: bool, part: str = "", parts: Sequence[str] = ()
-) -> Iterator[Difference]:
-    """How `yours` differs from what is `right`; numbers may differ by rounding.
-
-    Args:
-        narrow: whether the numbers are float32.
-        part: what is compared, as a message calls it.
-        parts: names of the things in a tuple.
-    """
-    if isinstance(right, tuple | list):
-        if not isinstance(yours, tuple | list):
-            yield Difference(part, "type", yours, right)
-        elif len(yours) != len(right):
-            yield Difference(part, "length", yours, right)
-        else:
-            for i, (a, b) in enumerate(zip(yours, right, strict=True)):
-                name = parts[i] if i < len(parts) else f"{part}[{i}]"
-                yield from differences(a, b, narrow, name)
-    elif isinstance(right, dict):
-        if not isinstance(yours, dict):
-            yield Difference(part, "type", yours, right)
-        elif yours.keys() != right.keys():
-            yield Difference(part, "keys", set(yours), set(right))
-        else:
-            for name in right:
-                yield from differences(yours[name], right[name], narrow, f"{part}[{name!r}]")
-    elif isinstance(right, set | frozenset):
-        if not isinstance(yours, set | frozenset):
-            yield Difference(part, "type", yours, right)
-        elif yours != right:
-            yield Difference(part, "keys", set(yours), set(right))
-    elif right is None or isinstance(right, str | bool):
-        yours = bool(yours) if isinstance(yours, np.bool_) else yours
-        if type(yours) is not type(right):
-            yield Difference(part, "type", yours, right)
-        elif yours != right:
-            yield Difference(part, "plain", yours, right)
-    else:
-        yield from _numbers_differ(yours, right, narrow, part)
-
-
-def _numbers_differ(yours: Any, right: Any, narrow: bool, part: str) -> Iterator[Difference]:
-    a, b = _numbers(yours), np.asarray(right)
-    if a is None or (b.ndim and isinstance(yours, list | tuple)):
-        yield Difference(part, "type", yours, right)
-    elif a.shape != b.shape:
-        yield Difference(part, "shape", a, b)
-    elif not _near(a, b, narrow):
-        yield Difference(part, "value", a, b)
-    elif b.ndim and a.dtype != b.dtype:
-        yield Difference(part, "dtype", a, b)
-
-
-def _numbers(x: Any) -> np.ndarray | None:
-    """`x` as an array; None if it is no numbers."""
-    if type(x) is Tensor or is_array(x):
-        return to_numpy(x.data if type(x) is Tensor else x)
-    if not isinstance(x, int | float | np.generic | list | tuple):
-        return None
-    try:
-        a = np.asarray(x)
-    except ValueError:  # ragged
-        return None
-    return a if a.dtype.kind in "fiub" else None
-
-
-def _close(a: np.ndarray, b: np.ndarray, narrow: bool) -> np.ndarray:
-    """Where two arrays of one shape agree."""
-    if b.dtype.kind in "iub" and a.dtype.kind in "iub":
-        return a == b
-    a, b = a.astype(np.float64), b.astype(np.float64)
-    finite = np.abs(b[np.isfinite(b)])
-    size = max(1.0, finite.max()) if finite.size else 1.0
-    relative, absolute = (1e-4, 1e-5) if narrow else (1e-7, 1e-10)
-    return np.isclose(a, b, relative, absolute * size, equal_nan=True)
-
-
-def _near(a: np.ndarray, b: np.ndarray, narrow: bool) -> bool:
-    return a.shape == b.shape and bool(_close(a, b, narrow).all())
 
 
 # ---------------------------------------------------------------------------------- runs
@@ -356,11 +212,16 @@ class Run:
     def failed(self) -> bool:
         return self.error is not None or bool(self.wrong)
 
+    @property
+    def misses(self) -> bool:
+        """Whether more is wrong than a dtype."""
+        return self.error is not None or any(d.kind != "dtype" for d in self.wrong)
+
 
 def _run(exercise: Exercise, function: Callable, one: Case, right: Any) -> Run:
-    narrow = any(a.dtype == np.float32 for a in _arrays(one.args))
+    narrow = any(a.dtype == np.float32 for a in arrays(one.args))
     run = Run(one, narrow, right=right)
-    args = _copied(one.args)
+    args = copied(one.args)
     try:
         run.yours = _quietly(exercise.called, function, args)
     except Exception as error:
@@ -368,7 +229,7 @@ def _run(exercise: Exercise, function: Callable, one: Case, right: Any) -> Run:
         return run
     run.wrong = list(differences(run.yours, right, narrow, parts=_parts(exercise)))
     for name, before in one.args.items():
-        pairs = zip(_arrays(before), _arrays(args[name]), strict=False)
+        pairs = zip(arrays(before), arrays(args[name]), strict=False)
         # (What may be written to may be one of the inputs at the same time.)
         if not any(args[name] is args[out] for out in exercise.writes) and any(
             a.shape != b.shape or not np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
@@ -391,18 +252,6 @@ def _quietly(function: Callable, *args: Any) -> Any:
         return function(*args)
 
 
-def _arrays(x: Any) -> Iterator[np.ndarray]:
-    """The NumPy arrays in `x`."""
-    if isinstance(x, np.ndarray):
-        yield x
-    elif isinstance(x, dict):
-        for part in x.values():
-            yield from _arrays(part)
-    elif isinstance(x, list | tuple):
-        for part in x:
-            yield from _arrays(part)
-
-
 def _check(exercise: Exercise, function: Callable, lang: str) -> Verdict:
     told = _Told(exercise, lang)
     if not callable(function):
@@ -418,15 +267,15 @@ def _check(exercise: Exercise, function: Callable, lang: str) -> Verdict:
         pass
     runs = []
     for one in cases:
-        right = _quietly(exercise.called, exercise.answer, _copied(one.args))
+        right = _quietly(exercise.called, exercise.answer, copied(one.args))
         runs.append(_run(exercise, function, one, right))
-        if isinstance(runs[-1].error, NotImplementedError):
+        if len(runs) == 1 and isinstance(runs[-1].error, NotImplementedError):
             return told.plainly("unwritten")
         if isinstance(runs[-1].error, Wrong) and not any(run.failed for run in runs[:-1]):
             break  # what is wrong is known, and later inputs may take long
     failing = [run for run in runs if run.failed]
     if failing:
-        return _explained(exercise, runs, failing, told, function)
+        return _quietly(_explained, exercise, runs, failing, told, function)
     for run in runs:
         if run.written:
             return told.of_run("overwrites", run, None, name=several(run.written, lang))
@@ -458,11 +307,10 @@ def _misses_slope(slopes: Slopes, rule: Callable, one: Case) -> str:
     `minigrad.testing.check_gradients` looks at the value as an op whose rule is the student's.
     """
     known = {**one.args, **one.given}
-    named = slopes.names()
 
     def value(*xs):
-        return slopes.value(*(dict(zip(slopes.inputs, xs, strict=True)).get(n, known.get(n))
-                              for n in named))  # fmt: skip
+        now = {**known, **dict(zip(slopes.inputs, xs, strict=True))}
+        return slopes.value(*(now[name] for name in slopes.names()))
 
     def with_rule(*xs):
         y = value(*xs)
@@ -473,17 +321,12 @@ def _misses_slope(slopes: Slopes, rule: Callable, one: Case) -> str:
         now = {**known, **dict(zip(slopes.inputs, xs, strict=True)), "g": g}
         if "y" not in slopes.inputs:  # then that is the output
             now["y"] = y
-        given = [
-            to_numpy(x.data if type(x) is Tensor else x).copy()
-            if type(x) is Tensor or is_array(x)
-            else x
-            for x in (now[name] for name in one.args)
-        ]
+        given = [_on_host(now[name]) for name in one.args]
         found = _quietly(rule, *given)
         found = found if isinstance(found, tuple | list) else (found,)
         if "g" not in one.args:  # a derivative by itself
-            found = [np.asarray(v) * to_numpy(g.data if type(g) is Tensor else g) for v in found]
-        return tuple(Tensor(np.asarray(v, np.float64)) for v in found)
+            found = [np.asarray(v) * _on_host(g) for v in found]
+        return tuple(Tensor(to_device(np.asarray(v, np.float64))) for v in found)
 
     checked = custom_vjp(value)
     checked.defvjp(with_rule, pulled)
@@ -495,17 +338,26 @@ def _misses_slope(slopes: Slopes, rule: Callable, one: Case) -> str:
     return ""
 
 
+def _on_host(x: Any) -> Any:
+    """A copy as a NumPy array of what is a Tensor or an array; other things as they are."""
+    x = x.data if type(x) is Tensor else x
+    return to_numpy(x).copy() if is_array(x) else x
+
+
 # ------------------------------------------------------------------------------- explanations
 
 
 def _explained(
     exercise: Exercise, runs: list[Run], failing: list[Run], told: "_Told", function: Callable
 ) -> Verdict:
-    first = failing[0]
+    # Wrong numbers come before right ones of a wrong dtype.
+    of_numbers = [run for run in failing if run.misses]
+    first = (of_numbers or failing)[0]
     if isinstance(first.error, Wrong):
         return told.of_run(first.error.key, first, None, text=first.error.text)
     # One that explains every run is best. (A run that raised Wrong gave no result to be explained.)
-    for among in (runs, [run for run in failing if not isinstance(run.error, Wrong)]):
+    explicable = [run for run in of_numbers if not isinstance(run.error, Wrong)]
+    for among in (runs, explicable) if explicable else ():
         for mistake in exercise.mistakes:
             if all(_agrees(exercise, mistake.answer, run) for run in among):
                 return told.of_run(mistake.key, first, text=mistake.text)
@@ -513,15 +365,18 @@ def _explained(
         return told.of_run("exception", first, None, error=_raised(first.error, function))
     if all(run.yours is None for run in failing if not run.error) and first.right is not None:
         return told.of_run("nothing", first, None)
-    worst = first.wrong[0]
+    worst = next((d for d in first.wrong if d.kind != "dtype"), first.wrong[0])
     if first.written:
         name = several(first.written, told.lang)
         return told.of_run("overwrites", first, worst, name=name)
     if worst.kind in ("type", "length", "keys", "plain", "dtype"):
         return told.of_run(worst.kind, first, worst, **_kinds(worst, told.lang))
     wrong = [(run, d) for run in failing for d in run.wrong if d.kind in ("value", "shape")]
-    key, fields = _relation([(d.yours, d.right, run) for run, d in wrong])
-    if key == "shape" or key in _SHAPES:
+    key, fields = relation(_pairs(wrong))
+    if key in ("value", "shape"):  # of several things, that are wrong in several ways, look at one
+        wrong = [(run, d) for run, d in wrong if d.part == worst.part]
+        key, fields = relation(_pairs(wrong))
+    if key == "shape" or key in SHAPES:
         first, worst = next((run, d) for run, d in wrong if d.kind == "shape")
         fields = {"yours": worst.yours.shape, "right": worst.right.shape}
     if "times" in fields:
@@ -532,10 +387,14 @@ def _explained(
     return told.of_run(key, first, worst, elsewhere=(len(runs) - len(failing), len(runs)), **fields)
 
 
+def _pairs(wrong: list[tuple[Run, Difference]]) -> list[Pair]:
+    return [Pair(d.yours, d.right, run.narrow, run.case.args) for run, d in wrong]
+
+
 def _agrees(exercise: Exercise, mistake: Callable, run: Run) -> bool:
     """Whether a known mistake gives what the student's answer gave."""
     try:
-        given = _quietly(exercise.called, mistake, _copied(run.case.args))
+        given = _quietly(exercise.called, mistake, copied(run.case.args))
     except Exception as error:
         return type(error) is type(run.error)
     if run.error is not None:
@@ -579,134 +438,6 @@ def _described(x: Any, lang: str) -> str:
     kind = next((name for kinds, name in NAMES.items() if isinstance(x, kinds)), None)
     called = type(x).__name__ if kind is None else kind[lang]
     return called if isinstance(x, np.ndarray) else f"{called} ({_shown(x)})"
-
-
-Pairs = list[tuple[np.ndarray, np.ndarray, Run]]
-
-
-def _relation(pairs: Pairs) -> tuple[str, dict[str, Any]]:
-    """The key of what all wrong numbers have in common with the right ones, and its fields."""
-
-    def every(test: Callable[[np.ndarray, np.ndarray, Run], Any]) -> bool:
-        return all(bool(test(y, r, run)) for y, r, run in pairs)
-
-    if every(_transposed):
-        return "transposed", {}
-    if any(y.shape != r.shape for y, r, _ in pairs):
-        return next((key for key, test in _SHAPES.items() if every(test)), "shape"), {}
-    for key, test in _NUMBERS.items():
-        if every(test):
-            return key, {}
-    if every(lambda y, r, run: "g" in run.case.args and _outer(y, r, run)):
-        return "outer", {}
-    ratios = [_ratio(y, r, run.narrow) for y, r, run in pairs]
-    if all(ratio is not None for ratio in ratios):
-        found = [float(ratio) for ratio in ratios if ratio is not None]
-        if max(found) - min(found) <= 1e-3 * abs(found[0]):
-            return "factor", {"times": found[0]}
-        whole = [c if abs(c) > 1 else 1 / c for c in found]
-        if all(round(c) in _lengths(run) for c, (_, _, run) in zip(whole, pairs, strict=True)):
-            return ("times_n" if abs(found[0]) > 1 else "over_n"), {"n": round(whole[0])}
-    return "value", {}
-
-
-def times(c: float, lang: str) -> str:
-    """'twice', 'half' or '1.5 times', in a language."""
-    for number, text in (
-        (2.0, {"en": "twice", "ja": " 2 倍"}),
-        (0.5, {"en": "half", "ja": "半分"}),
-    ):
-        if abs(c - number) < 1e-3:
-            return text[lang]
-    return f"{c:.4g} times" if lang == "en" else f" {c:.4g} 倍"
-
-
-def _transposed(y: np.ndarray, r: np.ndarray, run: Run) -> bool:
-    return y.ndim > 1 and any(_near(t, r, run.narrow) for t in (y.swapaxes(-1, -2), y.T))
-
-
-def _ratio(y: np.ndarray, r: np.ndarray, narrow: bool) -> float | None:
-    """The number that `r` is to be multiplied with to give `y`, if there is one."""
-    y, r = y.astype(np.float64), r.astype(np.float64)
-    size = float((r * r).sum())
-    c = float((y * r).sum()) / size if size and np.isfinite(y).all() else 0.0
-    return c if c and _near(y, c * r, narrow) else None
-
-
-def _lengths(run: Run) -> set[int]:
-    """The lengths of axes, and the sizes, of the arrays that came in."""
-    arrays = list(_arrays(run.case.args))
-    return {n for a in arrays for n in (a.size, *a.shape)}
-
-
-def _outer(y: np.ndarray, r: np.ndarray, run: Run) -> bool:
-    g = np.asarray(run.case.args["g"])
-    try:
-        return _near(np.asarray(y * g), r, run.narrow)
-    except ValueError:
-        return False
-
-
-def _summed(g: np.ndarray, shape: tuple[int, ...], mean: bool = False) -> np.ndarray | None:
-    """`g` summed to `shape`, to which it was broadcast; None if it was not."""
-    lead = g.ndim - len(shape)
-    if lead < 0 or any(n not in (1, m) for n, m in zip(shape, g.shape[lead:], strict=True)):
-        return None
-    axes = tuple(i for i in range(g.ndim) if i < lead or shape[i - lead] != g.shape[i])
-    return (g.mean(axes) if mean else g.sum(axes)).reshape(shape)
-
-
-def _is_summed(y: np.ndarray, r: np.ndarray, run: Run, mean: bool = False) -> bool:
-    summed = _summed(y, r.shape, mean)
-    return summed is not None and _near(summed, r, run.narrow)
-
-
-def _only(i: int) -> Callable:
-    """A test whether only the first, or the last, elements along an axis are there."""
-
-    def test(y, r, run):
-        for axis in range(r.ndim):
-            rest = np.delete(y, i, axis)
-            kept = _near(np.take(y, i, axis), np.take(r, i, axis), run.narrow)
-            if rest.size and not rest.any() and kept:
-                return True
-        return False
-
-    return test
-
-
-_SHAPES: dict[str, Callable] = {
-    "axes": lambda y, r, run: (
-        y.size == r.size
-        and [n for n in y.shape if n > 1] == [n for n in r.shape if n > 1]
-        and _near(y.reshape(r.shape), r, run.narrow)
-    ),
-    "not_summed": _is_summed,
-    "not_averaged": lambda y, r, run: _is_summed(y, r, run, mean=True),
-    "over_summed": lambda y, r, run: (
-        (summed := _summed(r, y.shape)) is not None and _near(y, summed, run.narrow)
-    ),
-}
-
-_NUMBERS: dict[str, Callable] = {
-    "nan": lambda y, r, run: (np.isnan(y) & ~np.isnan(r)).any(),
-    "infinite": lambda y, r, run: (np.isinf(y) & np.isfinite(r)).any(),
-    "zeros": lambda y, r, run: not y.any(),
-    "integers": lambda y, r, run: (
-        y.dtype.kind in "iu" and _near(y, np.trunc(r).astype(int), run.narrow)
-    ),
-    "sign": lambda y, r, run: _near(y, -r, run.narrow),
-    "absolute": lambda y, r, run: _near(y, np.abs(r), run.narrow),
-    "reversed": lambda y, r, run: r.ndim == 1 and _near(y[::-1], r, run.narrow),
-    "first_only": _only(0),
-    "last_only": _only(-1),
-    "squared": lambda y, r, run: _near(y, r * r, run.narrow),
-    "inverse": lambda y, r, run: r.all() and _near(y, 1 / r, run.narrow),
-    "offset": lambda y, r, run: (
-        r.size > 1 and np.ptp(y - r) <= 1e-6 * np.abs(y - r).max() and np.isfinite(y).all()
-    ),
-    "imprecise": lambda y, r, run: np.allclose(y, r, 1e-3, 1e-3 * np.abs(r).max(initial=0)),
-}
 
 
 # ---------------------------------------------------------------------------------- texts
@@ -770,7 +501,7 @@ class _Told:
                 right=_shown(worst.right, 11 if self.lang == "en" else 14),
             )
         if worst.kind == "value":
-            at = tuple(map(int, np.argwhere(~_close(worst.yours, worst.right, run.narrow))[0]))
+            at = tuple(map(int, np.argwhere(~close(worst.yours, worst.right, run.narrow))[0]))
             slope = self._slope(run, worst, at)
             if worst.right.ndim or slope:
                 yield WORDS["at"][self.lang].format(

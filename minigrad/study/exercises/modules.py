@@ -86,7 +86,7 @@ def _the_arrays_themselves(function: Any, args: dict[str, Any]) -> Any:
                     """You give copies of the arrays. An optimizer that changes these changes
                     nothing
                     in the module: give the arrays themselves.""",
-                    """配列のコピーを返しています。最適化器がそれを変えても、
+                    """配列のコピーを返しています。オプティマイザがそれを変えても、
                     モジュールは変わりません。
                     配列そのものを返しましょう。""",
                 ),
@@ -167,7 +167,7 @@ named_parameters = Exercise(
                 would make two steps with it. Remember which arrays were seen, by identity
                 (`is`).""",
                 """2 か所で使われている配列が、2 回載っています。
-                これでは最適化器が 2 歩進めてしまいます。
+                これではオプティマイザが 2 歩進めてしまいます。
                 すでに見た配列を、同一性（`is`）で覚えておきましょう。""",
             ),
         ),
@@ -565,7 +565,7 @@ clip_by_global_norm = Exercise(
             both(
                 "You make an array of an absent gradient. It stays None: the optimizer skips it.",
                 "勾配がないところに配列を入れています。None のままにします。"
-                "最適化器はそれを飛ばします。",
+                "オプティマイザはそれを飛ばします。",
             ),
         ),
     ),

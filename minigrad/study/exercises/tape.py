@@ -33,9 +33,9 @@ def _graphs() -> list[Case]:
              parents={"x": [], "y": ["x"], "z": ["x", "y"]}, output="z"),
         case("the same, inputs the other way round", "同じもので入力の順が逆",
              parents={"x": [], "y": ["x"], "z": ["y", "x"]}, output="z"),
-        case("a node that the output does not depend on", "出力と関係のない節がある",
+        case("a node that the output does not depend on", "出力と関係のないノードがある",
              parents={"x": [], "y": ["x"], "w": ["y"], "z": ["x"]}, output="z"),
-        case("a node used twice by one op", "1 つの演算が同じ節を 2 回使う",
+        case("a node used twice by one op", "1 つの演算が同じノードを 2 回使う",
              parents={"x": [], "y": ["x", "x"]}, output="y"),
         case("listed in another order", "順不同に並んだグラフ",
              parents={"z": ["a", "c"], "c": ["a", "b"], "b": ["a", "x"], "a": ["x"], "x": []},
@@ -69,7 +69,7 @@ def _judged_order(function: Any, args: dict[str, Any]) -> bool:
             both(
                 f"""{twice} stands in your list twice. A node passes its gradient on once, when all
                 parts of it have arrived; on a second visit it would pass them on again.""",
-                f"""リストに {twice} が 2 回現れます。節は、勾配がすべて届いてから一度だけ、
+                f"""リストに {twice} が 2 回現れます。ノードは、勾配がすべて届いてから一度だけ、
                 先へ渡します。
                 2 回訪れると、同じ勾配をもう一度渡してしまいます。""",
             ),
@@ -81,7 +81,7 @@ def _judged_order(function: Any, args: dict[str, Any]) -> bool:
                 f"""{extra[0]} is in your list, and {output} does not depend on it. Begin at the
                 output and go to its parents, rather than through all nodes there are.""",
                 f"""リストに {extra[0]} がありますが、{output} はそれに依存していません。
-                すべての節を並べるのではなく、出力から始めて親をたどりましょう。""",
+                すべてのノードを並べるのではなく、出力から始めて親をたどりましょう。""",
             ),
         )
     if missing := sorted(reached - set(found)):
@@ -115,7 +115,7 @@ def _judged_order(function: Any, args: dict[str, Any]) -> bool:
                 longest way too.""",
                 f"""{parent} が、それを使っている {node} より前にあります。
                 これでは {parent} の勾配がまだ
-                そろっていません。節を訪れてよいのは、それを使う *すべての* 節の後です。
+                そろっていません。ノードを訪れてよいのは、それを使う *すべての* ノードの後です。
                 いちばん長い道も忘れないでください。""",
             ),
         )
@@ -149,16 +149,17 @@ topological_order = Exercise(
         that `output` depends on, itself first, in an order for the backward pass: each node once,
         and only after all nodes that use it. There may be several such orders; any is right. The
         graph may be thousands of steps deep.""",
-        """`parents` は、グラフの各節がどの節から計算されたかを表します。`output` が依存する節を、
-        `output` 自身を先頭にして、逆伝播の順に並べましょう。どの節も一度だけ、
-        それを使うすべての節より後に
+        """`parents` は、グラフの各ノードがどのノードから計算されたかを表します。
+        `output` が依存するノードを、
+        `output` 自身を先頭にして、逆伝播の順に並べましょう。どのノードも一度だけ、
+        それを使うすべてのノードより後に
         置きます。正しい順序がいくつもあるときは、どれでもかまいません。
         グラフは何千段も深いことがあります。""",
     ),
     signature="def topological_order(parents, output):",
     doc=both(
         "Names of the nodes that output depends on; parents is {name: [name, ...]}.",
-        "output が依存する節の名前のリスト。parents は {名前: [名前, ...]}。",
+        "output が依存するノードの名前のリスト。parents は {名前: [名前, ...]}。",
     ),
     answer=_order,
     cases=_graphs,
@@ -290,7 +291,7 @@ backward_tape = Exercise(
                 """You give 0 for names that the output does not depend on. Leave them out: an
                 optimizer leaves a parameter without a gradient as it is, but moves on (by momentum)
                 one whose gradient is 0.""",
-                """出力が依存しない名前に 0 を入れています。含めないでください。最適化器は、
+                """出力が依存しない名前に 0 を入れています。含めないでください。オプティマイザは、
                 勾配のないパラメータには触れませんが、
                 勾配が 0 のものはモーメンタムで動かし続けます。""",
             ),
@@ -327,9 +328,9 @@ class Node:
                     """Your function visits the same nodes again and again, once for each path that
                     leads there. A graph of 40 nodes can have a million paths. Visit each node once,
                     when its gradient is complete.""",
-                    """同じ節を、そこに至る道の数だけ何度も訪れています。
-                    節が 40 個のグラフにも、道は百万通りあり得ます。
-                    勾配がそろってから、どの節も一度だけ訪れましょう。""",
+                    """同じノードを、そこに至る道の数だけ何度も訪れています。
+                    ノードが 40 個のグラフにも、道は百万通りあり得ます。
+                    勾配がそろってから、どのノードも一度だけ訪れましょう。""",
                 ),
             )
         return self._inputs
@@ -357,7 +358,7 @@ def _nodes() -> list[Case]:
     return [
         case("a chain", "一本道", output=[(1, []), (2, [(1, 3.0)]), (3, [(2, 5.0)])]),
         case("two inputs", "入力が 2 つ", output=[(1, []), (2, []), (7, [(1, 4.0), (2, -2.0)])]),
-        case("node 1 is used twice", "節 1 が 2 回使われる",
+        case("node 1 is used twice", "ノード 1 が 2 回使われる",
              output=[(1, []), (2, [(1, 2.0)]), (3, [(1, 3.0)]), (4, [(2, 10.0), (3, 100.0)])]),
         case("a short way and a long one", "近道と遠回り",
              output=[(1, []), (2, [(1, 2.0)]), (3, [(2, 3.0)]), (4, [(2, 5.0), (3, 7.0)])]),
@@ -436,9 +437,9 @@ TOO_SOON = both(
     """A node passes its gradient on as soon as it is reached, and what arrives there later, along a
     longer way, never goes further. Always take the node with the *highest* serial number next: all
     that use another node were made after it.""",
-    """節が、届いた勾配をすぐに先へ渡しています。そのため、
+    """ノードが、届いた勾配をすぐに先へ渡しています。そのため、
     遠回りの道を通って後から届いた分が先へ進みません。
-    いつも、番号が *いちばん大きい* 節を次に取り出しましょう。ある節を使う節は、
+    いつも、番号が *いちばん大きい* ノードを次に取り出しましょう。あるノードを使うノードは、
     必ず後に作られています。""",
 )
 
@@ -452,10 +453,11 @@ backward_by_serial = Exercise(
         Begin at `output`, and give the derivatives of output by all nodes it depends on. `heapq`
         gives the smallest of numbers fast; of which numbers is for you to find. The graph may be
         thousands of steps deep, and have millions of paths.""",
-        """今度はテープがなく、どこから来たかを知っている節だけがあります。node.serial は番号、
+        """今度はテープがなく、どこから来たかを知っているノードだけがあります。node.serial は番号、
         node.inputs は
-        (節, 傾き) の組のリストです。後に作られた節ほど番号が大きくなります。`output` から始めて、
-        output を、それが依存するすべての節で微分した値を求めましょう。`heapq` は、
+        (ノード, 傾き) の組のリストです。後に作られたノードほど番号が大きくなります。
+        `output` から始めて、
+        output を、それが依存するすべてのノードで微分した値を求めましょう。`heapq` は、
         いちばん小さい数を速く取り出します。
         どんな数を入れるかは、考えてみてください。グラフは何千段も深く、
         道は何百万通りもあるかもしれません。""",
@@ -463,7 +465,7 @@ backward_by_serial = Exercise(
     signature="def backward_by_serial(output):",
     doc=both(
         "{serial: derivative of output by that node}, for output and all that it depends on.",
-        "{番号: output をその節で微分した値}。output と、それが依存するすべてについて。",
+        "{番号: output をそのノードで微分した値}。output と、それが依存するすべてについて。",
     ),
     answer=_heap_pass,
     cases=_nodes,
@@ -479,8 +481,8 @@ backward_by_serial = Exercise(
                 """You take the node with the lowest serial number, the oldest, first. It may be
                 used by nodes that are still waiting. heapq gives the smallest: push *minus* the
                 serial number.""",
-                """番号がいちばん小さい、つまりいちばん古い節を先に取り出しています。
-                それを使う節が、まだ待っているかもしれません。heapq は最小のものを返すので、
+                """番号がいちばん小さい、つまりいちばん古いノードを先に取り出しています。
+                それを使うノードが、まだ待っているかもしれません。heapq は最小のものを返すので、
                 番号に *マイナス* を付けて入れましょう。""",
             ),
         ),
@@ -490,7 +492,7 @@ backward_by_serial = Exercise(
             both(
                 """A node that is reached along two ways lies in your heap twice, and passes its
                 gradient on twice. Push it only when it is reached for the first time.""",
-                """2 つの道から届いた節がヒープに 2 回入り、勾配を 2 回渡しています。
+                """2 つの道から届いたノードがヒープに 2 回入り、勾配を 2 回渡しています。
                 ヒープに入れるのは、初めて届いたときだけにしましょう。""",
             ),
         ),
@@ -500,7 +502,8 @@ backward_by_serial = Exercise(
             both(
                 """The second contribution that arrives at a node overwrites the first: add
                 them.""",
-                """同じ節に届いた 2 つ目の勾配が、1 つ目を上書きしています。足し合わせましょう。""",
+                """同じノードに届いた 2 つ目の勾配が、1 つ目を上書きしています。足し合わせましょう。
+                """,
             ),
         ),
     ),

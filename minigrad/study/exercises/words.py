@@ -3,7 +3,8 @@
 import inspect
 import os
 import re
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,23 @@ LANGUAGES = ("en", "ja")
 
 def both(en: str, ja: str) -> Text:
     """A text in both languages: paragraphs of lines, which are joined; lists and code stay."""
-    return {"en": _joined(en, " "), "ja": _joined(ja, "")}
+    return {"en": _joined(en, lambda before, after: " "), "ja": _joined(ja, _between)}
 
 
-def _joined(text: str, between: str) -> str:
+def _joined(text: str, between: Callable[[str, str], str]) -> str:
     # A line goes on where neither it nor the next is empty, in a list or indented.
-    return re.sub(r"(?m)(?<=\S)\n(?=[^\s-])", between, inspect.cleandoc(text))
+    return re.sub(
+        r"(\S)\n(?!\s|- )(?=(.))",
+        lambda found: found[1] + between(found[1], found[2]),
+        inspect.cleandoc(text).strip(),
+    )
+
+
+def _between(before: str, after: str) -> str:
+    """What stands between two letters of Japanese: a space between a wide and a narrow one."""
+    if before in "、。（）「」：" or after in "、。（）「」：":
+        return ""
+    return "" if before.isascii() == after.isascii() else " "
 
 
 def language(lang: str | None = None) -> str:
@@ -43,6 +55,34 @@ def several(things: Sequence[Any], lang: str) -> str:
     if lang == "ja" or len(shown) < 2:
         return "、".join(shown)
     return f"{', '.join(shown[:-1])} and {shown[-1]}"
+
+
+def filled(text: str, lang: str, indent: int) -> str:
+    """`text` with its paragraphs broken into lines; code keeps its own."""
+    lines: list[str] = []
+    for line in text.splitlines():
+        if line.startswith("    "):
+            lines.append(line)
+        else:
+            hang = "  " if line.startswith("- ") else ""
+            lines += _broken(line, 92 - indent, hang)
+    return "\n".join([lines[0], *(" " * indent + line if line else "" for line in lines[1:])])
+
+
+def _broken(line: str, width: int, hang: str) -> list[str]:
+    """A line in several: broken at spaces and after wide characters, best where a clause ends."""
+    used, last, clause = 0, 0, 0
+    for i, c in enumerate(line):
+        wide = unicodedata.east_asian_width(c) in "WF"
+        used += 1 + wide
+        if used > width and last and c != " ":
+            at = clause if 3 * clause > 2 * i else last
+            return [line[:at].rstrip(), *_broken(hang + line[at:].lstrip(), width, hang)]
+        ends = line[i + 1 : i + 2] not in (*"、。）」：", "")
+        if i >= len(hang) and (c == " " or (wide and ends)):
+            last = i + 1
+            clause = last if c in "、。" else clause
+    return [line]
 
 
 NAMES: dict[Any, Text] = {
@@ -90,7 +130,7 @@ WORDS: dict[str, Text] = {
         "There is no function {name} in the file. Write one, or see the stub with "
         "`python -m minigrad.study exercise {name}`.",
         "ファイルに関数 {name} がありません。書き始めるには "
-        "`python -m minigrad.study exercise {name}` で雛形を見てください。",
+        "`python -m minigrad.study exercise {name}` でひな形を見てください。",
     ),
     "unwritten": both(
         "It is not written yet: the function has no body of its own. Replace "
