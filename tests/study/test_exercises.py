@@ -19,7 +19,8 @@ from minigrad.autodiff import REGISTRY, Tensor
 from minigrad.backend import to_device
 from minigrad.errors import MinigradError
 from minigrad.study.exercises import EXERCISES, check, check_file, named, stub
-from minigrad.study.exercises.words import WORDS, both, language, several
+from minigrad.study.exercises.words import WORDS, both, several
+from minigrad.study.messages import language
 
 CHAPTERS = [
     "numbers", "broadcasting", "tape", "rules", "memory", "modules", "attention", "vmap", "kernels",

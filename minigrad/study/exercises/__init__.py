@@ -31,7 +31,8 @@ from minigrad.study.exercises import (
     vmap,
 )  # fmt: skip
 from minigrad.study.exercises.checking import Exercise, Verdict
-from minigrad.study.exercises.words import WORDS, language
+from minigrad.study.exercises.words import WORDS
+from minigrad.study.messages import language
 
 __all__ = ["EXERCISES", "Exercise", "Verdict", "check", "check_file", "named", "stub"]
 

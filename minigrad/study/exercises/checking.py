@@ -37,7 +37,8 @@ from minigrad.study.exercises.comparing import (
     narrowed,
 )  # fmt: skip
 from minigrad.study.exercises.relations import SHAPES, Pair, relation, times
-from minigrad.study.exercises.words import NAMES, WORDS, Text, both, filled, language, several
+from minigrad.study.exercises.words import NAMES, WORDS, Text, both, filled, several
+from minigrad.study.messages import language
 from minigrad.testing import check_gradients
 from minigrad.transforms import custom_vjp
 

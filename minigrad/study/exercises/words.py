@@ -1,7 +1,6 @@
 """What the checker says of any exercise, in English and Japanese."""
 
 import inspect
-import os
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
@@ -10,8 +9,6 @@ from typing import Any
 import numpy as np
 
 Text = dict[str, str]  # by language: "en", "ja"
-
-LANGUAGES = ("en", "ja")
 
 
 def both(en: str, ja: str) -> Text:
@@ -33,20 +30,6 @@ def _between(before: str, after: str) -> str:
     if before in "、。（）「」：" or after in "、。（）「」：":
         return ""
     return "" if before.isascii() == after.isascii() else " "
-
-
-def language(lang: str | None = None) -> str:
-    """'ja' or 'en': as asked for, else that of the environment.
-
-    Raises:
-        ValueError: it is neither.
-    """
-    if lang is None:
-        spoken = os.environ.get("LC_ALL") or os.environ.get("LANG") or ""
-        return "ja" if spoken.startswith("ja") else "en"
-    if lang not in LANGUAGES:
-        raise ValueError(f"lang must be one of {', '.join(LANGUAGES)}, and came as {lang!r}")
-    return lang
 
 
 def several(things: Sequence[Any], lang: str) -> str:
