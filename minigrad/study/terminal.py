@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rich.console import Console, Group
+from rich.console import Console, ConsoleDimensions, Group
 from rich.layout import Layout
 from rich.panel import Panel
 from rich.syntax import Syntax
@@ -436,14 +436,23 @@ def walk(record: "Record", lang: str | None = None) -> None:
     with _ended_by_signals(), _keyboard() as keys, console.screen(hide_cursor=True) as screen:
         size = None
         for key in keys:
-            if key is None and console.size == size:
+            now = _size(console)
+            if key is None and now == size:
                 continue
             if key is not None:
                 state = after(record, state, key, lang)
             if state.done:
                 return
-            size = console.size
-            screen.update(render(record, state, lang, size.width, size.height))
+            size = console.size = now
+            screen.update(render(record, state, lang, *size))
+
+
+def _size(console: Console) -> ConsoleDimensions:
+    """Columns and lines as they are now: what COLUMNS and LINES say stays, whatever the window."""
+    try:
+        return ConsoleDimensions(*os.get_terminal_size(console.file.fileno()))
+    except (OSError, ValueError):
+        return console.size
 
 
 @contextmanager

@@ -280,7 +280,7 @@ def test_the_language_is_that_of_the_environment(monkeypatch):
     assert language() == "ja"
     monkeypatch.delenv("LANG")
     assert language() == "en"
-    with pytest.raises(ValueError, match="lang must be one of en, ja"):
+    with pytest.raises(ValueError, match="lang must be one of ja, en"):
         check("product_rule", max, "de")
 
 

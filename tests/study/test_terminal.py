@@ -283,6 +283,8 @@ class Pseudo:
         environment = os.environ | {
             "TERM": "xterm-256color",
             "PYTHONPATH": os.pathsep.join(sys.path),
+            "COLUMNS": "80",
+            "LINES": "24",  # as an environment may say, of another terminal
         }
         self.process = subprocess.Popen(
             [sys.executable, "-c", PROGRAM],
