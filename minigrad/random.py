@@ -25,7 +25,7 @@ import math
 import numbers
 import operator
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import ModuleType
@@ -338,14 +338,16 @@ def stream(source: Key | int) -> Iterator[Stream]:
 
 
 class _Recorder:
-    """Stands for the current stream, and writes down what it gives."""
+    """Stands above the current stream, and writes down what it gives."""
 
     def __init__(self, keys: list[Key]):
         self.keys = keys
-        self.draw = _current().next_key
 
     def next_key(self) -> Key:
-        key = self.draw()
+        # Of the stream that is below it now: `seed` may have been called meanwhile.
+        blocks = _blocks.get()
+        below = blocks[: next(i for i, other in enumerate(blocks) if other is self)]
+        key = _current(below).next_key()
         self.keys.append(key)
         return key
 
@@ -364,33 +366,34 @@ class _Player:
         return key
 
 
-@contextmanager
-def recorded(keys: list[Key]) -> Iterator[None]:
+def recorded(keys: list[Key]) -> AbstractContextManager[None]:
     """Inside the block, every key that is drawn from the current stream is added to `keys`."""
-    token = _blocks.set((*_blocks.get(), _Recorder(keys)))
-    try:
-        yield
-    finally:
-        _blocks.reset(token)
+    return _block(_Recorder(keys))
+
+
+def replayed(keys: list[Key]) -> AbstractContextManager[None]:
+    """Inside the block, `next_key` gives `keys`, one after the other."""
+    return _block(_Player(keys))
 
 
 @contextmanager
-def replayed(keys: list[Key]) -> Iterator[None]:
-    """Inside the block, `next_key` gives `keys`, one after the other."""
-    token = _blocks.set((*_blocks.get(), _Player(keys)))
+def _block(own: Any) -> Iterator[None]:
+    """Inside the block keys come from `own`; streams that are opened there may outlive it."""
+    _blocks.set((*_blocks.get(), own))
     try:
         yield
     finally:
-        _blocks.reset(token)
+        _blocks.set(tuple(other for other in _blocks.get() if other is not own))
 
 
 def next_key() -> Key:
     """The next key of the current stream: the innermost block's, or else the default one's."""
-    return _current().next_key()
+    return _current(_blocks.get()).next_key()
 
 
-def _current() -> Any:
-    if blocks := _blocks.get():
+def _current(blocks: tuple[Any, ...]) -> Any:
+    """The innermost of `blocks`; without any the default stream."""
+    if blocks:
         return blocks[-1]
     if (current := _default.get()) is None:
         _default.set(current := Stream(0))

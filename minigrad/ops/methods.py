@@ -176,7 +176,7 @@ class TensorMethods:
         """
         _refuse_write(self, value)
         mode = modes.get()
-        if index is not Ellipsis:
+        if index is not Ellipsis or not mode.capturing:
             for observer in mode.observers:
                 observer.overwrites(self._data)
         if mode.capturing:

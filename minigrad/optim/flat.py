@@ -103,6 +103,9 @@ class Flat:
         weights = self.weights.copy()
         places = zip(self.starts.tolist(), self.stops.tolist(), shapes, strict=True)
         found: dict[str, list[Any]] = {"": [weights[a:b].reshape(shape) for a, b, shape in places]}
+        for i, (p, view) in enumerate(zip(self.parameters.values(), self.views, strict=True)):
+            if p._data is not view:  # replaced, and not taken in yet
+                found[""][i] = p._data.copy()
         for name, kept in self._places.items():
             moment = self.moments[name].copy()
             parts: list[Any] = []

@@ -1,55 +1,103 @@
 """The program that `mg.jit` makes of what was recorded, as data."""
 
+import functools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
 from minigrad import random
-from minigrad.autodiff import as_array
+from minigrad.autodiff import Tensor, as_array
+from minigrad.backend import is_array, modes, switched, xp
+from minigrad.batched import base
 from minigrad.errors import CaptureError
 from minigrad.programs import Jitted
 from minigrad.programs.program import Program
+from minigrad.programs.step import jit_enabled
 from minigrad.programs.tracing import state_of
 from minigrad.programs.values import Call, Value
 from minigrad.study.record import Record
 from minigrad.study.recorder import Recorder
 from minigrad.study.sources import path_of
+from minigrad.writes import wrote
 
 TIMES = 5  # that each instruction is timed; the least counts
 
 
 def add_program(
-    record: Record, f: Jitted, args: tuple, kwargs: Mapping[str, Any], recorder: Recorder
+    record: Record,
+    jitted: Jitted,
+    f: functools.partial,
+    args: tuple,
+    kwargs: Mapping[str, Any],
+    recorder: Recorder,
 ) -> None:
-    """Give a record the program of `f`, or say in `program_note` why there is none.
+    """Give a record the program of `f`, which calls `jitted`, or say why there is none.
 
-    `f` is called once more for it, with the random numbers of the recorded run; what that changes
-    is put back: of optimizers, tensors that the run gave other arrays, and gradients.
+    The function is called once more for it, with the random numbers of the recorded run; what that
+    changes is put back, of all arrays and tensors that the recorded run has read or changed.
     """
-    arrays = [a for optimizer in recorder.optimizers for a in state_of(optimizer)]
-    kept = [(a, a.copy()) for a in arrays]
-    data = [(t, as_array(t), as_array(t).copy()) for t, _ in recorder.tensors]
-    grads = [(t, t.grad) for t, _ in recorder.gradients.values()]
-    for t, before in recorder.gradients.values():
-        t.grad = before
+    if refusal := _refusal():
+        record.program_note = refusal
+        return
+    own = Jitted(jitted.function, jitted.threads)  # whose programs are as they were
+    own.report = lambda text: None
+    put_back = _kept(recorder)
     try:
-        with random.replayed(list(recorder.keys)):
-            f(*args, **kwargs)
-        if f.as_it_is:
-            record.program_note = _told(f"it runs as it is: {f.as_it_is}")
+        # Others who watch have seen the run that was recorded.
+        with switched(observers=(), capturing=False), random.replayed(list(recorder.keys)):
+            own(*f.args, *args, **{**f.keywords, **kwargs})
+        if own.as_it_is:
+            record.program_note = _told(f"it runs as it is: {own.as_it_is}")
         else:
-            with f.measuring() as program:
+            with own.measuring() as program:
                 record.program = as_data(program)
     except CaptureError as error:
         record.program_note = _told(str(error))
+    except Exception as error:  # a second call may not be the like of the first
+        record.program_note = _told(f"called once more it raised {type(error).__name__}: {error}")
     finally:
+        put_back()
+
+
+def _refusal() -> str:
+    """Why no program can be made here; empty if one can."""
+    mode = modes.get()
+    if not jit_enabled.get():
+        return "mg.disable_jit is in force"
+    if xp() is not np:
+        return "programs are made for NumPy, not for a device"
+    if mode.levels or mode.differentiating:
+        return "it was called inside a transform, where no programs are made"
+    return ""
+
+
+def _kept(recorder: Recorder) -> Callable[[], None]:
+    """What puts back all that the recorded run has read or changed; gradients are as before it."""
+    found = list(recorder.outside())
+    tensors = [(t, as_array(t)) for t in found if type(t) is Tensor]
+    grads = [(t, t.grad) for t, _ in recorder.gradients.values()]
+    arrays = [a for optimizer in recorder.optimizers for a in state_of(optimizer)]
+    arrays += [base(x) for x in found if is_array(x)]
+    arrays += [a for _, a in tensors]
+    arrays += [as_array(g) for _, g in grads if type(g) is Tensor]
+    kept = [(a, a.copy()) for a in {id(a): a for a in arrays if type(a) is np.ndarray}.values()]
+    for t, before in recorder.gradients.values():
+        t.grad = before
+
+    def put_back() -> None:
+        for t, a in tensors:
+            if as_array(t) is not a:
+                t.data = a
         for a, old in kept:
-            a[...] = old
-        for t, a, old in data:
-            a[...] = old
-            t.data = a
+            if a.tobytes() != old.tobytes():
+                a[...] = old
+                wrote(a)
         for t, g in grads:
             t.grad = g
+
+    return put_back
 
 
 def _told(reason: str) -> str:

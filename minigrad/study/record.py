@@ -2,8 +2,8 @@
 
 import functools
 import hashlib
+import itertools
 import json
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 import minigrad
-from minigrad.autodiff import Tensor
+from minigrad.autodiff import Tensor, as_array
 from minigrad.errors import DataError
 from minigrad.runs import atomic_write
 from minigrad.study import values
+from minigrad.study.checked import check_record
 from minigrad.study.sources import Line, Source
 from minigrad.study.values import Value
 
@@ -23,7 +24,9 @@ FORMAT, VERSION = "minigrad.study", 1
 FULL = 4096  # up to how many elements of an array are saved
 MOST_PATHS = 12  # that `why` tells
 
-Place = Mapping[str, Any]  # {"call": step, "output": k}, {"leaf": i}, or {"call": None}: outside
+# {"call": step, "output": k}, {"leaf": i}, or of what was computed before the record
+# {"call": None, "before": which node, "output": k}.
+Place = Mapping[str, Any]
 
 
 @dataclass
@@ -35,7 +38,8 @@ class Leaf:
         kind: 'parameter', 'argument' or 'constant'.
         value: its first state.
         tracked: whether gradients are wanted.
-        gradient: what arrived from all backward passes here.
+        gradient: what `.grad` was after the last backward pass that came here; or, where it was
+            not set, what the last walk back gave.
     """
 
     name: str
@@ -86,7 +90,8 @@ class Pull:
     """The rule of a call's node was asked on the walk back.
 
     Attributes:
-        call: the step of the call; None if it was made before the record.
+        call: the step of the call; None if it was made before the record, and then `before` says
+            which of those it was.
         rules: {"input": k or None for a joint rule, "source": number}.
         came: the gradient of each output; None where none came.
         gave: {"input", "to", "value", "unbroadcast", "total"}, as the format has it.
@@ -102,6 +107,7 @@ class Pull:
     kept: list[bool]
     seconds: float
     freed: int | None = None
+    before: int | None = None
     kind: str = "pull"
 
 
@@ -177,7 +183,7 @@ class Record:
         self.program, self.program_note = program, program_note
         self.truncated, self.seconds, self.result = truncated, seconds, result
         self._steps, self._values, self._leaves, self._later = steps, values, leaves, later
-        self._tensors: dict[int, tuple[Tensor, int]] = {}
+        self._owners: dict[int, tuple[Any, int]] = {}
 
     def _complete(self) -> None:
         if (later := self._later) is not None:
@@ -241,16 +247,19 @@ class Record:
         return Seen(self, found[number])
 
     def parameter(self, which: Any) -> "Parameter":
-        """A leaf by its name, by the end of it (as 'weight'), or by its Tensor.
+        """A leaf by its name, by the end of it (as 'weight'), or by its Tensor or array.
 
         Raises:
             DataError: there is none, or several end so.
         """
         self._complete()
         name = which.name if type(which) is Tensor else which
-        own = self._tensors.get(id(which)) if type(which) is Tensor else None
-        if own is not None and own[0] is which:
-            return Parameter(self, own[1])
+        for one in (which, as_array(which)) if type(which) is Tensor else (which,):
+            owner, number = self._owners.get(id(one), (None, 0))
+            if owner is not None and owner is one:
+                return Parameter(self, number)
+        if not isinstance(name, str):
+            name = ""
         exact = [i for i, leaf in enumerate(self.leaves) if name and leaf.name == name]
         ends = [
             i for i, leaf in enumerate(self.leaves)
@@ -266,9 +275,9 @@ class Record:
             )
         return Parameter(self, found[0])
 
-    def note(self, tensor: Tensor, leaf: int) -> None:
-        """`tensor` is that leaf: so that it can be asked for."""
-        self._tensors[id(tensor)] = tensor, leaf
+    def note(self, owner: Any, leaf: int) -> None:
+        """A tensor or array is that leaf: so that it can be asked for."""
+        self._owners[id(owner)] = owner, leaf
 
     def why(self, parameter: Any) -> "Why":
         """The paths by which a parameter reached the loss, with the gradient along each.
@@ -406,18 +415,23 @@ def load(path: str | Path) -> Record:
         raise DataError(
             f"load: {path} is no record of minigrad.study; write one by record.save(path)"
         )
-    if found.get("version") != VERSION:
+    if type(found.get("version")) is not int or found["version"] != VERSION:
         raise DataError(
             f"load: {path} has version {found.get('version')!r} of the format, expected {VERSION}; "
             f"record it again with this version of minigrad"
         )
     body: Any = found.get("record")
-    if hashlib.sha256(_text(body).encode("utf-8")).hexdigest() != found.get("sha256"):
+    try:
+        written = _text(body)
+    except RecursionError as error:
+        raise DataError(f"load: {path} is no record: it is nested too deeply") from error
+    if hashlib.sha256(written.encode("utf-8")).hexdigest() != found.get("sha256"):
         raise DataError(f"load: {path} is damaged: it does not have the checksum that it names")
     try:
+        check_record(body)
         return _from_json(body)
-    except (KeyError, TypeError, ValueError, AttributeError, ImportError) as error:
-        raise DataError(f"load: {path} is no record: {type(error).__name__}: {error}") from error
+    except (DataError, ImportError) as error:  # of bfloat16
+        raise DataError(f"load: {path} is no record: {error}") from error
 
 
 def _from_json(body: dict[str, Any]) -> Record:
@@ -601,64 +615,69 @@ class Why:
     def __init__(self, record: Record, number: int):
         self.record, self.leaf = record, record.leaves[number]
         self.name = record.name_of({"leaf": number})
-        # Who gave to whom, from the parameter up to the seeds: {target: [(pull, norm)]}.
-        given: dict[Any, list[tuple[int, float]]] = {}
-        seeds: set[Any] = set()
-        for i, s in enumerate(record.steps):
-            if type(s) is Pull:
-                for g in s.gave:
-                    size = record.values[g["value"]].norm()
-                    given.setdefault(_key(g["to"]), []).append((i, size))
-            elif type(s) is Seed:
-                seeds |= {_key(g["to"]) for g in s.gradients}
-        self._given, self._seeds = given, seeds
+        self._above: dict[int, list[_Gift]] = {}  # of each pull: who gave what came to it
+        self._mine: list[_Gift] = []  # those to the leaf
+        self._follow(number)
+        self._counts: dict[int | None, int] = {None: 1}
+        for i, gifts in self._above.items():  # a pull comes after those that gave to it
+            self._counts[i] = sum(self._counts[giver] for giver, _ in gifts)
         found = self.leaf.gradient
         self.gradient = None if found is None else record.values[found].norm()
-        target = ("leaf", number)
-        self.count = self._count(target)
-        self.paths = []
-        for path in self._walk(target):
-            self.paths.append(path)
-            if len(self.paths) == MOST_PATHS:
-                break
+        self.count = sum(self._counts[giver] for giver, _ in self._mine)
+        self.paths = list(itertools.islice(self._walk(), MOST_PATHS))
         self.reason = "" if self.count else self._no_path(number)
 
-    def _above(self, pull: int) -> list[Any]:
-        """The places whose gradient a pull was given."""
-        s = self.record.steps[pull]
-        assert type(s) is Pull
-        return [("call", s.call, k) for k, v in enumerate(s.came) if v is not None]
+    def _follow(self, number: int) -> None:
+        """Find who gave to whom. In each walk back the first gift to a place has no `total`."""
+        waiting: dict[Any, list[_Gift]] = {}  # what has arrived at a place
+        for i, s in enumerate(self.record.steps):
+            if type(s) is Seed:
+                begun: set[Any] = set()
+                for g in s.gradients:
+                    key = _key(g["to"])
+                    if key == ("leaf", number):
+                        self._mine.append((None, g["value"]))
+                        continue
+                    if key not in begun:
+                        waiting[key] = []
+                    begun.add(key)
+                    waiting[key].append((None, g["value"]))
+            elif type(s) is Pull:
+                where = ("call", s.call) if s.before is None else ("before", s.before)
+                self._above[i] = [
+                    gift
+                    for k, v in enumerate(s.came)
+                    if v is not None
+                    for gift in waiting.pop((*where, k), ())
+                ]
+                for g in s.gave:
+                    key = _key(g["to"])
+                    if key == ("leaf", number):
+                        self._mine.append((i, g["value"]))
+                    elif g["total"] is None:
+                        waiting[key] = [(i, g["value"])]
+                    else:
+                        waiting.setdefault(key, []).append((i, g["value"]))
 
-    def _count(self, target: Any) -> int:
-        """How many paths lead from a seed to `target`."""
-        counts: dict[Any, int] = {}
-        stack = [target]
-        while stack:
-            at = stack[-1]
-            if at in counts:
-                stack.pop()
-                continue
-            above = [up for pull, _ in self._given.get(at, ()) for up in self._above(pull)]
-            if waiting := [up for up in above if up not in counts]:
-                stack += waiting
-                continue
-            counts[at] = sum(counts[up] for up in above) + (at in self._seeds)
-            stack.pop()
-        return counts[target]
-
-    def _walk(self, target: Any) -> Iterator[Way]:
+    def _walk(self) -> Iterator[Way]:
         """Paths, depth first, the larger gradient first."""
-        stack: list[tuple[Any, tuple[tuple[int, float], ...]]] = [(target, ())]
+        values, steps = self.record.values, self.record.steps
+        norm = functools.cache(lambda v: values[v].norm())
+        below: tuple[tuple[int, float], ...] = ()
+        stack: list[tuple[list[_Gift] | None, Any]] = [(self._mine, below)]
         while stack:
-            at, below = stack.pop()
-            if at in self._seeds and below:
-                steps, sizes = zip(*below, strict=True)
-                ops = tuple(getattr(self.record.steps[i], "op", "") for i in steps)
-                yield Way(steps, ops, sizes)
-            elif at in self._seeds:
-                yield Way((), ("itself",), (self.gradient or math.nan,))
-            for pull, size in sorted(self._given.get(at, ()), key=lambda p: p[1]):
-                stack += [(up, ((pull, size), *below)) for up in self._above(pull)]
+            gifts, below = stack.pop()
+            if gifts is None:
+                steps_of, sizes = zip(*below, strict=True)
+                yield Way(steps_of, tuple(getattr(steps[i], "op", "") for i in steps_of), sizes)
+                continue
+            for giver, value in sorted(gifts, key=lambda gift: norm(gift[1])):
+                if giver is not None and self._counts[giver]:
+                    stack.append((self._above[giver], ((giver, norm(value)), *below)))
+                elif giver is None and below:
+                    stack.append((None, below))
+                elif giver is None:
+                    yield Way((), ("itself",), (norm(value),))
 
     def _no_path(self, number: int) -> str:
         """Where the way ends, for a leaf without a gradient."""
@@ -697,7 +716,12 @@ class Why:
     __repr__ = __str__
 
 
+_Gift = tuple[int | None, int]  # the pull that gave it, None at the beginning; and its value
+
+
 def _key(place: Place) -> Any:
     if "leaf" in place:
         return "leaf", place["leaf"]
-    return "call", place["call"], place.get("output", 0)
+    if place["call"] is None:
+        return "before", place["before"], place["output"]
+    return "call", place["call"], place["output"]

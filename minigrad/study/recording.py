@@ -1,8 +1,10 @@
 """`mg.study`: one run of a function, recorded."""
 
+import contextlib
 import functools
 import inspect
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from types import FunctionType, MethodType
 from typing import Any
@@ -42,16 +44,25 @@ def study(f: Callable, *args: Any, **kwargs: Any) -> Record:
     """
     if not callable(f):
         raise TypeError(f"study: expected a function, got {type(f).__name__}")
-    function = f.function if isinstance(f, Jitted) else f
+    function, jitted = _beneath(f)
     recorder = Recorder(functools.partial(_names, function, args, kwargs))
     began = time.perf_counter()
     with disable_jit(), random.recorded(recorder.keys), watched(recorder):
         result = f(*args, **kwargs)
     seconds = time.perf_counter() - began
     record = recorder.finish(_title(function), result, seconds)
-    if isinstance(f, Jitted):
-        add_program(record, f, args, kwargs, recorder)
+    if jitted is not None:
+        add_program(record, *jitted, args, kwargs, recorder)
     return record
+
+
+def _beneath(f: Callable) -> tuple[Callable, tuple[Jitted, functools.partial] | None]:
+    """`f` without `mg.jit`; if it is under that, what is, and how it was to be called."""
+    if isinstance(f, Jitted):
+        return f.function, (f, functools.partial(f))
+    if isinstance(f, functools.partial) and isinstance(f.func, Jitted):  # a method is one, too
+        return functools.partial(f.func.function, *f.args, **f.keywords), (f.func, f)
+    return f, None
 
 
 def _title(function: Callable) -> str:
@@ -71,12 +82,12 @@ def _names(function: Callable, args: tuple, kwargs: Mapping) -> dict[int, tuple[
         if type(x) is Tensor:
             found.setdefault(id(as_array(x)), (as_array(x), name, kind))
 
-    around = dict(_all_around(function))
+    around = list(_all_around(function))
     try:
         given = dict(inspect.signature(function).bind(*args, **kwargs).arguments)
     except (TypeError, ValueError):
         given = {f"argument {i}": x for i, x in enumerate(args)} | dict(kwargs)
-    modules = _modules({**around, **given})
+    modules = _modules([*given.items(), *around])
     for name, module in modules:
         prefix = "" if len(modules) == 1 else f"{name}."
         for path, p in module.named_parameters():
@@ -84,26 +95,46 @@ def _names(function: Callable, args: tuple, kwargs: Mapping) -> dict[int, tuple[
         for path, b in module.named_buffers():
             add(b, prefix + path, "constant")
     for name, x in given.items():
-        for path, leaf in zip(paths(x), leaves_of(x), strict=True):
+        for path, leaf in _leaves(x):
             if type(leaf) is Tensor and leaf.requires_grad:
                 add(leaf, leaf.name or name + path, "parameter" if leaf.name else "argument")
             elif type(leaf) is Tensor or is_array(leaf):
                 add(leaf, name + path, "argument")
-    for name, x in around.items():
+    for name, x in around:
         if type(x) is Tensor or is_array(x):
             add(x, getattr(x, "name", None) or name, "parameter" if _tracked(x) else "constant")
     return found
 
 
-def _modules(things: Mapping[str, Any]) -> list[tuple[str, Module]]:
+def _modules(things: list[tuple[str, Any]]) -> list[tuple[str, Module]]:
     """The modules among things and their `.model`s, with names; none that is in another of them."""
     found: dict[int, tuple[str, Module]] = {}
-    for name, x in things.items():
-        for m in (x, getattr(x, "model", None)):
-            if isinstance(m, Module):
-                found.setdefault(id(m), (name, m))
+    taken: Counter[str] = Counter()
+    for name, x in things:
+        for path, m in _parts(x):
+            if isinstance(m, Module) and id(m) not in found:
+                taken[name + path] += 1
+                count = taken[name + path]
+                found[id(m)] = name + path + (f" {count}" if count > 1 else ""), m
     inside = {id(part) for _, m in found.values() for _, part in m.named_modules() if part is not m}
     return [pair for key, pair in found.items() if key not in inside]
+
+
+def _parts(x: Any) -> Iterator[tuple[str, Any]]:
+    """`x` and its `.model`; of a small list or dictionary what is in it, with where."""
+    yield "", x
+    with contextlib.suppress(Exception):  # of a property, which is none of our business
+        yield "", getattr(x, "model", None)
+    if isinstance(x, list | tuple | dict) and 0 < len(x) <= 100:
+        yield from _leaves(x)
+
+
+def _leaves(x: Any) -> list[tuple[str, Any]]:
+    """The leaves of a tree, with where they stand; none if it is in itself."""
+    try:
+        return list(zip(paths(x), leaves_of(x), strict=True))
+    except RecursionError:
+        return []
 
 
 def _tracked(x: Any) -> bool:
@@ -138,6 +169,8 @@ def _around(function: Callable) -> Iterator[tuple[str, Any]]:
     if (code := getattr(inner, "__code__", None)) is None:
         if not isinstance(function, type):
             yield "self", function
+            if not isinstance(function, Module):
+                yield from getattr(function, "__dict__", {}).items()
         return
     for name, cell in zip(code.co_freevars, inner.__closure__ or (), strict=True):
         try:

@@ -44,7 +44,9 @@ def path_of(file: str) -> str:
     if file.startswith("<"):
         return file
     path = Path(os.path.abspath(file))
-    for root in (ROOT.parent if ROOT in path.parents else None, Path.cwd(), *_libraries()):
+    searched = map(Path, sys.path)
+    ours = ROOT.parent if ROOT in path.parents else None
+    for root in (ours, Path.cwd(), *_libraries(), *searched):
         if root is not None and root in path.parents:
             return path.relative_to(root).as_posix()
     return path.name
@@ -95,8 +97,12 @@ def source_of(function: Callable, name: str) -> Source:
     for free, cell in closed:  # one text may serve many: say for which this one stands
         with contextlib.suppress(ValueError):  # not set yet
             if isinstance(x := cell.cell_contents, str | int | float):
-                text = f"# {free} = {x!r}\n{text}"
+                text = f"# {free} = {_cut(repr(x))}\n{text}"
     return Source(name, path_of(file), first, text)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 100 else f"{text[:100]}..."
 
 
 @functools.lru_cache(maxsize=64)

@@ -2,6 +2,7 @@
 
 import base64
 import functools
+import hashlib
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from minigrad.errors import DataError
 from minigrad.sparse import SparseRows
 
 SIDE = 24  # of a picture, at most
+FIGURES = ("low", "high", "mean", "std", "zeros", "nan", "infinite")
 _NOT_FINITE = 255  # in a picture
 
 
@@ -27,6 +29,7 @@ class Value:
         made: the step that computed it; None for one from outside.
         leaf: which leaf it is a state of; None for one that a step computed.
         figures: statistics and a picture, once they were asked for.
+        digest: of the bits, where the array is not kept.
     """
 
     array: np.ndarray | None
@@ -35,6 +38,7 @@ class Value:
     made: int | None = None
     leaf: int | None = None
     figures: dict[str, Any] | None = None
+    digest: bytes | None = None
 
     def numbers(self) -> np.ndarray:
         """The array.
@@ -52,8 +56,14 @@ class Value:
 
     def shrink(self) -> None:
         """Keep statistics and a picture only."""
-        self.figures = self.described()
+        self.figures, self.digest = self.described(), _digest(self.numbers())
         self.array = None
+
+    def differs(self, x: np.ndarray) -> bool:
+        """Whether an array of the same shape and dtype has other bits by now."""
+        if self.array is None:
+            return _digest(x) != self.digest
+        return x.tobytes() != self.array.tobytes()
 
     def described(self) -> dict[str, Any]:
         """Statistics and a picture."""
@@ -65,12 +75,19 @@ class Value:
         """The root of the sum of its squares."""
         if self.array is not None:
             x = widened(self.numbers()).astype(np.float64).reshape(-1)
-            return float(np.sqrt(x @ x))
+            with np.errstate(all="ignore"):
+                size = float(np.abs(x).max(initial=0))
+                if not 1e-150 < size < 1e150 and 0 < size < math.inf:  # squares would not fit
+                    return float(size * np.sqrt((x / size) @ (x / size)))
+                return float(np.sqrt(x @ x))
         figures = self.described()
-        if figures["mean"] is None or figures["nan"] or figures["infinite"]:
+        mean, std = figures["mean"], figures["std"]
+        if mean is None or std is None or figures["nan"] or figures["infinite"]:
             return math.nan
-        size = math.prod(self.shape)
-        return math.sqrt(size * (figures["std"] ** 2 + figures["mean"] ** 2))
+        try:
+            return math.sqrt(math.prod(self.shape)) * math.hypot(std, mean)
+        except OverflowError:
+            return math.inf
 
     def __repr__(self) -> str:
         return f"<value {self.dtype} {self.shape}>"
@@ -85,7 +102,14 @@ def copy_of(x: Any) -> Any:
     return x.to_dense() if type(x) is SparseRows else x.copy()
 
 
-name_of = functools.cache(str)  # of a dtype, which NumPy puts together anew each time
+@functools.cache
+def name_of(dtype: np.dtype) -> str:
+    """Of a dtype, in whichever order its bytes are; NumPy puts it together anew each time."""
+    return dtype.name
+
+
+def _digest(x: np.ndarray) -> bytes:
+    return hashlib.blake2b(x.tobytes(), digest_size=16).digest()
 
 
 def widened(x: np.ndarray) -> np.ndarray:
@@ -98,7 +122,7 @@ def figures_of(x: np.ndarray) -> dict[str, Any]:
     x = widened(x)
     floats = x.dtype.kind == "f"
     finite = x[np.isfinite(x)] if floats else x
-    found: dict[str, Any] = {"low": None, "high": None, "mean": None, "std": None}
+    found: dict[str, Any] = dict.fromkeys(FIGURES[:4])
     if finite.size:
         with np.errstate(all="ignore"):
             wide = finite.astype(np.float64)
