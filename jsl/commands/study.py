@@ -24,7 +24,7 @@ def study(
 ) -> None:
     from jsl.train import Trainer
     from minigrad import jit
-    from minigrad.study.recording import study as recorded
+    from minigrad.study import study as recorded
 
     model, training = PRESETS[preset or "tiny"]
     kinds = files.source_tokens or "kana", files.target_tokens or "tag"

@@ -13,6 +13,7 @@
     grouped           a model for each group of the data behind one loss
     entity_embedding  categories as vectors beside continuous features
 
-`python -m minigrad.study NAME` walks through one step of its training. Figures are printed. Pictures and files are written to DIR, examples/NAME by default; pictures need
+Figures are printed. Pictures and files are written to DIR, examples/NAME by default; pictures need
 matplotlib (`pip install 'minigrad[plot]'`), the digits scikit-learn (`'minigrad[data]'`).
+`python -m minigrad.study NAME` walks through one step of the training.
 """

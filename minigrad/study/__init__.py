@@ -3,6 +3,13 @@
     record = mg.study(f, *args)     what the engine did, op by op and rule by rule
     python -m minigrad.study        the book, and where it begins
 
+    recording   study: one run of a function as a `Record`; recorder: the observer that writes it
+    record      Record: asked, saved, shown; values, sources, programs: what it consists of
+    page        it in a browser; terminal: by the arrow keys
+    book        ten chapters, each a file that runs; chapters, pictures: how they are shown
+    exercises   a function to write each, and what is wrong with it
+    targets     what the command line can record
+
 The module itself is what `mg.study` names, and may be called: that is `minigrad.study.study`.
 """
 

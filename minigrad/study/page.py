@@ -12,18 +12,30 @@ from importlib import resources
 from typing import Any
 
 LANGUAGES = ("en", "ja")
-FULL = 256  # up to how many elements of an array are in the page
+FULL = (256, 64, 16)  # up to how many elements of an array are in the page: the first that fits
+FITS = 2_800_000  # characters of the record: with the rest under 3 MB
 
 
 def page(record: Any, lang: str = "en") -> str:
     """The whole HTML of a record, in English ("en") or Japanese ("ja").
 
-    Values of at most 256 elements are in it as they are, larger ones as statistics and a picture.
+    Values of at most 256 elements are in it as they are, larger ones as statistics and a picture;
+    where that would weigh 3 MB, those of at most 64 or 16, if it helps.
 
     Raises:
         ValueError: for another language, or a record in which there is a number that JSON lacks.
     """
-    return _filled(record.to_json(full=FULL), lang)
+    if lang not in LANGUAGES:
+        raise ValueError(f"expected lang to be one of {', '.join(LANGUAGES)}, got {lang!r}")
+    data = record.to_json(full=FULL[0])
+    text = in_script(data)
+    if len(text) > FITS:
+        lighter = (in_script(record.to_json(full=full)) for full in FULL[1:])
+        text = next((t for t in lighter if len(t) <= FITS), text)
+    parts = {"lang": lang, "title": html.escape(data["title"]), "record": text}
+    template = resources.files("minigrad.study").joinpath("page.html").read_text(encoding="utf-8")
+    # in one pass, so that a hole's name in a title or a record stays text
+    return re.sub(r"\{\{(\w+)\}\}", lambda hole: parts[hole[1]], template)
 
 
 def fragment(record: Any, lang: str = "en") -> str:
@@ -34,22 +46,11 @@ def fragment(record: Any, lang: str = "en") -> str:
     Raises:
         ValueError: as for `page`.
     """
-    data = record.to_json(full=FULL)
     return (
-        f'<iframe title="{html.escape(data["title"])}" sandbox="allow-scripts" '
+        f'<iframe title="minigrad.study" sandbox="allow-scripts" '
         f'style="width: 100%; height: 720px; border: 0" '
-        f'srcdoc="{html.escape(_filled(data, lang))}"></iframe>'
+        f'srcdoc="{html.escape(page(record, lang))}"></iframe>'
     )
-
-
-def _filled(data: dict[str, Any], lang: str) -> str:
-    """The template with its holes filled."""
-    if lang not in LANGUAGES:
-        raise ValueError(f"expected lang to be one of {', '.join(LANGUAGES)}, got {lang!r}")
-    parts = {"lang": lang, "title": html.escape(data["title"]), "record": in_script(data)}
-    template = resources.files("minigrad.study").joinpath("page.html").read_text(encoding="utf-8")
-    # in one pass, so that a hole's name in a title or a record stays text
-    return re.sub(r"\{\{(\w+)\}\}", lambda hole: parts[hole[1]], template)
 
 
 def in_script(data: Any) -> str:

@@ -58,7 +58,8 @@ class Call:
         line: of the user, a number of `Record.lines`; `site`: in a layer, if that is another.
         formula: a number of `Record.sources`.
         by: who answered, 'kernel' or 'formula'.
-        within: the step of the pull whose rule made the call; None on the way forward.
+        within: the step of the pull whose rule made the call, or of the call whose formula did;
+            None for one that the user made.
         tracked: whether it left a node, through which the walk back can come.
     """
 

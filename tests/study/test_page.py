@@ -20,6 +20,11 @@ import pytest
 from study import synthetic
 
 import minigrad as mg
+import minigrad.nn.functional as F
+from jsl.config import PRESETS
+from jsl.corpus import load_corpus, starter_corpus_path
+from jsl.train import Trainer
+from minigrad import nn, optim, random
 from minigrad.study import page as pages
 from minigrad.study.page import fragment, in_script, page
 
@@ -83,6 +88,17 @@ def test_a_translators_step_weighs_under_3_mb():
     assert len(text.encode()) < 3e6
 
 
+def test_a_heavy_record_keeps_fewer_numbers(monkeypatch):
+    record = synthetic.network(calls=40, parameters=8, shape=(10, 20))
+    whole = page(record)
+    monkeypatch.setattr(pages, "FITS", len(whole) // 2)
+    lighter = page(record)
+    assert len(lighter) < len(whole) * 0.9
+    assert record_in(lighter) == record.to_json(64)
+    monkeypatch.setattr(pages, "FITS", 1000)  # nothing fits: then all numbers rather than few
+    assert page(record) == whole
+
+
 def test_a_frame_holds_the_whole_page():
     record = synthetic.regression()
     text = fragment(record)
@@ -121,9 +137,8 @@ def show(browser, tmp_path):
     def show(record, size=DESK, text=None, lang="en", **options):
         file = tmp_path / f"{len(contexts)}.html"
         file.write_text(text or page(record, lang), encoding="utf-8")
-        context = browser.new_context(
-            viewport={"width": size[0], "height": size[1]}, reduced_motion="reduce", **options
-        )
+        options = {"reduced_motion": "reduce"} | options
+        context = browser.new_context(viewport={"width": size[0], "height": size[1]}, **options)
         contexts.append(context)
         tab = context.new_page()
         tab.set_default_timeout(20_000)
@@ -161,6 +176,14 @@ def shot(tmp_path):
 
 def settled(tab):
     tab.evaluate("() => new Promise(f => requestAnimationFrame(() => requestAnimationFrame(f)))")
+
+
+def opened(tab):
+    """How long the page took, as text."""
+    ready = tab.evaluate("performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd")
+    paints = tab.evaluate("performance.getEntriesByType('paint').map(p => p.startTime)")
+    first = f", first paint {paints[0]:.0f} ms" if paints else ""
+    return f"ready after {ready:.0f} ms{first}"
 
 
 def step_of(tab):
@@ -228,6 +251,21 @@ def test_the_slider_goes_to_the_end_and_back(show):
     assert 6 <= step_of(tab) <= 9
 
 
+def test_data_flows_where_motion_is_welcome(show, shot):
+    tab = show(synthetic.network(calls=60, parameters=10), reduced_motion="no-preference")
+    settled(tab)
+    before = tab.evaluate("study.camera.y")
+    for _ in range(30):
+        tab.keyboard.press("ArrowRight")
+    shot(tab, "desk-flowing")
+    tab.wait_for_timeout(700)  # the camera has followed
+    x, y = tab.evaluate("study.at(study.nodes.find(n => n.step === 30))")
+    box = tab.locator("#graph").bounding_box()
+    assert box["x"] < x < box["x"] + box["width"]
+    assert box["y"] < y < box["y"] + box["height"]
+    assert tab.evaluate("study.camera.y") != before
+
+
 def test_it_plays_to_the_end(show):
     tab = show(synthetic.regression())
     tab.keyboard.press("Space")
@@ -257,6 +295,84 @@ def test_a_click_opens_a_node(show, shot):
         assert read.tobytes() == array.tobytes()
     tab.keyboard.press("Escape")
     assert "Forward, step 0" in panel(tab)
+
+
+def real_step():
+    """A record of a training step of a small network."""
+    with random.stream(0):
+        model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.LayerNorm(4), nn.Linear(4, 2))
+    optimizer = optim.Adam(model, lr=0.01)
+
+    def step(x, y):
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    x = np.random.default_rng(0).standard_normal((5, 3)).astype(np.float32)
+    return mg.study(step, x, np.array([0, 1, 1, 0, 1]))
+
+
+def test_a_real_step_is_shown_bit_for_bit(show, shot):
+    """Every step of it: its kind, and all numbers that the panel shows."""
+    record = real_step()
+    tab = show(record)
+    drawn = tab.evaluate("study.nodes.filter(n => n.leaf === undefined).map(n => n.step)")
+    assert drawn == record.forward
+    named = tab.evaluate("study.nodes.filter(n => n.leaf !== undefined).map(n => n.leaf)")
+    assert {"0.weight", "0.bias", "2.weight", "3.bias"} <= {record.leaves[i].name for i in named}
+    seen = set()
+    for i, step in enumerate(record.steps):
+        tab.evaluate(f"study.go({i})")
+        settled(tab)
+        head = tab.inner_text("#panel h2")
+        assert getattr(step, "parameter", getattr(step, "op", head)) in head
+        figures = tab.evaluate(
+            "[...document.querySelectorAll('#panel figure[data-value]')].map(f => {"
+            " for (const d of f.querySelectorAll('details')) d.open = true;"
+            " return Number(f.dataset.value); })"
+        )
+        settled(tab)
+        texts = tab.evaluate(
+            "[...document.querySelectorAll('#panel figure[data-value]')].map("
+            "f => [...f.querySelectorAll('td, .one')].map(e => e.textContent))"
+        )
+        if type(step).__name__ in ("Call", "Pull"):
+            own = [v["value"] for v in getattr(step, "gave", ())]
+            own += [*getattr(step, "outputs", ()), *getattr(step, "came", ())]
+            assert {v for v in own if v is not None} <= set(figures)
+        for number, found in zip(figures, texts, strict=True):
+            array = record.values[number].numbers()
+            if array.dtype.kind == "b":
+                found = [v == "True" for v in found]
+            read = np.array([array.dtype.type(v) for v in found]).reshape(array.shape)
+            assert read.tobytes() == array.tobytes()
+            seen.add(number)
+    assert len(seen) > 0.8 * len(record.values)
+    shot(tab, "desk-real")
+
+
+def test_the_translators_page_weighs_under_3_mb(show, shot):
+    preset = PRESETS["tiny"]
+    trainer = Trainer(load_corpus(starter_corpus_path()), *preset, jit=False)
+    batch = trainer.prepare(next(iter(trainer.batches)))
+
+    def step():
+        trainer.optimizer.zero_grad()
+        loss = trainer.loss_step(batch)
+        loss.backward()
+        trainer.optimizer.step()
+        return loss
+
+    record = mg.study(step)
+    text = page(record)
+    assert len(text.encode()) < 3e6
+    tab = show(record, text=text)
+    print(f"{len(text.encode()) / 1e6:.2f} MB, {opened(tab)}")
+    drawn = tab.evaluate("study.nodes.filter(n => n.leaf === undefined).map(n => n.step)")
+    assert drawn == record.forward
+    shot(tab, "desk-translator")
 
 
 def test_what_a_rule_did_is_told(show):
@@ -418,6 +534,66 @@ def test_floats_are_the_shortest_that_are_exact(show):
         assert digits == best
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_colours_tell_sign_and_size(show, scheme):
+    record = synthetic.Synthetic("colours")
+    record.line("here.py", 1, "f(x)")
+    x = np.array([[-4, -1, 0, 1, 4, np.nan, np.inf]], np.float32)
+    record.call("f", [record.leaf("x", "argument", np.concatenate([x, x]))], np.float32(0))
+    tab = show(record, color_scheme=scheme)
+    pixels = tab.evaluate("""() => {
+      const c = document.querySelector("#panel figure canvas.heat"), wide = c.width / 7;
+      return [0, 1, 2, 3, 4, 5, 6].map(i => [...c.getContext("2d").getImageData(
+        (i + .5) * wide, 5, 1, 1).data]);
+    }""")
+    red, blue = (np.array([p[i] for p in pixels], float) for i in (0, 2))
+    assert (blue > red + 30)[:2].all()  # below zero
+    assert (red > blue + 30)[3:5].all()  # above
+    assert abs(red[2] - blue[2]) < 12  # nought
+    light = np.array(pixels)[:, :3].sum(axis=1)
+    away = np.abs(light - light[2])
+    assert away[0] > away[1]  # further from nought, further from its colour
+    assert away[4] > away[3]
+    assert pixels[5] == pixels[6]
+    assert pixels[5] not in pixels[:5]
+
+
+def test_nodes_light_up_forward_and_then_back(show):
+    tab = show(synthetic.regression())
+    fill = """step => {
+      study.go(step);
+      return new Promise(f => requestAnimationFrame(() => requestAnimationFrame(() => {
+        const probe = document.body.appendChild(document.createElement("i")), names = {};
+        for (const name of ["surface", "forward-tint", "back-tint", "update-tint", "forward",
+          "back", "update"]) {
+          probe.style.color = `var(--${name})`;
+          names[getComputedStyle(probe).color.match(/\\d+/g).join()] = name;
+        }
+        probe.remove();
+        const canvas = document.querySelector("#graph"), box = canvas.getBoundingClientRect();
+        const g = canvas.getContext("2d"), out = {};
+        for (const n of study.nodes) {
+          const [x, y] = study.at(n), k = study.camera.k;
+          const p = g.getImageData(x - box.left - (n.w / 2 - 5) * k, y - box.top, 1, 1).data;
+          out[n.label] = names[[...p].slice(0, 3).join()];
+        }
+        f(out);
+      })));
+    }"""
+    names = ("matmul", "add", "sub", "mul", "mean", "layer.weight", "layer.bias")
+
+    def seen(step):
+        found = tab.evaluate(fill, step)
+        return [found[name] for name in names]
+
+    dark, blue, orange, green = "surface", "forward-tint", "back-tint", "update-tint"
+    assert seen(1) == [blue, "forward", dark, dark, dark, blue, blue]
+    assert seen(7) == [blue, blue, blue, "back", orange, blue, blue]
+    assert seen(12) == ["back", *[orange] * 6]
+    assert seen(14) == [*[orange] * 5, green, "update"]
+    assert seen(1) == [blue, "forward", dark, dark, dark, blue, blue]
+
+
 def test_a_pointer_reads_the_heat_map(show):
     record = synthetic.regression()
     tab = show(record)
@@ -464,7 +640,7 @@ def test_a_text_stays_a_text(show):
     assert tab.locator("#found [role=option]").count() == 2
     click_node(tab, "n.leaf === 0")
     tab.click("#to-program")
-    assert ATTACK in tab.inner_text("#table")
+    assert ATTACK in tab.text_content("#table")
     assert tab.locator("img").count() == 0
 
 
@@ -475,8 +651,8 @@ def test_the_program_shows_every_instruction(show, shot):
     rows = tab.locator("[data-instruction]")
     assert rows.count() == 12
     for i, x in enumerate(record.program["instructions"]):
-        assert x["name"] in rows.nth(i).inner_text()
-        ops = rows.nth(i).locator("[data-call]").all_inner_texts()
+        assert x["name"] in rows.nth(i).text_content()
+        ops = rows.nth(i).locator("[data-call]").all_text_contents()
         assert ops == [record.program["calls"][k]["op"] for k in x["calls"]]
     assert tab.locator("[data-call]").count() == len(record.program["calls"])
     tab.locator("[data-call='7']").click()  # an op leads to its instruction
@@ -686,11 +862,7 @@ def test_second_order_calls_are_drawn(show):
 def test_two_thousand_nodes(show, shot):
     tab = show(synthetic.network(1950, 50, (2, 3), "two thousand nodes", width=6))
     assert tab.evaluate("study.nodes.length") >= 2000
-    timing = tab.evaluate(
-        "(({domInteractive, domContentLoadedEventEnd}) => [domInteractive, "
-        "domContentLoadedEventEnd])(performance.getEntriesByType('navigation')[0])"
-    )
-    print(f"ready after {timing[1]:.0f} ms")
+    print(opened(tab))
     shot(tab, "desk-2000-first")
     tab.evaluate("study.go(2900)")
     began = time.perf_counter()
@@ -728,19 +900,6 @@ def test_two_thousand_nodes(show, shot):
         "study.nodes.every(n => n.outs.every(e => e.to.col > n.col || e.to.row > n.row))"
     )
     assert downward
-
-
-def test_a_translators_step_opens(show, shot):
-    record = synthetic.network()
-    text = page(record)
-    tab = show(record, text=text)
-    numbers = tab.evaluate(
-        "[performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd,"
-        " ...performance.getEntriesByType('paint').map(p => p.startTime)]"
-    )
-    print(f"{len(text.encode()) / 1e6:.2f} MB; ready, first paint: {numbers} ms")
-    assert tab.evaluate("study.nodes.length") > 250
-    shot(tab, "desk-translator")
 
 
 def test_made_up_values_are_as_they_are_told():
