@@ -1,5 +1,7 @@
 """An observer of the tests' own, and what it has seen compared with a record, bit for bit."""
 
+import json
+
 import numpy as np
 
 import minigrad as mg
@@ -9,6 +11,7 @@ from minigrad.backend import Observer, is_array, watched
 from minigrad.batched import base
 from minigrad.sparse import SparseRows
 from minigrad.study import Record
+from minigrad.study.checked import check_record
 from minigrad.trees import leaves_of
 
 
@@ -224,6 +227,7 @@ def studied(make, seed=3):
     assert [values_of(record, v) for v in record.outputs] == [x.tobytes() for x in expected]
     compare(record, watcher.events)
     check_places(record)
+    check_record(json.loads(json.dumps(record.to_json(full=8), allow_nan=False)))
     return record
 
 

@@ -21,7 +21,7 @@ from minigrad.autodiff import Tensor
 from minigrad.backend import is_array, modes, watched
 from minigrad.errors import AnomalyError, MinigradError
 from minigrad.learner import Learner
-from minigrad.study import recorder
+from minigrad.study import load, recorder
 from minigrad.study.record import Call, Pull
 
 
@@ -1385,6 +1385,31 @@ def test_a_record_that_is_full(monkeypatch):
     assert optimizer.step_count == 3
     whole = mg.study(mg.exp, numbers(2))
     assert not whole.truncated
+
+
+def test_a_record_that_is_full_at_any_step(monkeypatch, tmp_path):
+    def step(model, optimizer, x):
+        for _ in range(2):
+            with mg.no_grad():
+                model.bias.data -= 0.1
+            step_of(model, optimizer, square, x)
+        return mg.checkpoint(lambda x: mg.tanh(x) * x)(model.weight)
+
+    def record():
+        with random.stream(0):
+            model = nn.Linear(3, 2)
+        return mg.study(step, model, optim.Adam(model), numbers(2, 3))
+
+    whole = record()
+    for most in range(1, len(whole.steps) + 2):
+        monkeypatch.setattr(recorder, "MOST_STEPS", most)
+        found = record()
+        assert found.truncated == (most <= len(whole.steps))
+        assert len(found.steps) <= most + 2
+        found.save(tmp_path / "a.json")
+        assert str(load(tmp_path / "a.json")) == str(found)
+        kinds = [s.kind for s in found.steps]
+        assert kinds == [s.kind for s in whole.steps][: len(kinds)]
 
 
 def test_a_full_record_of_a_jitted_step_puts_back_all(monkeypatch):
