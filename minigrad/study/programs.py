@@ -45,14 +45,17 @@ def add_program(
     own.report = lambda text: None
     put_back = _kept(recorder)
     try:
-        # Others who watch have seen the run that was recorded.
-        with switched(observers=(), capturing=False), random.replayed(list(recorder.keys)):
+        with (
+            switched(observers=(), capturing=False),  # who watches has seen the recorded run
+            random.replayed(list(recorder.keys)),
+            np.errstate(all="ignore"),  # nobody will have these numbers
+        ):
             own(*f.args, *args, **{**f.keywords, **kwargs})
-        if own.as_it_is:
-            record.program_note = _told(f"it runs as it is: {own.as_it_is}")
-        else:
-            with own.measuring() as program:
-                record.program = as_data(program)
+            if own.as_it_is:
+                record.program_note = _told(f"it runs as it is: {own.as_it_is}")
+            else:
+                with own.measuring() as program:
+                    record.program = as_data(program)
     except CaptureError as error:
         record.program_note = _told(str(error))
     except Exception as error:  # a second call may not be the like of the first

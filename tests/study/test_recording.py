@@ -18,7 +18,7 @@ from watching import Watcher, check_places, compare, copied, is_same, studied
 import minigrad as mg
 from minigrad import kernels, nn, optim, random
 from minigrad.autodiff import Tensor
-from minigrad.backend import is_array, modes, watched
+from minigrad.backend import Observer, is_array, modes, watched
 from minigrad.errors import AnomalyError, MinigradError
 from minigrad.learner import Learner
 from minigrad.study import load, recorder
@@ -323,6 +323,46 @@ def test_clipping_and_accumulation():
     np.testing.assert_allclose(
         weight.gradient / np.linalg.norm(weight.gradient), clipped / np.linalg.norm(clipped), 1e-4
     )
+
+
+def test_parts_of_a_batch_and_averages_of_weights():
+    def make():
+        model = network()
+        optimizer, ema = optim.Adam(model), optim.EMA(model, decay=0.5)
+
+        def step(x):
+            with optim.Accumulate(model) as total:
+                for part in (x, x[:1] * 2):
+                    square(model(part), None).backward()
+                    total.add(len(part))
+            optimizer.step()
+            ema.update()
+            with ema.swapped():
+                y = model(x)
+            return y, model(x), ema.averages
+
+        return step, (numbers(3, 4),), model, optimizer
+
+    record = studied(make)
+    inputs = [record.op("linear", i).inputs[1] for i in (0, -4, -2)]
+    assert not is_same(inputs[0], inputs[1])
+    assert not is_same(inputs[1], inputs[2])
+
+
+def test_a_state_that_is_loaded():
+    def make():
+        model = nn.Linear(3, 2)
+
+        def run(x):
+            y = model(x)
+            model.load_state_dict({k: v * 2 for k, v in model.state_dict().items()})
+            return y, model(x)
+
+        return run, (numbers(4, 3),), model
+
+    record = studied(make)
+    first, second = (record.op("linear", i).inputs[1] for i in (0, 1))
+    assert is_same(second, first * 2)
 
 
 def test_a_gradient_is_what_all_walks_gave():
@@ -1185,9 +1225,10 @@ def test_threads_that_come_by_the_context_of_a_recorded_one():
 
 
 def test_nothing_is_told_without_an_observer(monkeypatch):
-    for name in vars(recorder.Recorder):
-        if callable(getattr(recorder.Recorder, name)) and not name.startswith("__"):
-            monkeypatch.setattr(recorder.Recorder, name, lambda *_, **__: pytest.fail("called"))
+    for kind in (Observer, recorder.Recorder):
+        for name in vars(kind):
+            if callable(getattr(kind, name)) and not name.startswith("__"):
+                monkeypatch.setattr(kind, name, lambda *_, **__: pytest.fail("called"))
     monkeypatch.setattr(optim.flat.Flat, "copies", lambda self: pytest.fail("copied"))
     model = network()
     step_of(model, optim.Adam(model), square, numbers(3, 4))
