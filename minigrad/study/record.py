@@ -1,9 +1,11 @@
 """What the engine did in one run, as data: to be walked through, asked, saved and loaded."""
 
+import contextlib
 import functools
 import hashlib
 import itertools
 import json
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -255,8 +257,8 @@ class Record:
         self._complete()
         name = which.name if type(which) is Tensor else which
         for one in (which, as_array(which)) if type(which) is Tensor else (which,):
-            owner, number = self._owners.get(id(one), (None, 0))
-            if owner is not None and owner is one:
+            reach, number = self._owners.get(id(one), (None, 0))
+            if reach is not None and reach() is one:
                 return Parameter(self, number)
         if not isinstance(name, str):
             name = ""
@@ -276,8 +278,9 @@ class Record:
         return Parameter(self, found[0])
 
     def note(self, owner: Any, leaf: int) -> None:
-        """A tensor or array is that leaf: so that it can be asked for."""
-        self._owners[id(owner)] = owner, leaf
+        """A tensor or array is that leaf: so that it can be asked for, as long as it lives."""
+        with contextlib.suppress(TypeError):  # some arrays cannot be watched like this
+            self._owners[id(owner)] = weakref.ref(owner), leaf
 
     def why(self, parameter: Any) -> "Why":
         """The paths by which a parameter reached the loss, with the gradient along each.

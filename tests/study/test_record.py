@@ -1,9 +1,11 @@
 """Questions to a record, and records in files."""
 
 import copy
+import gc
 import hashlib
 import json
 import re
+import weakref
 
 import numpy as np
 import pytest
@@ -139,6 +141,17 @@ def test_a_tensor_or_an_array_without_a_name():
     assert is_same(record.parameter(holder["a"]).value, numbers(3, seed=1))
     assert is_same(record.parameter(holder["w"]).gradient, numbers(3))
     assert "as a constant" in record.why(holder["x"]).reason
+
+
+def test_a_record_keeps_no_arrays_alive_that_nobody_has():
+    x = numbers(1000)
+    record = mg.study(mg.exp, x)
+    assert record.parameter(x).leaf.name == "x"
+    reach = weakref.ref(x)
+    del x
+    gc.collect()
+    assert reach() is None
+    assert record.op("exp").inputs[0].shape == (1000,)
 
 
 def test_the_end_of_a_name():
