@@ -463,8 +463,9 @@ class Recorder(Observer):
     # -- what is changed
 
     def sets_gradient(self, tensor: Tensor, adds: bool) -> None:
+        waits = self._waiting()  # which looks at what the last one was set to
         self.gradients.setdefault(id(tensor), (tensor, tensor.grad))
-        if adds and not self._waiting():
+        if adds and not waits:
             self._arriving.append(tensor)
 
     def shown(self, tensor: Tensor, array: Any) -> Any:

@@ -380,6 +380,23 @@ def test_a_gradient_is_what_all_walks_gave():
     np.testing.assert_array_equal(record.parameter("w").gradient, 2 + 2 * w)
 
 
+def test_a_gradient_that_is_taken_away_at_once():
+    def make():
+        w, v = parameter("w", 3), parameter("v", 3)
+
+        def twice():
+            (w * 2 + v).sum().backward()
+            (w * w).sum().backward()
+            w.grad = None
+            v.grad = Tensor(np.zeros(3, np.float32))
+
+        return twice, (), w, v
+
+    record = studied(make)
+    np.testing.assert_array_equal(record.parameter("w").gradient, 2 + 2 * numbers(3))
+    np.testing.assert_array_equal(record.parameter("v").gradient, np.ones(3))
+
+
 def test_parameters_given_other_arrays():
     def make():
         model = nn.Linear(2, 3)
