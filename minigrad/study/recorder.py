@@ -11,6 +11,7 @@ from pathlib import Path
 from threading import get_ident
 from typing import Any
 
+import numpy as np
 from numpy import ndarray
 
 from minigrad import writes
@@ -86,7 +87,7 @@ class Recorder(Observer):
         self._open: list[tuple[Write, Any]] = []
         self._arriving: list[Tensor] = []  # whose `.grad` is about to be set by a backward pass
         self._before: list[tuple[Any, dict[str, list]]] = []  # of an optimizer that makes a step
-        self._given: dict[str, int | None] = {}  # its gradients
+        self._given: dict[str, Any] = {}  # its gradients: copies, or values that are known
         self._stepped: list[tuple[Any, ...]] = []
         self._functions: dict[tuple[Callable, str], int] = {}  # whose texts somebody may ask for
         self._drawn: dict[int, tuple[Any, str]] = {}  # random numbers, and from what
@@ -358,7 +359,9 @@ class Recorder(Observer):
     def pulled_back(self, node: Node, g: Any, found: list, seconds: float) -> None:
         if self._waiting():
             return
-        arrived = [None if v is None else base(as_array(v)) for v in _several(g)]
+        arrived: list[Any] = [g]
+        if type(g) is not ndarray:
+            arrived = [None if v is None else base(as_array(v)) for v in _several(g)]
         module = getattr(node.op, "__module__", "minigrad.")
         if not module.startswith("minigrad."):  # a rule of the user's was given it
             for v in arrived:
@@ -378,7 +381,7 @@ class Recorder(Observer):
         call = self._nodes.get(node.serial)
         step = Pull(
             call, node.op.__name__, self._rules_of(node), came, gave,
-            [is_array(x) for x in node.saved], seconds,
+            [type(x) is ndarray or is_array(x) for x in node.saved], seconds,
             before=self._before_record(node.serial) if call is None else None,
         )  # fmt: skip
         self._pull, self._found = (len(self.steps), step), found
@@ -387,7 +390,7 @@ class Recorder(Observer):
 
     def _rules_of(self, node: Node) -> list[dict[str, Any]]:
         op = node.op
-        tracked = tuple(p is not None for p in node.parents)
+        tracked = tuple([p is not None for p in node.parents])
         # Transforms make nodes whose op is none, and has a rule of its own.
         found = self._rules.get((op, tracked)) if type(op) is Op else None
         if found is None:
@@ -506,12 +509,22 @@ class Recorder(Observer):
         if self._waiting():
             return
         self._before = [(flat, flat.copies()) for flat in optimizer.flats]
-        self._given = {}
+        self._given, dense = {}, {}
         for name, g in gradients.items():
-            if g is not None:
+            if g is None:
+                continue
+            g = g if type(g) is SparseRows else as_array(g)
+            if type(g) is ndarray:
+                dense[name] = g
+            else:
                 found = self._leaf.get(id(optimizer.parameters[name]))
-                g = g if type(g) is SparseRows else as_array(g)
                 self._given[name] = self._gradient(g, None if found is None else found[1])
+        for kind in {g.dtype for g in dense.values()}:  # in one copy; see `_updates`
+            own = {name: g for name, g in dense.items() if g.dtype == kind}
+            flat, at = np.concatenate([g.reshape(-1) for g in own.values()]), 0
+            for name, g in own.items():
+                self._given[name] = flat[at : at + g.size].reshape(g.shape)
+                at += g.size
 
     def stepped(self, optimizer: Any) -> None:
         if self._waiting():
@@ -588,9 +601,12 @@ class Recorder(Observer):
     ) -> None:  # fmt: skip
         """The steps of an optimizer's step: one a parameter."""
         for i, (name, p) in enumerate(flat.parameters.items()):
-            g = given.get(name)
             found = self._leaf.get(id(p)) or self._leaf.get(id(as_array(p)))
             leaf = None if found is None else found[1]
+            if type(g := given.get(name)) is ndarray:
+                arrived = None if leaf is None else self.leaves[leaf].gradient
+                same = arrived is not None and self._equal(arrived, g)
+                g = given[name] = arrived if same else self._keep(g, None, None)
             if leaf is None and p.requires_grad:
                 leaf = self._leaf_of(as_array(p), p)
                 self.leaves[leaf].value = self._keep(before[""][i], None, leaf)
