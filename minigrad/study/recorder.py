@@ -280,9 +280,7 @@ class Recorder(Observer):
     def _claim(self, calls: list[int], number: int) -> None:
         """`calls` were made by step `number`."""
         for i in calls:
-            step = self.steps[i]
-            assert type(step) is Call
-            step.within = number
+            self.steps[i].within = number  # type: ignore[union-attr]
         calls.clear()
 
     def _waiting(self) -> bool:
@@ -361,7 +359,8 @@ class Recorder(Observer):
             return
         arrived: list[Any] = [g]
         if type(g) is not ndarray:
-            arrived = [None if v is None else base(as_array(v)) for v in _several(g)]
+            several = g if type(g) is tuple else (g,)
+            arrived = [None if v is None else base(as_array(v)) for v in several]
         module = getattr(node.op, "__module__", "minigrad.")
         if not module.startswith("minigrad."):  # a rule of the user's was given it
             for v in arrived:
@@ -626,10 +625,6 @@ class Recorder(Observer):
         if first is None or not self._equal(first, before):
             first = self._keep(before, None, leaf)
         return [first, first if g is None else self._keep(after, None, leaf)]
-
-
-def _several(x: Any) -> tuple:
-    return x if type(x) is tuple else (x,)
 
 
 def _same(a: Any, b: Any) -> bool:
