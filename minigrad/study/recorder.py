@@ -22,7 +22,7 @@ from minigrad.random import Key
 from minigrad.sparse import SparseRows
 from minigrad.study.record import Call, Leaf, Pull, Record, Seed, Step, Update, Write
 from minigrad.study.sources import ROOT, Sources, line_at, rules_of
-from minigrad.study.values import Value, copy_of, name_of, shown
+from minigrad.study.values import Value, copy_of, shown
 from minigrad.trees import leaves_of
 
 MOST_STEPS = 50_000
@@ -119,7 +119,7 @@ class Recorder(Observer):
 
     def _keep(self, array: Any, made: int | None, leaf: int | None) -> int:
         """An array that is the record's own as a new value; its number."""
-        value = Value(array, array.shape, name_of(array.dtype), made, leaf)
+        value = Value(array, made, leaf)
         self._bytes += array.nbytes
         if self._bytes > MOST_BYTES:
             value.shrink()
@@ -254,7 +254,7 @@ class Recorder(Observer):
             if type(x) is not ndarray:
                 x = base(x)
             # What an op passes on as it is stays the value that it was.
-            same = id(x) in self._known and any(x is base(a) for a in arrays)
+            same = self._seen(x) is not None and any(x is base(a) for a in arrays)
             made.append(self._now(x) if same else self._add(x, number, None))
         if (formula := self._formulas.get(op)) is None:
             formula = self._formulas[op] = self._source(op.formula, op.__name__)
