@@ -11,6 +11,7 @@ from pathlib import Path
 from threading import get_ident
 from typing import Any
 
+import numpy as np
 from numpy import ndarray
 
 from minigrad import writes
@@ -21,7 +22,7 @@ from minigrad.random import Key
 from minigrad.sparse import SparseRows
 from minigrad.study.record import Call, Leaf, Pull, Record, Seed, Step, Update, Write
 from minigrad.study.sources import ROOT, Sources, line_at, rules_of
-from minigrad.study.values import Value, copy_of, name_of, shown
+from minigrad.study.values import Value, copy_of, shown
 from minigrad.trees import leaves_of
 
 MOST_STEPS = 50_000
@@ -86,7 +87,7 @@ class Recorder(Observer):
         self._open: list[tuple[Write, Any]] = []
         self._arriving: list[Tensor] = []  # whose `.grad` is about to be set by a backward pass
         self._before: list[tuple[Any, dict[str, list]]] = []  # of an optimizer that makes a step
-        self._given: dict[str, int | None] = {}  # its gradients
+        self._given: dict[str, Any] = {}  # its gradients: copies, or values that are known
         self._stepped: list[tuple[Any, ...]] = []
         self._functions: dict[tuple[Callable, str], int] = {}  # whose texts somebody may ask for
         self._drawn: dict[int, tuple[Any, str]] = {}  # random numbers, and from what
@@ -118,7 +119,7 @@ class Recorder(Observer):
 
     def _keep(self, array: Any, made: int | None, leaf: int | None) -> int:
         """An array that is the record's own as a new value; its number."""
-        value = Value(array, array.shape, name_of(array.dtype), made, leaf)
+        value = Value(array, made, leaf)
         self._bytes += array.nbytes
         if self._bytes > MOST_BYTES:
             value.shrink()
@@ -253,7 +254,7 @@ class Recorder(Observer):
             if type(x) is not ndarray:
                 x = base(x)
             # What an op passes on as it is stays the value that it was.
-            same = id(x) in self._known and any(x is base(a) for a in arrays)
+            same = self._seen(x) is not None and any(x is base(a) for a in arrays)
             made.append(self._now(x) if same else self._add(x, number, None))
         if (formula := self._formulas.get(op)) is None:
             formula = self._formulas[op] = self._source(op.formula, op.__name__)
@@ -356,9 +357,8 @@ class Recorder(Observer):
     def pulled_back(self, node: Node, g: Any, found: list, seconds: float) -> None:
         if self._waiting():
             return
-        if type(g) is ndarray:
-            arrived: list[Any] = [g]
-        else:
+        arrived: list[Any] = [g]
+        if type(g) is not ndarray:
             several = g if type(g) is tuple else (g,)
             arrived = [None if v is None else base(as_array(v)) for v in several]
         module = getattr(node.op, "__module__", "minigrad.")
@@ -380,7 +380,7 @@ class Recorder(Observer):
         call = self._nodes.get(node.serial)
         step = Pull(
             call, node.op.__name__, self._rules_of(node), came, gave,
-            [is_array(x) for x in node.saved], seconds,
+            [type(x) is ndarray or is_array(x) for x in node.saved], seconds,
             before=self._before_record(node.serial) if call is None else None,
         )  # fmt: skip
         self._pull, self._found = (len(self.steps), step), found
@@ -509,12 +509,22 @@ class Recorder(Observer):
         if self._waiting():
             return
         self._before = [(flat, flat.copies()) for flat in optimizer.flats]
-        self._given = {}
+        self._given, dense = {}, {}
         for name, g in gradients.items():
-            if g is not None:
+            if g is None:
+                continue
+            g = g if type(g) is SparseRows else as_array(g)
+            if type(g) is ndarray:
+                dense[name] = g
+            else:
                 found = self._leaf.get(id(optimizer.parameters[name]))
-                g = g if type(g) is SparseRows else as_array(g)
                 self._given[name] = self._gradient(g, None if found is None else found[1])
+        for kind in {g.dtype for g in dense.values()}:  # in one copy; see `_updates`
+            own = {name: g for name, g in dense.items() if g.dtype == kind}
+            flat, at = np.concatenate([g.reshape(-1) for g in own.values()]), 0
+            for name, g in own.items():
+                self._given[name] = flat[at : at + g.size].reshape(g.shape)
+                at += g.size
 
     def stepped(self, optimizer: Any) -> None:
         if self._waiting():
@@ -591,9 +601,12 @@ class Recorder(Observer):
     ) -> None:  # fmt: skip
         """The steps of an optimizer's step: one a parameter."""
         for i, (name, p) in enumerate(flat.parameters.items()):
-            g = given.get(name)
             found = self._leaf.get(id(p)) or self._leaf.get(id(as_array(p)))
             leaf = None if found is None else found[1]
+            if type(g := given.get(name)) is ndarray:
+                arrived = None if leaf is None else self.leaves[leaf].gradient
+                same = arrived is not None and self._equal(arrived, g)
+                g = given[name] = arrived if same else self._keep(g, None, None)
             if leaf is None and p.requires_grad:
                 leaf = self._leaf_of(as_array(p), p)
                 self.leaves[leaf].value = self._keep(before[""][i], None, leaf)

@@ -4,7 +4,6 @@ import base64
 import functools
 import hashlib
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,26 +18,43 @@ FIGURES = ("low", "high", "mean", "std", "zeros", "nan", "infinite")
 _NOT_FINITE = 255  # in a picture
 
 
-@dataclass(eq=False, slots=True)
 class Value:
     """One state of one array.
 
     Attributes:
         array: a copy of it; None where only `figures` are kept of a large one.
-        shape, dtype: the array's; under `vmap` with the hidden axes in front.
         made: the step that computed it; None for one from outside.
         leaf: which leaf it is a state of; None for one that a step computed.
         figures: statistics and a picture, once they were asked for.
         digest: of the bits, where the array is not kept.
     """
 
-    array: np.ndarray | None
-    shape: tuple[int, ...]
-    dtype: str
-    made: int | None = None
-    leaf: int | None = None
+    # Of the class, as there are thousands of values, most of which never have any.
     figures: dict[str, Any] | None = None
     digest: bytes | None = None
+    _layout: tuple[tuple[int, ...], str] | None = None
+
+    def __init__(self, array: np.ndarray | None, made: int | None = None, leaf: int | None = None):
+        self.array, self.made, self.leaf = array, made, leaf
+
+    @classmethod
+    def described_only(cls, shape: tuple[int, ...], dtype: str, figures: dict[str, Any]) -> "Value":
+        """One of which there are statistics and a picture."""
+        value = cls(None)
+        value._layout, value.figures = (shape, dtype), figures
+        return value
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The array's; under `vmap` with the hidden axes in front."""
+        return self._layout[0] if self.array is None else self.array.shape  # type: ignore[index]
+
+    @property
+    def dtype(self) -> str:
+        """The name of the array's dtype."""
+        if self.array is None:
+            return self._layout[1]  # type: ignore[index]
+        return name_of(self.array.dtype)
 
     def numbers(self) -> np.ndarray:
         """The array.
@@ -57,7 +73,7 @@ class Value:
     def shrink(self) -> None:
         """Keep statistics and a picture only."""
         self.figures, self.digest = self.described(), _digest(self.numbers())
-        self.array = None
+        self._layout, self.array = (self.shape, self.dtype), None
 
     def differs(self, x: np.ndarray) -> bool:
         """Whether an array of the same shape and dtype has other bits by now."""
@@ -190,12 +206,14 @@ def to_json(value: Value, full: int) -> dict[str, Any]:
 def from_json(found: dict[str, Any]) -> Value:
     """The value that `to_json` has written."""
     shape, dtype = tuple(found["shape"]), found["dtype"]
-    own = {"made": found["made"], "leaf": found["leaf"]}
-    if "data" not in found:
-        figures = {k: v for k, v in found.items() if k not in ("shape", "dtype", *own)}
-        return Value(None, shape, dtype, **own, figures=figures)
-    raw = base64.b64decode(found["data"], validate=True)
-    return Value(_decoded(raw, dtype).reshape(shape), shape, dtype, **own)
+    if "data" in found:
+        raw = base64.b64decode(found["data"], validate=True)
+        return Value(_decoded(raw, dtype).reshape(shape), found["made"], found["leaf"])
+    own = ("shape", "dtype", "made", "leaf")
+    figures = {k: v for k, v in found.items() if k not in own}
+    value = Value.described_only(shape, dtype, figures)
+    value.made, value.leaf = found["made"], found["leaf"]
+    return value
 
 
 def _encoded(x: np.ndarray) -> str:
