@@ -4,7 +4,8 @@
     python -m minigrad.study        the book, and where it begins
 
     recording   study: one run of a function as a `Record`; recorder: the observer that writes it
-    record      Record: asked, saved, shown; values, sources, programs: what it consists of
+    record      Record: asked, saved, shown; answers: what it says, checked: what it must be
+    steps       what it consists of, with values, sources and programs; see FORMAT.md
     page        it in a browser; terminal: by the arrow keys
     book        ten chapters, each a file that runs; chapters, pictures: how they are shown
     exercises   a function to write each, and what is wrong with it

@@ -20,8 +20,9 @@ from minigrad.backend import Observer, is_array
 from minigrad.batched import base
 from minigrad.random import Key
 from minigrad.sparse import SparseRows
-from minigrad.study.record import Call, Leaf, Pull, Record, Seed, Step, Update, Write
+from minigrad.study.record import Record
 from minigrad.study.sources import ROOT, Sources, line_at, rules_of
+from minigrad.study.steps import Call, Leaf, Pull, Seed, Step, Update, Write
 from minigrad.study.values import Value, copy_of, shown
 from minigrad.trees import leaves_of
 

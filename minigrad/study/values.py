@@ -238,3 +238,8 @@ def shown(x: Any) -> str:
         return repr(x)
     text = describe(x) if is_array(x) else repr(x)
     return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+def layout_of(v: Value) -> str:
+    """Its dtype and shape, short."""
+    return f"{v.dtype}{list(v.shape)}"

@@ -1,11 +1,13 @@
 """Questions to a record, and records in files."""
 
 import copy
+import dataclasses
 import gc
 import hashlib
 import json
 import re
 import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +20,10 @@ from minigrad import nn, optim
 from minigrad.autodiff import Tensor
 from minigrad.errors import DataError, RunError
 from minigrad.study import Record, load
-from minigrad.study.record import MOST_PATHS, VERSION, Call, Pull
+from minigrad.study.answers import MOST_PATHS
+from minigrad.study.record import VERSION
+from minigrad.study.steps import KINDS, Call, Leaf, Pull
+from minigrad.study.values import FIGURES, SIDE
 
 
 def numbers(*shape, seed=0, dtype="float32"):
@@ -727,3 +732,11 @@ def test_saving_changes_nothing(tmp_path):
     after = state_of(model)
     assert all(is_same(after[k], before[k]) for k in before)
     assert record.values[0].array is not None
+
+
+def test_the_format_names_every_field():
+    text = (Path(mg.study.__file__).parent / "FORMAT.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"[`\"](\w+)[`\"]", text))
+    fields = {f.name for kind in (*KINDS.values(), Leaf) for f in dataclasses.fields(kind)}
+    assert fields | set(mg.study(mg.exp, 1.0).to_json()) | set(FIGURES) <= named
+    assert f"{SIDE} each way" in text

@@ -22,7 +22,7 @@ from minigrad.backend import Observer, is_array, modes, watched
 from minigrad.errors import AnomalyError, MinigradError
 from minigrad.learner import Learner
 from minigrad.study import load, recorder
-from minigrad.study.record import Call, Pull
+from minigrad.study.steps import Call, Pull
 
 
 def numbers(*shape, seed=0, dtype="float32"):

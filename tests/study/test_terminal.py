@@ -14,7 +14,7 @@ from rich.console import Console
 
 import minigrad as mg
 from minigrad import nn, optim
-from minigrad.study.record import Call, Pull, Seed, Update
+from minigrad.study.steps import Call, Pull, Seed, Update
 from minigrad.study.terminal import State, after, items, keys_of, render, walk, without_docstring
 
 ROOT = Path(mg.__file__).parents[1]
