@@ -122,6 +122,9 @@ def commands(lang: str) -> click.Group:
         if what not in EXAMPLES and "." not in what:
             raise click.UsageError(_unknown(what, lang))
         found, name = recorded(what, lang)
+        if found.truncated:
+            told = say("cli.truncated", lang, count=len(found.steps))
+            click.echo(f"{COMMAND}: {told}", err=True)
         if json is not None:
             _save(found.save, json, lang)
             click.echo(say("cli.saved", lang, path=json))
@@ -151,9 +154,9 @@ def _save(write: Callable[[Path], object], path: Path, lang: str) -> None:
     try:
         write(path)
     except OSError as error:
-        told = say(
-            "cli.unwritten", lang, path=path, error=getattr(error, "strerror", None) or error
-        )
+        cause = error.__cause__ or error  # what saves to a file of its own says so at length
+        reason = getattr(cause, "strerror", None) or error
+        told = say("cli.unwritten", lang, path=path, error=reason)
         raise click.UsageError(told) from None
 
 
@@ -247,7 +250,7 @@ def checked(file: Path, names: tuple[str, ...], lang: str) -> bool:
     try:
         verdicts = exercises.check_file(file, asked, lang)
     except MinigradError as error:
-        if isinstance(error.__cause__, Exception):
+        if error.__cause__ is not None:
             raise UserError(error.__cause__, file) from None
         command = f"{COMMAND} exercise NAME --write FILE"
         raise click.UsageError(say("exercise.none_in", lang, path=file, command=command)) from None
