@@ -178,6 +178,7 @@ def contents(lang: str) -> str:
         [
             f"# {say('contents.title', lang)}",
             say("contents.about", lang),
+            say("contents.language", "en" if lang == "ja" else "ja"),  # for who reads that one
             f"## {say('contents.book', lang)}",
             "\n".join(chapters),
             say("contents.begin", lang, command=f"{COMMAND} 1"),

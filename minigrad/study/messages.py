@@ -20,6 +20,10 @@ TEXTS: dict[str, tuple[str, str]] = {
         "How automatic differentiation works, on the very code that trains models. You need NumPy "
         "and the derivatives of high school.",
     ),
+    "contents.language": (
+        "日本語で読むには、どのコマンドにも `--lang ja` を付けるか、環境変数 LANG を ja にします。",
+        "In English: add `--lang en` to any command, or set LANG to en.",
+    ),
     "contents.book": ("本を読む", "The book"),
     "contents.begin": (
         "第 1 章から始めましょう:  `{command}`",

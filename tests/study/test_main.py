@@ -85,6 +85,11 @@ def test_a_newcomer_sees_where_to_begin(own, capsys):
     assert text.strip() == contents("en").strip()
 
 
+def test_who_reads_the_other_language_is_told_how(own, capsys):
+    assert "日本語で読むには、どのコマンドにも `--lang ja`" in said(capsys)
+    assert "In English: add `--lang en`" in said(capsys, "--lang", "ja")
+
+
 def test_the_language(own, capsys, monkeypatch):
     assert "第 1 章から始めましょう" in said(capsys, "--lang", "ja")
     monkeypatch.setenv("LANG", "ja_JP.UTF-8")
