@@ -247,6 +247,8 @@ def checked(file: Path, names: tuple[str, ...], lang: str) -> bool:
     """Print what is to be said of the answers in a file; whether all are right."""
     if not file.is_file():
         raise click.UsageError(say("cli.no_file", lang, path=file))
+    if file.suffix != ".py":
+        raise click.UsageError(say("exercise.not_python", lang, path=file))
     asked = [_exercise(name, lang).name for name in names]
     try:
         verdicts = exercises.check_file(file, asked, lang)

@@ -76,6 +76,11 @@ TEXTS: dict[str, tuple[str, str]] = {
         "{path} defines no function of an exercise; {command} writes a stub",
     ),
     "cli.nothing": ("（なし）", "none"),
+    "exercise.not_python": (
+        "{path} は Python のファイルではありません。"
+        "答えは、名前が .py で終わるファイルに書いてください。",
+        "{path} is no Python file; write answers to one whose name ends in .py",
+    ),
     "exercise.exists": (
         "{path} はすでにあります。別の名前を指定してください。",
         "{path} is there already, and would be lost; name another file",
@@ -98,7 +103,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "walk.site": ("層の中: {line}", "in the layer: {line}"),
     "walk.input": ("入力", "input"),
     "walk.output": ("出力", "output"),
-    "walk.came": ("来た勾配", "gradient in"),
+    "walk.came": ("届いた勾配", "gradient in"),
     "walk.gave": ("渡した勾配", "gradient out"),
     "walk.total": ("足し合わせた勾配", "added up"),
     "walk.before": ("前", "before"),

@@ -145,6 +145,8 @@ def test_what_cannot_be_checked(own, capsys):
     assert f"there is no exercise '{name[:-1]}'; near it: {name}" in near
     (own / "bad.py").write_text("x = 1\n1 / 0\n", encoding="utf-8")
     error = said(capsys, "check", "bad.py", code=1)
+    (own / "step.json").write_text("{}", encoding="utf-8")
+    assert "step.json is no Python file" in said(capsys, "check", "step.json", code=2)
     assert error.startswith("Traceback")
     assert 'bad.py", line 2, in <module>' in error
     assert "exercises/__init__.py" not in error
