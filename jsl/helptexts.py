@@ -431,9 +431,9 @@ HELP: dict[str, tuple[str, str]] = {
     ),
     # study
     "help.study": (
-        "学習の1ステップを記録して、中を歩けるページにします。\n\n"
+        "学習の1ステップを記録して、1歩ずつたどれるページにします。\n\n"
         "最初のバッチで順伝播、逆伝播、更新を1回だけ行い、どの演算がどの値から何を計算し、勾配がどこを"
-        "通って戻り、各パラメーターがどう変わったかを、ブラウザーで1歩ずつ見られるHTMLファイルに"
+        "通って戻り、各パラメーターがどう変わったかを、ブラウザーで見られるHTMLファイルに"
         "します。ネットワークは使いません。実行は何も保存されません。",
         "Record one step of the training, as a page to walk through.\n\n"
         "The first batch goes forward, back, and into one update. What each op made of which "

@@ -27,7 +27,7 @@ from rich.console import Console
 
 from minigrad.errors import MinigradError
 from minigrad.study import book, exercises
-from minigrad.study.chapters import COMMAND, page, show, show_text
+from minigrad.study.chapters import COMMAND, command, page, show, show_text
 from minigrad.study.messages import LANGUAGES, language, say
 from minigrad.study.targets import EXAMPLES, UserError, near, recorded
 
@@ -122,6 +122,9 @@ def commands(lang: str) -> click.Group:
         if what not in EXAMPLES and "." not in what:
             raise click.UsageError(_unknown(what, lang))
         found, name = recorded(what, lang)
+        if found.truncated:
+            told = say("cli.truncated", lang, count=len(found.steps))
+            click.echo(f"{COMMAND}: {told}", err=True)
         if json is not None:
             _save(found.save, json, lang)
             click.echo(say("cli.saved", lang, path=json))
@@ -151,9 +154,9 @@ def _save(write: Callable[[Path], object], path: Path, lang: str) -> None:
     try:
         write(path)
     except OSError as error:
-        told = say(
-            "cli.unwritten", lang, path=path, error=getattr(error, "strerror", None) or error
-        )
+        cause = error.__cause__ or error  # what saves to a file of its own says so at length
+        reason = getattr(cause, "strerror", None) or error
+        told = say("cli.unwritten", lang, path=path, error=reason)
         raise click.UsageError(told) from None
 
 
@@ -170,26 +173,27 @@ def contents(lang: str) -> str:
     chapters = []
     for i, name in enumerate(book.CHAPTERS, 1):
         chapters.append(f"{i}. {book.read(name, lang).title} (`{name}`)")
-    run = f"{COMMAND} digits_cnn"
+    run = command("digits_cnn", lang)
     return "\n\n".join(
         [
             f"# {say('contents.title', lang)}",
             say("contents.about", lang),
+            say("contents.language", "en" if lang == "ja" else "ja"),  # for who reads that one
             f"## {say('contents.book', lang)}",
             "\n".join(chapters),
-            say("contents.begin", lang, command=f"{COMMAND} 1"),
+            say("contents.begin", lang, command=command("1", lang)),
             say("contents.chapter", lang),
             f"## {say('contents.exercises', lang)}",
             say(
                 "contents.exercises_about", lang,
-                count=len(exercises.EXERCISES), list=f"{COMMAND} exercises",
-                show=f"{COMMAND} exercise NAME", check=f"{COMMAND} check FILE",
+                count=len(exercises.EXERCISES), list=command("exercises", lang),
+                show=command("exercise NAME", lang), check=command("check FILE", lang),
             ),
             f"## {say('contents.stepper', lang)}",
             say("contents.stepper_about", lang),
             f"- `{run}`: {say('contents.example', lang)}\n"
-            f"- `{run} --terminal`: {say('contents.terminal', lang)}\n"
-            f"- `{COMMAND} FILE.py:FUNCTION`: {say('contents.own', lang)}",
+            f"- `{command('digits_cnn --terminal', lang)}`: {say('contents.terminal', lang)}\n"
+            f"- `{command('FILE.py:FUNCTION', lang)}`: {say('contents.own', lang)}",
             say("contents.examples", lang, names=", ".join(EXAMPLES)),
         ]
     )  # fmt: skip
@@ -204,8 +208,7 @@ def listing(lang: str) -> str:
             title = book.read(chapter, lang).title
             parts.append(f"## {say('exercise.of_chapter', lang, number=i, title=title)}")
             parts.append("\n".join(f"- `{e.name}`: {e.title[lang]}" for e in mine))
-    command = f"{COMMAND} exercise NAME"
-    return "\n\n".join([*parts, f"`{command}`"])
+    return "\n\n".join([*parts, f"`{command('exercise NAME', lang)}`"])
 
 
 def task(exercise: "exercises.Exercise", lang: str) -> str:
@@ -220,8 +223,8 @@ def task(exercise: "exercises.Exercise", lang: str) -> str:
             f"```python\n{code}\n```",
             say(
                 "exercise.begin", lang,
-                write=f"{COMMAND} exercise {exercise.name} --write {file}",
-                check=f"{COMMAND} check {file}",
+                write=command(f"exercise {exercise.name} --write {file}", lang),
+                check=command(f"check {file}", lang),
             ),
         ]
     )  # fmt: skip
@@ -234,8 +237,8 @@ def _exercise(name: str, lang: str) -> "exercises.Exercise":
     if name in exercises.EXERCISES:
         return exercises.EXERCISES[name]
     nearest = near(name, exercises.EXERCISES, lang)
-    command = f"{COMMAND} exercises"
-    told = say("exercise.unknown", lang, name=name, nearest=nearest, command=command)
+    listed = command("exercises", lang)
+    told = say("exercise.unknown", lang, name=name, nearest=nearest, command=listed)
     raise click.UsageError(told)
 
 
@@ -243,14 +246,16 @@ def checked(file: Path, names: tuple[str, ...], lang: str) -> bool:
     """Print what is to be said of the answers in a file; whether all are right."""
     if not file.is_file():
         raise click.UsageError(say("cli.no_file", lang, path=file))
+    if file.suffix != ".py":
+        raise click.UsageError(say("exercise.not_python", lang, path=file))
     asked = [_exercise(name, lang).name for name in names]
     try:
         verdicts = exercises.check_file(file, asked, lang)
     except MinigradError as error:
-        if isinstance(error.__cause__, Exception):
+        if error.__cause__ is not None:
             raise UserError(error.__cause__, file) from None
-        command = f"{COMMAND} exercise NAME --write FILE"
-        raise click.UsageError(say("exercise.none_in", lang, path=file, command=command)) from None
+        begin = command("exercise NAME --write FILE", lang)
+        raise click.UsageError(say("exercise.none_in", lang, path=file, command=begin)) from None
     for verdict in verdicts.values():
         click.echo(f"{verdict.text}\n")
     right = sum(verdict.right for verdict in verdicts.values())

@@ -19,12 +19,19 @@ from rich.text import Text
 
 from minigrad.study import exercises
 from minigrad.study.book import CHAPTERS, Cell, Chapter, linked, read
-from minigrad.study.messages import say
+from minigrad.study.messages import language, say
 from minigrad.study.pictures import Picture
 
-__all__ = ["COMMAND", "closing", "page", "show", "show_text"]
+__all__ = ["COMMAND", "closing", "command", "page", "show", "show_text"]
 
 COMMAND = "python -m minigrad.study"
+
+
+def command(what: str, lang: str) -> str:
+    """A command line to go on by; it says the language where the environment says another."""
+    option = "" if lang == language() else f" --lang {lang}"
+    return f"{COMMAND} {what}".rstrip() + option
+
 
 Ran = Iterable[tuple[Cell, list[str | Picture]]]
 
@@ -91,14 +98,16 @@ def closing(chapter: Chapter, lang: str) -> str:
     mine = [e for e in exercises.EXERCISES.values() if e.chapter == chapter.name]
     if mine:
         parts.append(f"## {say('book.exercises', lang)}")
-        parts.append("\n".join(f"- {e.title[lang]}: `{COMMAND} exercise {e.name}`" for e in mine))
+        parts.append(
+            "\n".join(f"- {e.title[lang]}: `{command(f'exercise {e.name}', lang)}`" for e in mine)
+        )
     parts.append(f"## {say('book.next', lang)}" if chapter.name != CHAPTERS[-1] else "---")
     if chapter.name == CHAPTERS[-1]:
-        parts.append(f"{say('book.last', lang)} `{COMMAND}`")
+        parts.append(f"{say('book.last', lang)} `{command('', lang)}`")
     else:
         following = read(CHAPTERS[chapter.number], lang, chapter.path.parent)
         told = say("book.next_chapter", lang, number=following.number, title=following.title)
-        parts.append(f"{told} `{COMMAND} {following.number}`")
+        parts.append(f"{told} `{command(str(following.number), lang)}`")
     return "\n\n".join(parts)
 
 

@@ -20,13 +20,17 @@ TEXTS: dict[str, tuple[str, str]] = {
         "How automatic differentiation works, on the very code that trains models. You need NumPy "
         "and the derivatives of high school.",
     ),
-    "contents.book": ("本", "The book"),
+    "contents.language": (
+        "日本語で読むには、どのコマンドにも `--lang ja` を付けるか、環境変数 LANG を ja にします。",
+        "In English: add `--lang en` to any command, or set LANG to en.",
+    ),
+    "contents.book": ("本を読む", "The book"),
     "contents.begin": (
-        "1章から始めてください:  `{command}`",
+        "第 1 章から始めましょう:  `{command}`",
         "Begin with chapter 1:  `{command}`",
     ),
     "contents.chapter": (
-        "章は番号でも名前でも開けます。`--html FILE` を付けるとブラウザ用のページになります。",
+        "章は番号でも名前でも開けます。`--html FILE` を付けるとブラウザー用のページになります。",
         "A chapter is opened by its number or its name; `--html FILE` makes a page for a browser.",
     ),
     "contents.exercises": ("演習", "Exercises"),
@@ -36,19 +40,22 @@ TEXTS: dict[str, tuple[str, str]] = {
         "There are {count}. `{list}` lists them, `{show}` shows one, and `{check}` says what is "
         "right in your answer and what is wrong.",
     ),
-    "contents.stepper": ("エンジンを1ステップずつ見る", "Walk through the engine"),
+    "contents.stepper": ("エンジンを 1 ステップずつ見る", "Walk through the engine"),
     "contents.stepper_about": (
-        "学習の1ステップを記録し、すべての演算を前へ、後ろへたどれます。",
+        "学習の 1 ステップを記録し、すべての演算を順伝播から逆伝播までたどれます。",
         "One training step is recorded, and you go through all its ops, forward and backward.",
     ),
-    "contents.example": ("例を1ステップ、ブラウザで", "a step of an example, in a browser"),
-    "contents.terminal": ("同じものを端末で", "the same in the terminal"),
-    "contents.own": ("自分の関数を", "of a function of your own"),
-    "contents.examples": ("例: {names}", "Examples: {names}"),
+    "contents.example": (
+        "例題の 1 ステップをブラウザーで見る",
+        "a step of an example, in a browser",
+    ),
+    "contents.terminal": ("同じものを端末で見る", "the same in the terminal"),
+    "contents.own": ("自分の関数を見る", "of a function of your own"),
+    "contents.examples": ("例題: {names}", "Examples: {names}"),
     # ------------------------------------------------------------------------------- chapters
     "book.exercises": ("演習", "Exercises"),
     "book.next": ("次の章", "The next chapter"),
-    "book.next_chapter": ("{number}章「{title}」:", "Chapter {number}, {title}:"),
+    "book.next_chapter": ("第 {number} 章「{title}」:", "Chapter {number}, {title}:"),
     "book.last": (
         "これが最後の章です。目次に戻る:",
         "This was the last chapter. Back to the contents:",
@@ -61,7 +68,7 @@ TEXTS: dict[str, tuple[str, str]] = {
         "ひな形をファイルに書き出す: `{write}`。答え合わせ: `{check}`",
         "Write the stub to a file: `{write}`. Have your answer checked: `{check}`",
     ),
-    "exercise.of_chapter": ("{number}章「{title}」", "Chapter {number}, {title}"),
+    "exercise.of_chapter": ("第 {number} 章「{title}」", "Chapter {number}, {title}"),
     "exercise.unknown": (
         "「{name}」という演習はありません。{nearest}一覧は {command} で見られます。",
         "there is no exercise '{name}'; {nearest}{command} lists them",
@@ -72,13 +79,18 @@ TEXTS: dict[str, tuple[str, str]] = {
         "{path} defines no function of an exercise; {command} writes a stub",
     ),
     "cli.nothing": ("（なし）", "none"),
+    "exercise.not_python": (
+        "{path} は Python のファイルではありません。"
+        "答えは、名前が .py で終わるファイルに書いてください。",
+        "{path} is no Python file; write answers to one whose name ends in .py",
+    ),
     "exercise.exists": (
         "{path} はすでにあります。別の名前を指定してください。",
         "{path} is there already, and would be lost; name another file",
     ),
     "exercise.score": ("{right} / {count} 問正解", "{right} of {count} right"),
     # -------------------------------------------------------------------------------- terminal
-    "walk.step": ("{count} ステップ中 {at}", "step {at} of {count}"),
+    "walk.step": ("ステップ {at} / {last}", "step {at} of {last}"),
     "walk.forward": ("順伝播", "forward"),
     "walk.backward": ("逆伝播", "backward"),
     "walk.update": ("更新", "update"),
@@ -94,7 +106,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "walk.site": ("層の中: {line}", "in the layer: {line}"),
     "walk.input": ("入力", "input"),
     "walk.output": ("出力", "output"),
-    "walk.came": ("来た勾配", "gradient in"),
+    "walk.came": ("届いた勾配", "gradient in"),
     "walk.gave": ("渡した勾配", "gradient out"),
     "walk.total": ("足し合わせた勾配", "added up"),
     "walk.before": ("前", "before"),
@@ -128,7 +140,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     ),
     # -------------------------------------------------------------------------------- commands
     "help.study": (
-        "WHAT は、章の番号か名前、例の名前、FILE[:FUNCTION]、保存した記録 RECORD.json、または次の"
+        "WHAT は、章の番号か名前、例題の名前、FILE[:FUNCTION]、保存した記録 RECORD.json、または次の"
         "コマンドです。何も付けなければ目次を出します。",
         "WHAT is a chapter's number or name, an example's name, FILE[:FUNCTION], a saved "
         "RECORD.json, or one of the commands below. Without it, the contents.",
@@ -139,18 +151,18 @@ TEXTS: dict[str, tuple[str, str]] = {
     ),
     "help.chapter": ("本の章を読みます。", "Read a chapter of the book."),
     "help.html": (
-        "章を1つのHTMLファイルに書き出します。",
+        "章を 1 つの HTML ファイルに書き出します。",
         "Write the chapter as one HTML file.",
     ),
     "help.exercises": ("演習の一覧を出します。", "List the exercises."),
     "help.exercise": ("演習の問題とひな形を出します。", "Show an exercise: its task and stub."),
     "help.write": ("ひな形を FILE に書き出します。", "Write the stub to FILE."),
     "help.check": (
-        "FILE にある答えを調べ、どこが正しくどこが間違いかを言います。",
+        "FILE の答えを調べ、正しいところと間違っているところを示します。",
         "Say what is right and what is wrong in the answers of FILE.",
     ),
     "help.record": (
-        "学習の1ステップを記録し、ページにします。",
+        "実行を 1 回記録し、それを見せるページを書き出します。",
         "Record a run, and write the page that shows it.",
     ),
     "help.out": (
@@ -159,9 +171,10 @@ TEXTS: dict[str, tuple[str, str]] = {
     ),
     "help.json": ("記録を FILE に保存します。", "Save the record to FILE."),
     "help.terminal": ("端末で見ます。", "Walk through it in the terminal."),
-    "help.open": ("ブラウザで開きます。", "Open the page in a browser."),
+    "help.open": ("ブラウザーで開きます。", "Open the page in a browser."),
     "cli.unknown": (
-        "「{name}」は章でも例でもファイルでもありません。{nearest}目次は {command} で見られます。",
+        "「{name}」は章でも例題でもファイルでもありません。{nearest}"
+        "目次は {command} で見られます。",
         "'{name}' is no chapter, no example and no file; {nearest}{command} lists what there is",
     ),
     "cli.no_file": ("{path} というファイルはありません。", "there is no file {path}"),
@@ -174,8 +187,8 @@ TEXTS: dict[str, tuple[str, str]] = {
         "{path} has no function {name}; those that can be called without arguments: {there}",
     ),
     "cli.needs_arguments": (
-        "{path} の {name} は引数 {arguments} が必要です。引数なしの関数から呼んで、その名前を"
-        "指定してください。",
+        "{path} の {name} には引数 {arguments} が必要です。"
+        "それを呼ぶ引数なしの関数を書いて、その名前を指定してください。",
         "{name} of {path} needs arguments ({arguments}); call it in a function without any, and "
         "name that",
     ),
@@ -183,11 +196,20 @@ TEXTS: dict[str, tuple[str, str]] = {
         "{path} は記録として読めません: {error}",
         "{path} cannot be read as a record: {error}",
     ),
-    "cli.example": ("例 {name} を動かせません: {error}", "the example {name} cannot run: {error}"),
+    "cli.example": (
+        "例題 {name} を動かせません: {error}",
+        "the example {name} cannot run: {error}",
+    ),
     "cli.unwritten": ("{path} に書き出せません: {error}", "cannot write {path}: {error}"),
     "cli.empty": (
         "{name} はエンジンの演算を一つも呼びませんでした。記録するものがありません。",
         "{name} called no op of the engine; there is nothing to show",
+    ),
+    "cli.truncated": (
+        "記録がいっぱいになり、最初の {count} ステップだけを記録しました。"
+        "1 ステップだけの関数を FILE:FUNCTION で指定してください。",
+        "the record was full, and holds the first {count} steps only; name a function of one "
+        "training step, as FILE:FUNCTION",
     ),
     "cli.saved": ("記録を保存しました: {path}", "record saved: {path}"),
     "cli.page": ("ページを書き出しました: {path}", "page written: {path}"),

@@ -120,10 +120,14 @@ class Record:
         found = [i for i in self.forward if getattr(self.steps[i], "op", None) == name]
         if not -len(found) <= number < len(found):
             names = sorted({s.op for i in self.forward if type(s := self.steps[i]) is Call})
+            if not found:
+                raise DataError(
+                    f"op: '{name}' was not called; there are {', '.join(names) or 'no calls at all'}"
+                )
+            times = f"{len(found)} times" if len(found) > 1 else "once"
             raise DataError(
-                f"op: '{name}' was called {len(found)} times, and number {number} was asked for "
-                f"(they count from 0)"
-                + ("" if found else f"; there are {', '.join(names) or 'no calls at all'}")
+                f"op: '{name}' was called {times}, and number {number} was asked for; they count "
+                f"from 0"
             )
         return Seen(self, found[number])
 
@@ -186,6 +190,9 @@ class Record:
         call = self.steps[place["call"]]
         assert type(call) is Call
         return call.op
+
+    def __repr__(self) -> str:
+        return f"<record of {self.title}: {len(self.steps)} steps>"
 
     # -- as text, page and file
 

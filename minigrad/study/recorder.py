@@ -26,7 +26,7 @@ from minigrad.study.steps import Call, Leaf, Pull, Seed, Step, Update, Write
 from minigrad.study.values import Value, copy_of, shown
 from minigrad.trees import leaves_of
 
-MOST_STEPS = 50_000
+MOST_STEPS = 20_000
 MOST_BYTES = 1 << 30  # of copies; of what comes later statistics and pictures are kept
 
 

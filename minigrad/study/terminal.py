@@ -197,7 +197,11 @@ def _of_call(record: "Record", s: Any, lang: str) -> list[Item]:
         if "text" in x:
             found.append(Item(role, x["text"], None))
         else:
-            found.append(Item(role, _origin(record, x["value"], lang), x["value"]))
+            arrived = s.within is not None and x["value"] in getattr(
+                record.steps[s.within], "came", ()
+            )
+            origin = say("walk.came", lang) if arrived else _origin(record, x["value"], lang)
+            found.append(Item(role, origin, x["value"]))
     found += [Item(say("walk.output", lang), "", v) for v in s.outputs]
     return found
 
@@ -243,7 +247,7 @@ def _origin(record: "Record", value: int, lang: str) -> str:
     v = record.values[value]
     if v.made is not None:
         op = getattr(record.steps[v.made], "op", "")
-        return say("walk.from", lang, op=op, step=v.made + 1)
+        return say("walk.from", lang, op=op, step=v.made)
     if v.leaf is not None:
         leaf = record.leaves[v.leaf]
         return leaf.name or say("walk.constant", lang)
@@ -282,7 +286,7 @@ def _head(record: "Record", state: State, lang: str, width: int) -> list[Text]:
     s: Any = record.steps[state.at]
     count = len(record.steps)
     phase, what, notes = _told(record, s, lang)
-    place = say("walk.step", lang, at=state.at + 1, count=count)
+    place = say("walk.step", lang, at=state.at, last=count - 1)
     top = Text(no_wrap=True, overflow="ellipsis")
     top.append(f"{record.title}  ", "bold").append(f"{place}  ").append(phase, "bold reverse")
     done = round((state.at + 1) / count * (width - 1))

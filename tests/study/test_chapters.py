@@ -91,7 +91,7 @@ def test_a_page_asks_for_nothing(folder):
     assert reader.links == []
     assert "url(" not in text.replace("url(#arrow)", "")
     assert '<html lang="ja">' in text
-    assert "4章「rulesの題」" in reader.said
+    assert "第 4 章「rulesの題」" in reader.said
     assert "prefers-color-scheme: dark" in text
     assert 'name="viewport"' in text
 

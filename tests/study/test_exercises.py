@@ -246,9 +246,45 @@ def test_an_error_is_shown_with_the_students_line(tmp_path):
     assert "x = 3" in text
 
 
+def test_an_answer_that_leaves_does_not_end_the_checker(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "def product_rule(g, x, y):\n    raise SystemExit(3)\n\n"
+        "def chain_rule(fs, slopes, x):\n    return None\n\nraise SystemExit\n",
+        encoding="utf-8",
+    )
+    verdicts = check_file(file, lang="en")
+    assert verdicts["product_rule"].mistake == "exception"
+    assert "SystemExit: 3\n    mine.py:2: raise SystemExit(3)" in verdicts["product_rule"].text
+    assert verdicts["chain_rule"].mistake == "nothing"
+
+
+def test_a_known_mistake_is_told_beside_an_error_on_a_later_input():
+    def each_alone(grads, max_norm):  # and it has forgotten that there may be None
+        norms = [np.sqrt((g * g).sum()) for g in grads]
+        return [g * min(1, max_norm / n) for g, n in zip(grads, norms, strict=True)]
+
+    assert check("clip_by_global_norm", each_alone, "en").mistake == "each_alone"
+
+    def swapped(x, in_axis, size):
+        return np.swapaxes(x, 0, in_axis)
+
+    assert check("batch_in_front", swapped, "en").mistake == "swapped"
+
+
+def test_what_is_no_number_is_compared_in_plain_words():
+    text = check("spoiled", lambda events: ["first"], "en").text
+    assert "a text" not in text
+    text = check("what_to_keep", lambda op, tracked: {"x"}, "en").text
+    assert "Your answer does not hold the right things. Too many: 'x'.\n" in text
+    text = check("what_to_keep", lambda op, tracked: {"x"}, "ja").text
+    assert "あなたの答えに含まれているものが違います。余分なもの: 'x'。\n" in text
+
+
 @pytest.mark.parametrize(
     ("source", "said"),
     [
+        ("raise SystemExit(3)\n", r"mine\.py:1 stops with SystemExit: 3"),
         ("def product_rule(g, x, y):\n    return (\n", r"mine\.py:2 stops with SyntaxError"),
         (
             "import math\nmath.sine(1)\n",

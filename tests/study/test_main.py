@@ -1,12 +1,15 @@
 """The command line: what it says, and how it fails."""
 
+import errno
+import os
 import re
+from pathlib import Path
 
 import pytest
 
 from minigrad.examples import digits_cnn
 from minigrad.study import __main__ as command_line
-from minigrad.study import load
+from minigrad.study import load, recorder
 from minigrad.study.__main__ import contents, main, wished
 from minigrad.study.book import CHAPTERS
 from minigrad.study.exercises import EXERCISES
@@ -82,12 +85,17 @@ def test_a_newcomer_sees_where_to_begin(own, capsys):
     assert text.strip() == contents("en").strip()
 
 
+def test_who_reads_the_other_language_is_told_how(own, capsys):
+    assert "日本語で読むには、どのコマンドにも `--lang ja`" in said(capsys)
+    assert "In English: add `--lang en`" in said(capsys, "--lang", "ja")
+
+
 def test_the_language(own, capsys, monkeypatch):
-    assert "1章から始めてください" in said(capsys, "--lang", "ja")
+    assert "第 1 章から始めましょう" in said(capsys, "--lang", "ja")
     monkeypatch.setenv("LANG", "ja_JP.UTF-8")
-    assert "1章から始めてください" in said(capsys)
+    assert "第 1 章から始めましょう" in said(capsys)
     assert "Begin with chapter 1" in said(capsys, "--lang=en")
-    assert "章を1つのHTMLファイルに書き出します" in said(capsys, "3", "--help")
+    assert "章を 1 つの HTML ファイルに書き出します" in said(capsys, "3", "--help")
     assert "there is no such" not in said(capsys, "--lang", "fr", code=2)
     assert wished(["a", "--lang", "ja"]) == wished(["--lang=ja"]) == "ja"
     assert wished(["--lang"]) is wished(["--lang", "fr"]) is None
@@ -137,6 +145,8 @@ def test_what_cannot_be_checked(own, capsys):
     assert f"there is no exercise '{name[:-1]}'; near it: {name}" in near
     (own / "bad.py").write_text("x = 1\n1 / 0\n", encoding="utf-8")
     error = said(capsys, "check", "bad.py", code=1)
+    (own / "step.json").write_text("{}", encoding="utf-8")
+    assert "step.json is no Python file" in said(capsys, "check", "step.json", code=2)
     assert error.startswith("Traceback")
     assert 'bad.py", line 2, in <module>' in error
     assert "exercises/__init__.py" not in error
@@ -209,6 +219,22 @@ def test_errors_are_one_line(own, capsys, monkeypatch, arguments, told):
     assert told in error
     assert error.startswith("python -m minigrad.study")
     assert error.count("\n") == 1
+
+
+def test_why_a_file_cannot_be_written_is_told_once(own, capsys):
+    error = said(capsys, "own.py:step", "--json", "no/p.json", code=2)
+    told = f"cannot write {Path('no/p.json')}: {os.strerror(errno.ENOENT)}"
+    assert error == f"python -m minigrad.study: {told}\n"
+
+
+def test_that_a_record_was_full_is_told(own, capsys, monkeypatch):
+    monkeypatch.setattr(recorder, "MOST_STEPS", 2)
+    with pytest.raises(SystemExit) as caught:
+        main(["own.py:step"])
+    out, err = capsys.readouterr()
+    assert not caught.value.code
+    assert "page written" in out
+    assert "holds the first 2 steps only" in err
 
 
 def test_an_error_of_the_user_is_shown_as_python_does(own, capsys):

@@ -137,10 +137,21 @@ def test_search_by_line_and_parameter(record):
 # ------------------------------------------------------------------------------------- screen
 
 
+def test_what_arrived_at_a_rule_is_named_inside_it(record):
+    found = []
+    for step, s in enumerate(record.steps):
+        if type(s) is Call and s.within is not None:
+            came = {v for v in record.steps[s.within].came if v is not None}
+            if came & {x.get("value") for x in s.inputs}:
+                found.append(screen(record, State(at=step)))
+    assert found
+    assert all(re.search(r"^.  input \S+ +float32\S*.* gradient in$", t, re.M) for t in found)
+
+
 def test_a_call_on_the_screen(record):
     step = at(record, Call, op="add")
     text = screen(record, State(at=step, chosen=2))
-    assert f"step {step + 1} of {len(record.steps)}  forward" in text
+    assert f"step {step} of {len(record.steps) - 1}  forward" in text
     assert re.search(r"^add  computed by (its formula|a kernel)  [\d.]+ ms", text, re.M)
     assert "test_terminal.py" in text
     assert "loss = mg.tanh(x @ model.weight.T + model.bias).sum()" in text
@@ -342,33 +353,33 @@ def restored(pseudo):
 def test_a_walk_in_a_terminal(pseudo):
     pseudo.until("before")
     pseudo.until(ENTER)
-    pseudo.until("step 1 of")
+    pseudo.until("step 0 of")
     mode = pseudo.termios.tcgetattr(pseudo.theirs)
     assert not mode[3] & pseudo.termios.ICANON
     pseudo.send("\x1b[C")
-    pseudo.until("step 2 of")
-    pseudo.send("\x1b[D")
     pseudo.until("step 1 of")
+    pseudo.send("\x1b[D")
+    pseudo.until("step 0 of")
     pseudo.send("/sum")
     pseudo.until("a line: sum_")
     pseudo.send("\r")
-    pseudo.until("step 2 of")
+    pseudo.until("step 1 of")
     pseudo.send("\x1b")
     pseudo.send("\x1a")  # Ctrl-Z does not suspend it
     pseudo.send("\x1b[H")
-    pseudo.until("step 1 of 2")
+    pseudo.until("step 0 of 1")
     pseudo.send("q")
     assert restored(pseudo) == 0
 
 
 def test_ctrl_c_puts_the_terminal_back(pseudo):
-    pseudo.until("step 1 of")
+    pseudo.until("step 0 of")
     pseudo.send("\x03")
     assert restored(pseudo) == -signal.SIGINT
 
 
 def test_a_signal_puts_the_terminal_back(pseudo):
-    pseudo.until("step 1 of")
+    pseudo.until("step 0 of")
     pseudo.process.send_signal(signal.SIGTERM)
     assert restored(pseudo) == 128 + signal.SIGTERM
 
@@ -377,9 +388,9 @@ def test_another_size_is_drawn_anew(pseudo):
     import fcntl
     import struct
 
-    pseudo.until("step 1 of")
+    pseudo.until("step 0 of")
     size = struct.pack("HHHH", 20, 60, 0, 0)
     fcntl.ioctl(pseudo.theirs, pseudo.termios.TIOCSWINSZ, size)
-    pseudo.until("step 1 of")
+    pseudo.until("step 0 of")
     pseudo.send("q")
     assert restored(pseudo) == 0

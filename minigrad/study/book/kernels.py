@@ -144,7 +144,7 @@ print(jitted.program())
 backward pass and optimizer ([[minigrad.programs.tracing.Tracer]]), gives every array its place
 ([[minigrad.programs.memory.Memory]]), and compares the first two runs with the function's own.
 [[minigrad.programs.chains.chains]] finds calls that work number by number. They become one call of
-[[minigrad.kernels.elementwise.elementwise]], a kernel for any formula: it takes a few hundred
-numbers through all lines before the next. [[minigrad.kernels.updates.adam_step]] is our loop. And
-before each run a [[minigrad.programs.guards.Guard]] looks whether what the step read has changed.
+[[minigrad.kernels.elementwise.elementwise]]: any such chain, nothing to compile, so slower than a
+loop for one, as `us` tells. Ours is [[minigrad.kernels.updates.adam_step]]. And before each run a
+[[minigrad.programs.guards.Guard]] looks whether what the step read has changed.
 """

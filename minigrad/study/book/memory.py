@@ -73,8 +73,8 @@ class Tensor:
 
 
 """
-**Gone once it was read.** When the walk has entered a node, that lets go of what it has. The
-picture shows eight layers: with everything kept to the end, and as it should be.
+**Gone once it was read.** A node that the walk has entered lets go of what it kept. The picture
+shows eight layers: with everything kept to the end, and with only what is read, until it was read.
 """
 
 

@@ -23,8 +23,8 @@ def matmul(a, b):
 
 
 """
-**A module** is a function that has things. A walk through its attributes, and the lists in them,
-finds all. The path is the name, also in a file. What is held twice counts once, by its first name.
+**A module** is a function that holds tensors and other modules. A walk through its attributes, and
+the lists in them, finds all. The path is the name. What is held twice counts once, by its first.
 """
 
 
@@ -67,9 +67,9 @@ class Network(Module):
 print({name: p.data.shape for name, p in Network().parameters().items()})
 
 """
-**An optimizer** changes parameters by their gradients. A large network has hundreds. So it lays all
-end to end in one flat array, and makes the `data` of each a **view** into it. The network notices
-nothing, and one pass updates all. What an optimizer keeps, its **moments**, has the same layout.
+**An optimizer** changes parameters by their gradients: hundreds of tensors in a large network. So
+it lays all end to end in one flat array, and makes the `data` of each a **view** into it. One pass
+updates all. What an optimizer keeps, its **moments**, has the same layout.
 
 A gradient can be **absent**: the step did not use that parameter. That is not a gradient of zero:
 nothing was learned. So weights, moments and count of steps are left alone. Neighbours that have

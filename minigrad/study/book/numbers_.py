@@ -143,8 +143,8 @@ for depth in (5, 10, 15):
     print(f"{depth} additions: {backward(y)} visits")
 
 """
-**What the real one does.** Its numbers are arrays, in a [[minigrad.graph.Tensor]]; parents and
-slopes are in a [[minigrad.graph.Node]], one for each step, whose [[minigrad.graph.Node.pull_back]]
-is the inside of our loop. [[minigrad.autodiff.backward]] is our `backward`, without the doubling.
-And every slope in it is tested by nudging, in float64: [[minigrad.testing.check_gradients]].
+**What the real one does.** That is minigrad's engine. Its numbers are arrays, in a
+[[minigrad.graph.Tensor]]; parents and slopes are in a [[minigrad.graph.Node]], one for each step,
+whose [[minigrad.graph.Node.pull_back]] is the inside of our loop. [[minigrad.autodiff.backward]] is
+our `backward`, without the doubling. Nudging tests it, in [[minigrad.testing.check_gradients]].
 """

@@ -132,9 +132,9 @@ for _ in range(7):
     a, b = map(Tensor, [a.data, b.data] - np.linalg.solve(hessian, values))
 
 """
-**A rule that leaves the ops.** Here is `exp` as in chapter 3, with an array in its rule. The first
-derivative is right. But to the second pass the array is a constant: nothing comes through, and no
-error tells.
+**A rule that leaves the ops.** Here is `exp` in the manner of chapter 3, with an array in its rule.
+The first derivative is right. But to the second pass the array is a constant: nothing comes
+through, and no error tells.
 """
 y = np.exp(a.data)
 for f in (exp, Op("exp", np.exp, lambda g, _y, _x: g * y)):

@@ -18,8 +18,8 @@ knew how it was made. The second job goes to a `Node`, one for each operation. I
 each input where the gradient goes next: to the node that made the input; to the tensor itself if
 nobody made it, a **leaf**; or nowhere, `None`, if nobody asked for that gradient, as for data. The
 tensor keeps its `edge`, the node that made it. Every node takes a number from one clock, its
-`serial`. Rules hold arrays: a node that holds the tensor that it made would be held by it, and
-Python is late to free such circles.
+`serial`. Rules hold arrays, not tensors: a node that held the tensor it made would be held by it in
+turn, and Python is late to free such circles.
 """
 clock = itertools.count(1)
 

@@ -112,15 +112,16 @@ def _loaded(path: Path) -> ModuleType:
         with tokenize.open(path) as file:
             source = file.read()
         exec(compile(source, str(path), "exec"), module.__dict__)
-    except Exception as error:
-        raise MinigradError(_stopped(path, error)) from error
+    except (Exception, SystemExit) as error:
+        if not isinstance(error, SystemExit) or error.code:  # else it has only ended early
+            raise MinigradError(_stopped(path, error)) from error
     finally:
         sys.path.remove(str(path.parent))
         del sys.modules[module.__name__]
     return module
 
 
-def _stopped(path: Path, error: Exception) -> str:
+def _stopped(path: Path, error: BaseException) -> str:
     line, trace = getattr(error, "lineno", None), error.__traceback__
     while trace is not None:
         if trace.tb_frame.f_code.co_filename == str(path):

@@ -205,7 +205,7 @@ class Run:
     narrow: bool
     yours: Any = None
     right: Any = None
-    error: Exception | None = None
+    error: Exception | SystemExit | None = None
     wrong: list[Difference] = field(default_factory=list)
     written: list[str] = field(default_factory=list)
 
@@ -225,7 +225,7 @@ def _run(exercise: Exercise, function: Callable, one: Case, right: Any) -> Run:
     args = copied(one.args)
     try:
         run.yours = _quietly(exercise.called, function, args)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # an answer that leaves shall not end the checker
         run.error = error
         return run
     run.wrong = list(differences(run.yours, right, narrow, parts=_parts(exercise)))
@@ -358,7 +358,11 @@ def _explained(
         return told.of_run(first.error.key, first, None, text=first.error.text)
     # One that explains every run is best. (A run that raised Wrong gave no result to be explained.)
     explicable = [run for run in of_numbers if not isinstance(run.error, Wrong)]
-    for among in (runs, explicable) if explicable else ():
+    # Else one that explains all that came to a result: an error elsewhere is a second mistake.
+    finished = [run for run in runs if run.error is None] if first.error is None else []
+    for among in (runs, explicable, finished) if explicable else ():
+        if not among:
+            continue
         for mistake in exercise.mistakes:
             if all(_agrees(exercise, mistake.answer, run) for run in among):
                 return told.of_run(mistake.key, first, text=mistake.text)
@@ -404,7 +408,7 @@ def _agrees(exercise: Exercise, mistake: Callable, run: Run) -> bool:
     return all(d.kind == "dtype" for d in found)
 
 
-def _raised(error: Exception, function: Callable) -> str:
+def _raised(error: BaseException, function: Callable) -> str:
     """An error, with the student's line: the innermost of the file the function is in."""
     file = getattr(getattr(function, "__code__", None), "co_filename", None)
     lines = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
@@ -426,12 +430,16 @@ def _kinds(d: Difference, lang: str) -> dict[str, Any]:
         fields = {"yours": len(d.yours), "right": len(d.right)}
     if d.kind == "dtype":
         fields = {"yours": d.yours.dtype, "right": d.right.dtype}
+    if d.kind == "plain" and type(d.yours) is type(d.right):  # then it need not be named
+        fields = {"yours": _shown(d.yours), "right": _shown(d.right)}
     if d.kind == "keys":
-        missing, extra = d.right - d.yours, d.yours - d.right
-        fields = {
-            "missing": several(sorted(map(repr, missing)), lang) or "-",
-            "extra": several(sorted(map(repr, extra)), lang) or "-",
-        }
+        found = {"missing": d.right - d.yours, "extra": d.yours - d.right}
+        told = [
+            WORDS[key][lang].format(names=several(sorted(map(repr, names)), lang))
+            for key, names in found.items()
+            if names
+        ]
+        fields = {"told": (" " if lang == "en" else "").join(told)}
     return fields
 
 

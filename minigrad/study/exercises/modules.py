@@ -25,7 +25,7 @@ def _modules() -> list[Case]:
              module={"layers": [{"w": _normal(2)}, {"w": _normal(3)}], "bias": _normal(1)}),
         case("lists in a list", "リストの中のリスト",
              module={"blocks": [[_normal(1), _normal(2)]]}),
-        case("things that are no parameters", "パラメータでないもの",
+        case("things that are no parameters", "パラメーターでないもの",
              module={"weight": _normal(2), "rate": 0.1, "name": "a", "bias": None, "inner": {}}),
         case("one array under two names", "同じ配列に名前が 2 つ", float32=False,
              module={"embedding": {"weight": shared}, "head": {"weight": shared}}),
@@ -97,7 +97,7 @@ def _the_arrays_themselves(function: Any, args: dict[str, Any]) -> Any:
 named_parameters = Exercise(
     name="named_parameters",
     chapter="modules",
-    title=both("Parameters by name", "名前の付いたパラメータ"),
+    title=both("Parameters by name", "名前の付いたパラメーター"),
     task=both(
         """A module is a dictionary: its values are arrays (the parameters), modules, lists of
         arrays
@@ -105,7 +105,7 @@ named_parameters = Exercise(
         such
         as "encoder.layers.0.weight". An array that is used in two places stands there once, under
         its first name. Give the arrays themselves, no copies.""",
-        """モジュールは辞書で、値は、配列（パラメータ）、モジュール、配列やモジュールのリスト、
+        """モジュールは辞書で、値は、配列（パラメーター）、モジュール、配列やモジュールのリスト、
         そのほか（無視します）のどれかです。すべての配列を、
         "encoder.layers.0.weight" のような完全な名前で
         返しましょう。2 か所で使われている配列は、最初の名前で一度だけ載せます。
@@ -179,7 +179,7 @@ named_parameters = Exercise(
                 and will not be after a step: only the same object is the same parameter (`is`).""",
                 """別の配列と数が同じだけの配列を省いています。今は等しくても、
                 1 歩進めば変わります。
-                同じパラメータといえるのは、同じオブジェクト（`is`）のときだけです。""",
+                同じパラメーターといえるのは、同じオブジェクト（`is`）のときだけです。""",
             ),
         ),
     ),
@@ -315,7 +315,7 @@ momentum_step = Exercise(
                 parameter that took no part is left alone, and so is its v.""",
                 """勾配がない（None）ことを、勾配が 0 と同じに扱っています。
                 それでは w がモーメンタムで動いてしまいます。
-                損失に関わらなかったパラメータは、v も含めてそのままにします。""",
+                損失に関わらなかったパラメーターは、v も含めてそのままにします。""",
             ),
         ),
     ),

@@ -292,7 +292,7 @@ backward_tape = Exercise(
                 optimizer leaves a parameter without a gradient as it is, but moves on (by momentum)
                 one whose gradient is 0.""",
                 """出力が依存しない名前に 0 を入れています。含めないでください。オプティマイザは、
-                勾配のないパラメータには触れませんが、
+                勾配のないパラメーターには触れませんが、
                 勾配が 0 のものはモーメンタムで動かし続けます。""",
             ),
         ),

@@ -143,11 +143,13 @@ WORDS: dict[str, Text] = {
         "返すものの個数が違います。{yours} 個ありますが、{right} 個必要です。",
     ),
     "keys": both(
-        "Not the right names are there. Missing: {missing}. Too many: {extra}.",
-        "含まれているものが違います。足りないもの: {missing}。余分なもの: {extra}。",
+        "{part} does not hold the right things. {told}",
+        "{part} に含まれているものが違います。{told}",
     ),
+    "missing": both("Missing: {names}.", "足りないもの: {names}。"),
+    "extra": both("Too many: {names}.", "余分なもの: {names}。"),
     "plain": both(
-        "You say {yours}; right is {right}.",
+        "You give {yours}; right is {right}.",
         "あなたの答えは {yours} ですが、正しくは {right} です。",
     ),
     "dtype": both(
