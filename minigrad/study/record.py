@@ -121,9 +121,8 @@ class Record:
         if not -len(found) <= number < len(found):
             names = sorted({s.op for i in self.forward if type(s := self.steps[i]) is Call})
             if not found:
-                raise DataError(
-                    f"op: '{name}' was not called; there are {', '.join(names) or 'no calls at all'}"
-                )
+                there = ", ".join(names) or "no calls at all"
+                raise DataError(f"op: '{name}' was not called; there are {there}")
             times = f"{len(found)} times" if len(found) > 1 else "once"
             raise DataError(
                 f"op: '{name}' was called {times}, and number {number} was asked for; they count "

@@ -92,7 +92,7 @@ def test_an_op_without_a_walk_back():
 
 def test_an_op_that_was_not_called():
     record = mg.study(mg.exp, numbers(3))
-    with pytest.raises(DataError, match=r"'tanh' was called 0 times, .*; there are exp"):
+    with pytest.raises(DataError, match=r"'tanh' was not called; there are exp"):
         record.op("tanh")
     for number in (1, -2, 100):
         with pytest.raises(DataError, match=f"'exp' was called 1 times, and number {number} was"):
