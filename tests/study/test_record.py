@@ -95,7 +95,7 @@ def test_an_op_that_was_not_called():
     with pytest.raises(DataError, match=r"'tanh' was not called; there are exp"):
         record.op("tanh")
     for number in (1, -2, 100):
-        with pytest.raises(DataError, match=f"'exp' was called 1 times, and number {number} was"):
+        with pytest.raises(DataError, match=f"'exp' was called once, and number {number} was"):
             record.op("exp", number)
     with pytest.raises(DataError, match="there are no calls at all"):
         mg.study(lambda: None).op("exp")
