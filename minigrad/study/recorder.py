@@ -107,7 +107,7 @@ class Recorder(Observer):
         """
         reach: Callable[[], Any]
         if type(x) is ndarray:
-            number, reach = self._keep(x.copy(), made, leaf), weakref.ref(x)
+            number, reach = self._keep(x.copy("K"), made, leaf), weakref.ref(x)
             memory = id(x if x.base is None else x.base)
         else:
             number, reach, memory = self._keep(copy_of(x), made, leaf), _reach(x), id(x)
