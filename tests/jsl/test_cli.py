@@ -810,7 +810,7 @@ def test_languages(run, learned):
             ["forget"],
             "エラー: forget というコマンドはありません。"
             "あるのは completion、corpus、doctor、evaluate、export、inspect、predict、resume、"
-            "train、verify、warmup です。",
+            "study、train、verify、warmup です。",
         ),
     ],
 )
