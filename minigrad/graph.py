@@ -405,6 +405,7 @@ def unbroadcast(op: "Op", g: Any, like: Any) -> Any:
         g = g if g.dtype == like.dtype else g.astype(like.dtype)
         for observer in modes.get().observers:
             observer.unbroadcast(given, g)
+        return g
     return g if g.dtype == like.dtype else g.astype(like.dtype)
 
 
