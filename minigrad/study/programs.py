@@ -109,7 +109,7 @@ def _told(reason: str) -> str:
 
 
 def as_data(program: Program) -> dict[str, Any]:
-    """A program as a record has it; see the module `minigrad.study.record`."""
+    """A program as a record has it; see FORMAT.md."""
     seconds = [min(ts) for ts in zip(*(program.times() for _ in range(TIMES)), strict=True)]
     count = len(program.instructions)
     number = {call: i for i, call in enumerate(program.captured)}

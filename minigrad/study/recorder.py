@@ -312,7 +312,7 @@ class Recorder(Observer):
                     outer = back
                 return self._line(code.co_filename, frame.f_lineno), site, outer
             if code is _CALL and inside is not None:
-                if outer is not None or inside not in _PASSING:
+                if inside not in _PASSING:  # the outermost that will report
                     outer = frame
             elif kind == LAYER and site is None:
                 site = self._line(code.co_filename, frame.f_lineno)
@@ -569,11 +569,7 @@ class Recorder(Observer):
     def _complete(self, record: Record) -> None:
         """What nobody has to know during the run: each parameter's update, lines and names."""
         record.lines = [line_at(*place) for place in self._lines]
-        named = {
-            id(p): (p, name)
-            for _, _, flat, *_ in self._stepped
-            for name, p in flat.parameters.items()
-        }
+        owned = [pair for _, _, flat, *_ in self._stepped for pair in flat.parameters.items()]
         for stepped in self._stepped:
             self._updates(*stepped)
         self._stepped.clear()
@@ -583,7 +579,7 @@ class Recorder(Observer):
                 names.setdefault(id(old), (old, *known[1:]))
         for key, (numbers, name) in self._drawn.items():
             names.setdefault(key, (numbers, name, "constant"))
-        for p, name in named.values():
+        for name, p in owned:
             names.setdefault(id(p), (p, name, "parameter"))
         for leaf, (owner, x) in zip(self.leaves, self._owners, strict=True):
             for one in (owner, x):
@@ -649,13 +645,9 @@ _KINDS: dict[str, int] = {}  # of files that were met
 def kind_of(file: str) -> int:
     """Whether a file is the engine's, has layers and the like, or is its user's."""
     try:
-        parts = _relative(file)
+        parts = Path(file).relative_to(ROOT).parts
     except ValueError:
         return USER
     if parts[0] == "examples" or parts[:2] == ("study", "book"):
         return USER
     return LAYER if parts[0] in _LAYERS else ENGINE
-
-
-def _relative(file: str) -> tuple[str, ...]:
-    return Path(file).relative_to(ROOT).parts

@@ -859,6 +859,30 @@ def test_second_order_calls_are_drawn(show):
     assert "∂ times" in panel(tab)
 
 
+def test_what_a_formula_calls_belongs_to_its_call(show):
+    """On the way forward, and on the way back: below the call, whose node it lights."""
+    record = mg.study(cross_entropy_and_back, np.float32([[1, 2, 3]]))
+    calls = [i for i, s in enumerate(record.steps) if s.kind == "call" and s.within is not None]
+    outer = {i: record.steps[record.steps[i].within] for i in calls}
+    forward = [i for i, s in outer.items() if s.kind == "call" and s.within is None]
+    back = [i for i, s in outer.items() if s.kind == "pull"]
+    assert forward
+    assert back
+    tab = show(record)
+    for steps, hue, told in ((forward, "forward", "formula"), (back, "back", "rule")):
+        for i in steps:
+            tab.evaluate(f"study.go({i})")
+            assert f"Called by a {told}" in panel(tab)
+            assert tab.locator(f"#panel .{hue}").count()
+
+
+def cross_entropy_and_back(x):
+    x = mg.Tensor(x, requires_grad=True)
+    with_ids = mg.cross_entropy(x, np.array([1]))
+    with_ids.backward()
+    return with_ids
+
+
 def test_two_thousand_nodes(show, shot):
     tab = show(synthetic.network(1950, 50, (2, 3), "two thousand nodes", width=6))
     assert tab.evaluate("study.nodes.length") >= 2000

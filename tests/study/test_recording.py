@@ -4,8 +4,10 @@
 there for what it compares.
 """
 
+import contextlib
 import contextvars
 import functools
+import gc
 import threading
 import time
 
@@ -1510,3 +1512,36 @@ def test_of_many_bytes_statistics_are_kept(monkeypatch):
         last.numbers()
     z = record.values[record.outputs[0]]
     np.testing.assert_allclose(z.norm(), np.linalg.norm(2 * np.exp(numbers(10, 20))), rtol=1e-4)
+
+
+# ---------------------------------------------------------------------------------- garbage
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_garbage_is_looked_for_as_before_afterwards(fails):
+    seen, before = [], gc.get_threshold()
+
+    def step():
+        seen.append(gc.get_threshold())
+        if fails:
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError) if fails else contextlib.nullcontext():
+        mg.study(step)
+    assert seen[0][0] > before[0]
+    assert gc.get_threshold() == before
+
+
+def test_the_calls_of_a_formula_in_an_op_that_is_made_of_ops_are_its_own():
+    """`cross_entropy` is recorded as its parts, of which one has a formula that calls ops."""
+
+    def step(x):
+        return mg.cross_entropy(x, np.array([1]))
+
+    record = mg.study(step, Tensor(np.float32([[1, 2, 3]]), requires_grad=True))
+    counted = record.op("_count_of")
+    inner = [s.op for s in record.steps if type(s) is Call and s.within == counted.step]
+    assert inner == ["sum", "astype", "where"]
+    assert [record.steps[i].op for i in record.forward] == [
+        "reshape", "reshape", "cross_entropy_rows", "sum", "_count_of", "divide",
+    ]  # fmt: skip
