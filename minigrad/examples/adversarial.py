@@ -105,7 +105,7 @@ def _more(parser: argparse.ArgumentParser) -> None:
 
 def one_step():
     """A step of the attack on a network that has not learned yet, for those who study it."""
-    model, x = digits_cnn.network(0).eval(), data.digits()[0][:4]
+    model, x = digits_cnn.network(0).eval(), command.digits(4)[0]
     d = mg.Tensor(np.full_like(x, 0.01), requires_grad=True)
     return functools.partial(slope_of, model, x, d, np.full(4, 1))
 

@@ -70,10 +70,10 @@ def run(
 
 def one_step():
     """A step of the training, for those who study it."""
-    model, (x, y) = network(0), data.digits()
+    model = network(0)
     return command.training_step(
         model, optim.Adam(model, lr=1e-3), lambda x, y: F.cross_entropy(model(x), y),
-        x[:BATCH], y[:BATCH],
+        *command.digits(BATCH),
     )  # fmt: skip
 
 

@@ -146,7 +146,7 @@ def one_step():
         model = command.glorot_(GAN())
     optimizers = {"dis": optim.Adam(model.dis, lr=1e-3), "gen": optim.Adam(model.gen, lr=1e-3)}
     learner = GANLearner(model, optimizers, ratio=1)
-    return functools.partial(learner.train_step, (data.digits()[0][:BATCH],))
+    return functools.partial(learner.train_step, (command.digits(BATCH)[0],))
 
 
 if __name__ == "__main__":

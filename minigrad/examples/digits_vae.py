@@ -106,7 +106,7 @@ def one_step():
     with random.stream(0):
         model = command.glorot_(VAE(temperature=0.01))
     return command.training_step(
-        model, optim.Adam(model, lr=1e-3), lambda x: sum(model.losses(x)), data.digits()[0][:BATCH]
+        model, optim.Adam(model, lr=1e-3), lambda x: sum(model.losses(x)), command.digits(BATCH)[0]
     )
 
 

@@ -5,6 +5,7 @@ import sys
 import click
 import pytest
 
+from minigrad import data
 from minigrad.study import targets
 from minigrad.study.targets import (
     EXAMPLES,
@@ -64,6 +65,19 @@ def test_a_step_of_every_example(name):
     assert {"call", "seed", "pull"} <= kinds
     assert ("update" in kinds) == (name != "adversarial")
     assert not record.truncated
+
+
+@pytest.mark.parametrize("name", ["adversarial", "digits_cnn", "digits_gan", "digits_vae"])
+def test_a_step_where_the_digits_are_missing(name, monkeypatch, capsys):
+    """With what minigrad itself needs, and nothing more; it is said."""
+
+    def missing():
+        raise ModuleNotFoundError("no sklearn here")
+
+    monkeypatch.setattr(data, "digits", missing)
+    record, _ = recorded(name, "en")
+    assert "pull" in {step.kind for step in record.steps}
+    assert "noise stands for the pictures: no sklearn here" in capsys.readouterr().err
 
 
 def test_a_file_and_a_function(tmp_path):
