@@ -22,6 +22,8 @@ NEEDED = {
     "safetensors": "safetensors",
     "click": "click",
     "rich": "rich",
+    "markdown_it": "markdown-it-py",
+    "pygments": "pygments",
 }
 # What can be installed beside: what it consists of. What it is for is "doctor.extra.<name>".
 EXTRAS = {

@@ -70,7 +70,16 @@ def test_inspect_refuses_what_is_no_run(run, learned):
 def test_doctor_for_people(run):
     found = run("doctor")
     assert (found.code, found.err) == (0, "")
-    for name in (*NEEDED, "cupy", *EXTRAS, "Python", "platform", "threads", "memory", "encoding"):
+    for name in (
+        *NEEDED.values(),
+        "cupy",
+        *EXTRAS,
+        "Python",
+        "platform",
+        "threads",
+        "memory",
+        "encoding",
+    ):
         assert re.search(rf"^{name} +\S", found.out, re.M), name
     assert found.lines[-1] == "Everything that is needed is there."
     assert run("--lang", "ja", "doctor").lines[-1] == "必要なものはすべて揃っています。"
