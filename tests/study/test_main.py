@@ -85,6 +85,17 @@ def test_a_newcomer_sees_where_to_begin(own, capsys):
     assert text.strip() == contents("en").strip()
 
 
+@pytest.mark.parametrize("shown", [[], ["3"], ["10"], ["exercises"], ["exercise", "unbroadcast"]])
+def test_a_command_that_is_shown_goes_on_in_the_same_language(own, capsys, shown):
+    """Where the environment does not say it already."""
+    assert "--lang" not in said(capsys, *shown).replace("`--lang ja`", "")
+    commands = re.findall(
+        r"`(python -m minigrad.study[^`]*)`", said(capsys, *shown, "--lang", "ja")
+    )
+    assert commands
+    assert all(command.endswith(" --lang ja") for command in commands)
+
+
 def test_who_reads_the_other_language_is_told_how(own, capsys):
     assert "日本語で読むには、どのコマンドにも `--lang ja`" in said(capsys)
     assert "In English: add `--lang en`" in said(capsys, "--lang", "ja")
