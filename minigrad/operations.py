@@ -239,12 +239,23 @@ class Op(Generic[P]):
     def compute_by_kernel(self, module: Any, arrays: Sequence, params: dict[str, Any]) -> Any:
         """The kernel's value; `NotImplemented` if there is none for `module` or it declines."""
         name = module.__name__
-        if name not in self.kernel or not kernels.enabled():
+        if not kernels.enabled():
             return NotImplemented
-        if name not in self._calls:  # one of ours imports Numba: not before it is wanted
-            kernel = self.kernel[name]
-            self._calls[name] = kernels.find(kernel).call if type(kernel) is str else kernel
+        if name not in self._calls:  # one of ours imports Numba or CuPy: not before it is wanted
+            self._calls[name] = self.call_on(name)
         return self._calls[name](*arrays, **(self.static | params))
+
+    def call_on(self, module: str) -> Callable:
+        """The kernel for the arrays of 'numpy' or 'cupy'; one that declines all, if there is none.
+
+        A name, `page.kernel`, is that of a page for each of them.
+        """
+        named = self.kernel.get(module)
+        if module == "cupy" and type(self.kernel.get("numpy")) is str:
+            named = kernels.twin(self.kernel["numpy"])
+        if named is None:
+            return _declines
+        return kernels.find(named).call if type(named) is str else named
 
     def explained(self, error: Exception, arrays: Sequence) -> Exception:
         """An error of the formula as one that names the op and what came."""
@@ -324,6 +335,10 @@ class Op(Generic[P]):
     def __repr__(self) -> str:
         shown = self.__signature__.replace(return_annotation=inspect.Signature.empty)
         return f"<op {self.__name__}{shown}>"
+
+
+def _declines(*inputs: Any, **params: Any) -> Any:
+    return NotImplemented
 
 
 def _nested(x: Any) -> Any:

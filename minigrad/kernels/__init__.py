@@ -25,14 +25,9 @@ close, and the order of the sum would hang on addresses. As it is, equal inputs 
 results. Infinities and NaN keep their meaning: -inf is how a mask looks, and a NaN must reach the
 loss to be noticed.
 
-A second machine, for CUDA, has its place beside the first: `kernels/cuda/machine.py` with a Kernel
-of its own, whose `address` is a compiled module's function, whose record travels as the one
-argument of a launch, and whose `run` captures the launches of a program into a graph once and
-replays it; and `kernels/cuda/norms.py` and so on with pages under the same names. A page there has
-a loop for a block of threads in place of `loop(record, kind, part, parts)`; `accepts` and `fills`
-it takes from the page here as they are, since both ask for shapes, strides and dtypes only. An op
-names its kernel once, as `kernel="norms.layer_norm"`: of the page for NumPy or of the one for CuPy,
-whichever array comes.
+A second machine, for CUDA, stands beside the first: `minigrad.kernels.cuda`, with pages under the
+same names. An op names its kernel once, as `kernel="norms.layer_norm"`: of the page for NumPy or of
+the one for CuPy, whichever array comes.
 
 Whether kernels answer at all is decided once per process, at the first call that has one: a switch
 half-way would change the last bits of a training run. `MINIGRAD_KERNELS=0` switches them off,
@@ -41,6 +36,7 @@ record it.
 """
 
 import importlib
+import importlib.util
 import os
 from collections.abc import Callable
 from functools import cache
@@ -160,5 +156,15 @@ def find(place: str) -> Any:
     Raises:
         AttributeError, ModuleNotFoundError: there is none.
     """
-    page, _, name = place.partition(".")
+    page, _, name = place.rpartition(".")
     return getattr(importlib.import_module(f"minigrad.kernels.{page}"), name)
+
+
+@cache
+def twin(place: str) -> str | None:
+    """The kernel for CUDA that `page.name` has in `minigrad.kernels.cuda`, in the same words."""
+    page, _, name = place.rpartition(".")
+    if importlib.util.find_spec(f"minigrad.kernels.cuda.{page}") is None:
+        return None
+    there = hasattr(importlib.import_module(f"minigrad.kernels.cuda.{page}"), name)
+    return f"cuda.{place}" if there else None
