@@ -166,9 +166,9 @@ class Eager:
 
         `tell(position, value)` makes the error, raised at the next transfer.
         """
-        from minigrad.kernels.cuda import faults
+        from minigrad.kernels.cuda.faults import note, words
 
-        return faults.words(), faults.note(tell)
+        return words(), note(tell)
 
 
 class Kernel:
