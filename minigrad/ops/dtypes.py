@@ -53,6 +53,21 @@ def matched(*operands):
     return [x.astype(target) if is_array(x) and x.dtype.kind in "iub" else x for x in operands]
 
 
+def sortable(x):
+    """`x` in a dtype that can be sorted: CuPy cannot sort bfloat16, and float32 has all of it."""
+    return x.astype("float32") if x.dtype.kind == "V" else x
+
+
+def chosen(xp, condition, a, b):
+    """`xp.where` of operands that are matched: CuPy's knows no bfloat16, and gives float32."""
+    y = xp.where(condition, a, b)
+    for x, other in ((a, b), (b, a)):
+        dtype = getattr(x, "dtype", None)
+        if dtype is not None and dtype.kind == "V" and getattr(other, "dtype", dtype) == dtype:
+            return y if y.dtype == dtype else y.astype(dtype)
+    return y
+
+
 def real_array(xp, x):
     """`x` as an array, a Python float as float32."""
     if hasattr(real(x), "dtype"):

@@ -18,6 +18,7 @@ from minigrad.backend import array_module
 from minigrad.batched import Batched
 from minigrad.ops.dtypes import (
     astype,
+    chosen,
     floating,
     floating_pair,
     is_half,
@@ -366,7 +367,7 @@ fmin.vjps(
 def where(xp, condition, a, b):
     """`a` where `condition` holds, `b` elsewhere; nothing flows to the element not taken."""
     a, b = matched(a, b)
-    return xp.where(real(condition), a, b)
+    return chosen(xp, real(condition), a, b)
 
 
 where.vjps(

@@ -26,7 +26,7 @@ from minigrad.autodiff import (
 )
 from minigrad.backend import array_module, is_array, modes, xp
 from minigrad.errors import DtypeError, OutOfRangeError, ShapeError
-from minigrad.ops.dtypes import astype, is_half, matched
+from minigrad.ops.dtypes import astype, is_half, matched, sortable
 from minigrad.ops.elementwise import where as choice
 from minigrad.ops.shaping import axis_of, broadcast_to, moveaxis, ravel, reshape
 
@@ -852,7 +852,7 @@ def unique(x, return_index=False, return_inverse=False, return_counts=False, axi
 
     def find(xp, x):
         wanted = dict.fromkeys(("return_index", "return_inverse", "return_counts"), True)
-        return xp.unique(x, **wanted, axis=axis)[1:]
+        return xp.unique(sortable(x), **wanted, axis=axis)[1:]
 
     first, inverse, counts = _untracked("unique", find, x)
     places = x.shape if axis is None else (x.shape[axis],)

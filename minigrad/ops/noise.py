@@ -6,6 +6,7 @@ from minigrad import batched, random
 from minigrad.arguments import PLAIN
 from minigrad.autodiff import primitive
 from minigrad.backend import array_module
+from minigrad.ops.dtypes import chosen
 
 __all__ = [
     "dropout",
@@ -37,7 +38,7 @@ def dropout(xp, x, key, *, p, shared=(), levels=None):
     shape = tuple(1 if a in shared else n for a, n in enumerate(x.shape))
     keep = drawn(x, shape, levels, functools.partial(random.bernoulli, key, 1 - p))
     scale = x.dtype.type(1 / (1 - p)) if x.dtype.kind == "V" else 1 / (1 - p)
-    return array_module(x, keep).where(keep, x * scale, x.dtype.type(0))
+    return chosen(array_module(x, keep), keep, x * scale, x.dtype.type(0))
 
 
 @dropout.vjp

@@ -43,8 +43,10 @@ def matmul(xp, a, b):
         )
     a, b = matched(a, b)
     dtype = a.dtype
-    half = is_half(dtype) and dtype == b.dtype and xp is np
-    if half:  # a device does so by itself
+    half = is_half(dtype) and dtype == b.dtype
+    if half and xp is not np:  # a device does so by itself, but for many products of bfloat16
+        half = dtype.kind == "V" and max(a.ndim, b.ndim) > 2 and b.ndim != 2
+    if half:
         a, b = a.astype("float32"), b.astype("float32")
     if a.ndim > 2 and b.ndim == 2:  # one large product instead of one per batch element
         y = xp.matmul(a.reshape(-1, a.shape[-1]) if a.size else a, b)

@@ -13,7 +13,16 @@ from numpy.lib.array_utils import normalize_axis_tuple
 
 from minigrad.autodiff import as_arrays, on_device_of, op, primitive
 from minigrad.errors import ShapeError
-from minigrad.ops.dtypes import astype, is_half, matched, narrowed, real_array, real_dtype, widened
+from minigrad.ops.dtypes import (
+    astype,
+    is_half,
+    matched,
+    narrowed,
+    real_array,
+    real_dtype,
+    sortable,
+    widened,
+)
 from minigrad.ops.elementwise import (
     absolute,
     divide,
@@ -445,7 +454,7 @@ def all(xp, x, *, axis=None, keepdims=False):
 @primitive
 def _order(xp, x):
     """The indices that sort `x` along its last axis; equal elements stay in their order."""
-    return xp.argsort(x, axis=-1, kind="stable")
+    return xp.argsort(sortable(x), axis=-1, kind="stable")
 
 
 for _op in (argmax, argmin, any, all, _order):

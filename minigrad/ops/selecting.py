@@ -7,6 +7,7 @@ import numpy as np
 
 from minigrad.autodiff import as_arrays, primitive
 from minigrad.errors import DtypeError, OutOfRangeError, ShapeError
+from minigrad.ops.dtypes import sortable
 from minigrad.ops.elementwise import stop_gradient, where
 from minigrad.ops.indexing import checked_ids, flatnonzero, take, take_along_axis
 from minigrad.ops.shaping import arrayed, axis_of, ravel, unstack
@@ -69,7 +70,8 @@ def isin(xp, element, test_elements, *, assume_unique=False, invert=False, kind=
     Args:
         invert: where it is not.
     """
-    element, known = xp.asarray(element), xp.sort(xp.asarray(test_elements).reshape(-1))
+    element = sortable(xp.asarray(element))
+    known = xp.sort(sortable(xp.asarray(test_elements)).reshape(-1))
     if not known.shape[0]:
         return xp.zeros_like(element, dtype=bool) | bool(invert)
     at = xp.minimum(xp.searchsorted(known, element), known.shape[0] - 1)

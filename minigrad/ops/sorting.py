@@ -10,6 +10,7 @@ import numpy as np
 
 from minigrad.autodiff import as_arrays, on_device_of, op, primitive
 from minigrad.errors import ShapeError
+from minigrad.ops.dtypes import sortable
 from minigrad.ops.elementwise import stop_gradient, where
 from minigrad.ops.indexing import take, take_along_axis
 from minigrad.ops.reductions import argmax, sum
@@ -40,6 +41,7 @@ def argsort(xp, x, *, axis=-1, descending=False, stable=True):
         x, axis = x.reshape(-1), 0
     if not x.ndim:
         return xp.zeros_like(x, dtype="int64")
+    x = sortable(x)
     if not descending:
         return xp.argsort(x, axis=axis, kind="stable")
     # From behind, so that equal elements keep their order in the falling one too.
@@ -245,7 +247,7 @@ def _searchsorted(xp, a, v, *, side):
     """`searchsorted` in what is sorted."""
     if a.ndim != 1:
         raise ShapeError(f"searchsorted: the sorted array must have one axis, got shape {a.shape}")
-    return xp.searchsorted(a, xp.asarray(v), side=side)
+    return xp.searchsorted(sortable(a), sortable(xp.asarray(v)), side=side)
 
 
 _searchsorted.no_gradient()

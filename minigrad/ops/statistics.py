@@ -13,7 +13,7 @@ import numpy as np
 from minigrad.autodiff import Tensor, as_array, as_arrays, on_device_of, op, primitive, wrap
 from minigrad.errors import DtypeError, ShapeError
 from minigrad.ops.creation import spaced
-from minigrad.ops.dtypes import astype, in_floats, narrowed, real_array, widened
+from minigrad.ops.dtypes import astype, chosen, in_floats, narrowed, real_array, widened
 from minigrad.ops.elementwise import (
     clip,
     divide,
@@ -74,9 +74,10 @@ def _extreme(xp, name: str, worst: float, x, axis, keepdims):
     x = real_array(xp, x)
     axes = axes_of(axis, x.ndim)
     if x.dtype.kind not in "iub":
-        known = xp.where(xp.isnan(x), x.dtype.type(worst), x)
+        known = chosen(xp, xp.isnan(x), x.dtype.type(worst), x)
         y = getattr(known, name)(axis=axes, keepdims=keepdims)
-        return xp.where(xp.all(xp.isnan(x), axis=axes, keepdims=keepdims), x.dtype.type("nan"), y)
+        unknown = xp.all(xp.isnan(x), axis=axes, keepdims=keepdims)
+        return chosen(xp, unknown, x.dtype.type("nan"), y)
     return getattr(x, name)(axis=axes, keepdims=keepdims)
 
 

@@ -12,6 +12,7 @@ minigrad uses, under CuPy's names, and errs on the side of refusal. Unlike in Nu
     empty(n)            is full of rubbish
     x[ids] = y          writes in random order, and `add.at` adds in random order
     1 / 0, log(-1)      are silent
+    bfloat16            is not sorted, and `where` gives float32 for it
 
 Some of it is stricter than CuPy 14, which uploads lists and NumPy arrays that are used as indices,
 wraps indices that are out of range, and lets NumPy's functions pass device arrays on to its own.
@@ -30,6 +31,8 @@ from cupy._ndarray import (  # noqa: F401
     call,
     capturing,
     count,
+    is_bfloat16,
+    matmul,
     ndarray,
     run,
     scatter,
@@ -69,7 +72,7 @@ SAME = """
 
 
 def _ufunc(name: str) -> Callable:
-    function = getattr(np, name)
+    function = matmul if name == "matmul" else getattr(np, name)
 
     def ufunc(*operands: Any, out: ndarray | None = None, dtype: Any = None) -> ndarray:
         return run(function, *map(to_operand, operands), out=to_host(out), dtype=dtype)
@@ -159,7 +162,9 @@ def where(condition: Any, *choices: Any) -> Any:
     """The one or the other by condition; or, without a choice, where the condition holds."""
     if not choices:
         return _waiting("nonzero")(condition)
-    return run(np.where, to_operand(condition), *map(to_operand, choices))
+    # There is no loop for bfloat16, and float32 is the next one that takes it.
+    choices = [x.astype("float32") if is_bfloat16(x) else x for x in map(to_operand, choices)]
+    return run(np.where, to_operand(condition), *choices)
 
 
 def einsum(subscripts: str, *operands: ndarray) -> ndarray:

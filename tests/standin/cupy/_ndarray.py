@@ -96,8 +96,24 @@ def run(function: Callable, *args: Any, **options: Any) -> Any:
         return to_device(function(*args, **options))
 
 
+def matmul(a: Any, b: Any, **options: Any) -> np.ndarray:
+    """NumPy's, without what CuPy has no kernel for."""
+    if max(np.ndim(a), np.ndim(b)) > 2 and is_bfloat16(a) and is_bfloat16(b):
+        raise TypeError("matmul: many products of bfloat16 matrices in one are not supported")
+    return np.matmul(a, b, **options)
+
+
+def is_bfloat16(x: Any) -> bool:
+    """Whether it is an array or a scalar of bfloat16."""
+    return isinstance(x, np.ndarray | np.generic) and x.dtype.name == "bfloat16"
+
+
 def call(function: Callable, *args: Any, **options: Any) -> Any:
     """What a NumPy function gives for device arguments."""
+    if function.__name__ in ("argsort", "sort", "unique"):
+        x = to_host(args[0]) if args else function.__self__
+        if is_bfloat16(x):
+            raise NotImplementedError("Sorting arrays with dtype 'bfloat16' is not supported")
     if unknown := {"where", "initial", "subok", "like", "device"} & options.keys():
         raise TypeError(f"{function.__name__}: CuPy has no argument {', '.join(unknown)}")
     return run(function, *map(to_host, args), **{k: to_host(v) for k, v in options.items()})
@@ -213,7 +229,7 @@ def _unary(name: str) -> Callable:
 
 
 def _binary(name: str, reflected: bool = False) -> Callable:
-    function = getattr(operator, name)
+    function = matmul if "matmul" in name and "imatmul" not in name else getattr(operator, name)
 
     def method(self: ndarray, other: Any) -> Any:
         if not isinstance(other, (np.ndarray, *SCALARS)) and hasattr(other, "__array_priority__"):
