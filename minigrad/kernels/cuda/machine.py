@@ -49,15 +49,23 @@ class Page:
 
     Attributes:
         name: of the file beside this one, without `.cu`.
+        text: what was made, and comes behind it.
     """
 
-    def __init__(self, name: str):
-        self.name = name
+    def __init__(self, name: str, text: str = ""):
+        self.name, self.text = name, text
+        self._more: dict[str, Page] = {}
+
+    def plus(self, text: str) -> "Page":
+        """The page with more text behind it; for equal texts the same, so it is compiled once."""
+        if text not in self._more:
+            self._more[text] = Page(self.name, self.text + text)
+        return self._more[text]
 
     def source(self, define: tuple[tuple[str, str], ...]) -> str:
         """The whole text; `define` are names with what they stand for in the page."""
         lines = "".join(f"#define {name} {text}\n" for name, text in define)
-        return _text("common.cuh") + lines + _text(f"{self.name}.cu")
+        return _text("common.cuh") + lines + _text(f"{self.name}.cu") + self.text
 
     def __repr__(self) -> str:
         return f"<page {self.name}.cu>"
