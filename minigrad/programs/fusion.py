@@ -4,15 +4,14 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from minigrad import ops
+from minigrad.autodiff import Op
 from minigrad.kernels.embeddings import embedding_grad
-from minigrad.kernels.layouts import alike, covered_ids, flat, windows_of
+from minigrad.kernels.layouts import covered_ids, windows_of
 from minigrad.kernels.norms import layer_norm, layer_norm_grad
 from minigrad.kernels.products import product
 from minigrad.ops.elementwise import where
 from minigrad.ops.windows import _windows
-from minigrad.programs.chains import chains
-from minigrad.programs.lowering import takes
-from minigrad.programs.values import Call, Graph, Value, kernels_know
+from minigrad.programs.values import Call, Graph, Value
 
 
 class Rule(NamedTuple):
@@ -23,7 +22,8 @@ class Rule(NamedTuple):
         ops: whose calls it is about.
         makers: of which an input must be; empty if it is about one call alone.
         make: `make(graph, call, maker, x)` gives the new call in place of both, `x` being the input
-            that `maker` made (or without these two); None to leave them as they are.
+            that `maker` made (or without these two); None to leave them as they are, and so they
+            are left if the machine has no kernel for it.
         early: whether the new call stands where `maker` stood, not where `call` did.
     """
 
@@ -35,10 +35,9 @@ class Rule(NamedTuple):
 
 
 def fuse(graph: Graph) -> None:
-    """Apply all rules, each to the whole, in their order; and put chains together at last."""
+    """Apply all rules, each to the whole, in their order."""
     for rule in RULES:
         apply(rule, graph)
-    chains(graph)
 
 
 def apply(rule: Rule, graph: Graph) -> None:
@@ -46,14 +45,16 @@ def apply(rule: Rule, graph: Graph) -> None:
         if call.op not in rule.ops or not graph.has(call):
             continue
         if not rule.makers:
-            if (new := rule.make(graph, call)) is not None:
+            new = rule.make(graph, call)
+            if new is not None and graph.machine.takes(new.op, new):
                 graph.replace([call], new)
             continue
         for x in call.reads:
             maker = graph.maker.get(x.root)
             if maker is None or maker.op not in rule.makers or maker is call:
                 continue
-            if (new := rule.make(graph, call, maker, x)) is not None:
+            new = rule.make(graph, call, maker, x)
+            if new is not None and (type(new.op) is Op or graph.machine.takes(new.op, new)):
                 graph.replace([maker, call], new, rule.early)
                 break
 
@@ -64,7 +65,7 @@ def apply(rule: Rule, graph: Graph) -> None:
 def _product(graph: Graph, call: Call) -> Call | None:
     """A matrix product or a linear layer as the product of the machine."""
     (y,), (a, b, *more) = call.outputs, call.inputs
-    if not kernels_know(call) or type(a) is not Value or type(b) is not Value:
+    if not graph.machine.knows(call) or type(a) is not Value or type(b) is not Value:
         return None
     if not y.c_contiguous or not y.size or not a.dtype == b.dtype == y.dtype:
         return None
@@ -106,7 +107,7 @@ def _rows_of(x: Value) -> tuple[int, bool] | None:
 def _with_relu(graph: Graph, call: Call, maker: Call, x: Value) -> Call | None:
     """relu right after a product with a bias."""
     y = call.outputs[0]
-    if maker.inputs[2] is None or graph.only_reader(x) is not call or not flat(x, y):
+    if maker.inputs[2] is None or graph.only_reader(x) is not call or not graph.machine.flat(x, y):
         return None
     return Call("product", product, maker.inputs, maker.params | {"relu": True}, [y])
 
@@ -115,7 +116,7 @@ def _in_place(graph: Graph, call: Call, maker: Call, term: Value) -> Call | None
     """A product that is added to what is not read again is added where that lies."""
     total = next((v for v in call.inputs if v is not term), term)
     before = graph.maker.get(total.root) if type(total) is Value else None
-    if before is None or before is maker or not alike(*call.reads, *call.outputs):
+    if before is None or before is maker or not graph.machine.alike(*call.reads, *call.outputs):
         return None
     if maker.params["add"] or maker.inputs[2] is not None or graph.only_reader(term) is not call:
         return None
@@ -137,7 +138,7 @@ def _bias_of_rows(graph: Graph, call: Call, maker: Call, x: Value) -> Call | Non
     bias, params, y = next((v for v in call.inputs if v is not x), x), maker.params, call.outputs[0]
     if len(call.reads) != 2 or maker.inputs[2] is not None or params["add"]:
         return None
-    if graph.only_reader(x) is not call or not x.whole or not flat(x, y):
+    if graph.only_reader(x) is not call or not x.whole or not graph.machine.flat(x, y):
         return None
     if bias.size != params["m"] or not bias.c_contiguous or bias.dtype != x.dtype:
         return None
@@ -157,29 +158,38 @@ def _bias_of_rows(graph: Graph, call: Call, maker: Call, x: Value) -> Call | Non
 def _norm_of_sum(graph: Graph, call: Call, maker: Call, x: Value) -> Call | None:
     """A sum right before a layer norm."""
     (a, b), total = maker.inputs, maker.outputs[0]
-    if x is not call.inputs[0] or not x.whole or len(maker.reads) != 2 or not alike(a, b, total):
+    if (
+        x is not call.inputs[0]
+        or not x.whole
+        or len(maker.reads) != 2
+        or not graph.machine.alike(a, b, total)
+    ):
         return None
     if any(graph.index[c] < graph.index[call] for c in graph.readers[total.root]):
         return None
     _, weight, bias = call.inputs
     inputs = [a, weight, bias, b]
-    new = Call("layer_norm", layer_norm, inputs, call.settings, [*call.outputs, total])
-    return new if takes(layer_norm, new) else None
+    return Call("layer_norm", layer_norm, inputs, call.settings, [*call.outputs, total])
 
 
 def _norm_grad_in_sum(graph: Graph, call: Call, maker: Call, dx: Value) -> Call | None:
     """The sum of gradients right after the derivative of a layer norm."""
     more = next((v for v in call.inputs if v is not dx), dx)
-    if not alike(*call.reads, *call.outputs) or len(call.reads) != 2 or len(maker.inputs) != 3:
+    if (
+        not graph.machine.alike(*call.reads, *call.outputs)
+        or len(call.reads) != 2
+        or len(maker.inputs) != 3
+    ):
         return None
     if dx.root is not maker.outputs[0].root or not dx.whole or graph.only_reader(dx) is not call:
         return None
     made = graph.maker.get(more.root)
     if made is not None and graph.index[made] >= graph.index[maker]:
         return None
+    if not graph.machine.knows(maker):
+        return None
     outputs = [*call.outputs, *maker.outputs[1:]]
-    new = Call("layer_norm_grad", layer_norm_grad, [*maker.inputs, more], maker.settings, outputs)
-    return new if kernels_know(maker) and takes(layer_norm_grad, new) else None
+    return Call("layer_norm_grad", layer_norm_grad, [*maker.inputs, more], maker.settings, outputs)
 
 
 # --- look-ups, windows ----------------------------------------------------------------------------
@@ -200,13 +210,12 @@ def _without_padding(graph: Graph, call: Call, maker: Call, g: Value) -> Call | 
     if type(x) is not Value or x.shape != g.shape:
         return None
     params = call.settings | {"padding": test.inputs[1]}
-    new = Call("embedding_grad", embedding_grad, [x, ids], params, call.outputs)
-    return new if takes(embedding_grad, new) else None
+    return Call("embedding_grad", embedding_grad, [x, ids], params, call.outputs)
 
 
 def _windows_of_windows(graph: Graph, call: Call, maker: Call, x: Value) -> Call | None:
     """Windows of windows are a view of what the first are windows of, which are not copied."""
-    if not kernels_know(maker) or graph.only_reader(x) is not call or not x.whole:
+    if not graph.machine.knows(maker) or graph.only_reader(x) is not call or not x.whole:
         return None
     source = maker.inputs[0]
     shape, strides = windows_of(source, **{"stride": 1, "dilation": 1} | maker.params)

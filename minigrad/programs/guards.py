@@ -36,6 +36,7 @@ import numpy as np
 
 from minigrad import graph
 from minigrad.autodiff import Op, Tensor
+from minigrad.backend import is_array
 from minigrad.nn.module import Module, changes
 from minigrad.optim import Optimizer
 from minigrad.optim.flat import adopt_all
@@ -258,6 +259,9 @@ class Guard:
                 self._meet(path, part)
         elif isinstance(x, np.ndarray | np.void):
             self._array(path, x)
+        elif is_array(x):
+            if not self._whole(x):
+                self.unwatched.append(f"{path} is an array on a device, which is not compared")
         elif isinstance(x, _CONTAINERS):
             self._contents(path, x)
             if hasattr(x, "__dict__"):

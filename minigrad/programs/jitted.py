@@ -22,6 +22,7 @@ from minigrad.autodiff import Tensor, wrap
 from minigrad.backend import is_array, modes, xp
 from minigrad.errors import CaptureError
 from minigrad.optim.copying import copied
+from minigrad.programs.places import is_plain
 from minigrad.programs.program import Program
 from minigrad.programs.step import Step, jit_enabled, untracked
 from minigrad.programs.tracing import PLAIN
@@ -84,9 +85,12 @@ def jit(function: Callable | None = None, *, threads: int | None = None) -> Any:
     An optimizer reads its options anew in every call. One function may be called from several
     threads: its calls wait for each other. A child process made by a fork has threads of its own.
 
-    Inside another transform, under `profile` or `detect_anomaly`, with tracked arguments and on a
-    device the function simply runs, and so it does instead of being captured while a profiler of
-    Python's watches (`sys.setprofile`).
+    Inside another transform, under `profile` or `detect_anomaly` and with tracked arguments the
+    function simply runs, and so it does instead of being captured while a profiler of Python's
+    watches (`sys.setprofile`).
+
+    Where arrays are CuPy's, the program is one of the device, recorded as a CUDA graph: see
+    `minigrad.programs.device`.
 
     Args:
         threads: how many may work on a large program; by default as `set_num_threads` says.
@@ -173,10 +177,11 @@ class Jitted:
                 if x.requires_grad and x.edge is not None:
                     return self._simply(leaves, shape)
                 if not x.requires_grad:
-                    x, kind = x._data, np.ndarray
-            if kind is np.ndarray:
+                    x = x._data
+                    kind = type(x)
+            if kind is np.ndarray or is_plain(x):
                 arrays.append(x)
-                key += (x.shape, x.dtype)
+                key += (kind, x.shape, x.dtype)
             elif kind in PLAIN:
                 key += (kind, x if kind is not float else repr(x))  # NaN is NaN, -0.0 is not 0.0
             elif isinstance(x, np.generic):
@@ -215,11 +220,8 @@ class Jitted:
             return untracked(self._simply(leaves, shape))
         variants.captures += 1
         step = Step(self, objects, leaves, shape)
-        if step.guard.unwatched:
-            self.goes_on_as_it_is(
-                f"it reads {', '.join(step.guard.unwatched[:3])}, of which a program would not "
-                f"notice that it has changed; give it as an argument, in an array"
-            )
+        if step.as_it_is:
+            self.goes_on_as_it_is(step.as_it_is)
         else:
             self._last = step
             variants.steps = [step, *variants.steps[: KEPT - 1]]

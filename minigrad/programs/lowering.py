@@ -11,6 +11,7 @@ from minigrad.kernels import find
 from minigrad.kernels.elementwise import add, relu, relu_grad, relu_grad_strided
 from minigrad.kernels.embeddings import embedding, reorder_rows
 from minigrad.kernels.instructions import Declined, Drawn, Instruction, NotByGroup
+from minigrad.kernels.layouts import alike, flat
 from minigrad.kernels.losses import count_of
 from minigrad.kernels.machine import Kernel, address_of, float_of
 from minigrad.kernels.products import group_products, product
@@ -37,31 +38,45 @@ CHOICES: dict[Any, tuple[Kernel, ...]] = {
 }
 
 
-def kernels_for(call: Call) -> list[Kernel]:
-    """The kernels that take a call, in the order in which they are tried."""
-    if not kernels_know(call):
-        return []
-    if (found := CHOICES.get(call.op)) is None:
-        named = call.op.kernel.get("numpy") if type(call.op) is Op else call.op
-        kernel = find(named) if type(named) is str else named
-        found = (kernel,) if type(kernel) is Kernel else ()
-    return [kernel for kernel in found if takes(kernel, call)]
+class Host:
+    """The machine of programs on NumPy's arrays: what its kernels take."""
 
+    def knows(self, call: Call) -> bool:
+        """Whether all its arrays of floats are of one dtype that kernels are compiled for."""
+        return kernels_know(call)
 
-def takes(kernel: Kernel, call: Call) -> bool:
-    """Whether a kernel says of the inputs that what comes out is what the call gives."""
-    if kernel.outputs is None:  # calls were put together to fit it
-        return True
-    if any(not (x is None or type(x) in (Value, Drawn, Key)) for x in call.inputs):
-        return False
-    found = kernel.outputs(*call.inputs, **call.settings)
-    if found is None:
-        return False
-    likes = found if type(found) is tuple else (found,)
-    return all(
-        y.shape == like.shape and y.dtype == like.dtype and (kernel.strided or y.c_contiguous)
-        for y, like in zip(call.outputs, likes, strict=True)
-    )
+    def flat(self, *values: Value) -> bool:
+        """Whether all lie without gaps, in the same order of axes."""
+        return flat(*values)
+
+    def alike(self, *values: Value) -> bool:
+        """Whether all are C-contiguous, and of one shape and dtype of floats."""
+        return alike(*values)
+
+    def kernels_for(self, call: Call) -> list[Kernel]:
+        """The kernels that take a call, in the order in which they are tried."""
+        if not kernels_know(call):
+            return []
+        if (found := CHOICES.get(call.op)) is None:
+            named = call.op.kernel.get("numpy") if type(call.op) is Op else call.op
+            kernel = find(named) if type(named) is str else named
+            found = (kernel,) if type(kernel) is Kernel else ()
+        return [kernel for kernel in found if self.takes(kernel, call)]
+
+    def takes(self, kernel: Any, call: Call) -> bool:
+        """Whether a kernel says of the inputs that what comes out is what the call gives."""
+        if kernel.outputs is None:  # calls were put together to fit it
+            return True
+        if any(not (x is None or type(x) in (Value, Drawn, Key)) for x in call.inputs):
+            return False
+        found = kernel.outputs(*call.inputs, **call.settings)
+        if found is None:
+            return False
+        likes = found if type(found) is tuple else (found,)
+        return all(
+            y.shape == like.shape and y.dtype == like.dtype and (kernel.strided or y.c_contiguous)
+            for y, like in zip(call.outputs, likes, strict=True)
+        )
 
 
 class Lowering:
@@ -79,7 +94,7 @@ class Lowering:
     def __init__(
         self,
         chosen: dict[Call, list[Kernel]],
-        scratches: dict[Call, Value],
+        scratches: dict[Call, list[Value]],
         status: np.ndarray,
         keys: list,
         key_words: np.ndarray,
@@ -160,7 +175,7 @@ class Lowering:
 
     def scratch(self) -> int:
         """Where the memory begins that the kernel uses meanwhile."""
-        return self.scratches[self.call].address
+        return self.scratches[self.call][0].address
 
     def key(self, key: Any) -> int:
         """Where the two words of a key lie."""

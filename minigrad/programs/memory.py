@@ -15,9 +15,10 @@ import numpy as np
 from minigrad import ops
 from minigrad.kernels.instructions import NotByGroup
 from minigrad.ops.activations import _relu_grad
+from minigrad.programs.places import address_of, on_host_at
 from minigrad.programs.values import Call, Groups, Update, Value
 
-ALIGNED = 64
+ALIGNED = 64  # bytes: a line of the cache
 
 # Ops that may write over an input: element by element, each read before it is written.
 IN_PLACE = {
@@ -28,13 +29,18 @@ IN_PLACE = {
 
 @dataclass(eq=False)
 class Storage:
-    """A place for roots that take over from each other; `first` to `last` are indices of calls."""
+    """A place for roots that take over from each other; `first` to `last` are indices of calls.
+
+    Attributes:
+        show: makes an array of an address and a layout.
+    """
 
     size: int
     first: int
     last: int
     address: int = 0
     offset: int = -1
+    show: Callable[[int, Value], Any] = on_host_at
 
 
 class Memory:
@@ -47,14 +53,16 @@ class Memory:
         assigned: the values that arrays outside get at the end.
         updates: steps of optimizers, at the end.
         groups: of rows, if there are any.
-        scratch: `scratch(call)` gives what a call needs meanwhile, as one with shape and dtype.
+        scratch: `scratch(call)` gives what a call needs meanwhile, as things with shape and dtype.
 
     Attributes:
         bytes: of the block.
         storages: the places in it.
         copies: gradients that were made elsewhere, and where their optimizer reads them.
-        scratches: by call, the value of what it needs meanwhile.
+        scratches: by call, the values of what it needs meanwhile.
     """
+
+    show: Callable[[int, Value], Any] = staticmethod(on_host_at)
 
     def __init__(
         self,
@@ -64,21 +72,22 @@ class Memory:
         assigned: Sequence[Value],
         updates: Sequence[Update],
         groups: Groups | None,
-        scratch: Callable[[Call], Any],
+        scratch: Callable[[Call], Sequence[Any]],
     ):
         self.groups = groups
         self.keep_alive: list[Any] = []
-        self.copies: list[tuple[np.ndarray, Value]] = []
-        self.scratches: dict[Call, Value] = {}
+        self.copies: list[tuple[Any, Value]] = []
+        self.scratches: dict[Call, list[Value]] = {}
         self.storages: list[Storage] = []
         self._place_gradients(calls, results, updates)
         storages = self.storages
         end = len(calls)
         for i, call in enumerate(calls):
-            if (needs := scratch(call)) is not None:
-                example = np.empty(needs.shape, needs.dtype)
-                self.scratches[call] = value = Value(example)
-                value.place = Storage(example.nbytes, i, i)
+            self.scratches[call] = []
+            for needs in scratch(call):
+                value = Value(np.empty(needs.shape, needs.dtype))
+                value.place = self._storage(bytes_of(value), i, i)
+                self.scratches[call].append(value)
                 storages.append(value.place)
         kept = {v.root for v in (*results, *assigned)}
         kept |= {g.root for u in updates for g in u.gradients.values() if g is not None}
@@ -92,7 +101,7 @@ class Memory:
             if v.root.array is not None and v.root.place is None:
                 self._place_outside(v.root, end)
         for v in arguments:
-            v.root.place = Storage(bytes_of(v.root), -1, end)
+            v.root.place = self._storage(bytes_of(v.root), -1, end)
             storages.append(v.root.place)
         for i, call in enumerate(calls):
             for x in call.reads:
@@ -109,15 +118,26 @@ class Memory:
                     root.place = old
                     old.last = max(old.last, last.get(root, i))
                     continue
-                root.place = Storage(bytes_of(root), i, last.get(root, i))
+                root.place = self._storage(bytes_of(root), i, last.get(root, i))
                 storages.append(root.place)
         self.bytes = arrange(storages)
-        self._block = _zeros(self.bytes + ALIGNED)
-        arena = np.frombuffer(self._block, np.uint8)
-        start = -arena.ctypes.data % ALIGNED + arena.ctypes.data
+        start = self.allocate(self.bytes)
         for storage in storages:
             storage.address = start + storage.offset
+
+    def allocate(self, size: int) -> int:
+        """Make the block; where it begins."""
+        self._block = _zeros(size + ALIGNED)
+        arena = np.frombuffer(self._block, np.uint8)
         self.keep_alive.append(arena)
+        return -arena.ctypes.data % ALIGNED + arena.ctypes.data
+
+    def _storage(self, size: int, first: int, last: int) -> Storage:
+        return Storage(size, first, last, show=self.show)
+
+    def _there(self, array: Any, end: int) -> Storage:
+        """A place that is an array's own."""
+        return Storage(0, -1, end, address_of(array), 0, self.show)
 
     def rest(self) -> None:
         """Give the block back to the system until the next run."""
@@ -127,7 +147,7 @@ class Memory:
     def _place_outside(self, root: Value, end: int) -> None:
         """A root that lies where it came from: a parameter, a buffer, a constant."""
         assert root.array is not None  # no call makes it
-        root.place = Storage(0, -1, end, root.array.ctypes.data, 0)
+        root.place = self._there(root.array, end)
         self.keep_alive.append(root.array)
 
     def _place_gradients(
@@ -167,7 +187,7 @@ class Memory:
                     and root.c_contiguous
                 )
                 if fits:
-                    root.place = Storage(0, -1, len(calls), target.ctypes.data, 0)
+                    root.place = self._there(target, len(calls))
                     self.keep_alive.append(flat.gradients)
                 else:
                     self.copies.append((target, g))

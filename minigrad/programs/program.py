@@ -46,7 +46,7 @@ class Program:
         arguments: list[Value],
         results: list[Value],
         updates: list[Update],
-        assignments: list[tuple[np.ndarray, Value]],
+        assignments: list[tuple[Any, Value]],
         keys_drawn: int,
         threads: int | None,
         groups: Groups | None = None,
@@ -61,37 +61,39 @@ class Program:
         kept = {v.root for v in (*results, *assigned)}
         kept |= {g.root for u in updates for g in u.gradients.values() if g is not None}
         self.captured = calls
-        calls = needed(calls, kept)
         place = functools.partial(
-            Memory,
+            self.kind_of_memory,
             arguments=arguments, results=results, assigned=assigned, updates=updates, groups=groups,
         )  # fmt: skip
-        if kernels.enabled():
-            self._lower(calls, kept, place)
-        else:
-            self.calls, self.memory = calls, place(calls, scratch=lambda call: None)
-            if groups is not None:
+        self._lower(needed(calls, kept), kept, place)
+        self._finish_updates()
+        self._assemble(threads)
+
+    kind_of_memory = Memory
+
+    def _lower(self, calls: list[Call], kept: set[Value], place: Callable[..., Memory]) -> None:
+        """Put calls together, give values their places, and make kernels of calls."""
+        if not kernels.enabled():
+            if self.groups is not None:
                 raise NotByGroup("a step without kernels")
+            self.calls, self.memory = calls, place(calls, scratch=lambda call: ())
             self.instructions = [
                 Instruction(c.name, function=in_python(c, self.keys)) for c in calls
             ]
             self.call_of = list(range(len(calls)))
-        self._finish_updates()
-        self._assemble(threads)
+            return
+        from minigrad.programs.chains import chains  # imports Numba: not before a kernel is wanted
+        from minigrad.programs.fusion import fuse
+        from minigrad.programs.lowering import Host, Lowering
 
-    def _lower(self, calls: list[Call], kept: set[Value], place: Callable[..., Memory]) -> None:
-        """Put calls together, give values their places, and make kernels of calls."""
-        from minigrad.programs.fusion import fuse  # imports Numba: not before a kernel is wanted
-        from minigrad.programs.lowering import Lowering, kernels_for
-
-        graph = Graph(calls, kept)
+        graph = Graph(calls, kept, Host())
         fuse(graph)
+        chains(graph)
         self.calls = [c for c in graph.calls if c is not None]
-        chosen = {call: kernels_for(call) for call in self.calls}
+        chosen = {call: graph.machine.kernels_for(call) for call in self.calls}
 
-        def scratch(call: Call) -> Any:
-            needs = [k.scratch(*call.inputs) for k in chosen[call] if k.scratch is not None]
-            return needs[0] if needs else None
+        def scratch(call: Call) -> list:
+            return [k.scratch(*call.inputs) for k in chosen[call] if k.scratch is not None][:1]
 
         self.memory = place(self.calls, scratch=scratch)
         lowering = Lowering(
@@ -108,10 +110,9 @@ class Program:
     def _finish_updates(self) -> None:
         """What comes at the end: assignments, and the steps of optimizers."""
         for target, value in (*self.memory.copies, *self.assignments):
-            copy = functools.partial(np.copyto, target, value.view())
-            self.instructions.append(Instruction("copy", function=copy))
+            self.instructions.append(self.copy(target, value))
         self.before: list[Callable[[], None]] = []
-        self.written: list[np.ndarray] = [target for target, _ in self.assignments]
+        self.written: list[Any] = [target for target, _ in self.assignments]
         for update in self.updates:
             optimizer = update.optimizer
             for flat in optimizer.flats:
@@ -134,11 +135,23 @@ class Program:
                 present = functools.partial(
                     self._present, np.array(common, np.int64), np.array(mine)
                 )
-                instruction, before = optimizer.captured(flat, present)
-                instruction.shapes = f"{flat.weights.dtype}[{flat.weights.size}]"
+                instructions, before = self.update(optimizer, flat, present)
+                for instruction in instructions:
+                    instruction.shapes = f"{flat.weights.dtype}[{flat.weights.size}]"
                 self.before.append(before)
-                self.instructions.append(instruction)
+                self.instructions += instructions
                 self.written.append(flat.weights)
+
+    def copy(self, target: Any, value: Value) -> Instruction:
+        """What writes a value to an array outside."""
+        return Instruction("copy", function=functools.partial(np.copyto, target, value.view()))
+
+    def update(
+        self, optimizer: Any, flat: Any, present: Callable[[], np.ndarray]
+    ) -> tuple[list[Instruction], Callable[[], None]]:
+        """An optimizer's step on one of its buffers, and what to do before each run."""
+        instruction, before = optimizer.captured(flat, present)
+        return [instruction], before
 
     def _present(self, common: np.ndarray, by_group: np.ndarray) -> np.ndarray:
         """The places of the parameters that have gradients in this run, in order."""
@@ -178,7 +191,7 @@ class Program:
         self.inputs = [v.view() for v in self.arguments]
         self.outputs = [v.view() for v in self.results]
 
-    def run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def run(self, arrays: Sequence[Any]) -> list[Any]:
         """One run on new arguments; copies of the results."""
         for place, x in zip(self.inputs, arrays, strict=True):
             place[...] = x

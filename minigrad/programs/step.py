@@ -13,11 +13,12 @@ import numpy as np
 from minigrad import random
 from minigrad.arguments import Captured
 from minigrad.autodiff import Tensor, wrap
-from minigrad.backend import Observer, watched
+from minigrad.backend import Observer, array_module, to_numpy, watched
 from minigrad.errors import CaptureError
 from minigrad.kernels.instructions import NotByGroup
 from minigrad.optim.flat import adopt_all
 from minigrad.programs.guards import Guard
+from minigrad.programs.places import assign, copied, is_plain
 from minigrad.programs.program import Program
 from minigrad.programs.tracing import Tracer, state_of
 from minigrad.programs.values import Value
@@ -37,16 +38,16 @@ def disable_jit() -> Iterator[None]:
         jit_enabled.reset(token)
 
 
-def keep_array(tensor: Tensor, array: np.ndarray) -> None:
+def keep_array(tensor: Tensor, array: Any) -> None:
     """Put a tensor's new values into the array that it had before."""
     if tensor._data is not array:
-        array[...] = tensor._data
+        assign(array, tensor._data)
         tensor._data = array
 
 
 def _is_data(x: Any) -> bool:
     """Whether an argument is new in every call."""
-    return type(x) is np.ndarray or (type(x) is Tensor and not x.requires_grad)
+    return is_plain(x) or (type(x) is Tensor and not x.requires_grad)
 
 
 class Step:
@@ -54,7 +55,8 @@ class Step:
 
     Attributes:
         guard: what it depends on beside its arguments.
-        program: what repeats it; there is none where the guard has something `unwatched`.
+        as_it_is: why there can be no program; "" where there is one.
+        program: what repeats it.
         objects: the arguments that are no data.
         result: what the first call gave.
         trusted: whether program and function have been compared on other numbers, too.
@@ -73,7 +75,7 @@ class Step:
             if _is_data(x):
                 places.append(len(inputs))
                 given.append(x._data if type(x) is Tensor else x)
-                array = np.array(given[-1])
+                array = copied(given[-1])
                 arguments.append(tracer.note(array, Value(array)))
                 x = wrap(array)
             inputs.append(x)
@@ -89,7 +91,8 @@ class Step:
             y = tree_map(_shown, y)
             self.assignments = tracer.finish_assignments()
             self.guard = Guard(owner.function, objects, watch, tracer.is_whole, tracer.is_made)
-            if self.guard.unwatched:
+            self.as_it_is = self._why_as_it_is(tracer)
+            if self.as_it_is:
                 if tracer.groups is None:
                     tracer.assign()
                     self.result = untracked(y)
@@ -102,9 +105,9 @@ class Step:
         except BaseException:
             tracer.undo()
             raise
-        theirs = [np.array(a) for a in _numbers(y)]
+        theirs = [copied(a) for a in _numbers(y)]
         theirs += map(_gradient, self._holders)
-        after = [np.array(a) for a in (*tracer.state(), *tracer.assigned_arrays)]
+        after = [copied(a) for a in (*tracer.state(), *tracer.assigned_arrays)]
         before = [*tracer.before, *tracer.assigned_before]
         self.restore(before)
         if tracer.groups is None:
@@ -127,10 +130,23 @@ class Step:
             with random.replayed(tracer.keys):
                 self.result = self.finish(self.program.run(given))
 
+    def _why_as_it_is(self, tracer: Tracer) -> str:
+        if self.guard.unwatched:
+            return (
+                f"it reads {', '.join(self.guard.unwatched[:3])}, of which a program would not "
+                f"notice that it has changed; give it as an argument, in an array"
+            )
+        if tracer.on_host and tracer.on_device:
+            return (
+                "it computes with arrays of the host and with arrays of a device, and a program "
+                "has one machine; move them to one, or make two functions of it"
+            )
+        return ""
+
     def _capture(self, tracer: Tracer, arguments: list, y: Any) -> None:
         """Make the program of what `tracer` has seen."""
         outs, self._shape = taken_apart(y)
-        self._kinds = [type(t) for t in outs]
+        self._results = [self._is_result(t) and type(t) for t in outs]
         self._constants = [None if self._is_result(t) else t for t in outs]
         arrays = [t._data if type(t) is Tensor else t for t in outs if self._is_result(t)]
         gradients = tracer.gradients_left(self.guard)
@@ -149,12 +165,15 @@ class Step:
 
     def _programmed(self, tracer: Tracer, arguments: list, results: list) -> Program:
         groups = tracer.groups
+        kind: type[Program] = Program
+        if tracer.on_device:
+            from minigrad.programs.device import DeviceProgram as kind
         if groups is not None:
             for tensors in groups.tensors:
                 root = tracer.value_of(tensors[0].data).root
                 groups.add_table(root, [t.data for t in tensors])
         try:
-            return Program(
+            return kind(
                 tracer.calls, arguments, results, tracer.updates, self.assignments,
                 len(tracer.keys), self.owner.threads, groups,
             )  # fmt: skip
@@ -166,9 +185,9 @@ class Step:
 
     @staticmethod
     def _is_result(x: Any) -> bool:
-        return type(x) in (Tensor, np.ndarray)
+        return type(x) is Tensor or is_plain(x)
 
-    def finish(self, arrays: list[np.ndarray]) -> Any:
+    def finish(self, arrays: list[Any]) -> Any:
         """The function's result from a run's; gradients that it leaves go to their tensors."""
         for p, g in zip(self._holders, arrays[self._count :], strict=True):
             p.grad = wrap(g)
@@ -176,9 +195,8 @@ class Step:
         return filled(
             self._shape,
             [
-                c if kind not in (Tensor, np.ndarray)
-                else wrap(next(found)) if kind is Tensor else next(found)
-                for kind, c in zip(self._kinds, self._constants, strict=True)
+                c if not kind else wrap(next(found)) if kind is Tensor else next(found)
+                for kind, c in zip(self._results, self._constants, strict=True)
             ],
         )  # fmt: skip
 
@@ -195,8 +213,8 @@ class Step:
             return [(arrays, leaves)]
         at, place = self._drawing
         cases = []
-        for group in np.unique(arrays[at])[[0, -1]]:
-            ids = np.full_like(arrays[at], group)
+        for group in np.unique(to_numpy(arrays[at]))[[0, -1]]:
+            ids = array_module(arrays[at]).full_like(arrays[at], int(group))
             own = wrap(ids) if type(leaves[place]) is Tensor else ids
             cases.append(
                 (
@@ -206,15 +224,15 @@ class Step:
             )
         return cases
 
-    def snapshot(self) -> list[np.ndarray]:
+    def snapshot(self) -> list[Any]:
         """Copies of all that a run changes."""
-        return [np.array(a) for a in self._state()]
+        return [copied(a) for a in self._state()]
 
-    def restore(self, kept: list[np.ndarray]) -> None:
+    def restore(self, kept: list[Any]) -> None:
         for a, old in zip(self._state(), kept, strict=True):
-            a[...] = old
+            assign(a, old)
 
-    def _state(self) -> Iterator[np.ndarray]:
+    def _state(self) -> Iterator[Any]:
         for optimizer in self.optimizers:
             yield from state_of(optimizer)
         for target, _ in self.assignments:
@@ -279,10 +297,10 @@ class Step:
             jit_enabled.reset(token)
         for tensor, array in self._assigned:
             keep_array(tensor, array)
-        theirs = [np.array(a) for a in _numbers(y)]
+        theirs = [copied(a) for a in _numbers(y)]
         return y, [*theirs, *map(_gradient, self._holders)], self.snapshot()
 
-    def _compared(self, arrays: list, theirs: list[np.ndarray], after: list[np.ndarray]) -> Any:
+    def _compared(self, arrays: list, theirs: list[Any], after: list[Any]) -> Any:
         """What the program gives for `arrays`.
 
         Raises:
@@ -332,23 +350,24 @@ def untracked(y: Any) -> Any:
     return rebuild([wrap(t.data) if type(t) is Tensor else t for t in leaves])
 
 
-def _numbers(y: Any) -> list[np.ndarray]:
+def _numbers(y: Any) -> list[Any]:
     return [
-        t.data if type(t) is Tensor else np.asarray(t)
+        t.data if type(t) is Tensor else t if is_plain(t) else np.asarray(t)
         for t in flatten(y)[0]
-        if type(t) in (Tensor, np.ndarray, int, float)
+        if type(t) in (Tensor, int, float) or is_plain(t)
     ]
 
 
-def _gradient(p: Tensor) -> np.ndarray:
+def _gradient(p: Tensor) -> Any:
     """A copy of a gradient; where there is none, what equals nothing."""
-    return np.array(np.nan if p._grad is None else p._grad._data)
+    return copied(np.nan if p._grad is None else p._grad._data)
 
 
-def _difference(a: np.ndarray, b: np.ndarray) -> float:
+def _difference(a: Any, b: Any) -> float:
     """The norm of the difference beside the norm; where both have gone astray nothing counts."""
     if a.shape != b.shape:
         return float("inf")
+    a, b = to_numpy(a), to_numpy(b)
     noise = float(np.finfo(b.dtype).eps) if b.dtype.kind == "f" else 1e-30
     a, b, off, size = a.reshape(-1), b.reshape(-1), 0.0, 0.0
     for start in range(0, a.size, 1 << 18):  # in pieces: large models are compared in float64 too

@@ -5,8 +5,6 @@ import weakref
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
-
 from minigrad import random
 from minigrad.arguments import Captured
 from minigrad.autodiff import REGISTRY, Tensor, caller
@@ -16,6 +14,7 @@ from minigrad.errors import CaptureError, ShapeError
 from minigrad.kernels.instructions import Drawn
 from minigrad.nn.module import Module
 from minigrad.programs.guards import Guard
+from minigrad.programs.places import address_of, assign, copied, is_plain, on_device, overlap
 from minigrad.programs.values import Call, Groups, Hidden, Update, Value, uncovered
 from minigrad.programs.watching import OURS, owner_of
 
@@ -30,6 +29,7 @@ class Tracer(Observer):
         updates: steps of optimizers so far.
         keys: that were drawn from the random stream.
         groups: of rows with parameters of their own, if there are any.
+        on_host, on_device: whether arrays of the host and of a device have been met.
     """
 
     captures = True
@@ -39,16 +39,17 @@ class Tracer(Observer):
         self.updates: list[Update] = []
         self.keys: list[Any] = []
         self.groups: Groups | None = None
-        self.before: list[np.ndarray] = []  # the state of optimizers, before they were called
+        self.on_host = self.on_device = False
+        self.before: list[Any] = []  # the state of optimizers, before they were called
         self.absent: list[Tensor] = []  # a gradient was found absent that nobody here had cleared
         self._gradients: dict[int, tuple[Tensor, Any]] = {}  # which were changed: as they were
-        self._outside: list[tuple[np.ndarray, Value]] = []
+        self._outside: list[tuple[Any, Value]] = []
         self._lines: list[str] = []
-        self._assigned: dict[int, tuple[Tensor, np.ndarray]] = {}
+        self._assigned: dict[int, tuple[Tensor, Any]] = {}
         self._stepped: dict[int, str] = {}  # parameters that an optimizer has changed
         self._values: dict[int, tuple[weakref.ref, Value]] = {}
 
-    def value_of(self, array: np.ndarray) -> Value:
+    def value_of(self, array: Any) -> Value:
         """The value that an array is; one from outside if nobody has seen it yet."""
         known = self._values.get(id(array))
         if known is not None and known[0]() is array:
@@ -63,9 +64,9 @@ class Tracer(Observer):
         """Whether an op of this step has computed an array."""
         return self.knows(array) and self._values[id(array)][1].root.made
 
-    def is_whole(self, array: np.ndarray) -> bool:
+    def is_whole(self, array: Any) -> bool:
         """Whether ops take an array, or parts of it that lie in its memory: each run reads it."""
-        return any(a is array or np.may_share_memory(a, array) for a, _ in self._outside)
+        return any(a is array or overlap(a, array) for a, _ in self._outside)
 
     def shown(self, tensor: Tensor, array: Any) -> Any:
         """What `tensor.data` is: to the engine the array, to others one that hides its values."""
@@ -73,8 +74,12 @@ class Tracer(Observer):
             return array
         return Captured(array, self)
 
-    def note(self, array: np.ndarray, value: Value) -> Value:
+    def note(self, array: Any, value: Value) -> Value:
         self._values[id(array)] = weakref.ref(array), value
+        if on_device(array):
+            self.on_device = True
+        else:
+            self.on_host = True
         return value
 
     def called(
@@ -115,7 +120,7 @@ class Tracer(Observer):
             values.append(self.note(new, value))
         self.calls.append(Call(name, op, inputs, params, values))
 
-    def drew(self, draw: Any, key: random.Key, numbers: np.ndarray) -> None:
+    def drew(self, draw: Any, key: random.Key, numbers: Any) -> None:
         """Note that `draw(key)`, a `partial`, has given random numbers."""
         value = Value(numbers)
         value.made = True
@@ -123,7 +128,7 @@ class Tracer(Observer):
         self.note(numbers, value)
 
     def _input(self, x: Any) -> Any:
-        if type(x) is np.ndarray:
+        if is_plain(x):
             return self.value_of(x)
         if type(x) is Batched:
             array, levels = uncovered(x)
@@ -134,15 +139,15 @@ class Tracer(Observer):
                     return Drawn(i)
         return x
 
-    def _is_view(self, y: np.ndarray, arrays: list, inputs: list) -> bool:
+    def _is_view(self, y: Any, arrays: list, inputs: list) -> bool:
         """Whether `y` shows memory of an input, and nothing was computed; then it is noted so."""
         for x, value in zip(arrays, inputs, strict=True):
             x, _ = uncovered(x)
             if y is x:
                 return True
-            if type(x) is np.ndarray and y.base is not None and np.may_share_memory(x, y):
+            if is_plain(x) and y.base is not None and overlap(x, y):
                 value = value.value if type(value) is Hidden else value
-                offset = y.__array_interface__["data"][0] - x.__array_interface__["data"][0]
+                offset = address_of(y) - address_of(x)
                 self.note(y, Value(y, value.root, value.offset + offset))
                 return True
         return False
@@ -179,7 +184,7 @@ class Tracer(Observer):
         self.groups = Groups(value, own)
         return True
 
-    def knows(self, array: np.ndarray) -> bool:
+    def knows(self, array: Any) -> bool:
         known = self._values.get(id(array))
         return known is not None and known[0]() is array
 
@@ -197,7 +202,7 @@ class Tracer(Observer):
             name: None if g is None else self.value_of(g.data if type(g) is Tensor else g)
             for name, g in gradients.items()
         }
-        self.before += [np.array(a) for a in state_of(optimizer)]
+        self.before += [copied(a) for a in state_of(optimizer)]
         self.updates.append(Update(optimizer, found))
         self._stepped |= {id(p.data): name for name, p in optimizer.parameters.items()}
 
@@ -225,11 +230,11 @@ class Tracer(Observer):
             f"`x[...] = new`, or `x.data = index_set(x, ids, new).data` for a part of it"
         )
 
-    def finish_assignments(self) -> list[tuple[np.ndarray, Value]]:
+    def finish_assignments(self) -> list[tuple[Any, Value]]:
         """Arrays that get values after each run; tensors keep the arrays that they had."""
         self.assigned_tensors = list(self._assigned.values())
         self.assigned_arrays = [tensor._data for tensor, _ in self.assigned_tensors]
-        self.assigned_before = [np.array(old) for _, old in self.assigned_tensors]
+        self.assigned_before = [copied(old) for _, old in self.assigned_tensors]
         found = []
         for tensor, old in self.assigned_tensors:
             found.append((old, self.value_of(tensor._data)))
@@ -241,7 +246,7 @@ class Tracer(Observer):
         for (tensor, _), array in zip(self.assigned_tensors, self.assigned_arrays, strict=True):
             tensor._data = array
 
-    def state(self) -> Iterator[np.ndarray]:
+    def state(self) -> Iterator[Any]:
         """What the optimizers that were called have."""
         for update in self.updates:
             yield from state_of(update.optimizer)
@@ -253,7 +258,7 @@ class Tracer(Observer):
         for tensor, old in self._gradients.values():
             tensor._grad = old
         for a, old in zip(self.state(), self.before, strict=True):
-            a[...] = old
+            assign(a, old)
 
     def sets_gradient(self, tensor: Tensor, adds: bool) -> None:
         """Note that `tensor.grad` is about to be set; `adds`: to the sum with what it is.
@@ -308,7 +313,7 @@ class Tracer(Observer):
         return found
 
 
-def state_of(optimizer: Any) -> Iterator[np.ndarray]:
+def state_of(optimizer: Any) -> Iterator[Any]:
     for flat in optimizer.flats:
         yield from (flat.weights, *flat.moments.values(), flat.steps)
 

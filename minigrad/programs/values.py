@@ -9,9 +9,11 @@ import numpy as np
 
 from minigrad import kernels
 from minigrad.autodiff import Op
+from minigrad.backend import to_numpy
 from minigrad.batched import Batched
 from minigrad.kernels.instructions import NotByGroup
 from minigrad.kernels.layouts import FLOAT32, FLOAT64
+from minigrad.programs.places import address_of
 
 
 class Value:
@@ -27,10 +29,10 @@ class Value:
 
     __slots__ = ("array", "dtype", "made", "offset", "place", "root", "shape", "strides")
 
-    def __init__(self, x: np.ndarray, root: "Value | None" = None, offset: int = 0):
+    def __init__(self, x: Any, root: "Value | None" = None, offset: int = 0):
         self.shape, self.dtype, self.strides = x.shape, x.dtype, x.strides
         self.root, self.offset = root or self, offset
-        self.array: np.ndarray | None = None
+        self.array: Any = None
         self.made = False
         self.place: Any = None  # of a root: its `Storage`
 
@@ -61,9 +63,9 @@ class Value:
     def address(self) -> int:
         return self.root.place.address + self.offset
 
-    def view(self) -> np.ndarray:
+    def view(self) -> Any:
         """The array itself, where the plan has put it."""
-        return np.asarray(_Interface(self.address, self))
+        return self.root.place.show(self.address, self)
 
     def view_of(self, shape: tuple[int, ...], strides: tuple[int, ...]) -> "Value":
         """Another view of the same memory, from where this one begins."""
@@ -73,19 +75,6 @@ class Value:
 
     def __repr__(self) -> str:
         return f"{self.dtype}{list(self.shape)}"
-
-
-class _Interface:
-    """What NumPy takes for an array: an address with a layout."""
-
-    def __init__(self, address: int, value: Value):
-        self.__array_interface__ = {
-            "data": (address, False),
-            "shape": value.shape,
-            "strides": value.strides,
-            "typestr": value.dtype.str,
-            "version": 3,
-        }
 
 
 @dataclass(eq=False)
@@ -150,9 +139,9 @@ class Groups:
         self.tables: dict[Value, np.ndarray] = {}  # of a root: its address in each group
         self.alive: list[Any] = []
 
-    def add_table(self, root: Value, arrays: list[np.ndarray]) -> None:
+    def add_table(self, root: Value, arrays: list[Any]) -> None:
         self.alive += arrays
-        self.tables[root] = np.array([a.ctypes.data for a in arrays], np.int64)
+        self.tables[root] = np.array(list(map(address_of, arrays)), np.int64)
 
     def table(self, value: Value) -> np.ndarray | None:
         """The addresses of a value in each group; None if it is common to all, or a part."""
@@ -171,9 +160,9 @@ class Groups:
             raise NotByGroup
         return {"groups": self.count, "offsets": self.offsets, "each": rows // self.rows}
 
-    def split(self, ids: np.ndarray) -> np.ndarray:
+    def split(self, ids: Any) -> np.ndarray:
         """Find the rows of each group; which groups have some."""
-        counts = np.bincount(ids, minlength=self.count)
+        counts = np.bincount(to_numpy(ids), minlength=self.count)
         np.cumsum(counts, out=self.offsets[1:])
         return np.flatnonzero(counts)
 
@@ -207,11 +196,14 @@ def uncovered(x: Any) -> tuple[Any, tuple[int, ...]]:
 
 
 class Graph:
-    """The calls of a step while they are rewritten: who makes a root, and who reads it."""
+    """The calls of a step while they are rewritten: who makes a root, and who reads it.
 
-    def __init__(self, calls: list[Call], kept: set[Value]):
+    `machine` is what will run them: see `minigrad.programs.lowering.Host`.
+    """
+
+    def __init__(self, calls: list[Call], kept: set[Value], machine: Any):
         self.calls: list[Call | None] = list(calls)
-        self.kept = kept
+        self.kept, self.machine = kept, machine
         self.maker: dict[Value, Call] = {}
         self.readers: dict[Value, list[Call]] = {}
         self.index: dict[Call, int] = {}

@@ -179,8 +179,9 @@ def _holds(program: Program, storages: Mapping[Any, int]) -> Iterator[str]:
         for y in call.outputs:
             if (i := storages.get(y.root.place)) is not None:
                 names[i].append(f"{y!r} of {_name(call)}")
-    for call, v in program.memory.scratches.items():
-        names[storages[v.place]].append(f"what {_name(call)} needs meanwhile")
+    for call, values in program.memory.scratches.items():
+        for v in values:
+            names[storages[v.place]].append(f"what {_name(call)} needs meanwhile")
     for parts in names:
         yield "; then ".join(parts)
 

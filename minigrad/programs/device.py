@@ -1,0 +1,512 @@
+"""Programs on a device: their calls are launches, which a CUDA graph repeats.
+
+The plan is that of the host: calls are put together, and every array has its place in one block.
+Each call becomes launches of kernels of `minigrad.kernels.cuda`, of cuBLAS, or CuPy's functions
+where there is neither. The first run launches them one by one; the second records them, and from
+then on a run is
+
+1. copies of the arguments to their places,
+2. one copy of what changes from run to run: keys of random numbers, options and step counts of
+   optimizers (`Words`),
+3. the launch of the graph; of several, where something in between cannot be recorded,
+4. copies of the results.
+
+Nothing waits for the device. What is made on the way lies in a memory pool that lives as long as
+the program, since a graph has the addresses built in.
+"""
+
+import functools
+import gc
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from minigrad import kernels, random
+from minigrad.autodiff import Op
+from minigrad.errors import CaptureError
+from minigrad.kernels.instructions import Declined, Drawn, Instruction, NotByGroup
+from minigrad.programs.in_python import UFUNCS
+from minigrad.programs.memory import Memory
+from minigrad.programs.places import on_device_at
+from minigrad.programs.program import Program
+from minigrad.programs.values import Call, Graph, Hidden, Value, uncovered
+from minigrad.writes import wrote
+
+ALIGNED = 256  # bytes, as CUDA's own allocations are
+TO_DEVICE, ON_DEVICE = 1, 3  # kinds of cudaMemcpy
+
+FLOATS = ("float32", "float64", "float16", "bfloat16")
+
+
+class Device:
+    """The machine of programs on CuPy's arrays: what its kernels take."""
+
+    def knows(self, call: Call) -> bool:
+        """Whether all its arrays of floats are of one dtype."""
+        if any(type(x) is Hidden for x in call.inputs):
+            return False
+        kinds = {v.dtype for v in (*call.reads, *call.outputs) if v.dtype.kind in "fV"}
+        return len(kinds) == 1 and kinds.pop().name in FLOATS
+
+    def flat(self, *values: Value) -> bool:
+        """Whether all lie without gaps, in the same order of axes."""
+        first = values[0]
+        step = first.dtype.itemsize
+        for n, s in sorted(zip(first.shape, first.strides, strict=True), key=lambda axis: axis[1]):
+            if n != 1 and s != step:
+                return False
+            step *= n
+        layout = (first.shape, first.strides, first.dtype)
+        return all((v.shape, v.strides, v.dtype) == layout for v in values)
+
+    def alike(self, *values: Value) -> bool:
+        """Whether all are C-contiguous, and of one shape and dtype of floats."""
+        first = values[0]
+        return first.dtype.name in FLOATS and all(
+            v.c_contiguous and v.shape == first.shape and v.dtype == first.dtype for v in values
+        )
+
+    def kernels_for(self, call: Call) -> list[Any]:
+        """The kernels that take a call, in the order in which they are tried."""
+        if any(type(x) is Hidden for x in call.inputs):
+            return []
+        return [kernel for kernel in self.twins(call.op) if self.takes(kernel, call)]
+
+    def twins(self, op: Any) -> list[Any]:
+        """The kernels for CUDA of an op, or of a kernel of the host."""
+        from minigrad.kernels.machine import Kernel
+        from minigrad.programs.lowering import CHOICES
+
+        if type(op) is Op and type(own := op.kernel.get("cupy")) is str:
+            named = [own]
+        elif op in CHOICES:
+            named = [place_of(kernel) for kernel in CHOICES[op]]
+        elif type(op) is Kernel:
+            named = [place_of(op)]
+        elif type(op) is Op and type(own := op.kernel.get("numpy")) is str:
+            named = [own]
+        else:
+            return []
+        found = (name if name.startswith("cuda.") else kernels.twin(name) for name in named)
+        return [kernels.find(name) for name in found if name is not None]
+
+    def takes(self, kernel: Any, call: Call) -> bool:
+        """Whether a kernel, or its twin, says that what comes out is what the call gives."""
+        from minigrad.kernels.machine import Kernel
+
+        if type(kernel) is Kernel:
+            return any(self.takes(twin, call) for twin in self.twins(kernel))
+        if kernel.outputs is None:
+            return True
+        if any(type(x) is Hidden for x in call.inputs):
+            return False
+        found = kernel.outputs(*call.inputs, **call.settings)
+        if found is None:
+            return False
+        likes = found if type(found) is tuple else (found,)
+        return len(likes) == len(call.outputs) and all(
+            y.shape == like.shape and y.dtype == like.dtype and y.c_contiguous
+            for y, like in zip(call.outputs, likes, strict=True)
+        )
+
+
+def place_of(kernel: Any) -> str:
+    """What an op calls a kernel of the host: 'page.name'."""
+    return f"{kernel.__module__.rpartition('.')[2]}.{kernel.name}"
+
+
+@dataclass
+class OnDevice(Instruction):
+    """One line of a program on a device: a function that launches something.
+
+    Attributes:
+        who: answers: 'CUDA', 'cuBLAS', 'CuPy' or 'Python'.
+        reason: why it cannot be recorded in a graph; "" where it can, or nobody has tried.
+    """
+
+    who: str = "CuPy"
+    reason: str = ""
+
+    @property
+    def by(self) -> str:
+        return self.who
+
+
+class DeviceMemory(Memory):
+    """A program's block on the device, in a pool of its own."""
+
+    show = staticmethod(on_device_at)
+
+    def allocate(self, size: int) -> int:
+        import cupy
+
+        self.pool = cupy.cuda.MemoryPool()
+        with cupy.cuda.using_allocator(self.pool.malloc):
+            self.block = cupy.empty(size + ALIGNED, "uint8")
+        begin = self.block.data.ptr
+        return begin + -begin % ALIGNED
+
+    def rest(self) -> None:
+        """Nothing: a graph has the addresses built in."""
+
+
+class Words:
+    """What changes from run to run: 64-bit words that the host writes, and one copy brings.
+
+    The host writes to `here`; `send` copies that to page-locked memory, of which there are several
+    slots so that the host need not wait for the device, and from there to the device.
+    """
+
+    SLOTS = 3
+
+    def __init__(self, size: int):
+        import cupy
+        import cupyx
+
+        self.here = np.zeros(size, np.int64)
+        self.there = cupy.zeros(size, "int64")
+        self._slots = [cupyx.empty_pinned(size, np.int64) for _ in range(self.SLOTS)]
+        self._done = [cupy.cuda.Event(disable_timing=True) for _ in self._slots]
+        self._sent = 0
+        self._taken = 0
+
+    def take(self, size: int) -> tuple[np.ndarray, int]:
+        """The next `size` words: where the host writes them, and their address on the device."""
+        start = self._taken
+        self._taken += size
+        assert self._taken <= self.here.size
+        return self.here[start : self._taken], self.there.data.ptr + 8 * start
+
+    def send(self, stream: Any) -> None:
+        """Bring the words to the device, before what `stream` does next."""
+        import cupy
+
+        if not self.here.size:
+            return
+        i = self._sent % self.SLOTS
+        if self._sent >= self.SLOTS:
+            self._done[i].synchronize()  # of some runs ago: the device has long read the slot
+        self._slots[i][:] = self.here
+        cupy.cuda.runtime.memcpyAsync(
+            self.there.data.ptr, self._slots[i].ctypes.data, self.here.nbytes, TO_DEVICE, stream.ptr
+        )
+        self._done[i].record(stream)
+        self._sent += 1
+
+
+class KeyOnDevice:
+    """A key whose words lie on the device: each run draws others."""
+
+    def __init__(self, words: Any):
+        self.words = words.view("uint64")
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.words[0], self.words[1]))
+
+
+class DeviceProgram(Program):
+    """A captured step on a device; see the module, and `Program`."""
+
+    kind_of_memory = DeviceMemory
+    words: Words
+    memory: DeviceMemory
+    instructions: list[Any]
+
+    def _lower(self, calls: list[Call], kept: set[Value], place: Callable[..., Any]) -> None:
+        self.words = Words(2 * self.keys_drawn + sum(map(_words_of, self.updates)))
+        self.key_words, self.key_address = self.words.take(2 * self.keys_drawn)
+        self.runs = 0
+        self.parts: list[Any] | None = None  # graphs, and functions in between
+        self.chosen: dict[Call, list[Any]] = {}
+        if kernels.enabled():
+            from minigrad.programs.device_chains import chains
+            from minigrad.programs.fusion import fuse
+
+            graph = Graph(calls, kept, Device())
+            fuse(graph)
+            chains(graph)
+            calls = [c for c in graph.calls if c is not None]
+            self.chosen = {call: graph.machine.kernels_for(call) for call in calls}
+        elif self.groups is not None:
+            raise NotByGroup("a step without kernels")
+        self.calls = calls
+
+        def scratch(call: Call) -> list:
+            needs = (k.needs(*call.inputs, **call.settings) for k in self.chosen.get(call, [])[:1])
+            return [like for likes in needs for like in likes]
+
+        self.memory = place(calls, scratch=scratch)
+        self.instructions, self.call_of = [], []
+        for i, call in enumerate(calls):
+            found = Lowered(self, call).instructions()
+            self.instructions += found
+            self.call_of += [i] * len(found)
+
+    def copy(self, target: Any, value: Value) -> Instruction:
+        return OnDevice("copy", function=functools.partial(_copy, target, value.view()))
+
+    def update(
+        self, optimizer: Any, flat: Any, present: Callable[[], np.ndarray]
+    ) -> tuple[list[Instruction], Callable[[], None]]:
+        # A function of Python reads options on the host, which a graph would have built in.
+        instruction, before = optimizer.captured(flat, present)
+        reason = "this optimizer has no kernel for a device"
+        name, function = instruction.name, instruction.function
+        return [OnDevice(name, function=function, who="Python", reason=reason)], before
+
+    def _assemble(self, threads: int | None) -> None:
+        self.threads, self.work = 1, 0
+        self.inputs = [v.view() for v in self.arguments]
+        self.outputs = [v.view() for v in self.results]
+        weakref.finalize(self, self.memory.pool.free_all_blocks)
+
+    def run(self, arrays: Sequence[Any]) -> list[Any]:
+        """One run on new arguments; copies of the results. It does not wait for the device."""
+        import cupy
+
+        stream = cupy.cuda.get_current_stream()
+        for place, x in zip(self.inputs, arrays, strict=True):
+            bring(place, x, stream)
+        self.keys[:] = (random.next_key() for _ in range(self.keys_drawn))
+        for i, key in enumerate(self.keys):
+            self.key_words[2 * i : 2 * i + 2] = key.low, key.high
+        if self.groups is not None:
+            self.here = self.groups.split(self.groups.ids.view())
+        for prepare in self.before:
+            prepare()
+        self.words.send(stream)
+        if self.runs == 0:
+            with cupy.cuda.using_allocator(self.memory.pool.malloc):
+                for instruction in self.instructions:
+                    assert instruction.function is not None
+                    instruction.function()
+        else:
+            if self.parts is None:
+                self.parts = self._recorded()
+            for part in self.parts:
+                part(stream)
+        self.runs += 1
+        for array in self.written:
+            wrote(array)
+        return [y.copy() for y in self.outputs]
+
+    # -- recording
+
+    def _recorded(self) -> list[Callable[[Any], None]]:
+        """Graphs of what can be recorded, with functions in between: each takes a stream."""
+        parts: list[Callable[[Any], None]] = []
+        start = 0
+        while start < len(self.instructions):
+            stop = start
+            while stop < len(self.instructions) and not self.instructions[stop].reason:
+                stop += 1
+            if stop > start:
+                graph, failed = self._graph(start, stop)
+                if failed is not None:  # it now has a reason
+                    continue
+                parts.append(graph)
+                start = stop
+            else:
+                parts.append(functools.partial(_called, self.instructions[start].function))
+                start += 1
+        return parts
+
+    def _graph(self, start: int, stop: int) -> tuple[Callable[[Any], None], int | None]:
+        """What launches a graph of some instructions; or which of them cannot be recorded."""
+        import cupy
+
+        failed: int | None = None
+        stream = cupy.cuda.Stream(non_blocking=True)
+        with _no_collection(), cupy.cuda.using_allocator(self.memory.pool.malloc), stream:
+            stream.begin_capture()
+            try:
+                for i in range(start, stop):
+                    try:
+                        self.instructions[i].function()
+                    except Exception as error:
+                        self.instructions[i].reason = f"{type(error).__name__}: {error}"
+                        failed = i
+                        break
+            finally:
+                graph = _ended(stream, failed)
+        return (lambda s: graph.launch(s)), failed
+
+    # -- telling
+
+    def times(self) -> list[float]:
+        """The seconds that each instruction takes on old arguments; it changes what a run does."""
+        import cupy
+
+        stream = cupy.cuda.get_current_stream()
+        for prepare in self.before:
+            prepare()
+        self.words.send(stream)
+        found = []
+        with cupy.cuda.using_allocator(self.memory.pool.malloc):
+            for instruction in self.instructions:
+                began, ended = cupy.cuda.Event(), cupy.cuda.Event()
+                began.record(stream)
+                instruction.function()
+                ended.record(stream)
+                ended.synchronize()
+                found.append(cupy.cuda.get_elapsed_time(began, ended) / 1e3)
+        return found
+
+    def table(self, title: str) -> str:
+        """A line for each instruction, with shapes, and the time it takes on old arguments."""
+        lines = [
+            f"{i:5}  {seconds * 1e6:9.1f}  {line.by:6}  {line.name:24}  {line.shapes}"
+            + (f"  not recorded: {line.reason}" if line.reason else "")
+            for i, (line, seconds) in enumerate(zip(self.instructions, self.times(), strict=True))
+        ]
+        graphs = len([p for p in self.parts or () if not isinstance(p, functools.partial)])
+        head = (
+            f"{title}: {len(self.captured)} ops became {len(lines)} launches in {graphs} CUDA "
+            f"graphs; {self.memory.bytes / 1e6:.2f} MB of buffers"
+        )
+        return "\n".join(
+            [head, "   no         us  by      what                      shapes", *lines]
+        )
+
+
+class Lowered:
+    """Who asks for the launches of a call of a program: see `minigrad.kernels.cuda.machine.Eager`.
+
+    Attributes:
+        scratch: the values of what its kernel told that it needs.
+    """
+
+    program = True
+
+    def __init__(self, program: DeviceProgram, call: Call):
+        self.of, self.call = program, call
+        self.scratch = program.memory.scratches[call]
+
+    def instructions(self) -> list[OnDevice]:
+        """What computes the call.
+
+        Raises:
+            NotByGroup: it has to do with parameters of groups, and cannot be done for each.
+            CaptureError: calls were put together to one that no kernel takes.
+        """
+        call = self.call
+        shapes = f"{', '.join(map(repr, call.reads))} -> {', '.join(map(repr, call.outputs))}"
+        owned = self.owns(*call.reads, *call.outputs)
+        for kernel in self.of.chosen.get(call, ()):
+            if owned and not getattr(kernel, "by_group", False):
+                continue
+            try:
+                launches = kernel.launched(self, call.outputs, *call.inputs, **call.settings)
+            except (Declined, NotByGroup):
+                continue
+            return [
+                OnDevice(
+                    call.name, function=x.ready(), shapes=shapes, who=getattr(x, "who", "CUDA")
+                )
+                for x in launches
+            ]
+        if owned:
+            raise NotByGroup(f"'{call.name}' of {shapes}")
+        if not (type(call.op) is Op or isinstance(call.op, functools.partial)):
+            raise CaptureError(
+                f"jit: no kernel computes '{call.name}' of {shapes} on the device; this is a fault"
+            )
+        return [OnDevice(call.name, function=by_cupy(call, self.of), shapes=shapes)]
+
+    # -- what kernels ask
+
+    def key(self, key: Any) -> tuple[Any, int, int]:
+        """A key as three arguments: an address of its two words, or null and the words."""
+        if type(key) is Drawn:
+            return self.of.key_address + 16 * key.index, 0, 0
+        return None, key.low, key.high
+
+    def fault(self, tell: Callable[[int, int], Exception]) -> tuple[Any, int]:
+        """Two arguments: see `Eager.fault`."""
+        from minigrad.kernels.cuda.faults import note, words
+
+        return words(), note(tell)
+
+    def owns(self, *values: Any) -> bool:
+        """Whether one of the values is a group's own."""
+        return self.of.groups is not None and self.of.groups.owns(*values)
+
+
+def by_cupy(call: Call, program: DeviceProgram) -> Callable[[], None]:
+    """A function that computes a call with CuPy, into the places of its outputs."""
+    import cupy
+
+    inputs = [x.view() if type(x) in (Value, Hidden) else x for x in call.inputs]
+    for i, x in enumerate(inputs):
+        if type(x) is Drawn:
+            words = program.words.there[2 * x.index : 2 * x.index + 2]
+            inputs[i] = KeyOnDevice(words)
+    outputs = [y.view() for y in call.outputs]
+    ufunc = UFUNCS.get(call.op)
+    same = getattr(cupy, ufunc.__name__, None) if ufunc is not None and not call.params else None
+    if same is not None and all(type(x) in (cupy.ndarray, int, float) for x in inputs):
+        like = same(*inputs).dtype  # computed once, to see what it gives
+        if like == outputs[0].dtype:
+            return lambda: same(*inputs, out=outputs[0])
+    op, params = call.op, call.params
+
+    def compute() -> None:
+        found = op(*inputs, **params)
+        for y, new in zip(outputs, found if type(found) is tuple else (found,), strict=True):
+            y[...] = uncovered(new)[0]
+
+    return compute
+
+
+def bring(place: Any, x: Any, stream: Any) -> None:
+    """Copy an argument to its place, without waiting."""
+    import cupy
+
+    if x.flags.c_contiguous and place.flags.c_contiguous:
+        if x.nbytes:
+            cupy.cuda.runtime.memcpyAsync(
+                place.data.ptr, x.data.ptr, x.nbytes, ON_DEVICE, stream.ptr
+            )
+    else:
+        place[...] = x
+
+
+def _copy(target: Any, value: Any) -> None:
+    target[...] = value
+
+
+def _called(function: Callable[[], None], stream: Any) -> None:
+    function()
+
+
+def _words_of(update: Any) -> int:
+    """How many words an optimizer's options, segments and steps may take."""
+    return sum(16 + 4 * (len(flat.parameters) + 1) for flat in update.optimizer.flats)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """No garbage is collected meanwhile: what frees a module or memory would spoil a recording."""
+    collecting = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _ended(stream: Any, failed: int | None) -> Any:
+    """The recorded graph; None if something in it has failed."""
+    try:
+        graph = stream.end_capture()
+    except Exception:
+        if failed is None:
+            raise
+        return None
+    return graph if failed is None else None
