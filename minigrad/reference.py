@@ -70,8 +70,9 @@ def _facts(name: str, value: Op | Callable) -> dict[str, str]:
 
 
 def _kernels(op: Op) -> list[str]:
-    """Numba for one of ours; else the array modules that a user's own is for."""
-    return sorted("Numba" if type(k) is str else name for name, k in op.kernel.items())
+    """Numba or CUDA for one of ours; else the array modules that a user's own is for."""
+    ours = {"numpy": "Numba", "cupy": "CUDA"}
+    return sorted(ours[name] if type(k) is str else name for name, k in op.kernel.items())
 
 
 def _shown(entry: dict[str, Any] | None) -> dict[str, str]:

@@ -778,7 +778,7 @@ def test_the_table_of_calls_is_complete():
     named = {
         op.kernel["numpy"].name if callable(op.kernel["numpy"]) else op.kernel["numpy"]
         for op in REGISTRY.values()
-        if op.__module__.startswith("minigrad.") and op.kernel
+        if op.__module__.startswith("minigrad.") and "numpy" in op.kernel
     }
     elsewhere = {"reductions.square_sum", "updates.adam_step"}
     names = {place.partition(".")[2] for place in PLACES}

@@ -42,7 +42,11 @@ def test_the_pages_have_kernels():
 
 @pytest.mark.parametrize(
     "name",
-    [n for n, op in REGISTRY.items() if op.kernel and op.__module__.startswith("minigrad.")],
+    [
+        name
+        for name, op in REGISTRY.items()
+        if "numpy" in op.kernel and op.__module__.startswith("minigrad.")
+    ],
 )
 def test_the_kernel_that_an_op_names_is_one_with_its_arguments(name):
     op = REGISTRY[name]

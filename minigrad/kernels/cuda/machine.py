@@ -30,11 +30,13 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.kernels.instructions import Declined, Drawn
+from minigrad.kernels.instructions import Declined, Drawn, NotByGroup
 from minigrad.kernels.layouts import Empty
 from minigrad.random import Key
 
-__all__ = ["C_TYPES", "Eager", "Empty", "Kernel", "Launch", "Page", "address", "aligned"]
+__all__ = [
+    "C_TYPES", "Eager", "Empty", "Kernel", "Launch", "Page", "Stand", "address", "aligned",
+]  # fmt: skip
 
 # dtypes as sources name them. bfloat16 and float16 are structs of `common.cuh`.
 C_TYPES = {
@@ -169,6 +171,27 @@ class Eager:
         assert isinstance(key, Key)  # keys that a run draws are a program's
         return None, key.low, key.high
 
+    def owns(self, *values: Any) -> bool:
+        """Whether one of them is a group's own (`Groups` of programs)."""
+        return False
+
+    def table(self, value: Any) -> Any:
+        """The addresses of a value in each group, as `i64` on the device.
+
+        Raises:
+            NotByGroup: it is not a group's own, or a part of it.
+        """
+        raise NotByGroup
+
+    def groups(self, rows: int) -> tuple[int, Any, int]:
+        """How many groups; where each one's samples begin, as `i64` on the device; how many of
+        `rows` a sample has.
+
+        Raises:
+            NotByGroup: the rows are not those of samples.
+        """
+        raise NotByGroup
+
     def fault(self, tell: Callable[[int, int], Exception]) -> tuple[Any, int]:
         """Two arguments for `fault(status, number, position, value)` of a source.
 
@@ -192,6 +215,7 @@ class Kernel:
     scratch     `f(*inputs, **params)`: what it needs of memory meanwhile, as a tuple of `Empty`.
     examples    `f(dtype)`: pairs of inputs (`Empty` stands for an array) and params, which
                 between them take every function and every set of definitions. Tests compile them.
+                Without `accepts` the last of the inputs is what comes out.
 
     Attributes:
         dtypes: of floats, by their names, that examples are made for.
@@ -271,11 +295,14 @@ class Kernel:
         for dtype in self.dtypes:
             for inputs, params in self._examples(_dtype(dtype)):
                 given = [Stand(x.shape, x.dtype) if isinstance(x, Empty) else x for x in inputs]
-                like = self.outputs(*given, **params)
+                if self.outputs is None:  # what comes out is told with the example
+                    *given, like = given
+                else:
+                    like = self.outputs(*given, **params)
                 assert like is not None, f"{self.name} declines its own example"
                 likes = like if type(like) is tuple else (like,)
                 asks = Nobody(self.needs(*given, **params))
-                outputs = [Stand(v.shape, v.dtype) for v in likes]
+                outputs = [v if type(v) is Stand else Stand(v.shape, v.dtype) for v in likes]
                 yield from (
                     x
                     for x in self.launched(asks, outputs, *given, **params)
@@ -296,11 +323,18 @@ def _dtype(name: str) -> np.dtype:
 
 @dataclass
 class Stand:
-    """In place of a C-contiguous array, where a kernel is only compiled."""
+    """In place of an array, where a kernel is only compiled.
+
+    Attributes:
+        steps: its strides; by default those of a C-contiguous array.
+        by_group: whether each group of rows has one of its own.
+    """
 
     shape: tuple[int, ...]
     dtype: np.dtype
     address: int = field(default=1 << 20)
+    steps: tuple[int, ...] | None = None
+    by_group: bool = False
 
     size = property(lambda self: math.prod(self.shape))
     ndim = property(lambda self: len(self.shape))
@@ -310,6 +344,8 @@ class Stand:
 
     @property
     def strides(self) -> tuple[int, ...]:
+        if self.steps is not None:
+            return self.steps
         steps = [self.dtype.itemsize]
         for n in self.shape[:0:-1]:
             steps.append(steps[-1] * n)
@@ -321,6 +357,17 @@ class Nobody(Eager):
 
     def __init__(self, scratch: Iterable[Any]):
         self.scratch = [Stand(x.shape, x.dtype) for x in scratch]
+
+    def owns(self, *values: Any) -> bool:
+        return any(type(v) is Stand and v.by_group for v in values)
+
+    def table(self, value: Any) -> Any:
+        if not self.owns(value):
+            raise NotByGroup
+        return Stand((3,), np.dtype("int64"))
+
+    def groups(self, rows: int) -> tuple[int, Any, int]:
+        return 3, Stand((4,), np.dtype("int64")), 1
 
     def fault(self, tell: Callable[[int, int], Exception]) -> tuple[Any, int]:
         return None, 0

@@ -1,0 +1,174 @@
+// Matrix products that cuBLAS does not do: of what lies anywhere, and of groups of rows; and what
+// follows a product of its.
+//
+// A block computes 64 x 64 numbers of c, each of its 256 threads 4 x 4, from pieces of a and b of 16
+// along k that lie in shared memory. Sums run along k in order.
+
+#define TILE 64
+#define DEPTH 16
+#define PITCH (TILE + 4)
+
+typedef typename Wide<T>::type A;
+
+// ---------------------------------------------------------------------------------- one tile
+
+// sums += a (rows, k) @ b (k, columns), of which at most a tile; steps are in elements. `FLIP_A`
+// and `FLIP_B` tell along which axis neighbours lie, so that a warp reads neighbours.
+__device__ __forceinline__ void multiply(
+    A (&sums)[4][4], A* left, A* right, const T* a, i64 a_m, i64 a_k, i64 rows, const T* b,
+    i64 b_k, i64 b_n, i64 columns, i64 k
+) {
+    int tx = threadIdx.x % 16, ty = threadIdx.x / 16;
+    for (i64 start = 0; start < k; start += DEPTH) {
+        i64 depth = k - start < DEPTH ? k - start : DEPTH;
+#pragma unroll
+        for (int j = 0; j < TILE * DEPTH / 256; j++) {
+            int at = threadIdx.x + 256 * j;
+            int row = FLIP_A ? at % TILE : at / DEPTH, x = FLIP_A ? at / TILE : at % DEPTH;
+            bool there = row < rows && x < depth;
+            left[x * PITCH + row] = there ? wide(a[row * a_m + (start + x) * a_k]) : A(0);
+            int column = FLIP_B ? at / DEPTH : at % TILE, z = FLIP_B ? at % DEPTH : at / TILE;
+            there = column < columns && z < depth;
+            right[z * PITCH + column] = there ? wide(b[(start + z) * b_k + column * b_n]) : A(0);
+        }
+        __syncthreads();
+#pragma unroll
+        for (int x = 0; x < DEPTH; x++) {
+            A u[4], v[4];
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                u[i] = left[x * PITCH + ty + 16 * i];
+                v[i] = right[x * PITCH + tx + 16 * i];
+            }
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+#pragma unroll
+                for (int j = 0; j < 4; j++) sums[i][j] += u[i] * v[j];
+        }
+        __syncthreads();
+    }
+}
+
+// c = sums (+ what is there) (+ bias), perhaps relu of it.
+__device__ __forceinline__ void keep(
+    const A (&sums)[4][4], T* c, i64 ldc, const T* bias, bool by_row, i64 rows, i64 columns,
+    bool add, bool relu
+) {
+    int tx = threadIdx.x % 16, ty = threadIdx.x / 16;
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+#pragma unroll
+        for (int j = 0; j < 4; j++) {
+            int row = ty + 16 * i, column = tx + 16 * j;
+            if (row < rows && column < columns) {
+                A y = sums[i][j];
+                T* to = c + row * ldc + column;
+                if (add) y += wide(*to);
+                if (bias) y += wide(bias[by_row ? row : column]);
+                *to = narrow<T>(relu && y <= A(0) ? A(0) : y);
+            }
+        }
+    }
+}
+
+// ---------------------------------------------------------------------------- of whole arrays
+
+// c (.., m, n) = a @ b, where steps may be anything; `l0 l1 l2` are lengths of the axes before the
+// last two, `a0 a1 a2` steps along them.
+extern "C" __global__ void strided_product(
+    T* c, const T* a, const T* b, i64 m, i64 n, i64 k, i64 a_m, i64 a_k, i64 b_k, i64 b_n,
+    i64 l0, i64 l1, i64 l2, i64 c0, i64 c1, i64 c2, i64 a0, i64 a1, i64 a2, i64 b0, i64 b1, i64 b2
+) {
+    __shared__ A left[DEPTH * PITCH], right[DEPTH * PITCH];
+    i64 across = (n + TILE - 1) / TILE, tiles = (m + TILE - 1) / TILE * across;
+    for (i64 t = blockIdx.x; t < tiles * l0 * l1 * l2; t += gridDim.x) {
+        i64 i = t % tiles / across * TILE, j = t % across * TILE, batch = t / tiles;
+        i64 x2 = batch % l2, x1 = batch / l2 % l1, x0 = batch / l2 / l1;
+        A sums[4][4] = {};
+        multiply(
+            sums, left, right, a + x0 * a0 + x1 * a1 + x2 * a2 + i * a_m, a_m, a_k, m - i,
+            b + x0 * b0 + x1 * b1 + x2 * b2 + j * b_n, b_k, b_n, n - j, k
+        );
+        keep(
+            sums, c + x0 * c0 + x1 * c1 + x2 * c2 + i * n + j, n, (const T*)0, false, m - i, n - j,
+            false, false
+        );
+    }
+}
+
+// Rows of n elements += bias, or each its own number of it; perhaps relu of it. `FRESH`: there is
+// nothing yet. `I` is an integer that counts them all.
+extern "C" __global__ void finish(T* c, const T* bias, i64 rows, i64 n) {
+    const int N = VECTOR ? Pack<T>::N : 1;
+    I packs = (I)(n / N), all = (I)rows * packs;
+    for (I i = blockIdx.x * (I)blockDim.x + threadIdx.x; i < all; i += (I)gridDim.x * blockDim.x) {
+        I row = i / packs, j = (i - row * packs) * N;
+        T* to = c + (i64)i * N;
+#if VECTOR
+        Pack<T> y, shift;
+        if (!FRESH) y = load(to);
+        if (bias && !BY_ROW) shift = load(bias + j);
+#pragma unroll
+        for (int x = 0; x < N; x++) {
+            A z = FRESH ? A(0) : wide(y.x[x]);
+            if (bias) z += wide(BY_ROW ? bias[row] : shift.x[x]);
+            y.x[x] = narrow<T>(RELU && z <= A(0) ? A(0) : z);
+        }
+        store(to, y);
+#else
+        A z = FRESH ? A(0) : wide(*to);
+        if (bias) z += wide(bias[BY_ROW ? row : j]);
+        *to = narrow<T>(RELU && z <= A(0) ? A(0) : z);
+#endif
+    }
+}
+
+// --------------------------------------------------------------------------- of groups of rows
+
+// The rows of group g begin at offsets[g] * each. Each group's b and bias lie where tables say.
+// c = a @ b of the row's group. A block takes a tile of one group: there are at most
+// rows / 64 + groups of these; the first ones are those of group 0, and so on.
+extern "C" __global__ void product_by_group(
+    T* c, const T* a, i64 a_m, i64 a_k, const i64* b, i64 b_k, i64 b_n, const i64* bias,
+    const i64* offsets, i64 groups, i64 each, i64 n, i64 k, bool add, bool relu
+) {
+    __shared__ A left[DEPTH * PITCH], right[DEPTH * PITCH];
+    i64 tile = blockIdx.x, j = (i64)blockIdx.y * TILE;
+    for (i64 g = 0; g < groups; g++) {
+        i64 first = offsets[g] * each, rows = offsets[g + 1] * each - first;
+        i64 tiles = (rows + TILE - 1) / TILE;
+        if (tile >= 0 && tile < tiles) {
+            i64 i = first + tile * TILE, left_over = rows - tile * TILE;
+            A sums[4][4] = {};
+            multiply(
+                sums, left, right, a + i * a_m, a_m, a_k, left_over, (const T*)b[g] + j * b_n, b_k,
+                b_n, n - j, k
+            );
+            keep(
+                sums, c + i * n + j, n, bias ? (const T*)bias[g] + j : (const T*)0, false,
+                left_over, n - j, add, relu
+            );
+        }
+        tile -= tiles;
+    }
+}
+
+// For each group that has rows, its c (m, n) = the rows of a, transposed, @ those of b.
+extern "C" __global__ void products_of_groups(
+    const i64* c, const T* a, i64 lda, const T* b, i64 ldb, const i64* offsets, i64 each, i64 m,
+    i64 n
+) {
+    __shared__ A left[DEPTH * PITCH], right[DEPTH * PITCH];
+    i64 g = blockIdx.z, i = (i64)blockIdx.y * TILE, j = (i64)blockIdx.x * TILE;
+    i64 first = offsets[g] * each, rows = offsets[g + 1] * each - first;
+    if (rows > 0) {
+        A sums[4][4] = {};
+        multiply(
+            sums, left, right, a + first * lda + i, 1, lda, m - i, b + first * ldb + j, ldb, 1,
+            n - j, rows
+        );
+        keep(
+            sums, (T*)c[g] + i * n + j, n, (const T*)0, false, m - i, n - j, false, false
+        );
+    }
+}
