@@ -11,7 +11,7 @@ Floors; a file imports only from the floors below its own, and in no circle.
     3  ops: one formula an op
     2  graph  operations  autodiff: Tensor, Op, gradients: the heart, in three chapters
     1  kernels  configuration: fast versions of formulas, and on how many threads
-    0  abstract  arguments  backend  batched  elsewhere  errors: the ground,
+    0  abstract  arguments  backend  batched  elsewhere  errors  precision: the ground,
        random  runs  sparse  trees  writes: which knows of no Tensor
 """
 
@@ -47,6 +47,7 @@ from minigrad.ops.softmaxes import *
 from minigrad.ops.sorting import *
 from minigrad.ops.special import *
 from minigrad.ops.statistics import *
+from minigrad.precision import autocast, get_float32_matmul_precision, set_float32_matmul_precision
 
 from minigrad.ops import methods as _methods  # isort: skip  (gives Tensor the ops above)
 from minigrad import nn, transforms  # isort: skip  (they stand on the ops)
@@ -55,11 +56,12 @@ from minigrad.transforms import (  # isort: skip
 )  # fmt: skip
 
 __all__ = [
-    "Op", "Tensor", "autodiff", "backend", "checkpoint", "custom_vjp", "detect_anomaly",
-    "disable_jit", "enable_grad", "errors", "explain", "explain_grad", "get_num_threads", "grad",
-    "gradients", "hessian", "hvp", "jacfwd", "jacrev", "jit", "jvp", "kernels", "nn", "no_grad",
-    "observers", "op", "ops", "optim", "primitive", "profile", "random", "runs", "set_num_threads",
-    "show_config", "special", "transforms", "value_and_grad", "vjp", "vmap",
+    "Op", "Tensor", "autocast", "autodiff", "backend", "checkpoint", "custom_vjp",
+    "detect_anomaly", "disable_jit", "enable_grad", "errors", "explain", "explain_grad",
+    "get_float32_matmul_precision", "get_num_threads", "grad", "gradients", "hessian", "hvp",
+    "jacfwd", "jacrev", "jit", "jvp", "kernels", "nn", "no_grad", "observers", "op", "ops",
+    "optim", "primitive", "profile", "random", "runs", "set_float32_matmul_precision",
+    "set_num_threads", "show_config", "special", "transforms", "value_and_grad", "vjp", "vmap",
 ]  # fmt: skip
 __all__ += ops.__all__
 

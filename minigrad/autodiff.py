@@ -230,7 +230,7 @@ def backward_pass(
 
     for observer in observers:
         observer.walks_back(found)
-    with switched(recording=create_graph):
+    with switched(recording=create_graph, autocast=None):  # the rules have what was computed
         while True:
             for target, g in found:
                 if (total := sums.get(target)) is not None:

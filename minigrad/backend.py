@@ -115,6 +115,7 @@ class Modes(NamedTuple):
     levels: tuple[int, ...] = ()  # the hidden batch axes of the `vmap`s in progress
     differentiating: int = 0  # how many transforms of `minigrad.transforms` are in progress
     capturing: bool = False  # whether one of the observers captures
+    autocast: np.dtype | None = None  # the 16 bits that products compute in, see `precision`
 
 
 modes: ContextVar[Modes] = ContextVar("minigrad_modes", default=Modes())  # noqa: B039 (immutable)

@@ -6,6 +6,7 @@ The first of three chapters; `minigrad.operations` and `minigrad.autodiff` follo
     Node        one call of an op: where its inputs came from, and what its rule needs
 """
 
+import functools
 import operator
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
@@ -394,9 +395,10 @@ def unbroadcast(op: "Op", g: Any, like: Any) -> Any:
             i for i, n in enumerate(given) if i < lead or (shape[i - lead] == 1 and n != 1)
         )
         if lead >= 0:
-            g = g.sum(axis=grown, keepdims=True).reshape(
-                tuple(1 if i in grown else n for i, n in enumerate(given))[lead:]
-            )
+            # 16 bits are summed in float32, as the op does.
+            total = g.sum if g.dtype.itemsize > 2 else functools.partial(ops.sum, g)
+            g = total(axis=grown, keepdims=True)
+            g = g.reshape(tuple(1 if i in grown else n for i, n in enumerate(given))[lead:])
         if g.shape != shape:
             raise GradientError(
                 f"the rule of '{op.__name__}' gave a gradient of shape {given} for an input of "

@@ -17,7 +17,7 @@ import numpy as np
 
 from minigrad import graph, kernels
 from minigrad.arguments import PLAIN, STATIC, Signature, like, plain, reads
-from minigrad.backend import array_module, describe, is_array, modes
+from minigrad.backend import array_module, describe, is_array, modes, switched
 from minigrad.errors import DtypeError, GradientError, MinigradError, OutOfRangeError, ShapeError
 from minigrad.graph import (
     NESTED,
@@ -31,6 +31,7 @@ from minigrad.graph import (
     stand_in,
     wrap,
 )
+from minigrad.precision import cast_to, governed
 
 # Static parameters for which NumPy's users give small arrays; they become tuples.
 SEQUENCES = {"pad_width", "repeats", "q", "shape", "axes", "axis", "shift", "sections"}
@@ -67,12 +68,14 @@ class Op(Generic[P]):
         self.formula, self.primitive, self.outputs = formula, primitive, outputs
         named = type(kernel) is str or callable(kernel)
         self.kernel: dict[str, Any] = {"numpy": kernel} if named else dict(kernel or {})
+        self._on_numpy = "numpy" in self.kernel
         self._calls: dict[str, Callable] = {}  # kernels that have been called
         self.joint_rule: Callable | None = None
         self.rules: tuple[Callable, ...] | None = None
         self.differentiable = True
         self._keeps: dict[int, tuple[bool, tuple[int, ...]]] = {}
         ours = self.__module__.startswith("minigrad.")
+        self.policy = governed(self.__name__) if ours else 0
         REGISTRY[self.__name__ if ours else f"{self.__module__}.{self.__name__}"] = self
 
     @overload
@@ -114,6 +117,8 @@ class Op(Generic[P]):
         if params:
             self.check_static(params)
         mode = modes.get()
+        if mode.autocast is not None and self.policy:
+            return self.under_autocast(mode.autocast, inputs, params)
         if tracked:
             if not mode.recording or not self.differentiable:
                 tracked = 0
@@ -126,7 +131,7 @@ class Op(Generic[P]):
             began, given = time.perf_counter(), list(arrays)
         try:
             y = NotImplemented
-            if self.kernel:
+            if self.kernel and (self._on_numpy or module is not np):
                 y = self.compute_by_kernel(module, arrays, params)
             if by_formula := y is NotImplemented:
                 y = (
@@ -147,6 +152,15 @@ class Op(Generic[P]):
             for observer in mode.observers:
                 observer.called(self, given, params, y, seconds, not by_formula)
         return y
+
+    def under_autocast(self, dtype: np.dtype, inputs: tuple, params: dict) -> Any:
+        """The call with its inputs in the precision that `minigrad.precision` has for the op."""
+        policy, cast = self.policy, list(inputs)
+        for i, x in enumerate(inputs if policy < 0 else inputs[:policy]):
+            if (target := cast_to(x, policy, dtype)) is not None:
+                cast[i] = graph.ops.astype(x, dtype=target)
+        with switched(autocast=None):  # what the op is made of computes in what it is given
+            return self(*cast, **params)
 
     def check_static(self, params: dict[str, Any]) -> None:
         """Raise if a static parameter is an array.

@@ -475,7 +475,7 @@ class Batching(Observer):
     ) -> None:
         if any(getattr(a, "hides_a_batch_axis", False) for a in arrays):
             self.calls[op.__name__] = self.calls.get(op.__name__, 0) + 1
-            if op.kernel:
+            if "numpy" in op.kernel:
                 self.declined.add(op.__name__)
 
     def __str__(self) -> str:
@@ -603,7 +603,7 @@ def checkpoint(function: Callable) -> Callable:
         if not modes.get().recording:
             return function(*args, **kwargs)
         key = random.next_key()
-        call = functools.partial(_run_with, key, function, args, kwargs)
+        call = functools.partial(_run_with, key, modes.get().autocast, function, args, kwargs)
         start = writes.tick()
         ys, rebuild = trees.flatten(call())
         live = [i for i, y in enumerate(ys) if type(y) is Tensor and y.requires_grad]
@@ -643,8 +643,8 @@ def checkpoint(function: Callable) -> Callable:
     return checkpointed
 
 
-def _run_with(key: random.Key, function: Callable, args: tuple, kwargs: dict) -> Any:
-    with random.stream(key):
+def _run_with(key: random.Key, autocast: Any, function: Callable, args: tuple, kwargs: dict) -> Any:
+    with random.stream(key), switched(autocast=autocast):
         return function(*args, **kwargs)
 
 

@@ -26,7 +26,7 @@ def in_python(call: Call, keys: list) -> Callable[[], None]:
     ufunc = UFUNCS.get(call.op)
     if ufunc is not None and not call.params:
         y = outputs[0]
-        plain = all(type(x) in (np.ndarray, int, float) for x in (*inputs, y))
+        plain = all(type(x) in (int, float) or _as_it_is(x) for x in (*inputs, y))
         if plain and ufunc.nin == len(inputs) and _gives(ufunc, inputs) == y.dtype:
             return lambda: ufunc(*inputs, out=y)
     op, params = call.op, call.params
@@ -38,6 +38,11 @@ def in_python(call: Call, keys: list) -> Callable[[], None]:
             y[...] = uncovered(new)[0]
 
     return compute
+
+
+def _as_it_is(x: Any) -> bool:
+    """Whether ops take an array as it is: those of 16 bits they multiply in float32."""
+    return type(x) is np.ndarray and (x.dtype.kind not in "fV" or x.dtype.itemsize > 2)
 
 
 def _gives(ufunc: np.ufunc, inputs: Sequence[Any]) -> Any:

@@ -22,6 +22,7 @@ from minigrad.autodiff import Tensor, wrap
 from minigrad.backend import is_array, modes, xp
 from minigrad.errors import CaptureError
 from minigrad.optim.copying import copied
+from minigrad.precision import get_float32_matmul_precision
 from minigrad.programs.places import is_plain
 from minigrad.programs.program import Program
 from minigrad.programs.step import Step, jit_enabled, untracked
@@ -170,7 +171,8 @@ class Jitted:
             return self._simply(leaves, shape)
         if self.as_it_is:
             return untracked(self._simply(leaves, shape))
-        arrays, objects, key = [], [], [shape, mode.recording]
+        arrays, objects = [], []
+        key = [shape, mode.recording, mode.autocast, get_float32_matmul_precision()]
         for x in leaves:
             kind = type(x)
             if kind is Tensor:

@@ -10,6 +10,7 @@ import numpy as np
 
 from minigrad import kernels, random
 from minigrad.autodiff import Op
+from minigrad.backend import modes, switched
 from minigrad.errors import OutOfRangeError
 from minigrad.kernels.instructions import Instruction, NotByGroup
 from minigrad.programs.in_python import in_python
@@ -193,6 +194,9 @@ class Program:
 
     def run(self, arrays: Sequence[Any]) -> list[Any]:
         """One run on new arguments; copies of the results."""
+        if modes.get().autocast is not None:  # casts are calls of the program, if there are any
+            with switched(autocast=None):
+                return self.run(arrays)
         for place, x in zip(self.inputs, arrays, strict=True):
             place[...] = x
         self.keys[:] = (random.next_key() for _ in range(self.keys_drawn))
