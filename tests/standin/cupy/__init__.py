@@ -42,6 +42,7 @@ from cupy._ndarray import (  # noqa: F401
     to_operand,
     transfers,
 )
+from cupy._raw import CompileException, KernelError, RawModule  # noqa: F401
 
 __version__ = "14.0.0"
 

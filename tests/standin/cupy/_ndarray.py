@@ -134,6 +134,38 @@ def scatter(write: Callable, x: "ndarray", index: Any, values: Any) -> None:
 
 _generator = np.random.default_rng()  # unseeded: on a device, too, every run has its own order
 
+# ---------------------------------------------------------------------------- memory and launches
+
+_asked: dict[int, Any] = {}  # addresses of arrays that were asked for, with weak references
+
+
+def _pointer(x: "ndarray") -> int:
+    address = x._host.__array_interface__["data"][0]
+    _asked[address] = weakref.ref(x)
+    return address
+
+
+def memory_at(address: int) -> tuple[int, int] | None:
+    """Where the memory of an array begins and ends that has the byte at `address`."""
+    asked = _asked.get(address, lambda: None)()
+    for x in list(_alive.values()) if asked is None else [asked]:
+        begin, end = np.lib.array_utils.byte_bounds(_owner(x._host))
+        if begin <= address < end:
+            return begin, end
+    return None
+
+
+def _owner(host: np.ndarray) -> np.ndarray:
+    while isinstance(host.base, np.ndarray):
+        host = host.base
+    return host
+
+
+def submit(work: Callable[[], None]) -> None:
+    """Do what a kernel does: now."""
+    work()
+
+
 # --------------------------------------------------------------------------------- the array
 
 
@@ -159,7 +191,7 @@ class ndarray:
 
     shape = property(lambda self: self._host.shape)
     strides = property(lambda self: self._host.strides)
-    data = property(lambda self: SimpleNamespace(ptr=self._host.__array_interface__["data"][0]))
+    data = property(lambda self: SimpleNamespace(ptr=_pointer(self)))
     dtype = property(lambda self: self._host.dtype)
     ndim = property(lambda self: self._host.ndim)
     size = property(lambda self: self._host.size)
