@@ -11,18 +11,19 @@ Floors; a file imports only from the floors below its own, and in no circle.
     3  ops: one formula an op
     2  graph  operations  autodiff: Tensor, Op, gradients: the heart, in three chapters
     1  kernels  configuration: fast versions of formulas, and on how many threads
-    0  abstract  arguments  backend  batched  elsewhere  errors  precision: the ground,
-       random  runs  sparse  trees  writes: which knows of no Tensor
+    0  abstract  arguments  backend  batched  devices  elsewhere  errors  memory: the ground,
+       precision  random  runs  sparse  trees  writes: which knows of no Tensor
 """
 
 __version__ = "0.1.0"
 
 from typing import TYPE_CHECKING, Any
 
-from minigrad import autodiff, backend, errors, kernels, observers, ops, random
+from minigrad import autodiff, backend, errors, kernels, memory, observers, ops, random
 from minigrad.autodiff import Op, Tensor, enable_grad, gradients, no_grad, op, primitive
 from minigrad.configuration import get_num_threads, set_num_threads, show_config
-from minigrad.observers import detect_anomaly, explain, explain_grad, profile
+from minigrad.devices import Device as device
+from minigrad.observers import detect_anomaly, explain, explain_grad, profile, track_memory
 from minigrad.ops import fft, linalg, special
 from minigrad.ops.activations import *
 from minigrad.ops.arithmetic import *
@@ -56,12 +57,13 @@ from minigrad.transforms import (  # isort: skip
 )  # fmt: skip
 
 __all__ = [
-    "Op", "Tensor", "autocast", "autodiff", "backend", "checkpoint", "custom_vjp",
-    "detect_anomaly", "disable_jit", "enable_grad", "errors", "explain", "explain_grad",
+    "Op", "Tensor", "autocast", "autodiff", "backend", "checkpoint", "custom_vjp", "detect_anomaly",
+    "device", "disable_jit", "enable_grad", "errors", "explain", "explain_grad",
     "get_float32_matmul_precision", "get_num_threads", "grad", "gradients", "hessian", "hvp",
-    "jacfwd", "jacrev", "jit", "jvp", "kernels", "nn", "no_grad", "observers", "op", "ops",
-    "optim", "primitive", "profile", "random", "runs", "set_float32_matmul_precision",
-    "set_num_threads", "show_config", "special", "transforms", "value_and_grad", "vjp", "vmap",
+    "jacfwd", "jacrev", "jit", "jvp", "kernels", "memory", "nn", "no_grad", "observers", "op",
+    "ops", "optim", "primitive", "profile", "random", "runs", "set_float32_matmul_precision",
+    "set_num_threads", "show_config", "special", "track_memory", "transforms", "value_and_grad",
+    "vjp", "vmap",
 ]  # fmt: skip
 __all__ += ops.__all__
 

@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from minigrad import graph, writes
+from minigrad import graph, memory, writes
 from minigrad.backend import array_module, describe, is_array, modes, switched, to_numpy
-from minigrad.errors import GradientError, ShapeError
+from minigrad.devices import duplicate
+from minigrad.errors import GradientError, OutOfMemoryError, ShapeError
 from minigrad.graph import (
     Node,
     Slot,
@@ -180,7 +181,7 @@ def _add_to_grad(leaf: Tensor, g: Any, mine: bool, as_tensors: bool) -> None:
     else:
         # A leaf's gradient is its own: contributions may be views or serve elsewhere too.
         g = as_array(g)
-        leaf._grad = wrap(g if mine and g.flags.c_contiguous else g.copy(order="C"))
+        leaf._grad = wrap(g if mine and g.flags.c_contiguous else duplicate(g))
 
 
 def _with_sparse_rows(old: Any, new: Any) -> Any:
@@ -255,7 +256,10 @@ def backward_pass(
             node = pop(heap)[1]
             g = _gradient_of(node, sums, wanted)
             began = time.perf_counter() if observers else 0.0
-            found = node.pull_back(g, useful, as_tensors)
+            try:
+                found = node.pull_back(g, useful, as_tensors)
+            except MemoryError as error:
+                raise _without_memory(error, node, g) from error
             for observer in observers:
                 observer.pulled_back(node, g, found, time.perf_counter() - began)
                 if not retain:
@@ -269,6 +273,15 @@ def backward_pass(
     for observer in observers:
         observer.walked_back()
     return sums, mine
+
+
+def _without_memory(error: MemoryError, node: Node, g: Any) -> MemoryError:
+    """The error of a rule, with who has the memory; that of an op in it says so itself."""
+    if isinstance(error, OutOfMemoryError):
+        return error
+    gs = [x for x in (g if isinstance(g, tuple) else (g,)) if x is not None]
+    arrays = [x._data if type(x) is Tensor else x for x in (*gs, *node.saved)]
+    return memory.exhausted(error, f"the rule of '{node.op.__name__}'", arrays)
 
 
 def _accumulate(total: Any, g: Any, target: Any, mine: set[Any], as_tensors: bool) -> Any:

@@ -26,8 +26,8 @@ import numpy as np
 from minigrad.errors import BackendError
 
 __all__ = [
-    "array_module", "explain", "get_backend", "is_array", "register", "set_backend", "to_device",
-    "to_numpy", "using", "xp",
+    "array_module", "choice", "explain", "get_backend", "is_array", "register", "set_backend",
+    "to_device", "to_numpy", "using", "xp",
 ]  # fmt: skip
 
 NAMES = ("auto", "numpy", "cupy")
@@ -150,19 +150,36 @@ def refuse_while_capturing(what: str, reason: str = "") -> None:
 
 
 @cache
-def _cupy_or_reason() -> tuple[ModuleType | None, str]:
-    """CuPy, proved by a computation on a device; or None and the reason why not."""
+def _try_cupy() -> tuple[ModuleType | None, str, str]:
+    """CuPy, proved by a computation on a device, or None; what was found, of FOUND; a detail."""
     try:
         import cupy
     except ImportError as error:
-        return None, f"CuPy cannot be imported ({error}); install minigrad[cuda12] or [cuda13]"
+        return None, "absent", str(error)
     try:
         if int((cupy.arange(4, dtype="float32") + 1).sum()) != 10:
-            return None, "CuPy is installed, but its device computes wrong numbers"
+            return None, "wrong", ""
         device = cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
+        _devices[0] = cupy.cuda.runtime.getDeviceCount()
     except Exception as error:  # CuPy has one class of error per CUDA library
-        return None, f"CuPy is installed, but no CUDA device answers ({error})"
-    return cupy, f"a CUDA device computes ({device})"
+        return None, "no device", str(error)
+    return cupy, "computes", device
+
+
+FOUND = {
+    "absent": "CuPy cannot be imported ({}); install minigrad[cuda12] or [cuda13]",
+    "wrong": "CuPy is installed, but its device computes wrong numbers",
+    "no device": "CuPy is installed, but no CUDA device answers ({})",
+    "computes": "a CUDA device computes ({})",
+}
+
+_devices = [1]  # how many there are, once somebody has asked for CuPy
+
+
+def _cupy_or_reason() -> tuple[ModuleType | None, str]:
+    """CuPy, or None; and in words what it was found to be."""
+    cupy, found, detail = _try_cupy()
+    return cupy, FOUND[found].format(detail)
 
 
 def _checked(name: str, source: str) -> str:
@@ -240,6 +257,36 @@ def explain() -> str:
     return f"backend numpy ({source}: auto); cupy was rejected: {reason}"
 
 
+class Choice(NamedTuple):
+    """What computes, and why, in words that a program can turn into those of its user.
+
+    Attributes:
+        name: 'numpy' or 'cupy'.
+        source: who asked: 'the default', 'MINIGRAD_BACKEND', 'chosen by the caller'.
+        auto: whether the choice was left to the machine.
+        cupy: 'computes', 'absent', 'no device', 'wrong'; 'not tried' if NumPy was asked for.
+        detail: the name of the device, or the error that CuPy or the import of it raised.
+    """
+
+    name: str
+    source: str
+    auto: bool
+    cupy: str
+    detail: str
+
+
+def choice() -> Choice:
+    """The backend in force and how it was chosen; `explain` says it in a line.
+
+    Raises:
+        BackendError: CuPy was asked for by name and cannot be used.
+    """
+    name, source = _requested()
+    if name == "numpy":
+        return Choice("numpy", source, False, "not tried", "")
+    return Choice(get_backend(), source, name == "auto", *_try_cupy()[1:])
+
+
 _kinds: dict[type, Callable[[Any], ModuleType]] = {}  # of arrays beside NumPy's and CuPy's
 
 
@@ -270,9 +317,27 @@ def array_module(*arrays: Any) -> ModuleType:
             raise BackendError(
                 f"NumPy and CuPy arrays were mixed (shapes "
                 f"{', '.join(str(getattr(a, 'shape', a)) for a in arrays)}); move one with "
-                f"minigrad.backend.to_device(x) or to_numpy(x)"
+                f"x.to('cuda') or x.to('cpu'), an array with minigrad.backend.to_device(x) or "
+                f"to_numpy(x)"
             )
+    if _devices[0] > 1:
+        _refuse_other_devices(
+            cupy, [x for x, there in zip(arrays, on_device, strict=True) if there]
+        )
     return cupy
+
+
+def _refuse_other_devices(cupy: ModuleType, arrays: list) -> None:
+    """Raise unless all lie on the device that computes: kernels would read wrong addresses."""
+    present = cupy.cuda.runtime.getDevice()
+    ids = [x.device.id for x in arrays]
+    other = next((i for i in ids if i != present), None)
+    if other is not None:
+        raise BackendError(
+            f"arrays of {', '.join(f'cuda:{i}' for i in ids)} (shapes "
+            f"{', '.join(str(x.shape) for x in arrays)}) meet on cuda:{present}; move them there "
+            f"with x.to('cuda:{present}'), or compute within `with mg.device('cuda:{other}'):`"
+        )
 
 
 def is_array(x: Any) -> bool:
@@ -298,6 +363,13 @@ def to_device(x: Any) -> Any:
     if module is np:
         return to_numpy(x)
     return module.asarray(x)
+
+
+def pinned(nbytes: int) -> np.ndarray:
+    """(nbytes,) uint8 on the host, page-locked: a device copies from it while the host goes on."""
+    import cupyx
+
+    return cupyx.empty_pinned(nbytes, "uint8")
 
 
 def describe(x: Any) -> str:

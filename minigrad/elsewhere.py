@@ -227,7 +227,7 @@ NUMPY_NDARRAY: dict[str, str] = {
     "flat": "use x.ravel()",
     "put": _WRITES + "mg.put(x, ids, values)",
     "resize": NUMPY["resize"],
-    "to_device": "minigrad.backend.to_device(array) moves arrays",
+    "to_device": "write x.to('cuda'), x.to('cpu')",
 }
 
 # ------------------------------------------------------------------------------------- PyTorch
@@ -369,8 +369,7 @@ TORCH: dict[str, str] = {
     "func": "use mg.grad, mg.vmap, mg.jvp, mg.vjp, mg.jacrev, mg.jacfwd and mg.hessian",
     **_each("compile compiler", "use mg.jit"),
     "distributions": "they are not here; mg.random draws",
-    "cuda": "minigrad.backend.to_device moves arrays to it",
-    "device": "minigrad.backend.to_device moves arrays to it",
+    "cuda": "x.to('cuda') moves a tensor; see mg.device, mg.memory and mg.backend",
     "get_default_dtype": "floats are float32 unless it is said",
     **_each("set_default_dtype set_default_tensor_type", "state the dtype: mg.zeros(3, 'float64')"),
     "amp": "use mg.autocast('bfloat16'), or with 'float16' and optim.LossScaler",
@@ -459,10 +458,8 @@ TORCH_TENSOR: dict[str, str] = {
     **_each("normal_ uniform_ random_ bernoulli_ exponential_", "see nn.init, and mg.random"),
     "set_": "write x.data = array",
     "detach_": "write x = x.detach()",
-    **_each("float double half bool byte char int long short bfloat16 to type type_as", _DTYPES),
-    **_each(
-        "cpu cuda", "use minigrad.backend.to_numpy(x.data), minigrad.backend.to_device(x.data)"
-    ),
+    **_each("float double half bool byte char int long short bfloat16 type", _DTYPES),
+    "type_as": "write x.to(other)",
     **_each("contiguous is_contiguous stride data_ptr storage storage_offset", _LAYOUT),
     **_each("dim ndimension", "write x.ndim"),
     "nelement": "write x.size",
@@ -474,7 +471,7 @@ TORCH_TENSOR: dict[str, str] = {
     "is_nonzero": "write bool(x)",
     "grad_fn": "use mg.explain_grad, or repr(x), which names the op",
     **_each("new_empty new_full new_ones new_zeros new_tensor", "use mg.zeros(shape, x.dtype)"),
-    "pin_memory": "arrays on the host stay where they are",
+    "pin_memory": "use mg.data.DataLoader(..., pin_memory=True)",
     **_each(
         "share_memory_ is_shared", "processes share nothing; a DataLoader copies what it needs"
     ),
@@ -488,13 +485,14 @@ TORCH_TENSOR: dict[str, str] = {
     "hardshrink": "use mg.hardshrink(x)",
     "cross": "use mg.linalg.cross",
     "select": "write x[i]",
-    **_each("is_cuda is_cpu get_device", "write x.device"),
+    **_each("is_cuda is_cpu", "write x.device.type == 'cuda'"),
+    "get_device": "write x.device.index",
     "is_sparse": "tensors are dense; gradients may be minigrad.sparse.SparseRows",
 }
 
 # ----------------------------------------------------------------------------- PyTorch: layers
 
-_DEVICES = "there is one device a process; nn.Grouped trains several models as one"
+_DEVICES = "a model is on one device; nn.Grouped trains several models as one"
 _INSIDE = "PyTorch keeps its classes there; ours are in minigrad.nn"
 _QUANTISED = "nothing is quantised"
 _UNINITIALISED = "nn.LazyLinear and its kind keep that to themselves; model(x) makes parameters"
@@ -514,7 +512,7 @@ TORCH_NN: dict[str, str] = {
     "UninitializedBuffer": _UNINITIALISED,
     "UninitializedParameter": _UNINITIALISED,
     "common_types": "PyTorch's annotations",
-    "factory_kwargs": "layers take dtype=, and are made on the backend in force",
+    "factory_kwargs": "layers take dtype=, and are made where mg.device('cuda:0') is entered",
     "grad": "mg.gradients or mg.vjp of the convolution give its gradients",
     "modules": _INSIDE,
     "parameter": "use nn.Parameter and nn.Buffer",

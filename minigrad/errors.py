@@ -10,6 +10,7 @@
     ├── DivergenceError       a training whose loss is not finite           (FloatingPointError)
     ├── CaptureError          a step that jit cannot repeat                  (a RuntimeError)
     ├── ExportError           a model that ONNX cannot express               (a RuntimeError)
+    ├── OutOfMemoryError      no memory for an array, and who has it         (a MemoryError)
     ├── BackendError          an array module that is absent or mixed        (a RuntimeError)
     ├── StateError            a state dictionary that does not fit a model   (a ValueError)
     ├── GroupError            unknown groups, sub-models that differ         (a ValueError)
@@ -26,7 +27,7 @@ import numpy as np
 __all__ = [
     "AnomalyError", "BackendError", "CaptureError", "DataError", "DivergenceError", "DtypeError",
     "ExportError", "GradientError", "GroupError", "LinAlgError", "MinigradError",
-    "OutOfRangeError", "RunError", "ShapeError", "StateError", "WorkerError",
+    "OutOfMemoryError", "OutOfRangeError", "RunError", "ShapeError", "StateError", "WorkerError",
 ]  # fmt: skip
 
 LONGEST = 4000  # characters of a message; lists of names can have a line for each of thousands
@@ -92,6 +93,10 @@ class LinAlgError(MinigradError, np.linalg.LinAlgError):
 
 class BackendError(MinigradError, RuntimeError):
     """An array module is not available, or arrays of two of them were mixed."""
+
+
+class OutOfMemoryError(MinigradError, MemoryError):
+    """There is no memory for an array; the message says who has it."""
 
 
 class StateError(MinigradError, ValueError):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minigrad import writes
+from minigrad import memory, writes
 from minigrad.arguments import Captured, Like, like
 from minigrad.backend import array_module, describe, is_array, modes, switched, xp
 from minigrad.errors import DtypeError, GradientError
@@ -432,6 +432,22 @@ def stand_in(a: Any) -> Any:
         return like(a.shape, a.dtype)
     return Like(a.shape, a.dtype, getattr(a, "levels", ())) if is_array(a) else a
 
+
+def _held_by_a_tensor(x: Tensor) -> list[tuple[str, Any]]:
+    """What memory reports call the array of a tensor."""
+    edge, name = getattr(x, "edge", None), getattr(x, "name", None)
+    what = repr(name) if name else f"gives '{edge.node.op.__name__}'" if edge else "a tensor"
+    return [(what, getattr(x, "_data", None))]
+
+
+def _held_by_a_node(node: Node) -> list[tuple[str, Any]]:
+    """What memory reports call the arrays that a node keeps for its rule."""
+    outputs = node.output if isinstance(node.output, tuple) else (node.output,)
+    return [(f"kept by '{node.op.__name__}'", x) for x in (*(node.saved or ()), *outputs)]
+
+
+memory.holds(Tensor, _held_by_a_tensor, rank=1)
+memory.holds(Node, _held_by_a_node, rank=2)
 
 ops: Any = None  # `minigrad.ops`, the array module for Tensors, once it has been loaded
 

@@ -1,6 +1,7 @@
-"""Who watches the ops: `detect_anomaly` finds the first bad number, `profile` takes the time.
+"""Who watches the ops: `detect_anomaly` finds the first bad number, `profile` takes the time,
+`track_memory` notes who made what.
 
-Both are an `Observer` of every call of an op (`called`) and of every node in a backward pass
+All are an `Observer` of every call of an op (`called`) and of every node in a backward pass
 (`pulled_back`), for the length of a `with` block. Outside of one nothing is spent on it.
 """
 
@@ -8,14 +9,14 @@ import json
 import time
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from minigrad import kernels
+from minigrad import kernels, memory
 from minigrad.arguments import Like
 from minigrad.autodiff import Node, Op, Slot, Tensor, caller
 from minigrad.backend import Observer, array_module, describe, is_array, to_numpy, watched
@@ -40,6 +41,7 @@ class _Anomalies(Observer):
         line = caller()
         outputs = y if isinstance(y, tuple) else (y,)
         for v in outputs:
+            memory.note_line(v._data if type(v) is Tensor else v, line)
             if _made_bad(v, arrays):
                 raise AnomalyError(
                     f"'{op.__name__}' at {line} gave {_bad(v)}; its inputs were:\n"
@@ -142,6 +144,33 @@ def _checksums(node: Node) -> list[int]:
     kept = [*node.saved, *(node.output if isinstance(node.output, tuple) else (node.output,))]
     arrays: list[Any] = [np.ascontiguousarray(_numbers(x)) if is_array(x) else b"" for x in kept]
     return [zlib.crc32(x) for x in arrays]
+
+
+# ------------------------------------------------------------------------------------- memory
+
+
+class _Lines(Observer):
+    """The observer behind `track_memory`."""
+
+    def called(
+        self, op: Op, arrays: list, params: dict, y: Any, seconds: float, by_kernel: bool
+    ) -> None:
+        line = caller()
+        for v in y if isinstance(y, tuple) else (y,):
+            memory.note_line(v._data if type(v) is Tensor else v, line)
+
+    def pulled_back(self, node: Node, g: Any, found: list, seconds: float) -> None:
+        line = f"{caller()}, by the rule of '{node.op.__name__}'"
+        for _, v in found:
+            memory.note_line(v._data if type(v) is Tensor else v, line)
+
+
+def track_memory() -> AbstractContextManager[None]:
+    """Inside the `with` block the line that made a tensor is noted, for `mg.memory` to tell.
+
+    Reports and errors about memory name it then, of gradients too.
+    """
+    return watched(_Lines())
 
 
 # ------------------------------------------------------------------------------------ profile

@@ -15,7 +15,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, overload
 
 import numpy as np
 
-from minigrad import graph, kernels
+from minigrad import graph, kernels, memory
 from minigrad.arguments import PLAIN, STATIC, Signature, like, plain, reads
 from minigrad.backend import array_module, describe, is_array, modes, switched
 from minigrad.errors import DtypeError, GradientError, MinigradError, OutOfRangeError, ShapeError
@@ -139,7 +139,7 @@ class Op(Generic[P]):
                     if params
                     else self.formula(module, *arrays)
                 )
-        except (ValueError, IndexError, AttributeError) as error:
+        except (ValueError, IndexError, AttributeError, MemoryError) as error:
             return self.failed(error, inputs, arrays, params)
         if type(y) is not ndarray or self.outputs != 1:
             y = self.checked(module, y)
@@ -275,6 +275,8 @@ class Op(Generic[P]):
         """An error of the formula as one that names the op and what came."""
         if isinstance(error, MinigradError):
             return error
+        if isinstance(error, MemoryError):
+            return memory.exhausted(error, self.__name__.removeprefix("_"), arrays)
         kind = OutOfRangeError if isinstance(error, IndexError) else ShapeError
         came, name = ", ".join(map(describe, arrays)), self.__name__.removeprefix("_")
         return kind(f"{name}: {str(error).removeprefix(f'{name}: ')} (inputs: {came})")

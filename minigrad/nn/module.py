@@ -7,10 +7,12 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
+from minigrad import devices
 from minigrad.autodiff import Tensor, wrap
-from minigrad.backend import array_module, is_array, to_numpy, xp
+from minigrad.backend import array_module, is_array, refuse_while_capturing, to_numpy, xp
 from minigrad.errors import StateError
 from minigrad.nn import overview
+from minigrad.sparse import SparseRows
 from minigrad.writes import wrote
 
 
@@ -283,6 +285,61 @@ class Module:
         """Make all gradients absent."""
         for p in self._parameters(complete=False).values():
             p.grad = None
+
+    # -- where it is
+
+    def to(self, target: Any = None, dtype: Any = None, *, device: str | None = None) -> Self:
+        """Move all parameters, their gradients and buffers to a device, in place; returns itself.
+
+            model.to("cuda:0")    model.to("cpu", "float64")    model.to(x)
+
+        Move a model before its optimizer is made: `model.to(device)`, then `optim.Adam(model)`. An
+        optimizer of before says so at its next step; a new one takes over its state by
+        `new.load_state_dict(old.state_dict())`.
+
+        Args:
+            target: a device, a dtype, or a tensor that is where, and of the dtype, that is wanted.
+            dtype: of those that hold floats; integers and booleans stay what they are.
+
+        Raises:
+            BackendError: there is no such device, or `target` is none of these.
+            StateError: a lazy layer has no parameters yet; or a gradient is sparse.
+            CaptureError: while a step is captured.
+        """
+        where, dtype = devices.target_of("Module.to", target, dtype, device)
+        refuse_while_capturing("Module.to", "moves parameters; move them before the step")
+        tensors = [*self.parameters(), *self.buffers()]
+        for x in tensors:
+            if x.grad is not None and type(x.grad.data) is SparseRows:
+                raise StateError(
+                    f"Module.to: the gradient of '{x.name}' is sparse; zero_grad() before you move"
+                )
+        known: dict[int, Any] = {}  # what shares an array does so afterwards
+
+        def moved(array: Any) -> Any:
+            if id(array) not in known:
+                new = array if where is None else devices.move(array, where)
+                floats = new.dtype.kind in "fV"
+                known[id(array)] = (
+                    new if dtype is None or not floats else new.astype(dtype, copy=False)
+                )
+            return known[id(array)]
+
+        for x in tensors:
+            arrays = moved(x.data), None if x.grad is None else moved(x.grad.data)
+            if arrays[0] is not x.data:
+                x.data = arrays[0]
+            if x.grad is not None and arrays[1] is not x.grad.data:
+                x.grad = Tensor(arrays[1])
+        return self
+
+    def cpu(self) -> Self:
+        """Move all parameters and buffers to the host, in place; see `to`."""
+        return self.to("cpu")
+
+    def cuda(self, device: int | None = None) -> Self:
+        """Move all parameters and buffers to a device of CUDA, in place; see `to`."""
+        return self.to("cuda" if device is None else f"cuda:{device}")
 
     # -- state
 

@@ -21,6 +21,7 @@ from minigrad.ops import (
     indexing,
     linalg,
     losses,
+    moving,
     noise,
     norms,
     pools,

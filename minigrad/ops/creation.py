@@ -1,4 +1,5 @@
-"""Tensors from nothing or from numbers, made by the array module in force (`backend.xp`).
+"""Tensors from nothing or from numbers, made by the array module in force (`backend.xp`), or on
+the `device` that is named: 'cpu', 'cuda', 'cuda:0'.
 
     tensor      always copies
     asarray     shares the memory of an array that is on the right device and has the right dtype,
@@ -20,6 +21,7 @@ import numpy as np
 from minigrad import random
 from minigrad.autodiff import Tensor, as_array, as_arrays, joined, on_device_of, primitive
 from minigrad.backend import array_module, modes, to_device, using, xp
+from minigrad.devices import placed
 from minigrad.errors import DtypeError, GradientError
 from minigrad.ops.dtypes import astype, in_floats, real_dtype
 from minigrad.ops.elementwise import where
@@ -32,24 +34,27 @@ __all__ = [
 ]  # fmt: skip
 
 
-def tensor(data, dtype=None, requires_grad: bool = False) -> Tensor:
+def tensor(data, dtype=None, requires_grad: bool = False, *, device: str | None = None) -> Tensor:
     """A new tensor with a copy of `data`: numbers, (nested) lists, an array or a Tensor.
 
     It has no history, whatever `data` had: `asarray` keeps that.
 
     Without `dtype`, Python floats become float32, Python integers int64, and arrays keep theirs.
     """
-    array = to_device(as_array(data))
-    return Tensor(array.astype(dtype or array.dtype, copy=True), requires_grad)
+    with placed(device):
+        array = to_device(as_array(data))
+        return Tensor(array.astype(dtype or array.dtype, copy=True), requires_grad)
 
 
-def asarray(data, dtype=None) -> Tensor:
+def asarray(data, dtype=None, *, device: str | None = None) -> Tensor:
     """`data` as a tensor, without a copy where none is needed; numbers as for `tensor`."""
     data = joined(data)
     if type(data) is Tensor:
+        data = data if device is None else data.to(device)
         return data if dtype is None or data.dtype == np.dtype(dtype) else data.astype(dtype)
-    array = to_device(as_array(data))
-    return Tensor(array.astype(dtype or array.dtype, copy=False))
+    with placed(device):
+        array = to_device(as_array(data))
+        return Tensor(array.astype(dtype or array.dtype, copy=False))
 
 
 def from_numpy(array: np.ndarray) -> Tensor:
@@ -82,24 +87,36 @@ def from_dlpack(source) -> Tensor:
 # ----------------------------------------------------------------------- one number for all
 
 
-def zeros(shape, dtype="float32", requires_grad: bool = False) -> Tensor:
+def zeros(
+    shape, dtype="float32", requires_grad: bool = False, *, device: str | None = None
+) -> Tensor:
     """Zeros of `shape`."""
-    return Tensor(xp().zeros(shape, dtype), requires_grad)
+    with placed(device) as xp:
+        return Tensor(xp.zeros(shape, dtype), requires_grad)
 
 
-def ones(shape, dtype="float32", requires_grad: bool = False) -> Tensor:
+def ones(
+    shape, dtype="float32", requires_grad: bool = False, *, device: str | None = None
+) -> Tensor:
     """Ones of `shape`."""
-    return Tensor(xp().ones(shape, dtype), requires_grad)
+    with placed(device) as xp:
+        return Tensor(xp.ones(shape, dtype), requires_grad)
 
 
-def full(shape, fill_value, dtype="float32", requires_grad: bool = False) -> Tensor:
+def full(
+    shape, fill_value, dtype="float32", requires_grad: bool = False, *, device: str | None = None
+) -> Tensor:
     """`shape` filled with one value."""
-    return Tensor(xp().full(shape, _value("full", fill_value), dtype), requires_grad)
+    with placed(device) as xp:
+        return Tensor(xp.full(shape, _value("full", fill_value), dtype), requires_grad)
 
 
-def empty(shape, dtype="float32", requires_grad: bool = False) -> Tensor:
+def empty(
+    shape, dtype="float32", requires_grad: bool = False, *, device: str | None = None
+) -> Tensor:
     """`shape` with whatever is in the memory."""
-    return Tensor(xp().empty(shape, dtype), requires_grad)
+    with placed(device) as xp:
+        return Tensor(xp.empty(shape, dtype), requires_grad)
 
 
 @primitive
@@ -122,9 +139,13 @@ def empty_like(x, dtype=None):
 # -------------------------------------------------------------------------------- patterns
 
 
-def eye(N: int, M: int | None = None, k: int = 0, dtype="float32", requires_grad=False) -> Tensor:
+def eye(
+    N: int, M: int | None = None, k: int = 0, dtype="float32", requires_grad=False,
+    *, device: str | None = None,
+) -> Tensor:  # fmt: skip
     """(N, M) with ones on diagonal `k` and zeros elsewhere; M is N by default."""
-    return Tensor(xp().eye(N, M, k, dtype=dtype), requires_grad)
+    with placed(device) as xp:
+        return Tensor(xp.eye(N, M, k, dtype=dtype), requires_grad)
 
 
 def identity(n: int, dtype="float32") -> Tensor:
@@ -137,7 +158,9 @@ def tri(N: int, M: int | None = None, k: int = 0, dtype="float32") -> Tensor:
     return Tensor(xp().tri(N, M, k, dtype=dtype))
 
 
-def arange(start, stop=None, step=1, dtype=None, requires_grad: bool = False) -> Tensor:
+def arange(
+    start, stop=None, step=1, dtype=None, requires_grad: bool = False, *, device: str | None = None
+) -> Tensor:
     """Evenly spaced numbers from `start` (0 if only one is given) up to and without `stop`.
 
     Raises:
@@ -149,7 +172,8 @@ def arange(start, stop=None, step=1, dtype=None, requires_grad: bool = False) ->
         raise ValueError("arange: step must not be 0")
     if dtype is None and any(isinstance(v, float) for v in (start, stop, step)):
         dtype = "float32"
-    return Tensor(xp().arange(start, stop, step, dtype=dtype), requires_grad)
+    with placed(device) as xp:
+        return Tensor(xp.arange(start, stop, step, dtype=dtype), requires_grad)
 
 
 def _value(name: str, x: Any) -> Any:
@@ -229,23 +253,37 @@ def _drawn(draw, key):
 
 
 def randn(
-    *shape: int, dtype="float32", requires_grad: bool = False, key: random.Key | None = None
+    *shape: int,
+    dtype="float32",
+    requires_grad: bool = False,
+    key: random.Key | None = None,
+    device: str | None = None,
 ) -> Tensor:
     """Standard normal numbers, from `key` or else from the current stream of keys."""
-    draw = partial(random.normal, shape=_lengths(shape), dtype=dtype, xp=xp())
-    return Tensor(_drawn(draw, key), requires_grad)
+    with placed(device) as xp:
+        draw = partial(random.normal, shape=_lengths(shape), dtype=dtype, xp=xp)
+        return Tensor(_drawn(draw, key), requires_grad)
 
 
 def rand(
-    *shape: int, dtype="float32", requires_grad: bool = False, key: random.Key | None = None
+    *shape: int,
+    dtype="float32",
+    requires_grad: bool = False,
+    key: random.Key | None = None,
+    device: str | None = None,
 ) -> Tensor:
     """Numbers uniform in [0, 1), from `key` or else from the current stream of keys."""
-    draw = partial(random.uniform, shape=_lengths(shape), dtype=dtype, xp=xp())
-    return Tensor(_drawn(draw, key), requires_grad)
+    with placed(device) as xp:
+        draw = partial(random.uniform, shape=_lengths(shape), dtype=dtype, xp=xp)
+        return Tensor(_drawn(draw, key), requires_grad)
 
 
-def randint(low: int, high: int | None = None, shape=(), key: random.Key | None = None) -> Tensor:
+def randint(
+    low: int, high: int | None = None, shape=(), key: random.Key | None = None,
+    *, device: str | None = None,
+) -> Tensor:  # fmt: skip
     """Integers from `low` (0 if only one limit is given) up to and without `high`, int64."""
     low, high = (0, low) if high is None else (low, high)
-    draw = partial(random.integers, low=low, high=high, shape=shape, xp=xp())
-    return Tensor(_drawn(draw, key))
+    with placed(device) as xp:
+        draw = partial(random.integers, low=low, high=high, shape=shape, xp=xp)
+        return Tensor(_drawn(draw, key))

@@ -9,10 +9,11 @@ from typing import Any, Self
 
 import numpy as np
 
-from minigrad import ops, writes
+from minigrad import devices, ops, writes
 from minigrad.autodiff import Op, Tensor, backward, joined, wrap
-from minigrad.backend import array_module, modes, refuse_while_capturing, to_numpy
+from minigrad.backend import modes, refuse_while_capturing, to_numpy
 from minigrad.errors import GradientError, ShapeError
+from minigrad.ops import moving
 
 __all__: list[str] = []
 
@@ -51,9 +52,9 @@ class TensorMethods:
     mT = property(lambda x: ops.swapaxes(x, axis1=-1, axis2=-2), doc="The last two axes exchanged.")
 
     @property
-    def device(self) -> str:
-        """'cpu' or 'cuda'."""
-        return "cpu" if array_module(self.data) is not _cupy() else "cuda"
+    def device(self) -> devices.Device:
+        """Where it is: 'cpu', or 'cuda:0' and so on; a text, with its `type` and `index`."""
+        return devices.device_of(self.data)
 
     def __repr__(self) -> str:
         if hasattr(self.data, "levels"):
@@ -229,6 +230,42 @@ class TensorMethods:
 
     def astype(self, dtype: Any) -> Tensor:
         return ops.astype(self, dtype=dtype)
+
+    # -- where it is
+
+    def to(
+        self,
+        target: Any = None,
+        dtype: Any = None,
+        *,
+        device: str | None = None,
+        non_blocking: bool = False,
+    ) -> Tensor:
+        """The same numbers on a device, or in a dtype, with their history; itself if it is so.
+
+            x.to("cuda:0")    x.to("cpu", "float64")    x.to(np.float16)    x.to(other)
+
+        The gradient goes the way back: it arrives where this tensor is, and in its dtype.
+
+        Args:
+            target: a device, a dtype, or a tensor that is where, and of the dtype, that is wanted.
+            non_blocking: accepted for the sake of PyTorch's users: the host waits for what comes
+                to it, and for nothing else, in any case.
+
+        Raises:
+            BackendError: there is no such device, or `target` is none of these.
+            CaptureError: it would have to move, in a step of `mg.jit`.
+        """
+        return moving.to(self, *devices.target_of("to", target, dtype, device))
+
+    def cpu(self) -> Tensor:
+        """The same numbers on the host, with their history."""
+        return moving.to(self, devices.CPU, None)
+
+    def cuda(self, device: int | None = None) -> Tensor:
+        """The same numbers on a device of CUDA, by default the present one, with their history."""
+        name = "cuda" if device is None else f"cuda:{device}"
+        return moving.to(self, devices.Device(name), None)
 
     # ... and PyTorch's, where they are functions of the same name. Some that NumPy has too mean
     # something else in PyTorch: `minigrad.elsewhere.UNLIKE_TORCH` names them all.
@@ -529,13 +566,6 @@ def _op_named(function) -> Op:
 
 
 _RENAMED = {"true_divide": "divide", "abs": "absolute", "remainder": "mod"}
-
-
-def _cupy() -> Any:
-    """CuPy if anybody has imported it."""
-    import sys
-
-    return sys.modules.get("cupy")
 
 
 for _name, _method in vars(TensorMethods).items():

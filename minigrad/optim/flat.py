@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from minigrad import memory
 from minigrad.autodiff import Tensor, as_array
 from minigrad.backend import array_module
+from minigrad.devices import device_of
 from minigrad.errors import BackendError, DtypeError, MinigradError, ShapeError, StateError
 from minigrad.sparse import SparseRows
 
@@ -144,10 +146,11 @@ class Flat:
                 f"optimizer: the data of '{name}' was replaced by an array of shape "
                 f"{p.shape}, it must stay {view.shape}; make another optimizer"
             )
-        if array_module(p.data) is not self.xp:
+        if device_of(p.data) != device_of(view):
             raise BackendError(
-                f"optimizer: '{name}' has moved to {array_module(p.data).__name__}; make another "
-                f"optimizer, and let it load this one's state"
+                f"optimizer: '{name}' has moved to {device_of(p.data)}; move a model "
+                f"before its optimizer is made, or make another one and let it go on from this "
+                f"one's state: new.load_state_dict(old.state_dict())"
             )
         if p.dtype != view.dtype:
             raise DtypeError(
@@ -184,6 +187,17 @@ class Flat:
             self.gradients[self.starts[i] : self.stops[i]] = g.reshape(-1)
             present.append(i)
         return np.array(present, np.int64), sparse
+
+
+memory.holds(
+    Flat,
+    lambda flat: [
+        (f"weights of {flat.owner}", flat.weights),
+        (f"gradients of {flat.owner}", flat.gradients),
+        *((f"{name} of {flat.owner}", moment) for name, moment in flat.moments.items()),
+    ],
+    rank=0,
+)
 
 
 def adopt_all() -> None:

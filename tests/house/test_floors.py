@@ -35,8 +35,8 @@ FLOORS = {
     1: "minigrad.kernels minigrad.configuration",
     0: (
         "minigrad.abstract minigrad.arguments minigrad.backend minigrad.batched "
-        "minigrad.elsewhere minigrad.errors minigrad.precision minigrad.random minigrad.runs "
-        "minigrad.sparse minigrad.trees minigrad.writes"
+        "minigrad.devices minigrad.elsewhere minigrad.errors minigrad.memory minigrad.precision "
+        "minigrad.random minigrad.runs minigrad.sparse minigrad.trees minigrad.writes"
     ),
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names.split()}

@@ -19,6 +19,7 @@ PATTERNS = [
     "standin/check_*.py",
     "data/test_backend.py",
     "engine/test_autodiff.py",
+    "engine/test_devices.py",
     "engine/test_observers.py",
     "engine/test_transforms.py",
     "learner/test_learner.py",

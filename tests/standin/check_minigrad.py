@@ -183,7 +183,7 @@ def test_new_tensors_are_on_the_device(make):
     x = make()
     assert isinstance(x.data, cupy.ndarray)
     assert type(x.numpy()) is np.ndarray
-    assert "device='cuda'" in repr(x)
+    assert "device='cuda:0'" in repr(x)
 
 
 def test_tensor_copies_and_from_numpy_stays_on_the_host():

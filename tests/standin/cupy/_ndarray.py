@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from cupy._devices import Device, present
+
 # ---------------------------------------------------------------------------------- accounts
 
 synchronisations: Counter[str] = Counter()  # what made the host wait: how often
@@ -83,7 +85,7 @@ def to_device(y: Any) -> Any:
     x = _alive.get(id(y))
     if x is None:
         x = _alive[id(y)] = object.__new__(ndarray)
-        x._host = y
+        x._host, x._device = y, present()
     return x
 
 
@@ -172,7 +174,7 @@ def submit(work: Callable[[], None]) -> None:
 class ndarray:
     """An array on the device that is not there. Its operators and most methods come below."""
 
-    __slots__ = ("__weakref__", "_host")
+    __slots__ = ("__weakref__", "_device", "_host")
 
     __array_ufunc__ = None  # NumPy's ufuncs refuse it, and NumPy's operators leave it to its own
     __hash__ = None
@@ -192,6 +194,7 @@ class ndarray:
     shape = property(lambda self: self._host.shape)
     strides = property(lambda self: self._host.strides)
     data = property(lambda self: SimpleNamespace(ptr=_pointer(self)))
+    device = property(lambda self: Device(self._device))
     dtype = property(lambda self: self._host.dtype)
     ndim = property(lambda self: self._host.ndim)
     size = property(lambda self: self._host.size)

@@ -1,5 +1,6 @@
-"""The stand-in's one device, of which `minigrad.backend` asks the name."""
+"""The stand-in's devices, of which `minigrad.backend` asks the name."""
 
+from cupy._devices import COUNT, Device, present  # noqa: F401
 from cupy._ndarray import count, synchronisations
 
 
@@ -8,7 +9,11 @@ class runtime:
 
     @staticmethod
     def getDeviceCount() -> int:
-        return 1
+        return COUNT
+
+    @staticmethod
+    def getDevice() -> int:
+        return present()
 
     @staticmethod
     def getDeviceProperties(device: int) -> dict[str, bytes]:
