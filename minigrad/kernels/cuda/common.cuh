@@ -54,6 +54,25 @@ template <typename T> __device__ __forceinline__ T narrow(double x) { return (T)
 template <> __device__ __forceinline__ f16 narrow<f16>(float x) { return f16{float_to_f16(x)}; }
 template <> __device__ __forceinline__ bf16 narrow<bf16>(float x) { return bf16{float_to_bf16(x)}; }
 
+// Two of 16 bits side by side, the first one below, as tensor cores take them.
+template <typename T> __device__ __forceinline__ u32 narrow_two(float x, float y) {
+    return narrow<T>(x).bits | (u32)narrow<T>(y).bits << 16;
+}
+
+#ifndef ON_HOST
+template <> __device__ __forceinline__ u32 narrow_two<bf16>(float x, float y) {
+    u32 bits;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(bits) : "f"(y), "f"(x));
+    return bits;
+}
+
+template <> __device__ __forceinline__ u32 narrow_two<f16>(float x, float y) {
+    u32 bits;
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(bits) : "f"(y), "f"(x));
+    return bits;
+}
+#endif
+
 template <typename T> __device__ __forceinline__ T minus_infinity();
 template <> __device__ __forceinline__ float minus_infinity<float>() {
     return __uint_as_float(0xff800000u);

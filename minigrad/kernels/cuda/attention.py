@@ -1,0 +1,222 @@
+"""Attention without a matrix of scores in memory; with dropout, and masks of booleans or floats.
+
+Products are made by tensor cores for float16 and bfloat16, and for float32 where TF32 is allowed.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from minigrad.kernels.cuda.machine import Empty, Kernel, Launch, Page, aligned
+from minigrad.kernels.instructions import Drawn
+from minigrad.kernels.layouts import BOOL, FLOAT32
+from minigrad.random import Key
+
+PAGE = Page("attention")
+HALVES = ("float16", "bfloat16")
+FLOATS = ("float32", "float64", *HALVES)
+SIZE = 128  # features of a head at most
+
+
+def allow_tf32() -> bool:
+    try:
+        from minigrad.precision import get_float32_matmul_precision
+    except ImportError:
+        return False
+    return get_float32_matmul_precision() == "high"
+
+
+def _limit(dropout: float) -> int:
+    """The largest word for which a weight is kept, as `random.bernoulli` decides; -1 for none."""
+    return round((1 - dropout) * 2**32) - 1
+
+
+attention = Kernel("attention", PAGE)
+attention_grad = Kernel("attention_grad", PAGE)
+
+
+@attention.accepts
+def _(q, k, v, mask, key, *, heads, causal, scale, dropout):
+    """q (B, T, H*D), k (B, S, H*D), v (B, S, H*E); a mask of booleans, or of floats to add."""
+    if not q.ndim == k.ndim == v.ndim == 3 or not all(map(_in_rows, (q, k, v))):
+        return None
+    if q.dtype.name not in FLOATS or not q.dtype == k.dtype == v.dtype:
+        return None
+    if key is None:
+        if dropout:
+            return None
+    elif type(key) not in (Key, Drawn) or not 0 <= dropout < 1 or _limit(dropout) < 0:
+        return None
+    (B, T, width), (_, S, v_width) = q.shape, v.shape
+    if heads < 1 or k.shape != (B, S, width) or v.shape[0] != B or width % heads or v_width % heads:
+        return None
+    if not q.size or not k.size or not v.size or max(width, v_width) > SIZE * heads:
+        return None
+    if mask is not None and not _fits(mask, q.dtype, (B, heads, T, S)):
+        return None
+    return Empty((B, T, v_width), q.dtype)
+
+
+def _in_rows(x: Any) -> bool:
+    """Whether elements of a row lie side by side, and rows anywhere."""
+    item = x.dtype.itemsize
+    return x.strides[2] == item and not any(s % item for s in x.strides)
+
+
+def _fits(mask: Any, dtype: Any, full: tuple[int, ...]) -> bool:
+    """Whether a mask is of booleans or of `dtype`, and broadcasts to `full`."""
+    if mask.dtype.kind != "b" and mask.dtype != dtype:
+        return False
+    lengths = zip(mask.shape[::-1], full[::-1], strict=False)
+    return mask.ndim <= 4 and all(n in (1, m) for n, m in lengths)
+
+
+@attention_grad.accepts
+def _(g, q, k, v, mask, key, **options):
+    out = attention.outputs(q, k, v, mask, key, **options)
+    if out is None or g.shape != out.shape or g.dtype != q.dtype or not _in_rows(g):
+        return None
+    if q.dtype.name == "float64" and max(q.shape[2], v.shape[2]) > SIZE // 2 * options["heads"]:
+        return None  # sums of so many would not fit into registers
+    return tuple(Empty(x.shape, x.dtype) for x in (q, k, v))
+
+
+FORWARD, QUERIES, KEYS = range(3)  # kernels of the source
+
+
+class Tiles:
+    """How a kernel divides its work.
+
+    Attributes:
+        warps, m, n: of a block; tiles of 16 of its own rows that each warp has; the length of a
+            tile of the other side.
+        rows: of a block, in all.
+        define: what the source is compiled with.
+    """
+
+    def __init__(self, kernel: int, dtype: Any, heads: int, q: Any, v: Any, length: int):
+        """`length` is that of the side of which a block has its rows."""
+        d, e = (-(-x.shape[2] // heads // 16) * 16 for x in (q, v))
+        half, wide = dtype.name in HALVES, dtype.name == "float64"
+        cores = 16 if half else 32 if dtype.name == "float32" and allow_tf32() else 0
+        large = max(d, e) > SIZE // 2
+        # What registers hold, as the compiler's report tells.
+        self.m = 2 if cores and not large and length > 64 else 1
+        most = 2 if wide else 4
+        self.n = 16 if wide else 64 if half and kernel == FORWARD and not large else 32
+        self.warps = next(n for n in (1, 2, 4) if n == most or 16 * self.m * n >= length)
+        while self._shared(kernel, dtype.itemsize, d, e) > LIMIT:
+            self.warps //= 2
+        self.shared = self._shared(kernel, dtype.itemsize, d, e)
+        self.rows = 16 * self.m * self.warps
+        self.define = {
+            "T": dtype, "CORES": cores, "DIM": d, "VDIM": e, "KERNEL": kernel,
+            "WARPS": self.warps, "M": self.m, "N": self.n,
+        }  # fmt: skip
+
+    def _shared(self, kernel: int, item: int, d: int, e: int) -> int:
+        """Bytes of shared memory: see the pointers at the beginning of each kernel."""
+        rows, q_row, v_row = 16 * self.m * self.warps, d * item + 16, e * item + 16
+        own = q_row if kernel == FORWARD else q_row + v_row
+        queries, keys = (self.n, rows) if kernel == KEYS else (rows, self.n)
+        stats = 2 * 3 * self.n * max(item, 4) if kernel == KEYS else 0
+        words = 2 * queries * -(-keys // 32)
+        return rows * own + 2 * self.n * (q_row + v_row) + stats + 4 * words
+
+
+LIMIT = 99 * 1024  # bytes of shared memory that a block may have on every GPU from sm_80 on
+
+
+def _given(p: Any, q: Any, k: Any, v: Any, mask: Any, key: Any, heads: int, scale: Any,
+           dropout: float) -> tuple:  # fmt: skip
+    """The arguments that all kernels of the source have."""
+    (_, T, width), (_, S, v_width) = q.shape, v.shape
+    d = width // heads
+    steps = [s // q.dtype.itemsize for x in (q, k, v) for s in x.strides[:2]]
+    mask_steps = [0] * 4
+    if mask is not None:
+        for i in range(mask.ndim):
+            if mask.shape[i] > 1:
+                mask_steps[4 - mask.ndim + i] = mask.strides[i] // mask.dtype.itemsize
+    scale = 1 / math.sqrt(d) if scale is None else float(scale)
+    return (
+        q, k, v, mask, heads, T, S, d, v_width // heads, *steps, *mask_steps, scale,
+        *((None, 0, 0) if key is None else p.key(key)), _limit(dropout), 1 / (1 - dropout),
+    )  # fmt: skip
+
+
+def _of_case(heads: int, mask: Any, causal: bool, key: Any, *arrays: Any) -> dict[str, Any]:
+    """Definitions for a source beside those of `Tiles`; `arrays` are all that have rows."""
+    item = arrays[0].dtype.itemsize
+    whole = all(
+        x.shape[2] // heads * item % 16 == 0 and not any(s % 16 for s in x.strides[:2])
+        for x in arrays
+    )
+    return {
+        "MASK": 0 if mask is None else 1 if mask.dtype.kind == "b" else 2, "CAUSAL": bool(causal),
+        "DROPS": key is not None, "ALIGNED": whole and aligned(*arrays),
+    }  # fmt: skip
+
+
+@attention.launches
+def _(p, outputs, q, k, v, mask, key, *, heads, causal, scale, dropout):
+    (y,), (B, T, _) = outputs, q.shape
+    tiles = Tiles(FORWARD, q.dtype, heads, q, v, T)
+    define = tiles.define | _of_case(heads, mask, causal, key, q, k, v, y)
+    given = _given(p, q, k, v, mask, key, heads, scale, dropout)
+    blocks = B * heads * -(-T // tiles.rows)
+    yield Launch(PAGE, "attention", define, blocks, 32 * tiles.warps, (y, *given), tiles.shared)
+
+
+@attention_grad.scratch
+def _(g, q, k, v, mask, key, *, heads, **options):
+    """What the first of two kernels tells the second one of each row; blocks have 128 at most."""
+    (B, T, _) = q.shape
+    dtype = q.dtype if q.dtype.name == "float64" else FLOAT32
+    return (Empty((B * heads, 3, -(-T // 128) * 128), dtype),)
+
+
+@attention_grad.launches
+def _(p, outputs, g, q, k, v, mask, key, *, heads, causal, scale, dropout):
+    (dq, dk, dv), (stats,), (B, T, _) = outputs, p.scratch, q.shape
+    case = _of_case(heads, mask, causal, key, g, q, k, v, dq, dk, dv)
+    given = _given(p, q, k, v, mask, key, heads, scale, dropout)
+    of_g = (g, *(s // g.dtype.itemsize for s in g.strides[:2]))
+    for kernel, name, length, args in (
+        (QUERIES, "attention_grad_queries", T, (dq, stats, stats.shape[2])),
+        (KEYS, "attention_grad_keys", k.shape[1], (dk, dv, stats, stats.shape[2])),
+    ):
+        tiles = Tiles(kernel, q.dtype, heads, q, v, length)
+        blocks = B * heads * -(-length // tiles.rows)
+        yield Launch(
+            PAGE, name, tiles.define | case, blocks, 32 * tiles.warps, (*args, *of_g, *given),
+            tiles.shared,
+        )  # fmt: skip
+
+
+def _examples(dtype: Any, sizes: tuple[tuple[int, int], ...]) -> Iterator[tuple[tuple, dict]]:
+    """q, k, v, mask and key, with options: heads of these sizes, long and short, in all cases."""
+    plain = {"heads": 2, "causal": False, "scale": None, "dropout": 0.0}
+    for d, e in sizes:
+        for T, S in ((128, 128), (9, 100)):
+            q, k = Empty((2, T, 2 * d), dtype), Empty((2, S, 2 * d), dtype)
+            v, mask = Empty((2, S, 2 * e), dtype), Empty((2, 1, 1, S), BOOL)
+            yield (q, k, v, None, None), plain | {"causal": True}
+            yield (q, k, v, mask, Key(1, 2)), plain | {"causal": True, "dropout": 0.1}
+            yield (q, k, v, Empty((T, S), dtype), Key(1, 2)), plain | {"dropout": 0.1}
+
+
+SIZES = ((64, 64), (24, 40), (5, 9), (128, 128))
+
+
+@attention.examples
+def _(dtype):
+    yield from _examples(dtype, SIZES)
+
+
+@attention_grad.examples
+def _(dtype):
+    for (q, k, v, *others), options in _examples(dtype, SIZES):
+        g = Empty((*q.shape[:2], v.shape[2]), dtype)
+        if dtype.name != "float64" or g.shape[2] <= SIZE:
+            yield (g, q, k, v, *others), options
