@@ -36,7 +36,7 @@ struct alignas(2 * sizeof(T)) Two { T x, y; };  // neighbours
 #define UNROLL _Pragma("unroll")
 #define ROLL _Pragma("unroll 1")
 #define EACH(m, i, n, count) \
-    UNROLL for (int m = 0; m < M; m++) UNROLL for (int n = 0; n < count; n++) \
+    UNROLL for (int n = 0; n < count; n++) UNROLL for (int m = 0; m < M; m++) \
         UNROLL for (int i = 0; i < 4; i++)
 
 // A product of `count` tiles side by side, for each of the warp's M tiles of 16 rows.
@@ -261,7 +261,7 @@ template <int QUERIES, int KEYS> struct Sight {
 #if MASK == 1
         int lane = threadIdx.x % WARP;
         int rows = h.mask_query ? QUERIES : 1;  // all alike
-        for (int i = threadIdx.x / WARP; i < rows * WORDS; i += WARPS) {
+        ROLL for (int i = threadIdx.x / WARP; i < rows * WORDS; i += WARPS) {
             int row = query + i / WORDS, at = key + i % WORDS * 32 + lane;
             bool is = row < h.queries && at < h.keys;
             is = is && ((const u8*)h.mask)[row * h.mask_query + at * h.mask_key];
@@ -270,11 +270,11 @@ template <int QUERIES, int KEYS> struct Sight {
         }
 #endif
 #if DROPS
-        for (int i = threadIdx.x; i < SIZE; i += THREADS) {
+        ROLL for (int i = threadIdx.x; i < SIZE; i += THREADS) {
             u64 at = h.first + (u64)(query + i / WORDS) * (u64)h.keys + (key + i % WORDS * 32);
             int before = at % 4;  // words of a counter
             u32 word = 0;
-            for (int j = -before; j < (KEYS < 32 ? KEYS : 32); j += 4) {
+            ROLL for (int j = -before; j < (KEYS < 32 ? KEYS : 32); j += 4) {
                 Words words = philox(h.key.low, h.key.high, (at - before) / 4 + (j + before) / 4);
                 UNROLL for (int l = 0; l < 4; l++)
                     if (0 <= j + l && j + l < 32 && words.x[l] <= h.limit) word |= 1u << (j + l);

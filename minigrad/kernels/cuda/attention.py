@@ -10,20 +10,13 @@ from typing import Any
 from minigrad.kernels.cuda.machine import Empty, Kernel, Launch, Page, aligned
 from minigrad.kernels.instructions import Drawn
 from minigrad.kernels.layouts import BOOL, FLOAT32
+from minigrad.precision import float32_matmul_precision, get_float32_matmul_precision
 from minigrad.random import Key
 
 PAGE = Page("attention")
 HALVES = ("float16", "bfloat16")
 FLOATS = ("float32", "float64", *HALVES)
 SIZE = 128  # features of a head at most
-
-
-def allow_tf32() -> bool:
-    try:
-        from minigrad.precision import get_float32_matmul_precision
-    except ImportError:
-        return False
-    return get_float32_matmul_precision() == "high"
 
 
 def _limit(dropout: float) -> int:
@@ -82,6 +75,7 @@ def _(g, q, k, v, mask, key, **options):
 
 
 FORWARD, QUERIES, KEYS = range(3)  # kernels of the source
+FLOATS_MASK = 2
 
 
 class Tiles:
@@ -94,14 +88,16 @@ class Tiles:
         define: what the source is compiled with.
     """
 
-    def __init__(self, kernel: int, dtype: Any, heads: int, q: Any, v: Any, length: int):
-        """`length` is that of the side of which a block has its rows."""
+    def __init__(self, kernel: int, case: dict, heads: int, q: Any, v: Any, length: int):
+        """`length` is that of the side of which a block has its rows; `case` as of `_case`."""
+        dtype = q.dtype
         d, e = (-(-x.shape[2] // heads // 16) * 16 for x in (q, v))
         half, wide = dtype.name in HALVES, dtype.name == "float64"
-        cores = 16 if half else 32 if dtype.name == "float32" and allow_tf32() else 0
+        tf32 = dtype.name == "float32" and get_float32_matmul_precision() == "high"
+        cores = 16 if half else 32 if tf32 else 0
         large = max(d, e) > SIZE // 2
         # What registers hold, as the compiler's report tells.
-        self.m = 2 if cores and not large and length > 64 else 1
+        self.m = 2 if cores and not large and length > 64 and case["MASK"] != FLOATS_MASK else 1
         most = 2 if wide else 4
         self.n = 16 if wide else 64 if half and kernel == FORWARD and not large else 32
         self.warps = next(n for n in (1, 2, 4) if n == most or 16 * self.m * n >= length)
@@ -111,7 +107,7 @@ class Tiles:
         self.rows = 16 * self.m * self.warps
         self.define = {
             "T": dtype, "CORES": cores, "DIM": d, "VDIM": e, "KERNEL": kernel,
-            "WARPS": self.warps, "M": self.m, "N": self.n,
+            "WARPS": self.warps, "M": self.m, "N": self.n, **case,
         }  # fmt: skip
 
     def _shared(self, kernel: int, item: int, d: int, e: int) -> int:
@@ -145,27 +141,31 @@ def _given(p: Any, q: Any, k: Any, v: Any, mask: Any, key: Any, heads: int, scal
     )  # fmt: skip
 
 
-def _of_case(heads: int, mask: Any, causal: bool, key: Any, *arrays: Any) -> dict[str, Any]:
-    """Definitions for a source beside those of `Tiles`; `arrays` are all that have rows."""
+def _case(heads: int, mask: Any, causal: bool, key: Any, *arrays: Any) -> dict[str, Any]:
+    """What the source is compiled with for these inputs; `arrays` are all that have rows."""
     item = arrays[0].dtype.itemsize
     whole = all(
         x.shape[2] // heads * item % 16 == 0 and not any(s % 16 for s in x.strides[:2])
         for x in arrays
     )
     return {
-        "MASK": 0 if mask is None else 1 if mask.dtype.kind == "b" else 2, "CAUSAL": bool(causal),
-        "DROPS": key is not None, "ALIGNED": whole and aligned(*arrays),
+        "MASK": 0 if mask is None else 1 if mask.dtype.kind == "b" else FLOATS_MASK,
+        "CAUSAL": bool(causal),
+        "DROPS": key is not None,
+        "ALIGNED": whole and aligned(*arrays),
     }  # fmt: skip
 
 
 @attention.launches
 def _(p, outputs, q, k, v, mask, key, *, heads, causal, scale, dropout):
     (y,), (B, T, _) = outputs, q.shape
-    tiles = Tiles(FORWARD, q.dtype, heads, q, v, T)
-    define = tiles.define | _of_case(heads, mask, causal, key, q, k, v, y)
+    case = _case(heads, mask, causal, key, q, k, v, y)
+    tiles = Tiles(FORWARD, case, heads, q, v, T)
     given = _given(p, q, k, v, mask, key, heads, scale, dropout)
     blocks = B * heads * -(-T // tiles.rows)
-    yield Launch(PAGE, "attention", define, blocks, 32 * tiles.warps, (y, *given), tiles.shared)
+    yield Launch(
+        PAGE, "attention", tiles.define, blocks, 32 * tiles.warps, (y, *given), tiles.shared
+    )
 
 
 @attention_grad.scratch
@@ -179,44 +179,45 @@ def _(g, q, k, v, mask, key, *, heads, **options):
 @attention_grad.launches
 def _(p, outputs, g, q, k, v, mask, key, *, heads, causal, scale, dropout):
     (dq, dk, dv), (stats,), (B, T, _) = outputs, p.scratch, q.shape
-    case = _of_case(heads, mask, causal, key, g, q, k, v, dq, dk, dv)
+    case = _case(heads, mask, causal, key, g, q, k, v, dq, dk, dv)
     given = _given(p, q, k, v, mask, key, heads, scale, dropout)
     of_g = (g, *(s // g.dtype.itemsize for s in g.strides[:2]))
     for kernel, name, length, args in (
         (QUERIES, "attention_grad_queries", T, (dq, stats, stats.shape[2])),
         (KEYS, "attention_grad_keys", k.shape[1], (dk, dv, stats, stats.shape[2])),
     ):
-        tiles = Tiles(kernel, q.dtype, heads, q, v, length)
+        tiles = Tiles(kernel, case, heads, q, v, length)
         blocks = B * heads * -(-length // tiles.rows)
         yield Launch(
-            PAGE, name, tiles.define | case, blocks, 32 * tiles.warps, (*args, *of_g, *given),
+            PAGE, name, tiles.define, blocks, 32 * tiles.warps, (*args, *of_g, *given),
             tiles.shared,
         )  # fmt: skip
 
 
-def _examples(dtype: Any, sizes: tuple[tuple[int, int], ...]) -> Iterator[tuple[tuple, dict]]:
-    """q, k, v, mask and key, with options: heads of these sizes, long and short, in all cases."""
-    plain = {"heads": 2, "causal": False, "scale": None, "dropout": 0.0}
-    for d, e in sizes:
-        for T, S in ((128, 128), (9, 100)):
-            q, k = Empty((2, T, 2 * d), dtype), Empty((2, S, 2 * d), dtype)
-            v, mask = Empty((2, S, 2 * e), dtype), Empty((2, 1, 1, S), BOOL)
-            yield (q, k, v, None, None), plain | {"causal": True}
-            yield (q, k, v, mask, Key(1, 2)), plain | {"causal": True, "dropout": 0.1}
-            yield (q, k, v, Empty((T, S), dtype), Key(1, 2)), plain | {"dropout": 0.1}
-
-
-SIZES = ((64, 64), (24, 40), (5, 9), (128, 128))
+def _examples(dtype: Any) -> Iterator[tuple[tuple, dict]]:
+    """q, k, v, mask and key, with options: what takes most registers, and what is small and odd."""
+    for d, e, T, S, causal in (
+        (64, 64, 128, 128, True),
+        (128, 128, 70, 70, True),
+        (5, 9, 9, 9, False),
+    ):
+        q, k, v = (Empty((2, n, 2 * m), dtype) for n, m in ((T, d), (S, d), (S, e)))
+        mask = Empty((2, 1, 1, S), BOOL) if causal else Empty((T, S), dtype)
+        options = {"heads": 2, "causal": causal, "scale": None, "dropout": 0.1}
+        yield (q, k, v, mask, Key(1, 2)), options
+        if dtype.name == "float32":
+            with float32_matmul_precision("high"):
+                yield (q, k, v, mask, Key(1, 2)), options
 
 
 @attention.examples
 def _(dtype):
-    yield from _examples(dtype, SIZES)
+    yield from _examples(dtype)
 
 
 @attention_grad.examples
 def _(dtype):
-    for (q, k, v, *others), options in _examples(dtype, SIZES):
+    for (q, k, v, *others), options in _examples(dtype):
         g = Empty((*q.shape[:2], v.shape[2]), dtype)
         if dtype.name != "float64" or g.shape[2] <= SIZE:
             yield (g, q, k, v, *others), options
