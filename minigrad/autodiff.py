@@ -8,11 +8,8 @@ It is told in three chapters, to be read in this order.
 """
 
 import heapq
-import os
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +17,7 @@ import numpy as np
 from minigrad import graph, memory, writes
 from minigrad.backend import array_module, describe, is_array, modes, switched, to_numpy
 from minigrad.devices import duplicate
-from minigrad.errors import GradientError, OutOfMemoryError, ShapeError
+from minigrad.errors import GradientError, OutOfMemoryError, ShapeError, caller
 from minigrad.graph import (
     Node,
     Slot,
@@ -390,18 +387,3 @@ def _usefulness(
         ):
             useful.add(serial)
     return test, useful
-
-
-_PACKAGE = str(Path(__file__).parent) + os.sep
-_EXAMPLES = os.path.join(_PACKAGE, "examples", "")  # who runs one is its user
-
-
-def caller() -> str:
-    """'file.py:12' of the innermost line outside this package."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None:
-        file = frame.f_code.co_filename
-        if not file.startswith(_PACKAGE) or file.startswith(_EXAMPLES):
-            break
-        frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"

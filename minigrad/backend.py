@@ -354,7 +354,30 @@ def to_numpy(x: Any) -> np.ndarray:
         return x
     if type(x) in _kinds:
         return x.item()  # which says why there is no such array
-    return x.get() if is_array(x) else np.asarray(x)
+    if not is_array(x):
+        return np.asarray(x)
+    return _arrived(x.get())
+
+
+def number(x: Any) -> Any:
+    """The only element of an array as a Python number; on a device, it is waited for."""
+    y = x.item()
+    return y if isinstance(x, np.ndarray) else _arrived(y)
+
+
+_looks: list[Callable[[], None]] = []
+
+
+def when_waiting(look: Callable[[], None]) -> None:
+    """Have `look` called whenever the host has waited for a device; it may raise what it finds."""
+    if look not in _looks:
+        _looks.append(look)
+
+
+def _arrived(y: Any) -> Any:
+    for look in _looks:
+        look()
+    return y
 
 
 def to_device(x: Any) -> Any:

@@ -22,6 +22,11 @@ Each message names the function, what it expects, what came, and the way out. Ev
 inherits from the built-in error that a NumPy user would expect, so `except ValueError` works.
 """
 
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 
 __all__ = [
@@ -121,3 +126,40 @@ class WorkerError(MinigradError, RuntimeError):
 
 class RunError(MinigradError, OSError):
     """A run directory cannot be read or written."""
+
+
+_PACKAGE = str(Path(__file__).parent) + os.sep
+_EXAMPLES = os.path.join(_PACKAGE, "examples", "")  # who runs one is its user
+
+
+def caller() -> str:
+    """'file.py:12' of the innermost line outside this package."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None:
+        file = frame.f_code.co_filename
+        if not file.startswith(_PACKAGE) or file.startswith(_EXAMPLES):
+            break
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+def out_of_range(
+    name: str, shape: tuple[int, ...], n: int, low: int, axis: int | None = None
+) -> Callable[[int, int], OutOfRangeError]:
+    """What makes the error of an id in an array of `shape`, of its position there and its value.
+
+    Args:
+        name: of the op; ids must be in [low, n).
+        axis: that the ids count along, if the message is to be NumPy's of an index.
+    """
+
+    def tell(position: int, value: int) -> OutOfRangeError:
+        at = tuple(map(int, np.unravel_index(position, shape)))
+        place = f" at position {at[0] if len(at) == 1 else at}" if at else ""
+        if axis is not None:
+            return OutOfRangeError(
+                f"{name}: index {value} is out of bounds for axis {axis} with size {n}{place}"
+            )
+        return OutOfRangeError(f"{name}: index {value}{place} is out of range [{low}, {n})")
+
+    return tell

@@ -1,14 +1,16 @@
 """What tests of several files share."""
 
+import contextlib
 import importlib
 import pkgutil
 from dataclasses import dataclass
 
 import numpy as np
+import pytest
 
 from minigrad import nn, optim
 from minigrad.autodiff import Tensor
-from minigrad.backend import to_device, to_numpy
+from minigrad.backend import synchronize, to_device, to_numpy
 
 
 def host(x):
@@ -22,6 +24,14 @@ def close(a, b, **options):
 
 def same(a, b, **options):
     np.testing.assert_array_equal(host(a), host(b), **options)
+
+
+@contextlib.contextmanager
+def refuses(error, match=None):
+    """`pytest.raises`, in which a device is waited for: it tells faults when it is."""
+    with pytest.raises(error, match=match) as caught:
+        yield caught
+        synchronize()
 
 
 def same_state(a, b):

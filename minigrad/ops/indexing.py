@@ -2,11 +2,12 @@
 give a new array, the one overwriting, the other summing.
 
 Indices are inputs and never tracked: integers of any width, never booleans. Negative ones count
-from the end, as in NumPy. On the host they are checked; on a device a check would stop the
-pipeline, so they are to be checked where they are made.
+from the end, as in NumPy. All are checked. On a device, where to wait for a check would stop the
+pipeline, the error comes when the host next waits in any case: see `minigrad.kernels.cuda.faults`.
 """
 
 import functools
+import importlib
 import math
 import operator
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
+from minigrad import kernels
 from minigrad.autodiff import (
     Tensor,
     as_array,
@@ -25,7 +27,8 @@ from minigrad.autodiff import (
     wrap,
 )
 from minigrad.backend import array_module, is_array, modes, xp
-from minigrad.errors import DtypeError, OutOfRangeError, ShapeError
+from minigrad.batched import Batched
+from minigrad.errors import DtypeError, OutOfRangeError, ShapeError, out_of_range
 from minigrad.ops.dtypes import astype, is_half, matched, sortable
 from minigrad.ops.elementwise import where as choice
 from minigrad.ops.shaping import axis_of, broadcast_to, moveaxis, ravel, reshape
@@ -123,10 +126,34 @@ def _index(template, arrays):
 @primitive
 def _getitem(xp, x, *arrays, template):
     """`x[index]`, the index taken apart into a static template and arrays."""
-    for a in arrays if xp is not np else ():
-        if a.dtype.kind == "b":
-            refuse_if_batched("getitem", a, "use where(mask, x, 0)")
+    if xp is not np and arrays:
+        for a in arrays:
+            if a.dtype.kind == "b":
+                refuse_if_batched("getitem", a, "use where(mask, x, 0)")
+        arrays = _in_range_each("getitem", x.shape, template, arrays)
     return x[_index(template, arrays)]
+
+
+def _in_range_each(name: str, shape, template, arrays) -> list:
+    """The arrays of an index into `shape`, those of integers checked: on a device nobody else does.
+
+    NumPy itself checks them.
+    """
+    taken = sum(1 for t in template if t is not None and t is not Ellipsis and t is not _ARRAY)
+    taken += sum(a.ndim if a.dtype.kind == "b" else 1 for a in arrays)
+    rest, found, axis = iter(arrays), [], 0
+    for t in template:
+        if t is _ARRAY:
+            a = next(rest)
+            if a.dtype.kind in "iu" and axis < len(shape):  # too many are told elsewhere
+                found.append(checked_ids(name, a, shape[axis], axis=axis))
+                axis += 1
+            else:
+                found.append(a)
+                axis += a.ndim if a.dtype.kind == "b" else 1
+        elif t is not None:
+            axis += len(shape) - taken if t is Ellipsis else 1
+    return found
 
 
 @_getitem.vjp
@@ -138,6 +165,8 @@ def _(g, _y, _x, *arrays, template):
 @primitive
 def _spread(xp, g, *arrays, template, shape):
     """Zeros of `shape` with `g` summed in at an index: what is adjoint to reading there."""
+    if xp is not np and arrays:
+        arrays = _in_range_each("getitem", shape, template, arrays)
     y, index = xp.zeros(shape, g.dtype), _index(template, arrays)
     if any(a.dtype.kind != "b" for a in arrays):
         return _add_at(xp, y, index, g)
@@ -185,23 +214,74 @@ _reorder_rows.vjps(
 # --------------------------------------------------------------------- rows along an axis
 
 
-def checked_ids(name: str, ids, n: int, low: int | None = None):
+def checked_ids(name: str, ids, n: int, low: int | None = None, axis: int | None = None):
     """`ids`, an array, as int64; integers in [low, n), by default [-n, n).
 
-    The range is looked at on the host only, where that costs little.
+    Args:
+        axis: that they count along, if a message is to be NumPy's of an index.
 
     Raises:
         DtypeError: they are no integers; booleans are none.
-        OutOfRangeError: one is out of range; the message names its position.
+        OutOfRangeError: one is out of range; the message names its position. On a device it is
+            raised at the next transfer, and until then an id that is in range stands for it.
     """
     if ids.dtype.kind not in "iu":
         raise DtypeError(f"{name}: indices must be integers, got {ids.dtype}")
     low = -n if low is None else low
-    if isinstance(ids, np.ndarray) and ids.size and (ids.min() < low or ids.max() >= n):
-        at = tuple(int(i) for i in np.argwhere((ids < low) | (ids >= n))[0])
-        place = f" at position {at[0] if len(at) == 1 else at}" if at else ""
-        raise OutOfRangeError(f"{name}: index {int(ids[at])}{place} is out of range [{low}, {n})")
+    if not isinstance(ids, np.ndarray):
+        ids = _checked_on_device(name, ids, n, low, axis)
+    elif ids.size and (ids.min() < low or ids.max() >= n):
+        at = int(np.argmax((ids < low) | (ids >= n)))
+        raise out_of_range(name, ids.shape, n, low, axis)(at, int(ids.flat[at]))
     return ids if ids.dtype == np.int64 else ids.astype("int64")
+
+
+def _checked_on_device(name: str, ids, n: int, low: int, axis: int | None):
+    """`ids`, perhaps of a `vmap`, of which those that are out of range are noted."""
+    if type(ids) is Batched:
+        if isinstance(ids.value, np.ndarray):
+            return ids
+        return Batched(_checked_on_device(name, ids.value, n, low, axis), ids.level)
+    if not ids.size:
+        return ids
+    xp = array_module(ids)
+    ids = xp.ascontiguousarray(ids).reshape(ids.shape)  # which has an axis at least
+    options = {"name": name, "n": n, "low": low, "axis": axis}
+    y = kernels.find("cuda.indexing.in_range").call(ids, **options) if kernels.enabled() else None
+    if y is not None and y is not NotImplemented:
+        return y
+    wrong = (ids < low) | (ids >= n)
+    faults().look(xp, wrong, ids, out_of_range(name, ids.shape, n, low, axis))
+    return xp.where(wrong, low, ids)
+
+
+def faults():
+    """Where faults on a device are written down; it is there only where CuPy is."""
+    return importlib.import_module("minigrad.kernels.cuda.faults")
+
+
+def refuse_where(wrong, error: Exception) -> None:
+    """Raise `error` if any of `wrong`, an array of booleans, holds.
+
+    On a device it is raised at the next transfer.
+    """
+    while type(wrong) is Batched:
+        wrong = wrong.value
+    if isinstance(wrong, np.ndarray | np.bool_):
+        if wrong.any():
+            raise error
+    elif wrong.size:
+        xp = array_module(wrong)
+        wrong = xp.ascontiguousarray(wrong)
+
+        def tell(position: int, value: int) -> Exception:
+            return error
+
+        y = NotImplemented
+        if kernels.enabled():
+            y = kernels.find("cuda.indexing.first_wrong").call(wrong, tell=tell)
+        if y is NotImplemented:
+            faults().look(xp, wrong, None, tell)
 
 
 @primitive
@@ -219,14 +299,30 @@ def _ids_beside(g, ids):
 
 
 def _refuse_repeated(name: str, ids, n: int, axis: int, values) -> None:
-    """Raise where it would be left to chance which of several `values` stays; on the host only."""
-    if not isinstance(ids, np.ndarray) or not hasattr(values, "dtype"):
+    """Raise where it would be left to chance which of several `values` stays."""
+    if not hasattr(values, "dtype") or not ids.size:
         return
-    if (np.diff(np.sort(ids % n, axis=axis), axis=axis) == 0).any():
-        raise ShapeError(
-            f"{name}: an index is repeated, so its value would be left to chance; use "
-            f"{'index_add' if name == 'index_set' else 'scatter_add'} to sum"
-        )
+    error = ShapeError(
+        f"{name}: an index is repeated, so its value would be left to chance; use "
+        f"{'index_add' if name == 'index_set' else 'scatter_add'} to sum"
+    )
+    xp, axis = array_module(ids), axis % ids.ndim
+    if xp is np:
+        refuse_where(np.diff(np.sort(ids % n, axis=axis), axis=axis) == 0, error)
+    else:
+        shape = (*ids.shape[:axis], n, *ids.shape[axis + 1 :])
+        _refuse_named_twice(xp, shape, _places(xp, ids, axis, ids.shape), ids.shape, error)
+
+
+def _refuse_named_twice(xp, shape, index, places, error: Exception) -> None:
+    """Raise if an index into an array of `shape` names a place twice; it reads `places`.
+
+    Each writes its number there. Of two that meet one is overwritten, whichever it is.
+    """
+    numbers = xp.arange(math.prod(places)).reshape(places)
+    written = xp.zeros(shape, "int64")
+    written[index] = numbers
+    refuse_where(written[index] != numbers, error)
 
 
 @primitive
@@ -264,6 +360,8 @@ def embedding_grad(xp, g, ids, *, rows):
         g: (*ids.shape, ...).
         ids: integers of any shape.
     """
+    if xp is not np:
+        ids = checked_ids("embedding_grad", ids, rows)
     return _add_at(xp, xp.zeros((rows, *g.shape[ids.ndim :]), g.dtype), ids, g)
 
 
@@ -428,7 +526,7 @@ def index_fill(x, ids, value, axis: int):
 
 def _marked(ids, n: int):
     """(n,) booleans: which are among `ids`."""
-    none = on_device_of([ids], np.zeros(n, np.int64))
+    none = array_module(as_array(ids)).zeros(n, "int64")
     return index_add(none, ids if ids.ndim else reshape(ids, shape=(1,)), 1) > 0
 
 
@@ -464,7 +562,7 @@ def index_put(x, indices, values, accumulate: bool = False):
         indices = tuple(indices)  # PyTorch's users write lists of arrays, too
     template, arrays = _taken_apart("index_put", x, indices)
     if not accumulate and not getattr(values, "shape", ()) and not isinstance(values, list):
-        none = on_device_of([x], np.zeros(x.shape, bool))
+        none = array_module(as_array(x)).zeros(x.shape, bool)
         return _filled("index_put", x, _put(none, True, *arrays, template=template), values)
     _, values = as_arrays(x, values)
     return _put(x, values, *arrays, template=template, accumulate=accumulate)
@@ -473,17 +571,18 @@ def index_put(x, indices, values, accumulate: bool = False):
 @primitive
 def _put(xp, x, values, *arrays, template, accumulate=False):
     """`x` with `values` put, or added, at an index that was taken apart."""
-    for a in arrays if xp is not np else ():
-        if a.dtype.kind == "b":
-            refuse_if_batched("index_put", a, "use where(mask, values, x)")
-    index, whole = _index(template, arrays), None
-    if hasattr(values, "dtype") and isinstance(x, np.ndarray) and not accumulate:
-        whole = np.arange(x.size).reshape(x.shape)[index]
-        if whole.size != np.unique(whole).size:
-            raise ShapeError(
-                "index_put: a place is named twice, so its value would be left to chance; use "
-                "accumulate=True to sum"
-            )
+    if xp is not np and arrays:
+        for a in arrays:
+            if a.dtype.kind == "b":
+                refuse_if_batched("index_put", a, "use where(mask, values, x)")
+        arrays = _in_range_each("put", x.shape, template, arrays)
+    index = _index(template, arrays)
+    if hasattr(values, "dtype") and not accumulate and any(a.dtype.kind != "b" for a in arrays):
+        error = ShapeError(
+            "index_put: a place is named twice, so its value would be left to chance; use "
+            "accumulate=True to sum"
+        )
+        _refuse_named_twice(xp, x.shape, index, x[index].shape, error)
     y, values = _writable(xp, x, values)
     if accumulate:
         return _add_at(xp, y, index, values)
@@ -711,17 +810,19 @@ def slice_scatter(x, values, axis: int = 0, start=None, end=None, step=None):
     """`x` with `values` in place of `x[start:end:step]` along `axis`."""
     x, values = as_arrays(x, values)
     axis = axis_of("slice_scatter", axis, x.shape)
-    ids = np.arange(x.shape[axis])[start:end:step]
+    ids = array_module(as_array(x)).arange(x.shape[axis])[start:end:step]
     _check_part("slice_scatter", values, (*x.shape[:axis], len(ids), *x.shape[axis + 1 :]))
-    return index_set(x, on_device_of([x], ids), values, axis=axis)
+    return index_set(x, ids, values, axis=axis)
 
 
 def diagonal_scatter(x, values, offset: int = 0, axis1: int = 0, axis2: int = 1):
     """`x` with `values` in place of `diagonal(x, offset, axis1, axis2)`."""
     x, values = as_arrays(x, values)
-    places = np.arange(math.prod(x.shape)).reshape(x.shape).diagonal(offset, axis1, axis2)
+    module = array_module(as_array(x))
+    places = module.arange(math.prod(x.shape)).reshape(x.shape)
+    places = module.diagonal(places, offset, axis1, axis2)
     _check_part("diagonal_scatter", values, places.shape)
-    return put(x, on_device_of([x], places), values)
+    return put(x, places, values)
 
 
 def _check_part(name: str, values, shape) -> None:
@@ -737,7 +838,7 @@ def masked_scatter(x, mask, source):
         source: at least as many elements as are to be replaced.
 
     Raises:
-        ShapeError: there are fewer (looked at on the host only).
+        ShapeError: there are fewer.
         DtypeError: `mask` is not of booleans.
     """
     x, mask, source = as_arrays(x, mask, source)
@@ -745,12 +846,17 @@ def masked_scatter(x, mask, source):
         raise DtypeError(f"masked_scatter: the mask must be booleans, got {mask.dtype}")
     shape = np.broadcast_shapes(x.shape, mask.shape)
     mask, values = broadcast_to(mask, shape=shape), ravel(source)
-    plain = mask.data if type(mask) is Tensor else mask
-    if isinstance(plain, np.ndarray) and plain.sum() > values.shape[0]:
-        raise ShapeError(
-            f"masked_scatter: {int(plain.sum())} elements are to be replaced, and there are "
-            f"{values.shape[0]} in source"
-        )
+    plain = as_array(mask)
+    if isinstance(plain, np.ndarray):
+        count = f"{int(plain.sum())} elements"
+    else:
+        count = "more elements"  # to count them would wait for a device
+    refuse_where(
+        plain.sum() > values.shape[0],
+        ShapeError(
+            f"masked_scatter: {count} are to be replaced, and there are {values.shape[0]} in source"
+        ),
+    )
     if not values.shape[0]:
         return broadcast_to(x, shape=shape)
     ids = reshape(_ranks(ravel(mask), most=values.shape[0] - 1), shape=shape)

@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from minigrad.autodiff import Tensor, as_arrays, on_device_of, op
+from minigrad.autodiff import Tensor, as_array, as_arrays, on_device_of, op
 from minigrad.backend import refuse_while_capturing, to_numpy
 from minigrad.errors import DtypeError, OutOfRangeError, ShapeError
 from minigrad.ops.dtypes import as_came, astype, half_widened
@@ -29,7 +29,14 @@ from minigrad.ops.elementwise import (
     subtract,
     where,
 )
-from minigrad.ops.indexing import _in_range, checked_ids, one_hot, take, take_along_axis
+from minigrad.ops.indexing import (
+    _in_range,
+    checked_ids,
+    one_hot,
+    refuse_where,
+    take,
+    take_along_axis,
+)
 from minigrad.ops.norms import p_norm
 from minigrad.ops.reductions import cumprod, logsumexp, mean, sum
 from minigrad.ops.shaping import broadcast_to, concatenate, expand_dims, moveaxis, reshape, stack
@@ -241,15 +248,17 @@ def binary_cross_entropy(xp, x, target, weight=None, *, reduction="mean"):
         weight: of each element, broadcastable to `x`; or None.
 
     Raises:
-        ValueError: an `x` is outside [0, 1] (looked at on the host only).
+        ValueError: an `x` is outside [0, 1].
     """
     name = "binary_cross_entropy"
     _check_same(name, x=x, target=target)
-    on_host = x.data if type(x) is Tensor else x
-    if isinstance(on_host, np.ndarray) and np.any((on_host < 0) | (on_host > 1)):
-        raise ValueError(
+    array = as_array(x)
+    refuse_where(
+        (array < 0) | (array > 1),
+        ValueError(
             f"{name}: x must be in [0, 1]; for logits there is binary_cross_entropy_with_logits"
-        )
+        ),
+    )
     loss = _bce(x, target)
     return _reduced(name, _weighted(name, loss, weight), reduction)
 

@@ -11,7 +11,11 @@ import numpy as np
 
 from minigrad import devices, ops, writes
 from minigrad.autodiff import Op, Tensor, backward, joined, wrap
+<<<<<<< HEAD
 from minigrad.backend import modes, refuse_while_capturing, to_numpy
+=======
+from minigrad.backend import array_module, modes, number, refuse_while_capturing, to_numpy
+>>>>>>> 099443c (Ids out of range on a device are found in the call and told at the next transfer, as are repeated indices and the like; nothing waits)
 from minigrad.errors import GradientError, ShapeError
 from minigrad.ops import moving
 
@@ -91,7 +95,7 @@ class TensorMethods:
         if self.size != 1:
             raise ShapeError(f"item(): the tensor has {self.size} elements, shape {self.shape}")
         refuse_while_capturing("item()")
-        return self.data.item()
+        return number(self.data)
 
     def tolist(self) -> Any:
         """The elements as (nested) lists of Python numbers."""
@@ -105,7 +109,7 @@ class TensorMethods:
                 f".all()"
             )
         refuse_while_capturing("a truth value")
-        return bool(self.data.item())
+        return bool(number(self.data))
 
     def __float__(self) -> float:
         return float(self.item())

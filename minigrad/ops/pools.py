@@ -15,7 +15,7 @@ from minigrad.autodiff import as_arrays, on_device_of, op, primitive
 from minigrad.errors import DtypeError, ShapeError
 from minigrad.ops.dtypes import narrowed, widened
 from minigrad.ops.elementwise import multiply, power, where, zeros_like
-from minigrad.ops.indexing import checked_ids, scatter_add, take, take_along_axis
+from minigrad.ops.indexing import checked_ids, refuse_where, scatter_add, take, take_along_axis
 from minigrad.ops.reductions import sum
 from minigrad.ops.shaping import (
     broadcast_to,
@@ -395,11 +395,14 @@ def _put_back(xp, x, ids, *, size):
     y = xp.zeros((x.shape[0], size), x.dtype)
     at = (xp.arange(x.shape[0])[:, None], ids)
     y[at] = x
-    if isinstance(y, np.ndarray) and not np.array_equal(y[at], x, equal_nan=x.dtype.kind == "f"):
-        raise ShapeError(
+    there = y[at]
+    refuse_where(
+        (there != x) & ((there == there) | (x == x)),  # NaN is as good as NaN
+        ShapeError(
             "max_unpool: an index is repeated with another value, so it would be left to chance "
             "which one stays"
-        )
+        ),
+    )
     return y
 
 

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from minigrad.autodiff import as_arrays, on_device_of, op, primitive
+from minigrad.autodiff import as_array, as_arrays, op, primitive
+from minigrad.backend import array_module
 from minigrad.errors import ShapeError
 from minigrad.ops.dtypes import (
     astype,
@@ -562,7 +563,8 @@ def _by_target(x, ids, values, axis: int, combine, neutral):
         values = concatenate([values[..., :shift], more], axis=-1)
         shift *= 2
     lines = (*ids.shape[:-1], x.shape[axis])
-    counts = scatter_add(on_device_of([ids], np.zeros(lines, np.int64)), ids, 1, axis=-1)
+    none = array_module(as_array(ids)).zeros(lines, "int64")
+    counts = scatter_add(none, ids, 1, axis=-1)
     last = cumsum(counts, axis=-1) - 1
     y = take_along_axis(values, where(last < 0, 0, last), axis=-1)
     widths = zip(y.shape, moveaxis(x, source=axis, destination=-1).shape, strict=True)

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minigrad.autodiff import as_arrays, on_device_of, op, primitive
+from minigrad.autodiff import as_array, as_arrays, on_device_of, op, primitive
+from minigrad.backend import array_module
 from minigrad.errors import ShapeError
 from minigrad.ops.dtypes import sortable
 from minigrad.ops.elementwise import stop_gradient, where
@@ -143,7 +144,7 @@ def mode(x, axis: int = -1, keepdims: bool = False) -> Ranked:
     lines = moveaxis(stop_gradient(x), source=axis, destination=-1)
     order = argsort(lines, axis=-1)
     lines = take_along_axis(lines, order, axis=-1)
-    places = on_device_of([x], np.arange(lines.shape[-1]))
+    places = array_module(as_array(x)).arange(lines.shape[-1])
     changed = concatenate([lines[..., :1], lines[..., :-1]], -1) != lines
     first = cummax(where(changed, places, 0), -1).values  # where the run of each element begins
     last = argmax(places - first, axis=-1, keepdims=True)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.autodiff import Tensor, as_array, as_arrays, on_device_of, op, primitive, wrap
+from minigrad.backend import array_module
 from minigrad.errors import DtypeError, ShapeError
 from minigrad.ops.creation import spaced
 from minigrad.ops.dtypes import astype, chosen, in_floats, narrowed, real_array, widened
@@ -27,7 +28,7 @@ from minigrad.ops.elementwise import (
     where,
     zeros_like,
 )
-from minigrad.ops.indexing import embedding_grad, take_along_axis
+from minigrad.ops.indexing import embedding_grad, refuse_where, take_along_axis
 from minigrad.ops.products import matmul
 from minigrad.ops.reductions import (
     METHODS,
@@ -329,9 +330,7 @@ def cov(
             raise ShapeError(f"cov: {name} must be ({n},), got shape {v.shape}")
         if name == "fweights" and v.dtype.kind not in "iu":
             raise DtypeError(f"cov: fweights must be integers, got {v.dtype}")
-        host = as_array(v)
-        if isinstance(host, np.ndarray) and (host < 0).any():
-            raise ValueError(f"cov: {name} must not be negative")
+        refuse_where(as_array(v) < 0, ValueError(f"cov: {name} must not be negative"))
         v = astype(v, dtype=wide.dtype)  # before they are multiplied and summed
         w = v if w is None else multiply(w, v)
     count: Any
@@ -430,9 +429,8 @@ def _edges(a, bins, range):
         _, edges = as_arrays(a, bins)
         if edges.ndim != 1 or edges.shape[0] < 2:
             raise ShapeError(f"histogram: edges must be (n,), n > 1, got shape {edges.shape}")
-        host = as_array(edges)
-        if isinstance(host, np.ndarray) and (np.diff(host) < 0).any():
-            raise ValueError("histogram: the edges must rise")
+        limits = as_array(edges)
+        refuse_where(limits[1:] < limits[:-1], ValueError("histogram: the edges must rise"))
         return edges
     if bins < 1:
         raise ValueError(f"histogram: bins must be at least 1, got {bins}")
@@ -440,8 +438,11 @@ def _edges(a, bins, range):
     if range is None and a.shape[0]:
         low, high = min(a), max(a)
         ends = [as_array(low), as_array(high)]
-        if any(isinstance(v, np.ndarray) and not np.isfinite(v) for v in ends):
-            raise ValueError(f"histogram: the range {ends[0]} to {ends[1]} is not finite")
+        # To print them would wait for a device.
+        told = f"{ends[0]} to {ends[1]}" if isinstance(ends[0], np.ndarray) else "of a"
+        for end in ends:
+            infinite = ~array_module(end).isfinite(end)
+            refuse_where(infinite, ValueError(f"histogram: the range {told} is not finite"))
         flat = low == high
         low, high = where(flat, low - 0.5, low), where(flat, high + 0.5, high)
         return spaced(low, high, bins + 1)

@@ -422,7 +422,7 @@ IDS = np.zeros((2, 1, 1), int)
     ],
 )
 def test_errors_say_what_was_expected_and_what_came(call, error, fragments):
-    with pytest.raises(error) as caught:
+    with refuses(error) as caught:
         call()
     assert isinstance(caught.value, MinigradError)
     for fragment in fragments.split("|"):
