@@ -118,3 +118,60 @@ def test_a_fault_is_told_at_the_next_transfer_as_on_the_host(name):
     assert (probe + 1).numpy().tolist() == [2, 2]
     found = mg.embedding(backend.to_device(np.array([[1], [0]])), backend.to_device(TABLE))
     np.testing.assert_array_equal(backend.to_numpy(found), TABLE[[[1], [0]]])
+
+
+def test_of_many_faults_the_first_is_told():
+    ids = np.zeros(1500, "int64")
+    ids[[1400, 300, 700, 1100]] = [-9, 9, 99, 10**12]
+    mg.take(mg.ones((5,)), backend.to_device(ids))
+    mg.take(mg.ones((5,)), backend.to_device(ids[::-1] * 2))
+    with pytest.raises(MinigradError, match="take: index 9 at position 300 is out of range"):
+        mg.ones((2,)).numpy()
+    mg.ones((2,)).numpy()
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda x: x.item(), float, bool, int, lambda x: x.tolist(), repr, lambda x: x.numpy(),
+        lambda x: backend.to_numpy(x.data), lambda x: format(x, ".2f"), lambda x: 1.0 in x[None],
+    ],
+)  # fmt: skip
+def test_whatever_waits_tells_it(read):
+    x = mg.ones(()) * 3
+    mg.one_hot(backend.to_device(np.array([2])), num_classes=2)
+    with pytest.raises(MinigradError, match="one_hot: index 2 at position 0 is out of range"):
+        read(x)
+    read(x)
+
+
+def test_calls_are_forgotten_but_for_those_of_programs():
+    from minigrad.kernels.cuda import faults
+
+    def tell(position, value):
+        return MinigradError(f"{value} at {position}")
+
+    def found(number):
+        faults.words()[...] = backend.to_device(np.array([number, 5, 7, 0]))
+        with pytest.raises(MinigradError) as caught:
+            faults.check()
+        return str(caught.value)
+
+    with faults.lasting():
+        lasting = faults.note(tell, "here:1")
+    first = faults.note(tell, "here:2")
+    assert found(first) == "7 at 5 (on the device, in the call at here:2)"
+    for _ in range(faults.KEPT):
+        faults.note(tell, "there:1")
+    assert found(lasting) == "7 at 5 (on the device, in the call at here:1)"
+    assert "7 at position 5" in found(first)
+
+
+def test_a_step_on_the_device_that_is_fine_stays_so():
+    weight = Tensor(backend.to_device(TABLE), requires_grad=True)
+    ids = backend.to_device(np.abs(IDS) % 5)
+    for _ in range(3):
+        with no_waiting():
+            loss = mg.cross_entropy(mg.embedding(ids.reshape(-1), weight), ids.reshape(-1) % 2)
+            loss.backward()
+    assert loss.item() > 0
