@@ -27,7 +27,7 @@ from minigrad.errors import BackendError
 
 __all__ = [
     "array_module", "choice", "explain", "get_backend", "is_array", "register", "set_backend",
-    "to_device", "to_numpy", "using", "xp",
+    "synchronize", "to_device", "to_numpy", "using", "xp",
 ]  # fmt: skip
 
 NAMES = ("auto", "numpy", "cupy")
@@ -363,6 +363,18 @@ def number(x: Any) -> Any:
     """The only element of an array as a Python number; on a device, it is waited for."""
     y = x.item()
     return y if isinstance(x, np.ndarray) else _arrived(y)
+
+
+def synchronize() -> None:
+    """Wait until the device has computed all that it was given; there is none to wait for on NumPy.
+
+    Raises:
+        MinigradError: a call before this found its input to be wrong, such as an id out of range.
+    """
+    cupy = sys.modules.get("cupy")
+    if cupy is not None:
+        cupy.cuda.runtime.deviceSynchronize()
+        _arrived(None)
 
 
 _looks: list[Callable[[], None]] = []
