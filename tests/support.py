@@ -29,7 +29,7 @@ def same(a, b, **options):
 @contextlib.contextmanager
 def refuses(error, match=None):
     """`pytest.raises`, in which a device is waited for: it tells faults when it is."""
-    with pytest.raises(error, match=match) as caught:
+    with pytest.raises(error, match=match) as caught:  # noqa: PT012
         yield caught
         synchronize()
 

@@ -11,11 +11,7 @@ import numpy as np
 
 from minigrad import devices, ops, writes
 from minigrad.autodiff import Op, Tensor, backward, joined, wrap
-<<<<<<< HEAD
-from minigrad.backend import modes, refuse_while_capturing, to_numpy
-=======
-from minigrad.backend import array_module, modes, number, refuse_while_capturing, to_numpy
->>>>>>> 099443c (Ids out of range on a device are found in the call and told at the next transfer, as are repeated indices and the like; nothing waits)
+from minigrad.backend import modes, number, refuse_while_capturing, to_numpy
 from minigrad.errors import GradientError, ShapeError
 from minigrad.ops import moving
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support import close, host, same
+from support import close, host, refuses, same
 
 import minigrad as mg
 from minigrad import nn, optim, random

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from support import host
+from support import host, refuses
 
 import minigrad as mg
 from minigrad.backend import to_device, to_numpy

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from support import host
+from support import host, refuses
 
 import minigrad as mg
 from minigrad.autodiff import Tensor

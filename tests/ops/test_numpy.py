@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from support import refuses
 
 import minigrad as mg
 from minigrad.backend import to_device

@@ -86,21 +86,27 @@ def check() -> None:
     Raises:
         MinigradError: what a call that found a fault says of it.
     """
+    for device, status in tuple(_words.items()):
+        number, position, value, _ = status.get().tolist()
+        if number:
+            with _on(device):
+                status.fill(0)
+            raise _error(number, position, value)
+
+
+def _on(device: int) -> Any:
     import cupy
 
-    here = cupy.cuda.runtime.getDevice()
-    if here not in _words:
-        return
-    number, position, value, _ = _words[here].get().tolist()
-    if not number:
-        return
-    _words[here].fill(0)
+    return cupy.cuda.Device(device)
+
+
+def _error(number: int, position: int, value: int) -> Exception:
     told = _lasting.get(number) or _told.get(number)
     if told is None:
-        raise OutOfRangeError(
+        return OutOfRangeError(
             f"an id was out of range on the device: {value} at position {position}, in a call that "
             f"more than {KEPT} others came after"
         )
     error = told[0](position, value)
     error.args = (f"{error.args[0]} (on the device, in the call at {told[1]})", *error.args[1:])
-    raise error
+    return error

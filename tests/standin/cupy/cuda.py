@@ -16,10 +16,6 @@ class runtime:
         return present()
 
     @staticmethod
-    def getDevice() -> int:
-        return 0
-
-    @staticmethod
     def getDeviceProperties(device: int) -> dict[str, bytes]:
         return {"name": b"stand-in"}
 
