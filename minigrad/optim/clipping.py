@@ -56,7 +56,7 @@ def clip_grad_norm_(
         return 0.0
     wide = (array.astype("float64").reshape(-1) for array in arrays)
     if norm_type == 2:
-        norm = math.sqrt(float(sum(map(_square_sum, arrays))))
+        norm = _norm(arrays)
     elif norm_type == math.inf:
         peaks = [float(abs(g).max()) for g in wide if g.size]
         norm = math.nan if any(map(math.isnan, peaks)) else max(peaks, default=0.0)
@@ -85,6 +85,15 @@ def clip_grad_norm_(
             else:
                 g.data = array_module(array).asarray(array * scale)
     return norm
+
+
+def _norm(arrays: list[Any]) -> float:
+    """The 2-norm of all; from a device it is fetched once."""
+    if array_module(*arrays) is not np and kernels.enabled():
+        found = kernels.find("cuda.updates.clip_factor").call(None, *arrays, max_norm=1.0)
+        if found is not NotImplemented:
+            return float(found[0])
+    return math.sqrt(float(sum(map(_square_sum, arrays))))
 
 
 def _square_sum(array: Any) -> Any:

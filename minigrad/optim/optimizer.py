@@ -351,13 +351,18 @@ class Optimizer(Follower):
         """Change the weights of `present` parameters by `flat.gradients`."""
         options = self.options(flat)
         moments = [flat.moments.get(name) for name in self.slots]
-        if flat.xp is np and self.kernel and kernels.enabled():
+        buffers = flat.weights, flat.gradients, moments
+        numbers = [float(x) for x in options.values()] if self.kernel else []
+        fast = bool(self.kernel) and kernels.enabled()
+        if fast and flat.xp is np:
             segments = flat.starts[present], flat.stops[present], flat.steps[present]
-            numbers = [float(x) for x in options.values()]
-            buffers = flat.weights, flat.gradients, moments
             if kernels.find("updates.step")(self.kernel, *buffers, *segments, numbers) is None:
                 return
         for stretch, step in runs(flat, present):
+            if fast and flat.xp is not np:
+                launch = kernels.find("cuda.updates.change")
+                if launch(self.kernel, *buffers, stretch, step, numbers) is not NotImplemented:
+                    continue
             w, g = flat.weights[stretch], flat.gradients[stretch]
             parts = (None if m is None else m[stretch] for m in moments)
             self.formula(flat.xp, w, g, *parts, step, **options)

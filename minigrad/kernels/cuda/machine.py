@@ -259,7 +259,7 @@ class Kernel:
         """What it needs of memory meanwhile, as things with shape and dtype."""
         return self._scratch(*inputs, **params)
 
-    def launched(self, p: Any, outputs: list, *inputs: Any, **params: Any) -> list[Any]:
+    def launched(self, p: Any, outputs: list, /, *inputs: Any, **params: Any) -> list[Any]:
         """Its launches.
 
         Raises:

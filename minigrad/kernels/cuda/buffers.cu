@@ -1,0 +1,75 @@
+// Many arrays in one launch: their norm, and copies into one buffer. The kernels that tell which
+// array a block has are made by `updates.py`; a block takes CHUNK elements of one.
+
+#define CHUNK 16384
+
+// The sum of squares of a block's share, in double: the square of no float overflows there.
+template <typename T> __device__ __forceinline__ double squares_of(const T* x, i64 n, i64 block) {
+    const int N = Pack<T>::N;
+    i64 start = block * CHUNK, stop = start + CHUNK < n ? start + CHUNK : n;
+    double s = 0;
+    if ((u64)x % 16 == 0) {
+        i64 whole = start + (stop - start) / N * N;
+        for (i64 i = start + threadIdx.x * N; i < whole; i += blockDim.x * N) {
+            Pack<T> pack = load(x + i);
+#pragma unroll
+            for (int e = 0; e < N; e++) {
+                double v = wide(pack.x[e]);
+                s += v * v;
+            }
+        }
+        start = whole;
+    }
+    for (i64 i = start + threadIdx.x; i < stop; i += blockDim.x) {
+        double v = wide(x[i]);
+        s += v * v;
+    }
+    return s;
+}
+
+// y = x * factor, a block's share.
+template <typename Y, typename X>
+__device__ __forceinline__ void copy_of(Y* y, const X* x, i64 n, i64 block,
+                                        typename Wide<Y>::type factor) {
+    const int N = Pack<X>::N;
+    i64 start = block * CHUNK, stop = start + CHUNK < n ? start + CHUNK : n;
+    if (sizeof(X) == sizeof(Y) && ((u64)x | (u64)y) % 16 == 0) {
+        i64 whole = start + (stop - start) / N * N;
+        for (i64 i = start + threadIdx.x * N; i < whole; i += blockDim.x * N) {
+            Pack<X> from = load(x + i);
+            Pack<Y> to;
+#pragma unroll
+            for (int e = 0; e < Pack<Y>::N && e < N; e++)
+                to.x[e] = narrow<Y>(wide(from.x[e]) * factor);
+            store(y + i, to);
+        }
+        start = whole;
+    }
+    for (i64 i = start + threadIdx.x; i < stop; i += blockDim.x)
+        y[i] = narrow<Y>(wide(x[i]) * factor);
+}
+
+// The norm of gradients divided by `scale`, and what they are then multiplied by so that it is at
+// most `most`: 1 if it is not finite. One block.
+template <typename F>
+__device__ __forceinline__ void norm_of(double* norm, F* factor, const double* parts, i64 count,
+                                        double most, const float* scale) {
+    __shared__ double box[WARP];
+    double s = 0;
+    for (i64 i = threadIdx.x; i < count; i += blockDim.x) s += parts[i];
+    s = sqrt(block_sum(s, box)) / (scale ? *scale : 1.0f);
+    if (threadIdx.x == 0) {
+        *norm = s;
+        *factor = s > most && s - s == 0 ? F(most / s) : F(1);
+    }
+}
+
+extern "C" __global__ void clip_float(double* norm, float* factor, const double* parts, i64 count,
+                                      double most, const float* scale) {
+    norm_of(norm, factor, parts, count, most, scale);
+}
+
+extern "C" __global__ void clip_double(double* norm, double* factor, const double* parts,
+                                       i64 count, double most, const float* scale) {
+    norm_of(norm, factor, parts, count, most, scale);
+}

@@ -1,0 +1,258 @@
+"""Updates of optimizers: one launch over flat buffers, in place; and the norm of all gradients.
+
+What changes from step to step lies in device memory, as a CUDA graph repeats its arguments: which
+segments have gradients, how many steps each has taken, the options, the factor of clipping, the
+scale of the loss, and whether this step is left out.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from minigrad.kernels.cuda.machine import C_TYPES, Empty, Kernel, Launch, Page, aligned
+from minigrad.kernels.layouts import covered_ids
+
+RULES = ["sgd_step", "adagrad_step", "rmsprop_step", "lion_step", "adam_variant_step", "adam_step"]
+FLOATS = ("float32", "float64", "float16", "bfloat16")
+TILE, THREADS = 4096, 256  # as the source has them
+CHUNK, MOST = 16384, 48  # elements of a block, arrays of a launch
+PAGE, BUFFERS = Page("updates"), Page("buffers")
+
+# --- steps ----------------------------------------------------------------------------------------
+
+update = Kernel("update", PAGE)
+
+
+def _flat(*buffers: Any) -> bool:
+    """Whether all are contiguous, of floats, and of one length."""
+    return all(
+        x.dtype.name in FLOATS and x.ndim == 1 and x.flags.c_contiguous for x in buffers
+    ) and all(x.shape == buffers[0].shape for x in buffers)
+
+
+@update.accepts
+def _(w, g, a, b, c, starts, stops, steps, numbers, clip, scale, skip, low, *, rule, segment=None):
+    """One step by a rule, in place; nothing comes out.
+
+    Args:
+        w, g: weights and gradients, flat.
+        a, b, c: moments of the same length, None where the rule has none.
+        starts, stops, steps: int64, as `minigrad.kernels.updates` has them; None with `segment`.
+        numbers: float64; how many segments there are, then the options. None with `segment`.
+        clip: () what gradients are multiplied by, or None.
+        scale: () float32, what they are divided by: the scale of the loss. Or None.
+        skip: () int32; where it is not 0 nothing is done. Or None.
+        low: of that length, a copy of the new weights in fewer bits; or None.
+        rule: one of RULES.
+        segment: (start, stop, step, options), where they are known on the host.
+    """
+    moments = [x for x in (a, b, c) if x is not None]
+    if rule not in RULES or not _flat(w, g, *moments, *([] if low is None else [low])):
+        return None
+    if (w.dtype.itemsize == 8 and low is not None) or len({m.dtype for m in moments}) > 1:
+        return None
+    if segment is None:
+        same = starts.shape == stops.shape == steps.shape
+        if not same or not covered_ids(starts) or not covered_ids(stops) or not covered_ids(steps):
+            return None
+        if numbers.dtype.name != "float64" or not numbers.flags.c_contiguous:
+            return None
+    if clip is not None and clip.dtype.name not in ("float32", "float64"):
+        return None
+    wanted = ((scale, "float32"), (skip, "int32"))
+    return None if any(x is not None and x.dtype.name != name for x, name in wanted) else ()
+
+
+@update.launches
+def _(p, outputs, w, g, a, b, c, starts, stops, steps, numbers, clip, scale, skip, low, **params):
+    rule, segment = params["rule"], params.get("segment")
+    moments = [x for x in (a, b, c) if x is not None]
+    lanes = 16 // min(x.dtype.itemsize for x in (w, g, *moments))
+    define = {
+        "T": w.dtype, "G": g.dtype, "M": (moments or [w])[0].dtype,
+        "L": w.dtype if low is None else low.dtype,
+        "F": np.dtype("float32") if clip is None else clip.dtype,
+        "RULE": rule.removesuffix("_step").upper(), "A": a is not None, "B": b is not None,
+        "C": c is not None, "V": lanes if aligned(w, g, *moments, low) else 1,
+    }  # fmt: skip
+    start, stop, step, options = segment or (0, 0, 0, ())
+    known = (int(start), int(stop), int(step), *map(float, (*options, *[0.0] * 8)[:8]))
+    if w.size:
+        yield Launch(
+            PAGE,
+            "update",
+            define,
+            -(-w.size // TILE),
+            THREADS,
+            (w, g, a, b, c, low, w.size, starts, stops, steps, numbers, *known, clip, scale, skip),
+        )
+
+
+@update.examples
+def _(dtype):
+    x, ids, numbers = (
+        Empty((100,), dtype),
+        Empty((3,), np.dtype("int64")),
+        Empty((16,), np.dtype("float64")),
+    )
+    one, yes = Empty((), np.dtype("float32")), Empty((), np.dtype("int32"))
+    for rule, moments in [
+        ("sgd_step", (None, None, None)), ("sgd_step", (x, None, None)),
+        ("adagrad_step", (x, None, None)), ("rmsprop_step", (x, None, None)),
+        ("rmsprop_step", (x, x, x)), ("lion_step", (x, None, None)),
+        ("adam_variant_step", (x, x, None)), ("adam_variant_step", (x, x, x)),
+        ("adam_step", (x, x, None)),
+    ]:  # fmt: skip
+        yield (x, x, *moments, ids, ids, ids, numbers, one, one, yes, None), {"rule": rule}
+    if dtype.itemsize == 2:  # weights in 32 bits
+        w, few = Empty((100,), np.dtype("float32")), Empty((100,), dtype)
+        moments = w, w, None, ids, ids, ids, numbers, one, one, yes
+        yield (w, few, *moments, few), {"rule": "adam_step"}
+
+
+def change(
+    rule: str, w: Any, g: Any, moments: Sequence[Any], stretch: slice, step: int, numbers: Sequence
+) -> Any:
+    """One step in place of a stretch of CuPy's flat buffers; NotImplemented if it declines.
+
+    Args:
+        rule: one of RULES.
+        moments: those that the rule has, None where there is none.
+        step: how many steps there have been, this one included.
+        numbers: the options, as `minigrad.kernels.updates` lists them.
+    """
+    a, b, c = (*moments, None, None, None)[:3]
+    segment = stretch.start, stretch.stop, step, tuple(numbers)
+    nothing = (None,) * 8
+    return update.call(w, g, a, b, c, *nothing, rule=rule, segment=segment)
+
+
+# --- many arrays at once --------------------------------------------------------------------------
+
+
+def _sets(arrays: Sequence[Any]) -> Iterator[tuple[int, list[Any]]]:
+    """Arrays that go into one launch, with the number of the first."""
+    for first in range(0, len(arrays), MOST):
+        yield first, list(arrays[first : first + MOST])
+
+
+def _blocks(arrays: Sequence[Any]) -> list[int]:
+    """How many blocks each has."""
+    return [-(-x.size // CHUNK) for x in arrays]
+
+
+def _cases(ends: int, call: str) -> str:
+    """Lines in C: the array of a block by its number; `call` is for array {i} and its `block`."""
+    lines = ["i64 block = blockIdx.x;"]
+    for i in range(ends):
+        lines.append(f"if (block < b{i}) {call.format(i=i)};")
+        if i + 1 < ends:
+            lines.append(f"else {{ block -= b{i};")
+    return "\n    ".join(lines) + "}" * (ends - 1)
+
+
+clip_factor = Kernel("clip_factor", BUFFERS)
+
+
+@clip_factor.accepts
+def _(scale, *gradients, max_norm):
+    """The norm () of all gradients in float64, and the factor () that makes it at most `max_norm`.
+
+    The factor is of float32 unless a gradient is of float64; 1 where the norm is not finite.
+    `scale` () float32 is what gradients are divided by, or None.
+    """
+    if not gradients or not _dense(gradients):
+        return None
+    if scale is not None and scale.dtype.name != "float32":
+        return None
+    wide = any(g.dtype.itemsize == 8 for g in gradients)
+    factor = np.dtype("float64" if wide else "float32")
+    return Empty((), np.dtype("float64")), Empty((), factor)
+
+
+def _dense(arrays: Sequence[Any]) -> bool:
+    return all(x.dtype.name in FLOATS and x.flags.c_contiguous for x in arrays)
+
+
+@clip_factor.scratch
+def _(scale, *gradients, max_norm):
+    return (Empty((max(sum(_blocks(gradients)), 1),), np.dtype("float64")),)
+
+
+@clip_factor.launches
+def _(p, outputs, scale, *gradients, max_norm):
+    (norm, factor), (parts,) = outputs, p.scratch
+    done = 0
+    for _, some in _sets([g for g in gradients if g.size]):
+        counts = _blocks(some)
+        inputs = ", ".join(
+            f"const {C_TYPES[g.dtype.name]}* x{i}, i64 n{i}, i64 b{i}" for i, g in enumerate(some)
+        )
+        text = (
+            f'extern "C" __global__ void squares(double* parts, i64 done, {inputs}) {{\n'
+            f"    __shared__ double box[WARP];\n    double s = 0;\n"
+            f"    {_cases(len(some), 's = squares_of(x{i}, n{i}, block)')}\n"
+            f"    s = block_sum(s, box);\n"
+            f"    if (threadIdx.x == 0) parts[done + blockIdx.x] = s;\n}}\n"
+        )
+        args = [x for g, count in zip(some, counts, strict=True) for x in (g, g.size, count)]
+        yield Launch(BUFFERS.plus(text), "squares", {}, sum(counts), THREADS, (parts, done, *args))
+        done += sum(counts)
+    name = "clip_double" if factor.dtype.itemsize == 8 else "clip_float"
+    yield Launch(BUFFERS, name, {}, 1, 1024, (norm, factor, parts, done, float(max_norm), scale))
+
+
+@clip_factor.examples
+def _(dtype):
+    yield (None, Empty((100, 7), dtype), Empty((40000,), dtype)), {"max_norm": 1.0}
+
+
+gather = Kernel("gather", BUFFERS)
+
+
+@gather.accepts
+def _(flat, clip, *arrays, starts):
+    """Copy arrays to where they begin in a flat buffer, perhaps times a factor; nothing comes out.
+
+    Args:
+        flat: one axis.
+        clip: () what they are multiplied by, or None.
+        arrays: of any dtype of floats.
+        starts: where each begins.
+    """
+    if flat.ndim != 1 or not _dense((flat, *arrays)) or len(starts) != len(arrays):
+        return None
+    if clip is not None and clip.dtype.name not in ("float32", "float64"):
+        return None
+    ends = (start + x.size for start, x in zip(starts, arrays, strict=True))
+    return None if any(s < 0 for s in starts) or any(e > flat.size for e in ends) else ()
+
+
+@gather.launches
+def _(p, outputs, flat, clip, *arrays, starts):
+    kept = [(start, x) for start, x in zip(starts, arrays, strict=True) if x.size]
+    to, number = C_TYPES[flat.dtype.name], C_TYPES["float32" if clip is None else clip.dtype.name]
+    for first, some in _sets([x for _, x in kept]):
+        places = [start for start, _ in kept[first : first + len(some)]]
+        counts = _blocks(some)
+        inputs = ", ".join(
+            f"const {C_TYPES[x.dtype.name]}* x{i}, i64 n{i}, i64 b{i}, i64 at{i}"
+            for i, x in enumerate(some)
+        )
+        call = "copy_of(flat + at{i}, x{i}, n{i}, block, factor)"
+        text = (
+            f'extern "C" __global__ void gather({to}* flat, const {number}* clip, {inputs}) {{\n'
+            f"    const Wide<{to}>::type factor = clip ? *clip : 1;\n"
+            f"    {_cases(len(some), call)}\n}}\n"
+        )
+        numbers = zip(some, counts, places, strict=True)
+        args = [v for x, count, at in numbers for v in (x, x.size, count, int(at))]
+        yield Launch(BUFFERS.plus(text), "gather", {}, sum(counts), THREADS, (flat, clip, *args))
+
+
+@gather.examples
+def _(dtype):
+    flat, one = Empty((50000,), dtype), Empty((), np.dtype("float32"))
+    arrays = Empty((100, 7), dtype), Empty((40000,), dtype), Empty((9,), np.dtype("float32"))
+    yield (flat, one, *arrays), {"starts": (0, 700, 41000)}
