@@ -34,6 +34,7 @@ from cupy._ndarray import (  # noqa: F401
     is_bfloat16,
     matmul,
     ndarray,
+    refuse_library,
     run,
     scatter,
     synchronisations,
@@ -41,8 +42,11 @@ from cupy._ndarray import (  # noqa: F401
     to_host,
     to_operand,
     transfers,
+    uninitialised,
 )
 from cupy._raw import CompileException, KernelError, RawModule  # noqa: F401
+from cupy.cuda.memory import DEFAULT, PINNED
+from cupy.cuda.stream import get_current_stream
 
 __version__ = "14.0.0"
 
@@ -128,18 +132,20 @@ def __getattr__(name: str) -> Any:
 # ----------------------------------------------------------------------------- its own ways
 
 
-def array(x: Any, dtype: Any = None, copy: bool = True, order: str = "K") -> ndarray:
+def array(
+    x: Any, dtype: Any = None, copy: bool = True, order: str = "K", *, blocking: bool = False
+) -> ndarray:
     """`x` on the device; a transfer, unless it is a scalar or there already."""
     if isinstance(x, ndarray):
         return x.astype(dtype or x.dtype, order=order, copy=copy)
-    if not isinstance(x, SCALARS):
+    if not isinstance(x, SCALARS) or get_current_stream().is_capturing():
         count(transfers, "asarray")
-    return to_device(np.array(x, dtype=dtype, order=order))
+    return run(np.array, np.array(x, dtype=dtype, order=order))
 
 
-def asarray(x: Any, dtype: Any = None, order: str = "K") -> ndarray:
+def asarray(x: Any, dtype: Any = None, order: str = "K", *, blocking: bool = False) -> ndarray:
     """`x` on the device, itself if it is there already."""
-    return array(x, dtype, copy=False, order=order)
+    return array(x, dtype, copy=False, order=order, blocking=blocking)
 
 
 def asnumpy(x: Any) -> np.ndarray:
@@ -149,9 +155,7 @@ def asnumpy(x: Any) -> np.ndarray:
 
 def empty(shape: Any, dtype: Any = "float64") -> ndarray:
     """Rubbish: NaN, the largest integer, or True."""
-    dtype = np.dtype(dtype)
-    rubbish = np.iinfo(dtype).max if dtype.kind in "iu" else np.nan
-    return to_device(np.full(shape, rubbish, dtype))
+    return uninitialised(shape, dtype)
 
 
 def empty_like(x: ndarray, dtype: Any = None) -> ndarray:
@@ -170,17 +174,25 @@ def where(condition: Any, *choices: Any) -> Any:
 
 def einsum(subscripts: str, *operands: ndarray) -> ndarray:
     """Einstein summation."""
+    if {x.dtype.kind for x in operands} - set("iub"):
+        refuse_library("cuBLAS")
     return run(np.einsum, subscripts, *map(to_operand, operands))
 
 
 def take(a: ndarray, indices: Any, axis: int | None = None) -> ndarray:
     """The elements of `a` at `indices`, a device array or an integer, along `axis`."""
-    return run(np.take, to_operand(a), as_index(indices)[0], axis)
+    ids = as_index(indices)[0]
+    return run(np.take, to_operand(a), ids, axis, indices=tuple(_only_arrays(ids)))
 
 
 def take_along_axis(a: ndarray, indices: ndarray, axis: int) -> ndarray:
     """`a[i, indices[i, j]]` for the last of two axes."""
-    return run(np.take_along_axis, to_operand(a), to_operand(indices), axis)
+    ids = to_operand(indices)
+    return run(np.take_along_axis, to_operand(a), ids, axis, indices=(ids,))
+
+
+def _only_arrays(*ids: Any) -> Any:
+    return (x for x in ids if isinstance(x, np.ndarray))
 
 
 def _add_at(a: ndarray, indices: Any, b: Any) -> None:
@@ -190,6 +202,16 @@ def _add_at(a: ndarray, indices: Any, b: Any) -> None:
 
 
 globals()["add"].at = _add_at
+
+
+def get_default_memory_pool() -> cuda.MemoryPool:
+    """The pool that hands out memory unless another is asked for."""
+    return DEFAULT
+
+
+def get_default_pinned_memory_pool() -> Any:
+    """The pool of page-locked host memory."""
+    return PINNED
 
 
 def is_available() -> bool:

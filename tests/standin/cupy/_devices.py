@@ -37,6 +37,23 @@ class Device:
     def __exit__(self, *_: object) -> None:
         _stack().pop()
 
+    compute_capability = "90"
+
+    @property
+    def attributes(self) -> dict[str, int]:
+        return {"MultiProcessorCount": 4, "MaxSharedMemoryPerBlockOptin": 227 * 1024}
+
+    @property
+    def mem_info(self) -> tuple[int, int]:
+        from cupy.cuda import runtime
+
+        return runtime.memGetInfo()
+
+    def synchronize(self) -> None:
+        from cupy.cuda import runtime
+
+        runtime.deviceSynchronize()
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Device) and other.id == self.id
 

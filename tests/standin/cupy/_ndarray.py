@@ -2,41 +2,28 @@
 
 import operator
 import weakref
-from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from cupy._devices import Device, present
+from cupy.cuda import stream as streams
+from cupy.cuda.memory import MemoryPointer, UnownedMemory, in_place, placed
+from cupy.cuda.stream import (
+    capturing,
+    count,
+    refuse_library,
+    refuse_upload,
+    synchronisations,
+    transfers,
+)
 
-# ---------------------------------------------------------------------------------- accounts
-
-synchronisations: Counter[str] = Counter()  # what made the host wait: how often
-transfers: Counter[str] = Counter()  # what moved data between host and device: how often
-
-_captured = False
-
-
-@contextmanager
-def capturing() -> Iterator[None]:
-    """Inside the `with` block a synchronisation or a transfer is a RuntimeError."""
-    global _captured
-    before, _captured = _captured, True
-    try:
-        yield
-    finally:
-        _captured = before
-
-
-def count(account: Counter[str], what: str) -> None:
-    """Put `what` on an account; or raise, while capturing."""
-    if _captured:
-        raise RuntimeError(f"{what}: the current stream is capturing")
-    account[what] += 1
-
+__all__ = [
+    "SCALARS", "as_index", "call", "capturing", "count", "ndarray", "refuse_library", "run",
+    "scatter", "synchronisations", "to_device", "to_host", "to_operand", "transfers",
+]  # fmt: skip
 
 # ------------------------------------------------------------------------- in and out of NumPy
 
@@ -92,16 +79,114 @@ def to_device(y: Any) -> Any:
 _alive: weakref.WeakValueDictionary = weakref.WeakValueDictionary()  # by the id of `_host`
 
 
-def run(function: Callable, *args: Any, **options: Any) -> Any:
-    """What a NumPy function gives for NumPy arguments; floating-point errors are silent."""
+def run(
+    function: Callable, *args: Any, writes: tuple = (), indices: tuple = (), **options: Any
+) -> Any:
+    """What a NumPy function gives for NumPy arguments; floating-point errors are silent.
+
+    Args:
+        writes: the arrays among the arguments that it writes to, beside `out`.
+        indices: the arrays among them that it takes as indices.
+    """
     with np.errstate(all="ignore"):
-        return to_device(function(*args, **options))
+        operands = list(_arrays((args, tuple(options.values()))))
+        if not streams.later():
+            return to_device(_owned(function(*args, **options), operands))
+        return _run_later(function, args, options, operands, [*writes, options.get("out")], indices)
+
+
+def _run_later(
+    function: Callable, args: tuple, options: dict, operands: list, writes: list, indices: tuple
+) -> Any:
+    """As `run`, but for a stream whose work waits: results are rubbish until it is done.
+
+    Their shapes are found by a trial. It writes to copies, and finds zeros for indices, which may
+    be rubbish so far.
+    """
+    instead: dict[int, np.ndarray] = {}
+    for x in writes:
+        if x is not None:
+            instead[id(x)] = x.copy()
+    instead |= {id(x): np.zeros_like(x) for x in indices}
+
+    def swapped(x: Any) -> Any:
+        if isinstance(x, tuple | list):
+            return type(x)(map(swapped, x))
+        return instead.get(id(x), x) if isinstance(x, np.ndarray) else x
+
+    found = function(*swapped(args), **{k: swapped(v) for k, v in options.items()})
+    original = {id(copy): x for x in operands if (copy := instead.get(id(x))) is not None}
+    new: list[tuple[int, np.ndarray]] = []
+
+    def result(y: Any) -> Any:
+        if isinstance(y, tuple | list):
+            return type(y)(map(result, y))
+        if isinstance(y, np.ndarray | np.generic | bool):
+            i, y = number(), np.asarray(y)
+            if id(y) in original:
+                return original[id(y)]
+            if not any(map(np.may_share_memory, operands, [y] * len(operands))):
+                y = placed(y)
+                y.fill(_rubbish(y.dtype))
+                new.append((i, y))
+        return y
+
+    number = iter(range(1 << 30)).__next__
+    results = result(found)
+    if not new and not any(x is not None for x in writes):
+        return to_device(results)  # a view
+
+    def work() -> None:
+        with np.errstate(all="ignore"):
+            again = list(_leaves(function(*args, **options)))
+            for i, y in new:
+                y[...] = again[i]
+
+    streams.submit(work)
+    return to_device(results)
+
+
+def _leaves(x: Any) -> Iterator[Any]:
+    if isinstance(x, tuple | list):
+        for part in x:
+            yield from _leaves(part)
+    elif isinstance(x, np.ndarray | np.generic | bool):
+        yield x
+
+
+def _arrays(x: Any) -> Iterator[np.ndarray]:
+    return (y for y in _leaves(x) if isinstance(y, np.ndarray))
+
+
+def _owned(y: Any, operands: list) -> Any:
+    """A result, in memory of the device's if it is new."""
+    if isinstance(y, tuple | list):
+        return type(y)(_owned(part, operands) for part in y)
+    if isinstance(y, np.generic | bool):
+        y = np.asarray(y)
+    if not isinstance(y, np.ndarray) or any(np.may_share_memory(y, x) for x in operands):
+        return y
+    return placed(y)
+
+
+def _rubbish(dtype: np.dtype) -> Any:
+    return np.iinfo(dtype).max if dtype.kind in "iu" else np.nan
+
+
+def uninitialised(shape: Any, dtype: Any = "float64") -> "ndarray":
+    """Rubbish: NaN, the largest integer, or True."""
+    dtype = np.dtype(dtype)
+    y = placed(np.empty(shape, dtype))
+    y.fill(_rubbish(dtype))
+    return to_device(y)
 
 
 def matmul(a: Any, b: Any, **options: Any) -> np.ndarray:
     """NumPy's, without what CuPy has no kernel for."""
     if max(np.ndim(a), np.ndim(b)) > 2 and is_bfloat16(a) and is_bfloat16(b):
         raise TypeError("matmul: many products of bfloat16 matrices in one are not supported")
+    if np.result_type(a, b).kind not in "iub":
+        refuse_library("cuBLAS")
     return np.matmul(a, b, **options)
 
 
@@ -112,20 +197,30 @@ def is_bfloat16(x: Any) -> bool:
 
 def call(function: Callable, *args: Any, **options: Any) -> Any:
     """What a NumPy function gives for device arguments."""
-    if function.__name__ in ("argsort", "sort", "unique"):
-        x = to_host(args[0]) if args else function.__self__
-        if is_bfloat16(x):
-            raise NotImplementedError("Sorting arrays with dtype 'bfloat16' is not supported")
+    if function.__name__ in ("argsort", "sort", "unique") and is_bfloat16(to_host(args[0])):
+        raise NotImplementedError("Sorting arrays with dtype 'bfloat16' is not supported")
+    if function.__name__ in ("dot", "tensordot"):
+        a, b = map(to_host, args[:2])
+        if np.result_type(a, b).kind not in "iub" and max(np.ndim(a), np.ndim(b)) > 1:
+            refuse_library("cuBLAS")
+    if function.__name__ in ("concatenate", "stack", "hstack", "vstack") and len(args[0]) > 8:
+        refuse_upload("concatenate of more than 8")  # a table of their addresses
     if unknown := {"where", "initial", "subok", "like", "device"} & options.keys():
         raise TypeError(f"{function.__name__}: CuPy has no argument {', '.join(unknown)}")
-    return run(function, *map(to_host, args), **{k: to_host(v) for k, v in options.items()})
+    args = tuple(map(to_host, args))
+    writes = args[:1] if function in (np.ndarray.fill, np.ndarray.sort) else ()
+    return run(function, *args, writes=writes, **{k: to_host(v) for k, v in options.items()})
 
 
 def scatter(write: Callable, x: "ndarray", index: Any, values: Any) -> None:
     """`write(x, index, values)`; what an array names is written one by one, in random order."""
     host, index, values = x._host, as_index(index), to_operand(values)
-    if not any(isinstance(part, np.ndarray) for part in index):
-        return write(host, index, values)
+    ids = tuple(part for part in index if isinstance(part, np.ndarray))
+    run(_scattered if ids else write, *((write,) if ids else ()), host, index, values,
+        writes=(host,), indices=ids)  # fmt: skip
+
+
+def _scattered(write: Callable, host: np.ndarray, index: tuple, values: Any) -> None:
     places = np.arange(host.size).reshape(host.shape)[index]
     values = np.broadcast_to(values, places.shape).reshape(-1)
     order = _generator.permutation(places.size)
@@ -138,34 +233,36 @@ _generator = np.random.default_rng()  # unseeded: on a device, too, every run ha
 
 # ---------------------------------------------------------------------------- memory and launches
 
-_asked: dict[int, Any] = {}  # addresses of arrays that were asked for, with weak references
+_found: dict[int, tuple[Any, tuple[int, int]]] = {}  # what `memory_at` found, by address
 
 
-def _pointer(x: "ndarray") -> int:
-    address = x._host.__array_interface__["data"][0]
-    _asked[address] = weakref.ref(x)
-    return address
+def memory_at(address: int) -> tuple[np.ndarray, tuple[int, int]] | None:
+    """An array that has the byte at `address`, and where its memory begins and ends."""
+    owner, bounds = _found.get(address, (lambda: None, (0, 0)))
+    if (host := owner()) is not None:
+        return host, bounds
+    best = None
+    for x in list(_alive.values()):
+        begin, end = _extent(x._host)
+        if begin <= address < end and (best is None or end - begin > best[1][1] - best[1][0]):
+            best = x._host, (begin, end)
+    if best is not None:
+        _found[address] = weakref.ref(best[0]), best[1]
+    return best
 
 
-def memory_at(address: int) -> tuple[int, int] | None:
-    """Where the memory of an array begins and ends that has the byte at `address`."""
-    asked = _asked.get(address, lambda: None)()
-    for x in list(_alive.values()) if asked is None else [asked]:
-        begin, end = np.lib.array_utils.byte_bounds(_owner(x._host))
-        if begin <= address < end:
-            return begin, end
-    return None
+def _extent(host: np.ndarray) -> tuple[int, int]:
+    root = _owner(host)
+    memory = getattr(root.base, "memory", None)
+    if memory is not None:
+        return memory.ptr, memory.ptr + memory.size
+    return np.lib.array_utils.byte_bounds(root)
 
 
 def _owner(host: np.ndarray) -> np.ndarray:
     while isinstance(host.base, np.ndarray):
         host = host.base
     return host
-
-
-def submit(work: Callable[[], None]) -> None:
-    """Do what a kernel does: now."""
-    work()
 
 
 # --------------------------------------------------------------------------------- the array
@@ -179,8 +276,18 @@ class ndarray:
     __array_ufunc__ = None  # NumPy's ufuncs refuse it, and NumPy's operators leave it to its own
     __hash__ = None
 
-    def __new__(cls, *_: Any, **__: Any) -> "ndarray":
-        raise TypeError("the stand-in for cupy makes arrays by functions only, as empty(shape)")
+    def __new__(
+        cls,
+        shape: Any,
+        dtype: Any = float,
+        memptr: MemoryPointer | None = None,
+        strides: Any = None,
+        order: str = "C",
+    ) -> "ndarray":
+        if memptr is None:
+            return uninitialised(shape, dtype)
+        host = in_place(memptr, shape, np.dtype(dtype), strides)
+        return to_device(host)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         raise TypeError("Implicit conversion to a NumPy array is not allowed; use x.get()")
@@ -193,23 +300,36 @@ class ndarray:
 
     shape = property(lambda self: self._host.shape)
     strides = property(lambda self: self._host.strides)
-    data = property(lambda self: SimpleNamespace(ptr=_pointer(self)))
     device = property(lambda self: Device(self._device))
     dtype = property(lambda self: self._host.dtype)
     ndim = property(lambda self: self._host.ndim)
     size = property(lambda self: self._host.size)
     itemsize = property(lambda self: self._host.itemsize)
     nbytes = property(lambda self: self._host.nbytes)
-    base = property(lambda self: to_device(self._host.base))
     T = property(lambda self: to_device(self._host.T))
     real = property(lambda self: to_device(self._host.real))
     imag = property(lambda self: to_device(self._host.imag))
 
     @property
+    def data(self) -> MemoryPointer:
+        """Where it begins."""
+        address, root = self._host.__array_interface__["data"][0], _owner(self._host)
+        begin, end = _extent(root)
+        memory = getattr(root.base, "memory", None) or UnownedMemory(begin, end - begin, root)
+        return MemoryPointer(memory, address - begin)
+
+    @property
+    def base(self) -> "ndarray | None":
+        """The array that it is a view of."""
+        base = self._host.base
+        return to_device(base) if isinstance(base, np.ndarray) else None
+
+    @property
     def flags(self) -> SimpleNamespace:
         """The layout. There are no read-only arrays."""
-        names = ("c_contiguous", "f_contiguous", "owndata")
-        return SimpleNamespace(**{name: getattr(self._host.flags, name) for name in names})
+        names = ("c_contiguous", "f_contiguous")
+        layout = {name: getattr(self._host.flags, name) for name in names}
+        return SimpleNamespace(**layout, owndata=self.base is None)
 
     def __len__(self) -> int:
         return len(self._host)
@@ -219,22 +339,65 @@ class ndarray:
         return (self[i] for i in range(len(self)))
 
     def __getitem__(self, index: Any) -> "ndarray":
-        return run(operator.getitem, self._host, as_index(index))
+        index = as_index(index)
+        ids = tuple(part for part in index if isinstance(part, np.ndarray))
+        return run(operator.getitem, self._host, index, indices=ids)
 
     def __setitem__(self, index: Any, values: Any) -> None:
         scatter(operator.setitem, self, index, values)
 
-    def get(self) -> np.ndarray:
-        """A copy on the host."""
-        count(transfers, "get")
-        return self._host.copy()
+    def get(
+        self, stream: Any = None, order: str = "C", out: Any = None, blocking: bool = True
+    ) -> np.ndarray:
+        """A copy on the host, in `out` if that is given; without `blocking` it comes later."""
+        stream = streams.get_current_stream() if stream is None else stream
+        with stream:
+            if blocking:
+                count(transfers, "get")
+            elif stream.is_capturing():
+                raise RuntimeError("get: the current stream is capturing")
+        host = self._host
+        if out is None:
+            out = np.empty(host.shape, host.dtype, "F" if order == "F" else "C")
+            out.fill(_rubbish(host.dtype))
+        elif (out.shape, out.dtype) != (host.shape, host.dtype):
+            raise ValueError("get: out must have the shape and the dtype of the array")
+        if blocking:
+            out[...] = host
+        else:
+            transfers["get"] += 1
+            streams.submit(lambda: np.copyto(out, host), stream)
+        return out
 
-    def set(self, values: np.ndarray) -> None:
-        """Overwrite it with a host array of its shape and dtype."""
+    def set(self, values: np.ndarray, stream: Any = None) -> None:
+        """Overwrite it with a host array of its shape and dtype.
+
+        What is page-locked is read when the stream comes to it, and else now.
+        """
         if (values.shape, values.dtype) != (self.shape, self.dtype):
             raise ValueError("set: the shape and the dtype must be the array's own")
-        count(transfers, "set")
-        self._host[...] = values
+        stream = streams.get_current_stream() if stream is None else stream
+        if streams._refusing or stream.is_capturing():
+            raise RuntimeError("set: the current stream is capturing")
+        transfers["set"] += 1
+        host, source = self._host, values if is_pinned(values) else values.copy()
+        streams.submit(lambda: np.copyto(host, source), stream)
+
+
+def pinned(shape: Any, dtype: Any, value: Any = None) -> np.ndarray:
+    """A host array that is page-locked."""
+    y = np.empty(shape, dtype)
+    y.fill(_rubbish(y.dtype) if value is None else value)
+    _pinned[id(y)] = y
+    return y
+
+
+def is_pinned(x: np.ndarray) -> bool:
+    """Whether a host array is page-locked."""
+    return id(_owner(x)) in _pinned
+
+
+_pinned: weakref.WeakValueDictionary = weakref.WeakValueDictionary()
 
 
 METHODS = """
@@ -248,7 +411,8 @@ COMPARISONS = "lt le eq ne gt ge"
 
 
 def _method(name: str) -> Callable:
-    return lambda self, *args, **options: call(getattr(self._host, name), *args, **options)
+    function = getattr(np.ndarray, name)
+    return lambda self, *args, **options: call(function, self, *args, **options)
 
 
 def _waiting(name: str) -> Callable:
@@ -265,12 +429,14 @@ def _unary(name: str) -> Callable:
 
 def _binary(name: str, reflected: bool = False) -> Callable:
     function = matmul if "matmul" in name and "imatmul" not in name else getattr(operator, name)
+    in_place = name.startswith("__i")
 
     def method(self: ndarray, other: Any) -> Any:
         if not isinstance(other, (np.ndarray, *SCALARS)) and hasattr(other, "__array_priority__"):
             return NotImplemented  # a Tensor, whose own operator answers
         a, b = self._host, to_operand(other)
-        return run(function, b, a) if reflected else run(function, a, b)
+        writes = (a,) if in_place else ()
+        return run(function, b, a) if reflected else run(function, a, b, writes=writes)
 
     return method
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from cupy import _host_compiler
-from cupy._ndarray import memory_at, ndarray, submit
+from cupy._ndarray import memory_at, ndarray
+from cupy.cuda.stream import submit
 
 WHERE = ctypes.CFUNCTYPE(
     ctypes.c_int, ctypes.c_void_p, ctypes.POINTER(ctypes.c_void_p), ctypes.POINTER(ctypes.c_void_p)
@@ -128,31 +129,40 @@ class Function:
         launch.args = (ctypes.c_void_p * (len(args) + 1))(*(x.ctypes.data for x in keep))
         launch.sizes = (ctypes.c_int * (len(args) + 1))(*map(len, values))
         launch.kinds = "".join(kinds).encode()
-        arrays = tuple(x for x in args if isinstance(x, ndarray))
-        submit(lambda: self._run(launch, keep, arrays))
+        # Memory that is freed meanwhile is given to others only behind this, on the same stream.
+        arrays = {}
+        for kind, value in zip(kinds, values, strict=True):
+            address = int.from_bytes(value, "little") if kind == "i" and len(value) == 8 else 0
+            if address >= 1 << 16 and (found := memory_at(address)):
+                arrays[address] = found
+        submit(lambda: self._run(launch, arrays, keep))
 
-    def _run(self, launch: _Launch, *kept: Any) -> None:
-        global _launches
+    def _run(self, launch: _Launch, arrays: dict[int, Any], *kept: Any) -> None:
+        global _launches, _arrays
         _launches += 1
+        _arrays = arrays
         error = ctypes.create_string_buffer(1000)
         launch.stacks = ctypes.pointer(_stacks)
         launch.seed = _launches
         launch.where = _where
         launch.error, launch.error_size = ctypes.cast(error, ctypes.c_char_p), len(error)
-        if self._call(launch):
+        wrong = self._call(launch)
+        _arrays = {}
+        if wrong:
             raise KernelError(f"{self.name}: {error.value.decode(errors='replace')}")
 
 
 _launches = 0
+_arrays: dict[int, Any] = {}  # that the kernel was given, by the addresses
 _stacks = ctypes.c_void_p()
 
 
 @WHERE
 def _where(at: int, begin: Any, end: Any) -> int:
-    found = memory_at(at)
+    found = _arrays.get(at) or memory_at(at)
     if found is None:
         return 0
-    begin[0], end[0] = found
+    begin[0], end[0] = found[1]
     return 1
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from cupy._ndarray import call, ndarray
+from cupy._ndarray import call, ndarray, refuse_library
 
 BATCHED = "cholesky det eigh eigvalsh inv norm pinv qr slogdet solve svd"
 PLAIN = "lstsq matrix_power matrix_rank"  # not in batches
@@ -22,6 +22,8 @@ def _function(name: str, batched: bool) -> Callable:
             raise TypeError(f"cupy.linalg.{name}: expected a device array that is not float16")
         if any(x.shape[:-2] != a.shape[:-2] for x in arrays) or (a.ndim > 2 and not batched):
             raise ValueError(f"cupy.linalg.{name}: the batches differ")
+        if name != "norm":
+            refuse_library("cuSOLVER")
         try:
             return call(function, a, *args, **options)
         except np.linalg.LinAlgError:

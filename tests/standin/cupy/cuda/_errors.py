@@ -1,0 +1,5 @@
+"""What CUDA's runtime raises."""
+
+
+class CUDARuntimeError(RuntimeError):
+    """An error of the runtime, with its name."""
