@@ -52,22 +52,24 @@ class Page:
     Attributes:
         name: of the file beside this one, without `.cu`.
         text: what was made, and comes behind it.
+        shared: of a file with `.cuh` that several pages have before theirs, if there is one.
     """
 
-    def __init__(self, name: str, text: str = ""):
-        self.name, self.text = name, text
+    def __init__(self, name: str, text: str = "", shared: str = ""):
+        self.name, self.text, self.shared = name, text, shared
         self._more: dict[str, Page] = {}
 
     def plus(self, text: str) -> "Page":
         """The page with more text behind it; for equal texts the same, so it is compiled once."""
         if text not in self._more:
-            self._more[text] = Page(self.name, self.text + text)
+            self._more[text] = Page(self.name, self.text + text, self.shared)
         return self._more[text]
 
     def source(self, define: tuple[tuple[str, str], ...]) -> str:
         """The whole text; `define` are names with what they stand for in the page."""
         lines = "".join(f"#define {name} {text}\n" for name, text in define)
-        return _text("common.cuh") + lines + _text(f"{self.name}.cu") + self.text
+        shared = _text(f"{self.shared}.cuh") if self.shared else ""
+        return _text("common.cuh") + lines + shared + _text(f"{self.name}.cu") + self.text
 
     def __repr__(self) -> str:
         return f"<page {self.name}.cu>"
