@@ -36,7 +36,7 @@ def _(x, target, *, ignore_index, label_smoothing):
 
 @cross_entropy_rows.launches
 def _(p, outputs, x, target, *, ignore_index, label_smoothing):
-    define = rows.held(x, room=32) | {"IDS": target.dtype, "GRAD": False}
+    define = rows.held(x, room=rows.Room(32, 32)) | {"IDS": target.dtype, "GRAD": False}
     args = *outputs, x, target, *rows.rows_of(x), *_options(p, x, ignore_index, label_smoothing)
     grid = rows.blocks(x.shape[0], define)
     yield Launch(PAGE, "cross_entropy_rows", define, grid, define["THREADS"], args)
@@ -83,7 +83,7 @@ def _is_one(g: Any) -> bool:
 
 @cross_entropy_rows_grad.launches
 def _(p, outputs, g, x, target, *, ignore_index, label_smoothing):
-    define = rows.held(x, *outputs, room=32) | {"IDS": target.dtype, "GRAD": True}
+    define = rows.held(x, *outputs, room=rows.Room(32, 32)) | {"IDS": target.dtype, "GRAD": True}
     options = _options(p, x, ignore_index, label_smoothing)
     args = *outputs, g, int(not _is_one(g)), x, target, *rows.rows_of(x), *options
     grid = rows.blocks(x.shape[0], define)

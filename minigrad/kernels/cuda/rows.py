@@ -1,7 +1,7 @@
 """How rows of numbers are shared out among threads: the definitions of `rows.cuh`."""
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,35 +12,55 @@ WARP = 32
 MOST_BLOCKS = 1 << 14  # more rows than that are taken one after another
 
 
-def held(x: Any, *arrays: Any, room: int, threads: int = 128, most: int = 1024) -> dict[str, Any]:
+class Room(NamedTuple):
+    """How much of a row may be held.
+
+    Attributes:
+        of_warp: elements of a row that a thread may hold if the row has a warp or less; half as
+            many of float64.
+        of_block: the same for a row that has a block.
+        threads: of a block that has several rows.
+        most: threads of a row. One that they cannot hold is `LONG`.
+    """
+
+    of_warp: int
+    of_block: int
+    threads: int = 128
+    most: int = 1024
+
+
+def held(x: Any, *arrays: Any, room: Room) -> dict[str, Any]:
     """Definitions for the rows of `x`, along its last axis.
 
-    A row has as few threads as may be with one pack each, up to a warp; then more packs, up to
-    `room` elements of a thread; then more warps, a block with the row for itself.
+    A row has as few threads as may be with one pack each, up to a warp; then more packs, as there
+    is room; then more warps, a block with the row for itself.
 
     Args:
         arrays: others that are read or written in packs, or None.
-        room: elements of a row that a thread may hold; half as many of float64.
-        threads: of a block that has several rows.
-        most: threads of a row. One that they cannot hold is `LONG`.
     """
     d, dtype = x.shape[-1], x.dtype
     pack = 16 // dtype.itemsize
     if d % pack or not aligned(x, *arrays):
         pack = 1
-    ahead = room // 2  # of a long row: what is on its way to a thread
-    if dtype.itemsize == 8:  # two registers each
-        room, most, ahead = room // 2, min(most, 512), room // 8
-    lanes, long = min(WARP, _power_of_two(d / pack)), False
-    if d > WARP * room:
-        lanes = max(128, _power_of_two(d / room))
-        if long := lanes > most:
-            lanes = min(most, 512)
-    packs = max(1, ahead // pack) if long else -(-d // (lanes * pack))
+    group, long = lanes(x, room)
+    if group == WARP:  # or a part of it
+        group = min(WARP, _power_of_two(d / pack))
+    ahead = room.of_block // (8 if dtype.itemsize == 8 else 2)  # of a long row: is on its way
+    packs = max(1, ahead // pack) if long else -(-d // (group * pack))
     return {
-        "T": dtype, "V": pack, "K": packs, "G": lanes, "LONG": long,
-        "THREADS": lanes if lanes > WARP else threads,
+        "T": dtype, "V": pack, "K": packs, "G": group, "LONG": long,
+        "THREADS": group if group > WARP else room.threads,
     }  # fmt: skip
+
+
+def lanes(x: Any, room: Room) -> tuple[int, bool]:
+    """How many threads a row has, if it is not for a part of a warp; and whether it is `LONG`."""
+    d, double = x.shape[-1], x.dtype.itemsize == 8  # two registers for each
+    if d <= WARP * (room.of_warp // (2 if double else 1)):
+        return WARP, False
+    group = max(128, _power_of_two(d / (room.of_block // (2 if double else 1))))
+    most = min(room.most, 512) if double else room.most
+    return (group, False) if group <= most else (min(most, 512), True)
 
 
 def _power_of_two(x: float) -> int:
@@ -48,8 +68,9 @@ def _power_of_two(x: float) -> int:
     return 1 << max(0, math.ceil(math.log2(x)))
 
 
-def blocks(rows: int, define: dict[str, Any], most: int = MOST_BLOCKS) -> int:
-    return min(-(-rows // (define["THREADS"] // define["G"])), most)
+def blocks(n: int, define: dict[str, Any]) -> int:
+    """How many blocks there are for `n` rows."""
+    return min(-(-n // (define["THREADS"] // define["G"])), MOST_BLOCKS)
 
 
 def rows_of(x: Any) -> tuple[int, np.int32]:

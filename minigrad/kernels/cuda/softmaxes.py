@@ -22,7 +22,7 @@ def _of_rows(name: str, log: bool) -> Kernel:
     @kernel.launches
     def _(p, outputs, x, **options):
         (y,), (n, d) = outputs, rows.rows_of(x)
-        define = rows.held(x, y, room=32) | {"LOG": log, "GRAD": False}
+        define = rows.held(x, y, room=rows.Room(32, 32)) | {"LOG": log, "GRAD": False}
         grid = rows.blocks(n, define)
         yield Launch(PAGE, "softmax", define, grid, define["THREADS"], (y, x, n, d))
 
@@ -45,7 +45,7 @@ def _grad_of_rows(name: str, log: bool) -> Kernel:
     @kernel.launches
     def _(p, outputs, g, y, *, axis):
         (dx,), (n, d) = outputs, rows.rows_of(y)
-        define = rows.held(y, g, dx, room=16) | {"LOG": log, "GRAD": True}
+        define = rows.held(y, g, dx, room=rows.Room(16, 16)) | {"LOG": log, "GRAD": True}
         grid = rows.blocks(n, define)
         yield Launch(PAGE, "softmax_grad", define, grid, define["THREADS"], (dx, g, y, n, d))
 
