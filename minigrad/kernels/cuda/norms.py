@@ -18,7 +18,7 @@ __all__ = [
     "rms_norm", "rms_norm_grad",
 ]  # fmt: skip
 
-PAGE = Page("norms", "rows")
+PAGE = Page("norms", shared="rows")
 ROOM, GRAD_ROOM = rows.Room(32, 16), rows.Room(16, 16, threads=256, most=512)
 FINISHED_AT_ONCE = 264 * 256  # threads that make sums: two blocks for each of 132 SMs
 

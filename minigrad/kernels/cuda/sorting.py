@@ -11,7 +11,7 @@ from minigrad.kernels.cuda import rows
 from minigrad.kernels.cuda.machine import Empty, Kernel, Launch, Page
 from minigrad.kernels.layouts import INT64
 
-PAGE = Page("sorting", "rows")
+PAGE = Page("sorting", shared="rows")
 MOST = 32  # elements that are found one after another
 ROOM = rows.Room(32, 32)
 
