@@ -131,7 +131,8 @@ extern "C" __global__ void BOUNDS layer_norm(
 #else
 
 // Registers for 512 threads of an SM and more; for half of that where each element has its address.
-#define GRAD_BOUNDS __launch_bounds__(THREADS, (V == 1 ? 256 : 512) / THREADS)
+constexpr int GRAD_BLOCKS = (V == 1 ? 256 : 512) / THREADS;
+#define GRAD_BOUNDS __launch_bounds__(THREADS, GRAD_BLOCKS)
 #define KINDS (RMS ? 1 : 2)  // of sums: g h, and g
 
 // dx + more of g and x: with h the standardised x and e = g * weight it is

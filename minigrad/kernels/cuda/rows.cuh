@@ -15,7 +15,8 @@ typedef Wide<T>::type A;
 #define GROUPS (THREADS / G)
 
 // Registers for 640 threads of an SM and more.
-#define BOUNDS __launch_bounds__(THREADS, (THREADS < 512 || sizeof(A) == 8 ? 640 : 1024) / THREADS)
+constexpr int BLOCKS = (THREADS < 512 || sizeof(A) == 8 ? 640 : 1024) / THREADS;
+#define BOUNDS __launch_bounds__(THREADS, BLOCKS)
 
 // Each row for one group, and for all threads of a block as often. `there` is whether a group has a
 // row of its own; if not it reads the last one, and must not write.
