@@ -519,7 +519,7 @@ def _weights_of(name, weight, ids, ignore_index):
     return where(counts, take(weight, safe, axis=0), 0.0)
 
 
-@op
+@op(kernel={"cupy": "cuda.losses.count_of"})
 def _count_of(xp, like, ids, *, ignore_index, empty_is_zero=True):
     """How many ids are not `ignore_index`, in the dtype of `like`; if none, 1 or NaN."""
     return _never_zero(astype(sum(ids != ignore_index), dtype=like.dtype), empty_is_zero)

@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 
-from minigrad.autodiff import as_arrays, op
+from minigrad.autodiff import Tensor, as_arrays, op
 from minigrad.errors import ShapeError
-from minigrad.ops.dtypes import as_came, astype, half_widened
+from minigrad.ops.dtypes import as_came, astype, half_widened, is_half
 from minigrad.ops.elementwise import divide, hypot, maximum, multiply, sqrt, where
 from minigrad.ops.reductions import (
     _centred,
@@ -99,14 +99,14 @@ def layer_norm_grad(xp, g, x, weight, *, eps=1e-5):
     With h the standardised `x` and g' = g * weight, that of `x` is
     (g' - mean(g') - h mean(g' h)) / std.
     """
-    g = half_widened(g)
+    g, own = half_widened(g), x if weight is None else weight
     h, std = _standardise(half_widened(x), eps=eps)
     rows = tuple(range(x.ndim - 1))
     dbias = sum(g, axis=rows)
     dweight = sum(g * h, axis=rows)
     g = g if weight is None else g * weight
     dx = (g - mean(g, axis=-1, keepdims=True) - h * mean(g * h, axis=-1, keepdims=True)) / std
-    return dx, dweight, dbias
+    return as_came(dx, x), as_came(dweight, own), as_came(dbias, own)
 
 
 @op
@@ -121,11 +121,44 @@ def rms_norm(xp, x, weight=None, *, eps=None):
         eps: the spacing of floats at 1 by default, of float32 for half precision.
     """
     _check_features("rms_norm", "the last axis", x.shape[-1:], weight, None)
-    h = half_widened(x)
     if eps is None:
-        eps = float(np.finfo(h.dtype if h.dtype.kind == "f" else "float64").eps)
-    h = h / _root_mean_square(h, -1, eps)
-    return as_came(_affine(h, weight, None), x)
+        wide = np.dtype("float32") if is_half(x.dtype) else x.dtype
+        eps = float(np.finfo(wide if wide.kind == "f" else "float64").eps)
+    if isinstance(x.data if type(x) is Tensor else x, np.ndarray):
+        return _by_root_mean_square(x, weight, eps)  # programs know what it is made of
+    return _rms_norm(x, weight, eps=eps)
+
+
+def _by_root_mean_square(x, weight, eps):
+    h = half_widened(x)
+    return as_came(_affine(h / _root_mean_square(h, -1, eps), weight, None), x)
+
+
+@op(kernel={"cupy": "cuda.norms.rms_norm"})
+def _rms_norm(xp, x, weight=None, *, eps):
+    """`rms_norm` as one op, where there is a kernel for it."""
+    return _by_root_mean_square(x, weight, eps)
+
+
+@_rms_norm.vjp
+def _(g, _y, x, weight, *, eps):
+    dx, dweight = _rms_norm_grad(g, x, weight, eps=eps)
+    return dx, None if weight is None else dweight
+
+
+@op(kernel={"cupy": "cuda.norms.rms_norm_grad"}, outputs=2)
+def _rms_norm_grad(xp, g, x, weight, *, eps):
+    """Gradients of `x` and weight of an RMS norm from that of its output.
+
+    With h the `x` that is divided and g' = g * weight, that of `x` is (g' - h mean(g' h)) / root.
+    """
+    g, wide, own = half_widened(g), half_widened(x), x if weight is None else weight
+    root = _root_mean_square(wide, -1, eps)
+    h = wide / root
+    dweight = sum(g * h, axis=tuple(range(x.ndim - 1)))
+    g = g if weight is None else g * weight
+    dx = (g - h * mean(g * h, axis=-1, keepdims=True)) / root
+    return as_came(dx, x), as_came(dweight, own)
 
 
 # ------------------------------------------------------------------------- over the examples
@@ -205,13 +238,13 @@ def _batch_norm_grad(xp, g, x, weight=None, *, eps=1e-5):
 
     As `layer_norm_grad`, with means over all axes but that of the channels.
     """
-    g, axis = half_widened(g), _all_but_channels(x)
+    g, axis, own = half_widened(g), _all_but_channels(x), x if weight is None else weight
     h, std = _standardise(half_widened(x), axis=axis, eps=eps)
     dbias, dweight = sum(g, axis=axis), sum(g * h, axis=axis)
     (w,) = _channels("batch_norm", x, weight)
     g = g if w is None else g * w
     dx = g - mean(g, axis=axis, keepdims=True) - h * mean(g * h, axis=axis, keepdims=True)
-    return dx / std, dweight, dbias
+    return as_came(dx / std, x), as_came(dweight, own), as_came(dbias, own)
 
 
 @op(kernel="norms.batch_norm_stats", outputs=2)

@@ -421,14 +421,14 @@ def ptp(xp, x, *, axis=None, keepdims=False):
     return max(x, axis=axis, keepdims=keepdims) - min(x, axis=axis, keepdims=keepdims)
 
 
-@primitive
+@primitive(kernel={"cupy": "cuda.sorting.argmax"})
 def argmax(xp, x, *, axis=None, keepdims=False):
     """The index of the first largest element along `axis` (None: of the flattened array)."""
     x = real_array(xp, x)
     return xp.argmax(x, axis=_the_axis(axis, x), keepdims=keepdims)
 
 
-@primitive
+@primitive(kernel={"cupy": "cuda.sorting.argmin"})
 def argmin(xp, x, *, axis=None, keepdims=False):
     """The index of the first smallest element along `axis` (None: of the flattened array)."""
     x = real_array(xp, x)
