@@ -9,6 +9,7 @@ Floors; a file imports only from the floors below its own, and in no circle.
     4  nn  optim  data: layers, optimizers, data loaders
        transforms  programs  observers: grad and vmap, jit, profiles
     3  ops: one formula an op
+       distributed: several processes that train one model
     2  graph  operations  autodiff: Tensor, Op, gradients: the heart, in three chapters
     1  kernels  configuration: fast versions of formulas, and on how many threads
     0  abstract  arguments  backend  batched  devices  elsewhere  errors  memory: the ground,
@@ -69,14 +70,17 @@ __all__ += ops.__all__
 
 
 if TYPE_CHECKING:
-    from minigrad import data, export, learner, optim, runs
+    from minigrad import data, distributed, export, learner, optim, runs
     from minigrad.learner import Learner
     from minigrad.programs import disable_jit, jit
     from minigrad.study.recording import study
 
 
 # Loaded when asked for.
-_LATER = ("Learner", "data", "export", "learner", "optim", "reference", "runs", "study", "testing")
+_LATER = (
+    "Learner", "data", "distributed", "export", "learner", "optim", "reference", "runs", "study",
+    "testing",
+)  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -16,6 +16,7 @@
     ├── GroupError            unknown groups, sub-models that differ         (a ValueError)
     ├── DataError             a file or table of data that is not as it should be (a ValueError)
     ├── WorkerError           a worker of a DataLoader that failed or died   (a RuntimeError)
+    ├── DistributedError      processes that do not work together            (a RuntimeError)
     └── RunError              a run directory that cannot be read or written (an OSError)
 
 Each message names the function, what it expects, what came, and the way out. Every class also
@@ -30,9 +31,10 @@ from pathlib import Path
 import numpy as np
 
 __all__ = [
-    "AnomalyError", "BackendError", "CaptureError", "DataError", "DivergenceError", "DtypeError",
-    "ExportError", "GradientError", "GroupError", "LinAlgError", "MinigradError",
-    "OutOfMemoryError", "OutOfRangeError", "RunError", "ShapeError", "StateError", "WorkerError",
+    "AnomalyError", "BackendError", "CaptureError", "DataError", "DistributedError",
+    "DivergenceError", "DtypeError", "ExportError", "GradientError", "GroupError", "LinAlgError",
+    "MinigradError", "OutOfMemoryError", "OutOfRangeError", "RunError", "ShapeError", "StateError",
+    "WorkerError",
 ]  # fmt: skip
 
 LONGEST = 4000  # characters of a message; lists of names can have a line for each of thousands
@@ -122,6 +124,10 @@ class WorkerError(MinigradError, RuntimeError):
     # Of what a worker raised there is also a class that is both this and the worker's own, so that
     # `except ValueError` works as without workers. KeyError's __str__ would quote the message.
     __str__ = Exception.__str__
+
+
+class DistributedError(MinigradError, RuntimeError):
+    """Processes do not do the same, or one of them is gone."""
 
 
 class RunError(MinigradError, OSError):

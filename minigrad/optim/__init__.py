@@ -7,6 +7,7 @@ In the order in which one reads them:
     nadam  radam  adamax  adadelta  asgd  rprop
     schedules  plateau                  learning rates that change
     clipping  accumulation  averaging   gradients kept small, of large batches; weights averaged
+    reducing                            gradients averaged over processes
     ownership  lookup                   whose a parameter is; optimizers by name
 """
 
@@ -28,6 +29,7 @@ from minigrad.optim.optimizer import Optimizer
 from minigrad.optim.ownership import check_ownership
 from minigrad.optim.plateau import ReduceLROnPlateau
 from minigrad.optim.radam import RAdam
+from minigrad.optim.reducing import AverageGradients
 from minigrad.optim.rmsprop import RMSprop
 from minigrad.optim.rprop import Rprop
 from minigrad.optim.sgd import SGD
@@ -35,9 +37,9 @@ from minigrad.optim.sparse_adam import SparseAdam
 
 __all__ = [
     "ASGD", "EMA", "SGD", "Accumulate", "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamConfig",
-    "AdamW", "Adamax", "Lion", "NAdam", "Optimizer", "OptimizerConfig", "RAdam", "RMSprop",
-    "ReduceLROnPlateau", "Rprop", "SparseAdam", "check_ownership", "clip_grad_norm_",
-    "clip_grad_value_", "get", "schedules",
+    "AdamW", "Adamax", "AverageGradients", "Lion", "NAdam", "Optimizer", "OptimizerConfig",
+    "RAdam", "RMSprop", "ReduceLROnPlateau", "Rprop", "SparseAdam", "check_ownership",
+    "clip_grad_norm_", "clip_grad_value_", "get", "schedules",
 ]  # fmt: skip
 
 if TYPE_CHECKING:

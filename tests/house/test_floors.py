@@ -30,7 +30,7 @@ FLOORS = {
         "minigrad.nn minigrad.optim minigrad.data minigrad.transforms minigrad.programs "
         "minigrad.observers"
     ),
-    3: "minigrad.ops",
+    3: "minigrad.ops minigrad.distributed",
     2: "minigrad.graph minigrad.operations minigrad.autodiff",
     1: "minigrad.kernels minigrad.configuration",
     0: (
@@ -40,7 +40,7 @@ FLOORS = {
     ),
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names.split()}
-HEAVY = {"cupy", "numba", "scipy", "torch", "click", "rich", "hypothesis", "onnx"}
+HEAVY = {"cupy", "mpi4py", "numba", "scipy", "torch", "click", "rich", "hypothesis", "onnx"}
 
 
 def name_of(file):
