@@ -78,15 +78,26 @@ def run(processes, program, *arguments, limit=60, **environment):
     if library is not None:
         env["MPI4PY_LIBMPI"] = str(library)
     env |= {name: str(value) for name, value in environment.items()}
-    options = ["-n", str(processes)] if processes else []
-    whole = [str(starter), *options] if processes else []
     done = subprocess.run(
-        [*whole, sys.executable, *command], env=env, cwd=ROOT, capture_output=True, timeout=limit
-    )
+        [str(starter), "-n", str(processes), sys.executable, *command],
+        env=env, cwd=ROOT, capture_output=True, timeout=limit,
+    )  # fmt: skip
     text = (done.stdout + done.stderr).decode(errors="replace")
-    gave = [folder / f"{rank}.json" for rank in range(max(processes, 1))]
+    gave = [folder / f"{rank}.json" for rank in range(processes)]
     results = [json.loads(f.read_text(encoding="utf-8")) if f.exists() else None for f in gave]
     return Finished(done.returncode, text, results)
+
+
+def alone(program, *arguments):
+    """What the program gives that is run here, in a process that is alone."""
+    before = sys.argv
+    sys.argv = ["program.py", *map(str, arguments)]
+    try:
+        exec(compile(program, "program.py", "exec"), {"__name__": "__main__"})
+    finally:
+        sys.argv = before
+    file = Path(os.environ["SEVERAL_FOLDER"]) / "0.json"
+    return json.loads(file.read_text(encoding="utf-8"))
 
 
 def give(result):

@@ -31,6 +31,7 @@ from minigrad.data.published import MNIST, FashionMNIST, digits
 from minigrad.data.samplers import (
     BatchSampler,
     BucketBatchSampler,
+    DistributedSampler,
     GroupBatchSampler,
     RandomSampler,
     Sampler,
@@ -47,10 +48,11 @@ from minigrad.data.workers import WorkerInfo, get_worker_info
 
 __all__ = [
     "MNIST", "BatchSampler", "BucketBatchSampler", "ColumnDataset", "Compose", "ConcatDataset",
-    "DataLoader", "DataLoaderBuilder", "Dataset", "FashionMNIST", "GroupBatchSampler",
-    "IterableDataset", "MapDataset", "Normalize", "PaddedCollate", "Plan", "RandomCrop",
-    "RandomHorizontalFlip", "RandomSampler", "Sampler", "SequentialSampler", "StackDataset",
-    "Subset", "SubsetRandomSampler", "TensorDataset", "TokenBatchSampler", "ToyDataGenerator",
-    "WeightedRandomSampler", "WorkerInfo", "default_collate", "digits", "from_tensor_slices",
-    "get_worker_info", "random_split", "read_idx", "train_test_split", "write_idx",
+    "DataLoader", "DataLoaderBuilder", "Dataset", "DistributedSampler", "FashionMNIST",
+    "GroupBatchSampler", "IterableDataset", "MapDataset", "Normalize", "PaddedCollate", "Plan",
+    "RandomCrop", "RandomHorizontalFlip", "RandomSampler", "Sampler", "SequentialSampler",
+    "StackDataset", "Subset", "SubsetRandomSampler", "TensorDataset", "TokenBatchSampler",
+    "ToyDataGenerator", "WeightedRandomSampler", "WorkerInfo", "default_collate", "digits",
+    "from_tensor_slices", "get_worker_info", "random_split", "read_idx", "train_test_split",
+    "write_idx",
 ]  # fmt: skip

@@ -5,16 +5,17 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, Self
 
-from minigrad import backend, random
+from minigrad import backend, distributed, random
 from minigrad.arguments import count, number
 from minigrad.autodiff import Tensor
 from minigrad.backend import is_array, to_device
 from minigrad.data.collating import map_leaves
 from minigrad.data.datasets import IterableDataset
-from minigrad.data.samplers import RandomSampler, SequentialSampler, as_key
+from minigrad.data.samplers import RandomSampler, SequentialSampler, as_key, share
 from minigrad.data.workers import Crew, Fetcher, NoWorkers, Processes, Task, Threads
 from minigrad.errors import StateError
 
+NOBODY = -1  # makes a batch of which this process has no share
 MOST_WORKERS, MOST_AHEAD = 1024, 1 << 16  # what is more is a slip
 
 
@@ -46,6 +47,11 @@ class DataLoader:
     midst of an epoch, and `load_state_dict` in a new process, go on with the very next batch; no
     item before it is loaded.
 
+    After `distributed.init()` each process gets its share of every batch, which all have in the
+    same order: `batch_size` is that of all together, every sample comes in one process, and what is
+    trained does not depend on how many there are. Where a batch, as the last, has fewer samples
+    than there are processes, those without one get None: they have to take part in the step.
+
     Args:
         dataset: has `__len__` and `__getitem__`, or is an `IterableDataset`.
         batch_size: None gives single items, without a new axis.
@@ -69,9 +75,13 @@ class DataLoader:
             process has to start does not count, up to a minute. A thread that is busy meanwhile
             cannot be ended: it ends after its item.
         worker_init_fn: called with its number in each worker when it starts.
+        shared: whether several processes share the batches; by default they do, unless the sampler
+            gives each of them its own (`DistributedSampler`). A stream is not shared: have each
+            process read another part of it, and say so by `shared=False`.
 
     Raises:
         ValueError: arguments that exclude each other.
+        StateError: several processes would go through the same stream.
         WorkerError: a worker raised or died (the message has its traceback), or was too slow; or
             processes cannot be started from here: the script lacks its guard, or this is a worker.
         TypeError: `dataset` is no data set.
@@ -96,6 +106,7 @@ class DataLoader:
         as_arrays: bool = False,
         timeout: float = 0,
         worker_init_fn: Callable[[int], Any] | None = None,
+        shared: bool | None = None,
     ):
         self.streams = isinstance(dataset, IterableDataset)
         if not self.streams and not (
@@ -152,6 +163,8 @@ class DataLoader:
         if sampler is None and not self.streams and batch_sampler is None:
             sampler = RandomSampler(dataset, seed=seed) if shuffle else SequentialSampler(dataset)
         self.sampler = sampler
+        own = getattr(sampler if batch_sampler is None else batch_sampler, "shared", True)
+        self.shared = own if shared is None else shared
         self._position = _Position()
         self._crew: Crew | None = None  # at rest
 
@@ -164,8 +177,12 @@ class DataLoader:
         if self.batch_sampler is not None:
             return len(self.batch_sampler)  # type: ignore[arg-type]
         n = len(self.dataset) if self.streams else len(self.sampler)  # type: ignore[arg-type]
-        size = self.batch_size or 1
+        size = self._size()
         return n // size if self.drop_last else -(-n // size)
+
+    def _size(self) -> int:
+        """How many items are gone through at a time; of single ones, one in each process."""
+        return self.batch_size or (distributed.world_size() if self.shared else 1)
 
     def __iter__(self) -> Iterator[Any]:
         return self._run(self._start(), self.as_arrays, _to_backend)
@@ -187,7 +204,7 @@ class DataLoader:
         size = max(map(len, given), default=0)
         if not size:
             return Plan(batches, 0, 0)
-        [batch] = Fetcher(self.dataset, self._collate())(Task(self.seed, given[0][:1]))
+        [batch] = Fetcher(self.dataset, self._collate())(Task(self.seed, max(given, key=len)[:1]))
         nbytes: list[int] = []
         map_leaves(lambda x: nbytes.append(getattr(x, "nbytes", 0)), batch)
         return Plan(batches, batches * size, batches * size * sum(nbytes))
@@ -267,6 +284,9 @@ class DataLoader:
             def fill() -> None:
                 while len(pending) < depth and (task := next(tasks, None)) is not None:
                     number, work = task
+                    if work.indices is not None and not len(work.indices):
+                        pending.append((NOBODY, 0))
+                        continue
                     # a shard stays with one worker, who keeps it open
                     worker = (work.shard if self.streams else number) % crew.size
                     crew.submit(worker, work)
@@ -275,6 +295,11 @@ class DataLoader:
             fill()
             while pending:
                 worker, shard = pending.popleft()
+                if worker == NOBODY:
+                    fill()
+                    position.batch += 1
+                    yield None
+                    continue
                 found = crew.result(worker)
                 if not found:
                     ended.add(shard)
@@ -329,6 +354,12 @@ class DataLoader:
     def _tasks(self, position: "_Position", ended: set[int]) -> Iterator[tuple[int, Task]]:
         """Pairs (number, task) of the batches from `position` on; streams until all have ended."""
         key = random.fold(self.seed, "epoch", position.epoch)
+        if self.streams and self.shared and distributed.world_size() > 1:
+            raise StateError(
+                "DataLoader: a stream is not shared by several processes, as each would read all "
+                "of it; let it give other items in each, by distributed.rank(), and say "
+                "shared=False"
+            )
         if self.streams:
             shards = self.dataset.num_shards
             number, size = 0, self.batch_size or 1
@@ -348,13 +379,14 @@ class DataLoader:
         if self.batch_sampler is not None:
             for number, batch in enumerate(self.batch_sampler):
                 if number >= position.batch:
-                    yield batch
+                    yield share(batch) if self.shared else batch
             return
         order = ordered.order() if hasattr(ordered, "order") else list(ordered)
-        size = self.batch_size or 1
+        size = self._size()
         stop = len(order) - len(order) % size if self.drop_last else len(order)
         for start in range(position.batch * size, stop, size):
-            yield order[start : start + size]
+            batch = order[start : start + size]
+            yield share(batch) if self.shared else batch
 
 
 class _Position:

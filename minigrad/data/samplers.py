@@ -2,6 +2,9 @@
 
 A sampler is an iterable of indices, a batch sampler one of lists of indices. If it has a method
 `set_epoch`, the loader calls it before each epoch; nothing else is needed to use one's own.
+
+Where several processes train one model, all of them go through the same order, and the loader takes
+from each batch the `share` of its process.
 """
 
 from collections import Counter
@@ -10,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from minigrad import random
+from minigrad import distributed, random
 from minigrad.arguments import count
 from minigrad.errors import OutOfRangeError, ShapeError
 
@@ -18,6 +21,12 @@ from minigrad.errors import OutOfRangeError, ShapeError
 def as_key(seed: int | random.Key) -> random.Key:
     """The key of a seed; a key is its own."""
     return seed if isinstance(seed, random.Key) else random.key(seed)
+
+
+def share(batch: Any) -> Any:
+    """Of a batch the items of this process: every n-th, so that those sorted by length are fair."""
+    n = distributed.world_size()
+    return batch if n == 1 else batch[distributed.rank() :: n]
 
 
 class Sampler:
@@ -164,11 +173,59 @@ class WeightedRandomSampler(_Ordered):
         return np.argsort(waits, kind="stable")[: self.num_samples]
 
 
+class DistributedSampler(_Ordered):
+    """Of an order that all processes have, the items of this one: every n-th.
+
+    For loaders whose `batch_size` is that of one process. (Without it a loader shares each batch,
+    and its size is that of all processes together.) Every item comes in one process, once: none is
+    left out or repeated to make the shares equal, so a process may have one item, and perhaps one
+    batch, less.
+
+    Args:
+        num_replicas, rank: how many processes and which this is; by default as in `distributed`.
+        seed: an integer, or a key; the same in all processes.
+
+    Raises:
+        OutOfRangeError: there is no such rank.
+    """
+
+    shared = False
+
+    def __init__(
+        self,
+        dataset: Any,
+        num_replicas: int | None = None,
+        rank: int | None = None,
+        shuffle: bool = True,
+        seed: int | random.Key = 0,
+    ):
+        self.dataset, self.shuffle, self.key = dataset, shuffle, as_key(seed)
+        n = distributed.world_size() if num_replicas is None else num_replicas
+        self.num_replicas = count("DistributedSampler", "num_replicas", n)
+        self.rank = distributed.rank() if rank is None else rank
+        if not 0 <= self.rank < self.num_replicas:
+            raise OutOfRangeError(
+                f"DistributedSampler: expects a rank from 0 to {self.num_replicas - 1}, got "
+                f"{self.rank}"
+            )
+
+    def __len__(self) -> int:
+        return len(range(self.rank, len(self.dataset), self.num_replicas))
+
+    def order(self) -> np.ndarray:
+        n = len(self.dataset)
+        order = np.arange(n)
+        if self.shuffle:
+            order = random.permutation(random.fold(self.key, "order", self.epoch), n)
+        return order[self.rank :: self.num_replicas]
+
+
 class BatchSampler(Sampler):
     """The indices of a sampler in lists of `batch_size`; the last may be shorter."""
 
     def __init__(self, sampler: Iterable[Any], batch_size: int, drop_last: bool = False):
         self.sampler, self.drop_last = sampler, drop_last
+        self.shared = getattr(sampler, "shared", True)
         self.batch_size = count("BatchSampler", "batch_size", batch_size)
 
     def __len__(self) -> int:

@@ -56,7 +56,12 @@ def init(enabled: bool | None = None) -> Group:
     """
     global _group
     if _group is not None:
-        return _group if enabled is not False else _alone
+        if enabled is False:
+            raise DistributedError(
+                f"init: this process is one of {_group.size} already, and cannot be alone any "
+                f"more; set MINIGRAD_DISTRIBUTED=0 for that"
+            )
+        return _group
     if (place := wanted(enabled)) is None:
         return _alone
     _group = Processes(place, timeout())

@@ -54,18 +54,21 @@ class Artifacts:
 
     Args:
         directory: it is made at the first `prepare`.
+        writes: whether this process writes there; of several that train one model one does, and the
+            others read only.
 
     Raises:
         RunError: it is the URI of an object store.
     """
 
-    def __init__(self, directory: str | os.PathLike | None):
+    def __init__(self, directory: str | os.PathLike | None, writes: bool = True):
         if directory is not None and runs.is_uri(directory):
             raise RunError(
                 f"Learner: {runs.redacted(str(directory))}: artifact_dir must be on disk, as logs "
                 f"are written all the time; learner.save(uri) writes a checkpoint into a store"
             )
         self.directory = None if directory is None else runs.local("Learner", directory)
+        self.writes = writes
 
     def needed(self, who: str) -> Path:
         """The directory, for who cannot do without. Raises StateError if there is none."""
@@ -83,7 +86,7 @@ class Artifacts:
         Raises:
             RunError: it holds other things than a Learner's, or another process is writing there.
         """
-        if self.directory is None or (resume and not self.directory.exists()):
+        if self.directory is None or not self.writes or (resume and not self.directory.exists()):
             yield
             return
         if not self._is_free():
@@ -98,7 +101,7 @@ class Artifacts:
 
     def prepare(self, config: Mapping[str, Any], resume: bool) -> None:
         """Write config.json; begin anew unless `resume`."""
-        if self.directory is None:
+        if self.directory is None or not self.writes:
             return
         if not resume:
             for old in self.checkpoints():
@@ -160,7 +163,7 @@ class Artifacts:
             return None
         final = self.directory / "checkpoints" / f"step-{learner.step:08}"
         self.write(learner, final)
-        if keep is not None:
+        if keep is not None and self.writes:
             for earlier in self.checkpoints()[:-keep]:
                 runs.remove(earlier)
         return final
@@ -173,6 +176,8 @@ class Artifacts:
     ) -> None:
         """Write a checkpoint into `directory`, and JSON files with it, all at once."""
         model = _weights(learner)
+        if not self.writes:
+            return
         with runs.transaction(directory) as new:
             runs.save_arrays(new / MODEL, model)
             for name, part in _parts(learner):
@@ -193,7 +198,9 @@ class Artifacts:
         Raises:
             DivergenceError: a parameter is not finite.
         """
-        runs.save_arrays(self.needed("Checkpoint") / BEST, _weights(learner))
+        weights = _weights(learner)
+        if self.writes:
+            runs.save_arrays(self.needed("Checkpoint") / BEST, weights)
 
     def load(
         self, learner: "Learner", directory: str | os.PathLike | None = None

@@ -10,7 +10,14 @@ from minigrad.backend import is_array
 from minigrad.trees import flatten
 
 
-def as_batches(who: str, given: Any, size: int | None, shuffle: bool = False, seed: int = 0) -> Any:
+def as_batches(
+    who: str,
+    given: Any,
+    size: int | None,
+    shuffle: bool = False,
+    seed: int = 0,
+    shared: bool | None = None,
+) -> Any:
     """Something to go through again and again that gives batches.
 
     Args:
@@ -18,6 +25,7 @@ def as_batches(who: str, given: Any, size: int | None, shuffle: bool = False, se
         given: an array, a tuple of arrays, a data set; what is a loader or another iterable of
             batches stays as it is.
         size: of a batch; by default 32.
+        shared: whether several processes share the batches, as of a DataLoader.
     """
     if size is not None and (isinstance(size, bool) or not isinstance(size, int | np.integer)):
         hint = ""
@@ -32,9 +40,9 @@ def as_batches(who: str, given: Any, size: int | None, shuffle: bool = False, se
         given = data.TensorDataset(*given)
     size = 32 if size is None else int(size)
     if isinstance(given, data.IterableDataset):  # a stream, which has its own order
-        return data.DataLoader(given, size, seed=seed)
+        return data.DataLoader(given, size, seed=seed, shared=shared)
     if hasattr(given, "__getitem__") and hasattr(given, "__len__") and type(given) is not list:
-        return data.DataLoader(given, size, shuffle=shuffle, seed=seed)
+        return data.DataLoader(given, size, shuffle=shuffle, seed=seed, shared=shared)
     if not hasattr(given, "__iter__"):
         raise TypeError(
             f"Learner.{who}: expected arrays (x, ..., y), a data set, a loader or another iterable "

@@ -44,7 +44,14 @@ Logs = dict[str, float]
 
 
 class Callback:
-    """Does nothing; subclasses define what they need. State is what a checkpoint keeps of it."""
+    """Does nothing; subclasses define what they need. State is what a checkpoint keeps of it.
+
+    Attributes:
+        everywhere: of several processes that train one model, whether it is called in all; else in
+            rank 0 only, as what writes files.
+    """
+
+    everywhere = True
 
     def on_fit_start(self, learner: "Learner") -> None: ...
     def on_fit_end(self, learner: "Learner") -> None: ...
@@ -407,6 +414,8 @@ class JSONLog(Callback):
         path: by default `log.jsonl` in the artifact directory.
     """
 
+    everywhere = False
+
     def __init__(self, path: str | os.PathLike | None = None, every: int | None = None):
         self.path = path
         self.every = None if every is None else count("JSONLog", "every", every)
@@ -449,6 +458,8 @@ class CSVLog(Callback):
         path: by default `history.csv` in the artifact directory.
     """
 
+    everywhere = False
+
     def __init__(self, path: str | os.PathLike | None = None):
         self.path = path
 
@@ -471,6 +482,8 @@ class EventFiles(Callback):
     Raises:
         ModuleNotFoundError: a fit starts, and TensorBoard is not installed.
     """
+
+    everywhere = False
 
     def __init__(self, path: str | os.PathLike | None = None, every: int | None = 10):
         self.path = path

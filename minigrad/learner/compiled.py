@@ -39,11 +39,14 @@ class Compiled:
     def run(self, learner: "Learner", kind: str, batch: Any, key: random.Key, fast: bool) -> Any:
         """What the method `kind` of `learner` gives for `batch`, with random draws from `key`."""
         if fast and kind not in self.plain:
+            learner.by_program = True
             try:
                 with random.stream(key):
                     return self._compiled(learner, kind, batch)
             except CaptureError as error:
                 self._goes_on_plain(learner, kind, str(error))
+            finally:
+                learner.by_program = False
         with random.stream(key):
             return _step(learner, getattr(learner, kind), batch)
 

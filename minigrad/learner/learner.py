@@ -18,6 +18,7 @@ import numpy as np
 from minigrad import nn, random
 from minigrad.autodiff import Tensor, no_grad
 from minigrad.backend import is_array, to_numpy
+from minigrad.distributed import init
 from minigrad.errors import DivergenceError, RunError, StateError
 from minigrad.learner.artifacts import Artifacts, described
 from minigrad.learner.batches import as_batches, length_of, state_of
@@ -29,6 +30,7 @@ from minigrad.learner.lookup import metrics_of
 from minigrad.learner.metrics import Mean, Metric
 from minigrad.learner.progress import Progress, shown
 from minigrad.learner.steps import Place, Stepping
+from minigrad.learner.together import Share, Together, figures_of, merge_states, shared
 from minigrad.trees import flatten
 
 __all__ = ["Learner"]
@@ -68,6 +70,12 @@ class Learner(Stepping):
     Steps are compiled with `mg.jit`; one that cannot be captured runs as it is, and a line says so.
     In validation and prediction the model is in eval mode and nothing is recorded.
 
+    Started by `mpiexec -n 4 python train.py`, four processes train one model. Each gets its share
+    of every batch, and what comes of it is what one process would have come to, but for rounding:
+    gradients and figures are means over all, by what `weigh` gives. (What is not: random draws, as
+    those of dropout, are each process's own, and batch norm sees one share.) Rank 0 writes files
+    and says things. All have to make the same calls; `predict` is each one's own.
+
     Args:
         model: a Module.
         optimizer: an Optimizer, its name, a function of the model that makes it; or a dictionary of
@@ -89,6 +97,8 @@ class Learner(Stepping):
             `stop()` does, and `fit` returns. The second one raises at once.
         config: plain data or a dataclass, kept in the artifact directory's config.json.
         verbose: 0 shows nothing, 1 bars on a terminal and lines elsewhere, 2 lines.
+        distributed: whether this is one of several processes: by default if `mpiexec` started it,
+            see `minigrad.distributed.init`.
 
     Attributes:
         optimizers: by name; '' for the only one, which is also `optimizer`.
@@ -99,6 +109,8 @@ class Learner(Stepping):
     Raises:
         StateError: two optimizers have the same parameter, or none has one that wants gradients.
         ValueError: an argument is out of its range.
+        DistributedError: there are to be several processes, and MPI does not work, or nobody has
+            started them.
     """
 
     def __init__(
@@ -117,6 +129,7 @@ class Learner(Stepping):
         on_interrupt: str = "raise",
         config: Any = None,
         verbose: int = 1,
+        distributed: bool | None = None,
     ):
         if on_nan not in ("warn", "raise", "ignore"):
             raise ValueError(f"Learner: on_nan must be 'warn', 'raise' or 'ignore', got {on_nan!r}")
@@ -125,11 +138,13 @@ class Learner(Stepping):
                 f"Learner: on_interrupt must be 'raise' or 'stop', got {on_interrupt!r}"
             )
         super().__init__(model, optimizer, loss, clip_norm, accumulate)
+        group = init(distributed)
+        self._together = Together(self.optimizers) if group.size > 1 else None
         self._metrics, self.callbacks = metrics_of(metrics), list(callbacks)
-        self.artifacts = Artifacts(artifact_dir)
+        self.artifacts = Artifacts(artifact_dir, writes=group.rank == 0)
         self.jit, self.config = jit, config
         self.on_nan, self.on_interrupt = on_nan, on_interrupt
-        self.progress = Progress(verbose)
+        self.progress = Progress(verbose if group.rank == 0 else 0)
         self.history = History()
         self._means: dict[str, Mean] = {}  # of the epoch in progress
         self._compiled, self.interrupts = Compiled(), Interrupts()
@@ -196,7 +211,11 @@ class Learner(Stepping):
         else:
             self._place, self.history, self._means = Place(seed=seed), History(), {}
         self._without_gradients()
+        together = self._together
         with self.artifacts.held(saved):
+            if together is not None:
+                together.group.barrier()  # rank 0 has tidied up what the others are about to read
+                loader, held_out = shared(loader), None if held_out is None else shared(held_out)
             if saved:
                 where = self.artifacts.load(self)
                 self.say(
@@ -204,11 +223,25 @@ class Learner(Stepping):
                 )
             if self._place.loader is not None and hasattr(loader, "load_state_dict"):
                 loader.load_state_dict(self._place.loader)
+            if together is not None:
+                self._agree(together, {**call, "batches of an epoch": length_of(loader)})
             self.artifacts.prepare(described(self, call), here or saved)
             self._call("on_fit_start")
             self._through(loader, held_out, epochs, {"valid": valid, **call})
             self._call("on_fit_end")
         return self.history
+
+    def _agree(self, together: Together, facts: Mapping[str, Any]) -> None:
+        """See to it that all processes train the same, from the same place on."""
+        place = self._place
+        where = {"epoch": place.epoch, "step": place.step, "batches": place.batches}
+        own: dict[str, Any] = {"learner": type(self).__name__, "clip_norm": self.clip_norm}
+        own |= {"accumulate": self.accumulate, "jit": self.jit}
+        own |= {"metrics": [m.name for m in self.metrics]}
+        together.begin(self.model, {**own, **where, **facts})
+        self.say(
+            f"{together.group.size} processes, each with its share of every batch; rank 0 writes"
+        )
 
     def _through(self, loader: Any, held_out: Any, epochs: int, call: Mapping[str, Any]) -> None:
         """Train to the last epoch, or to an interrupt."""
@@ -244,23 +277,24 @@ class Learner(Stepping):
         if not hasattr(loader, "load_state_dict"):
             batches = itertools.islice(batches, place.batches, None)
         key = random.fold(random.key(place.seed or 0), "fit", "train_step")
+        if self._together is not None:
+            key = random.fold(key, "rank", self._together.group.rank)
         self._call("on_epoch_start")
         with (
             self._mode(True),
             self.progress.epoch(title, length_of(loader), place.batches),
             contextlib.closing(batches) if hasattr(batches, "close") else contextlib.nullcontext(),
         ):
-            for batch in batches:
-                place.batch_weight = self.weigh(batch)
-                self._call("on_batch_start", batch)
+            for batch, share, weight in self._shares(batches):
+                place.batch_weight, self._share = weight, share
+                if batch is not None:
+                    self._call("on_batch_start", batch)
                 place.whole = False
-                logs = self._run(
-                    "train_step", batch, place.batch_weight, key, place.step, self._means
-                )
+                logs = self._step(batch, key)
                 place.step, place.batches = place.step + 1, place.batches + 1
                 place.loader = state_of(loader)
                 if self.accumulate > 1:
-                    for name, value in self._accumulated(place.batch_weight).items():
+                    for name, value in self._accumulated(self._share).items():
                         logs[name] = value
                         self._means.setdefault(name, Mean(name)).add(value)
                 place.whole = not place.waiting
@@ -288,6 +322,41 @@ class Learner(Stepping):
         self.progress.end(title, self.history.epochs[-1])
         self._call("on_epoch_settled")
         self._check_interrupts()
+
+    def _shares(self, batches: Iterable[Any]) -> Iterator[Share]:
+        """Batches, what this process's part of them weighs, and what all weighs."""
+        if self._together is not None:
+            yield from self._together.shares(batches, self.weigh)
+            return
+        for batch in batches:
+            weight = self.weigh(batch)
+            yield Share(batch, weight, weight)
+
+    def _step(self, batch: Any, key: random.Key) -> dict[str, float]:
+        """A step of training by all processes, on a share of the batch in each: its figures."""
+        place, together = self._place, self._together
+        if together is None:
+            return self._run("train_step", batch, place.batch_weight, key, place.step, self._means)
+        own: dict[str, Mean] = {}
+        metrics = [m for m in self.metrics if not isinstance(m, Mean)]
+        with self._other_metrics():
+            logs = {}
+            if batch is None:
+                said = together.follow(self._descend) if self.accumulate == 1 else None
+            else:
+                logs = self._run("train_step", batch, self._share, key, place.step, own)
+                logs |= self._behind_program() if self.accumulate == 1 else {}
+                said = None
+            if said is None:
+                states = [m.state_dict() for m in metrics] if batch is not None else []
+                said = together.end(logs, states, self._share)
+        for i, metric in enumerate(metrics):
+            merge_states(metric, [one["metrics"][i] for one in said if one.get("metrics")])
+        together.average_buffers(self.model, self._share)
+        logs = figures_of(said)
+        for name, value in logs.items():
+            self._means.setdefault(name, Mean(name)).add(value, place.batch_weight)
+        return logs
 
     def _run(
         self,
@@ -358,6 +427,8 @@ class Learner(Stepping):
             except (DivergenceError, RunError) as error:  # the interrupt is not to be lost over it
                 self.say(str(error))
                 whole = False
+        if self._together is not None and self._place.whole:
+            self._together.group.barrier()  # nobody ends the others while rank 0 saves
         if not whole:
             where = next(iter(self.artifacts.checkpoints()[::-1]), None)
         at = f"interrupted in epoch {self.epoch + 1} after step {self.step}"
@@ -386,7 +457,8 @@ class Learner(Stepping):
         Args:
             given: as for `fit`.
         """
-        return self._measured(as_batches("evaluate", given, batch_size))
+        batches = as_batches("evaluate", given, batch_size)
+        return self._measured(batches if self._together is None else shared(batches))
 
     def _measured(self, batches: Any) -> dict[str, float]:
         if hasattr(batches, "set_epoch"):
@@ -395,7 +467,13 @@ class Learner(Stepping):
         self._call("on_evaluate_start")
         with self._mode(False), no_grad(), self._still(), self._other_metrics():
             for number, batch in enumerate(batches):
+                if batch is None:  # no share of it is this process's
+                    continue
                 self._run("valid_step", batch, self.weigh(batch), key, number, means)
+                if self._together is None:
+                    self._check_interrupts()
+            if self._together is not None:
+                self._together.merged(means, self.metrics)
                 self._check_interrupts()
             logs = self._results(means)
         if not means:
@@ -416,7 +494,7 @@ class Learner(Stepping):
             given = (given,)
         found = []
         with self._mode(False), no_grad():
-            for batch in map(self.prepare, as_batches("predict", given, batch_size)):
+            for batch in map(self.prepare, _whole(as_batches("predict", given, batch_size))):
                 parts = list(batch) if isinstance(batch, list | tuple) else [batch]
                 if not isinstance(given, tuple) and len(parts) > 1:
                     parts = parts[:-1]
@@ -530,6 +608,8 @@ class Learner(Stepping):
     # -- helpers
 
     def _check_interrupts(self) -> None:
+        if self._together is not None:  # a signal may reach one process, or each at another step
+            self.interrupts.received = self._together.signal(self.interrupts.received)
         if self.on_interrupt == "raise":
             self.interrupts.check()
 
@@ -542,6 +622,8 @@ class Learner(Stepping):
 
     def _call(self, point: str, *args: Any) -> None:
         callbacks = self.callbacks
+        if not self.artifacts.writes:
+            callbacks = [c for c in callbacks if getattr(c, "everywhere", True)]
         if point.endswith("_settled"):  # a checkpoint has what all others have done by then
             callbacks = sorted(callbacks, key=lambda c: isinstance(c, Checkpoint))
         for callback in callbacks:
@@ -570,6 +652,14 @@ class Learner(Stepping):
             for metric, old in zip(metrics, before, strict=True):
                 vars(metric).clear()
                 vars(metric).update(old)
+
+
+def _whole(batches: Any) -> Any:
+    """All of the batches of a loader, in place of a process's share of them."""
+    if getattr(batches, "shared", False) and hasattr(batches, "dataset"):
+        batches = copy.copy(batches)
+        batches.shared = False
+    return batches
 
 
 def _states(parts: Sequence[Any]) -> list:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from minigrad.backend import modes, refuse_while_capturing
 from minigrad.errors import StateError
 from minigrad.learner.batches import samples_of
 from minigrad.learner.lookup import loss_of, optimizers_of
+from minigrad.learner.together import Together
 from minigrad.programs import disable_jit
 
 
@@ -47,6 +48,9 @@ class Place:
 class Stepping:
     """A model, its optimizers, and the steps that they take; see `Learner`.
 
+    Attributes:
+        by_program: whether the step in progress is repeated by `jit`.
+
     Raises:
         ValueError: `clip_norm` or `accumulate` is out of its range.
     """
@@ -68,6 +72,9 @@ class Stepping:
         self._place = Place()
         self._sums: dict[str, optim.Accumulate] = {}
         self._updated: frozenset[str | None] = frozenset()  # optimizers, in this step
+        self._together: Together | None = None  # with other processes
+        self.by_program = False  # whether this step is one of `jit`
+        self._share = 0.0  # what this process's part of the batch weighs
         self._frozen = self._norms = False
 
     @property
@@ -172,17 +179,44 @@ class Stepping:
         """
         if self._frozen:
             return {}
+        if self._together is not None and self.by_program and self._updated:
+            refuse_while_capturing(
+                "a second update", "has no place in a program, which leaves gradients at its end"
+            )
         if self.accumulate == 1 and any(observer.updates for observer in modes.get().observers):
             refuse_while_capturing(
                 "a second update", "has no place in a program, which updates parameters at its end"
             )
         parameters = self.optimizer_named(name).parameters.values()
-        for p, g in zip(parameters, gradients([loss], list(parameters)), strict=True):
-            p.grad = g
+        outside = self.accumulate > 1 or (self.by_program and self._together is not None)
+        with nullcontext() if outside else self._averaging(name):
+            for p, g in zip(parameters, gradients([loss], list(parameters)), strict=True):
+                p.grad = g
         if self.accumulate > 1 and name in self._updated:
             raise StateError("Learner.update: with accumulate, an optimizer has one loss in a step")
         self._updated |= {name}
-        return self._descend(name) if self.accumulate == 1 else {}
+        return {} if outside else self._descend(name)
+
+    def _averaging(self, name: str | None, weight: float | None = None) -> Any:
+        """A block that gives gradients: they are averaged over the processes, if there are more.
+
+        A program cannot do that: it leaves them in `.grad`, and they are averaged behind it.
+        """
+        if self._together is None:
+            return nullcontext()
+        if name is None:
+            name = next(iter(self.optimizers))
+        return self._together.averages[name](self._share if weight is None else weight)
+
+    def _behind_program(self) -> dict[str, float]:
+        """The updates that a program has left to do: the figures that come of them."""
+        figures: dict[str, float] = {}
+        for name, optimizer in self.optimizers.items():
+            if any(p.grad is not None for p in optimizer.parameters.values()):
+                with self._averaging(name):
+                    pass
+                figures |= {k: float(v) for k, v in self._descend(name).items()}
+        return figures
 
     def _descend(self, name: str | None) -> dict[str, Any]:
         """One step of an optimizer by the gradients that are there."""
@@ -240,7 +274,9 @@ class Stepping:
             return figures
         place.waiting = 0
         for name, total in self._sums.items():
-            total.finish()
+            weight = total.finish()
+            with self._averaging(name, weight):
+                pass
             figures |= {k: float(v) for k, v in self._descend(name).items()}
         return figures
 

@@ -101,7 +101,7 @@ class AverageGradients:
             raise ValueError(
                 f"AverageGradients: weight must be finite and not negative, got {weight}"
             )
-        self._prepare()
+        self.prepare()
         self._rest()
         self._weight = weight
         with watched(_Watch(self)):
@@ -114,7 +114,7 @@ class AverageGradients:
         Args:
             said: of all processes, as `group.gather(..., STEP)` gives it.
         """
-        self._prepare()
+        self.prepare()
         if not self._begun:
             self._rest()
         if agreed(said)[0] == "begin":
@@ -125,7 +125,7 @@ class AverageGradients:
 
     # -- what there is
 
-    def _prepare(self) -> None:
+    def prepare(self) -> None:
         """Lay out the buckets, if the optimizer has other buffers than before."""
         flats = self.optimizer.flats
         if len(flats) == len(self._flats) and all(map(lambda a, b: a is b, flats, self._flats)):
@@ -159,9 +159,9 @@ class AverageGradients:
             said |= {"sparse": sparse} if sparse else {}
         while True:
             everyone = distributed.group().gather(said, STEP)
-            if do == "begin" or agreed(everyone)[0] == "finish":
+            if agreed(everyone)[0] == do:
                 return everyone
-            self._begin(everyone)
+            self._begin(everyone)  # others have their backward pass, and there is none here
 
     # -- the sums
 
@@ -170,6 +170,8 @@ class AverageGradients:
         self._begun = True
         self._scale = self._weighed(said)
         self._wanted = _or(said)
+        if not self._coming:
+            self._fill_present()
         self._left = [bucket.bits & self._coming for bucket in self.buckets]
         self._start_ready()
 
@@ -194,6 +196,11 @@ class AverageGradients:
             flat.xp.multiply(g.reshape(-1), self._scale, out=flat.gradients[place])
         else:
             flat.gradients[place] = g.reshape(-1) * self._scale
+
+    def _fill_present(self) -> None:
+        for n, p in enumerate(self.parameters if self._weight else ()):
+            if p.grad is not None and not self._filled >> n & 1:
+                self._fill(n, p.grad)
 
     def _start_ready(self) -> None:
         """Begin the sums of buckets that are complete, in their order: it is the same everywhere.
@@ -224,9 +231,7 @@ class AverageGradients:
         if self._begun and scale != self._scale:
             raise DistributedError("AverageGradients: the weights changed within a step")
         self._scale, took_part = scale, _or(said)
-        for n, p in enumerate(self.parameters):
-            if not self._filled >> n & 1 and self._weight and p.grad is not None:
-                self._fill(n, p.grad)
+        self._fill_present()
         for i, bucket in enumerate(self.buckets):
             if i not in self._started and bucket.bits & (self._wanted | took_part):
                 self._start(i)
@@ -286,6 +291,10 @@ class _Watch(Observer):
             raise StateError(
                 "AverageGradients: there was a second backward pass in the block; add the losses "
                 "up, or use optim.Accumulate and average what it gives"
+            )
+        if old := [p.name or "a parameter" for p in average.parameters if p.grad is not None]:
+            raise StateError(
+                f"AverageGradients: {old[0]} has a gradient from before; call zero_grad() first"
             )
         self.uses = _uses([target for target, _ in found], average._number)
         mask = sum(1 << n for n in self.uses) if average._weight else 0
