@@ -51,7 +51,7 @@ def installed():
 
 
 def run(processes, program, *arguments, limit=60, **environment):
-    """Have `processes` run a program (a text), or a command that begins with "-m"."""
+    """Have `processes` run a program (a text), or a command that begins with "-m"; 0: without MPI."""
     found = installed()
     if found is None:
         pytest.fail("no mpiexec of the package index is installed; pip install -e .[test]")
@@ -78,26 +78,21 @@ def run(processes, program, *arguments, limit=60, **environment):
     if library is not None:
         env["MPI4PY_LIBMPI"] = str(library)
     env |= {name: str(value) for name, value in environment.items()}
+    start = [str(starter), "-n", str(processes)] if processes else []
     done = subprocess.run(
-        [str(starter), "-n", str(processes), sys.executable, *command],
-        env=env, cwd=ROOT, capture_output=True, timeout=limit,
-    )  # fmt: skip
+        [*start, sys.executable, *command], env=env, cwd=ROOT, capture_output=True, timeout=limit
+    )
     text = (done.stdout + done.stderr).decode(errors="replace")
-    gave = [folder / f"{rank}.json" for rank in range(processes)]
+    gave = [folder / f"{rank}.json" for rank in range(max(processes, 1))]
     results = [json.loads(f.read_text(encoding="utf-8")) if f.exists() else None for f in gave]
     return Finished(done.returncode, text, results)
 
 
 def alone(program, *arguments):
-    """What the program gives that is run here, in a process that is alone."""
-    before = sys.argv
-    sys.argv = ["program.py", *map(str, arguments)]
-    try:
-        exec(compile(program, "program.py", "exec"), {"__name__": "__main__"})
-    finally:
-        sys.argv = before
-    file = Path(os.environ["SEVERAL_FOLDER"]) / "0.json"
-    return json.loads(file.read_text(encoding="utf-8"))
+    """What the program gives in a process that no mpiexec has started."""
+    finished = run(0, program, *arguments)
+    assert finished.code == 0, finished.text
+    return finished.found[0]
 
 
 def give(result):
