@@ -51,7 +51,7 @@ def installed():
 
 
 def run(processes, program, *arguments, limit=60, **environment):
-    """Have `processes` run a program (a text), or a command that begins with "-m"; 0: without MPI."""
+    """Have `processes` run a program (a text), or what follows "-m"; 0: one without MPI."""
     found = installed()
     if found is None:
         pytest.fail("no mpiexec of the package index is installed; pip install -e .[test]")
