@@ -10,7 +10,7 @@ import numpy as np
 
 from cupy._devices import Device, present
 from cupy.cuda import stream as streams
-from cupy.cuda.memory import MemoryPointer, UnownedMemory, in_place, placed
+from cupy.cuda.memory import MemoryPointer, UnownedMemory, in_place, made, placed
 from cupy.cuda.stream import (
     capturing,
     count,
@@ -176,7 +176,7 @@ def _rubbish(dtype: np.dtype) -> Any:
 def uninitialised(shape: Any, dtype: Any = "float64") -> "ndarray":
     """Rubbish: NaN, the largest integer, or True."""
     dtype = np.dtype(dtype)
-    y = placed(np.empty(shape, dtype))
+    y = made(shape, dtype)
     y.fill(_rubbish(dtype))
     return to_device(y)
 

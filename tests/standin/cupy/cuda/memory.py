@@ -6,10 +6,11 @@ it hands out: a block that is given back to a pool is handed out again, with wha
 
 import ctypes
 import gc
+import math
 import threading
 import weakref
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -290,6 +291,14 @@ def in_place(memptr: MemoryPointer, shape: Any, dtype: Any, strides: Any) -> np.
         offset=memptr.ptr - memptr.mem.ptr,
         strides=strides,
     )
+
+
+def made(shape: Any, dtype: np.dtype) -> np.ndarray:
+    """An array of the current allocator, which begins at a multiple of 512."""
+    size = math.prod(shape if isinstance(shape, Iterable) else (shape,)) * dtype.itemsize
+    if get_allocator() == DEFAULT.malloc and size:
+        return placed(in_place(Memory_malloc(size), shape, dtype, None))
+    return placed(np.empty(shape, dtype))
 
 
 def placed(y: np.ndarray) -> np.ndarray:

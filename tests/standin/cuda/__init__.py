@@ -1,0 +1,1 @@
+"""In place of NVIDIA's packages, of which `minigrad` asks for the libraries."""
