@@ -99,7 +99,8 @@ def _check(function: str, status: int) -> None:
 class Blas:
     """A handle of cuBLAS for one stream of one device, with a workspace.
 
-    Whoever records its products keeps it for as long as the graph: the workspace is its own.
+    Whoever records products in a graph makes the `current` one of the recording stream before, and
+    keeps it for as long as the graph, which has the workspace built in.
     """
 
     def __init__(self, stream: Any):
@@ -156,6 +157,8 @@ class Gemm:
         starts: elements before the first.
     """
 
+    who = "cuBLAS"  # computes it, as programs tell
+
     c: Any
     a: Any
     b: Any
@@ -174,12 +177,13 @@ class Gemm:
     starts: tuple[int, ...] = (0, 0, 0)
 
     def ready(self) -> Callable[[], None]:
-        """Look up addresses; what is returned computes it, on the stream that is current now.
+        """Look up addresses; what is returned computes it on the stream that is current then.
 
         Raises:
-            BackendError: there is no cuBLAS, or it refuses.
+            BackendError: there is no cuBLAS; later: it refuses.
         """
-        blas, kind = current(), self.a.dtype.name
+        library()
+        kind = self.a.dtype.name
         scalar = ctypes.c_double if kind == "float64" else ctypes.c_float
         alpha, beta = scalar(self.alpha), scalar(self.beta)
         (c, ldc), (a, lda), (b, ldb) = (
@@ -188,7 +192,7 @@ class Gemm:
                 (self.c, self.a, self.b), self.starts, (self.ldc, self.lda, self.ldb), strict=True
             )
         )
-        sizes = (blas.handle, int(self.flip_b), int(self.flip_a), self.n, self.m, self.k)
+        sizes = (int(self.flip_b), int(self.flip_a), self.n, self.m, self.k)
         first, second = ctypes.byref(alpha), ctypes.byref(beta)
         how = _compute(kind), ANY_ALGORITHM
         args: tuple[Any, ...]
@@ -199,10 +203,16 @@ class Gemm:
             name, (of_c, of_a, of_b) = "cublasGemmStridedBatchedEx", self.steps
             left, right = (*b, ldb, of_b), (*a, lda, of_a)
             args = (*sizes, first, *left, *right, second, *c, ldc, of_c, self.batch, *how)
-        return lambda: blas.call(name, *args)
+
+        def compute() -> None:
+            blas = current()
+            blas.call(name, blas.handle, *args)
+
+        return compute
 
 
 def _compute(kind: str) -> int:
+    """In what products of a dtype are summed."""
     if kind == "float64":
         return COMPUTE_64F
     if kind == "float32" and get_float32_matmul_precision() == "high":

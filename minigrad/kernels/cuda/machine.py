@@ -221,6 +221,7 @@ class Kernel:
 
     Attributes:
         dtypes: of floats, by their names, that examples are made for.
+        by_group: whether it can be told that rows belong to groups, and which have what.
     """
 
     def __init__(
@@ -228,9 +229,10 @@ class Kernel:
         name: str,
         page: Page,
         dtypes: tuple[str, ...] = ("float32", "float64", "float16", "bfloat16"),
+        by_group: bool = False,
     ):
         self.name = self.__name__ = name
-        self.page, self.dtypes = page, dtypes
+        self.page, self.dtypes, self.by_group = page, dtypes, by_group
         self.outputs: Any = None  # what `accepts` was given
         self._launches: Callable[..., Iterator[Any]] | None = None
         self._scratch: Callable[..., tuple] = lambda *inputs, **params: ()

@@ -51,8 +51,7 @@ __device__ __forceinline__ void multiply(
 
 // c = sums (+ what is there) (+ bias), perhaps relu of it.
 __device__ __forceinline__ void keep(
-    const A (&sums)[4][4], T* c, i64 ldc, const T* bias, bool by_row, i64 rows, i64 columns,
-    bool add, bool relu
+    const A (&sums)[4][4], T* c, i64 ldc, const T* bias, i64 rows, i64 columns, bool add, bool relu
 ) {
     int tx = threadIdx.x % 16, ty = threadIdx.x / 16;
 #pragma unroll
@@ -64,7 +63,7 @@ __device__ __forceinline__ void keep(
                 A y = sums[i][j];
                 T* to = c + row * ldc + column;
                 if (add) y += wide(*to);
-                if (bias) y += wide(bias[by_row ? row : column]);
+                if (bias) y += wide(bias[column]);
                 *to = narrow<T>(relu && y <= A(0) ? A(0) : y);
             }
         }
@@ -90,8 +89,8 @@ extern "C" __global__ void strided_product(
             b + x0 * b0 + x1 * b1 + x2 * b2 + j * b_n, b_k, b_n, n - j, k
         );
         keep(
-            sums, c + x0 * c0 + x1 * c1 + x2 * c2 + i * n + j, n, (const T*)0, false, m - i, n - j,
-            false, false
+            sums, c + x0 * c0 + x1 * c1 + x2 * c2 + i * n + j, n, (const T*)0, m - i, n - j, false,
+            false
         );
     }
 }
@@ -126,11 +125,22 @@ extern "C" __global__ void finish(T* c, const T* bias, i64 rows, i64 n) {
 // --------------------------------------------------------------------------- of groups of rows
 
 // The rows of group g begin at offsets[g] * each. Each group's b and bias lie where tables say.
+// For ids of groups in any order, where the rows of each would begin if they were sorted: a block
+// for each group counts the ids that are smaller.
+extern "C" __global__ void offsets_of(i64* offsets, const i64* ids, i64 rows) {
+    __shared__ i64 box[WARP];
+    i64 count = 0;
+    for (i64 i = threadIdx.x; i < rows; i += blockDim.x) count += ids[i] < (i64)blockIdx.x;
+    count = block_sum(count, box);
+    if (threadIdx.x == 0) offsets[blockIdx.x] = count;
+}
+
 // c = a @ b of the row's group. A block takes a tile of one group: there are at most
 // rows / 64 + groups of these; the first ones are those of group 0, and so on.
 extern "C" __global__ void product_by_group(
-    T* c, const T* a, i64 a_m, i64 a_k, const i64* b, i64 b_k, i64 b_n, const i64* bias,
-    const i64* offsets, i64 groups, i64 each, i64 n, i64 k, bool add, bool relu
+    T* c, const T* a, i64 a_m, i64 a_k, const T* const* b, i64 b_k, i64 b_n,
+    const T* const* bias, const i64* offsets, i64 groups, i64 each, i64 n, i64 k, bool add,
+    bool relu
 ) {
     __shared__ A left[DEPTH * PITCH], right[DEPTH * PITCH];
     i64 tile = blockIdx.x, j = (i64)blockIdx.y * TILE;
@@ -141,12 +151,12 @@ extern "C" __global__ void product_by_group(
             i64 i = first + tile * TILE, left_over = rows - tile * TILE;
             A sums[4][4] = {};
             multiply(
-                sums, left, right, a + i * a_m, a_m, a_k, left_over, (const T*)b[g] + j * b_n, b_k,
+                sums, left, right, a + i * a_m, a_m, a_k, left_over, b[g] + j * b_n, b_k,
                 b_n, n - j, k
             );
             keep(
-                sums, c + i * n + j, n, bias ? (const T*)bias[g] + j : (const T*)0, false,
-                left_over, n - j, add, relu
+                sums, c + i * n + j, n, bias ? bias[g] + j : (const T*)0, left_over,
+                n - j, add, relu
             );
         }
         tile -= tiles;
@@ -155,7 +165,7 @@ extern "C" __global__ void product_by_group(
 
 // For each group that has rows, its c (m, n) = the rows of a, transposed, @ those of b.
 extern "C" __global__ void products_of_groups(
-    const i64* c, const T* a, i64 lda, const T* b, i64 ldb, const i64* offsets, i64 each, i64 m,
+    T* const* c, const T* a, i64 lda, const T* b, i64 ldb, const i64* offsets, i64 each, i64 m,
     i64 n
 ) {
     __shared__ A left[DEPTH * PITCH], right[DEPTH * PITCH];
@@ -167,8 +177,6 @@ extern "C" __global__ void products_of_groups(
             sums, left, right, a + first * lda + i, 1, lda, m - i, b + first * ldb + j, ldb, 1,
             n - j, rows
         );
-        keep(
-            sums, (T*)c[g] + i * n + j, n, (const T*)0, false, m - i, n - j, false, false
-        );
+        keep(sums, c[g] + i * n + j, n, (const T*)0, m - i, n - j, false, false);
     }
 }

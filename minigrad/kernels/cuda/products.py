@@ -83,11 +83,11 @@ def _products(c: View, a: View, b: View) -> Iterator[Gemm | Launch]:
     try:
         found: list[Any] = list(products(c, a, b))
     except Declined:
-        found = [_anywhere(c, a, b)]
+        found = [anywhere(c, a, b)]
     yield from found
 
 
-def _anywhere(c: View, a: View, b: View) -> Launch:
+def anywhere(c: View, a: View, b: View) -> Launch:
     """c = a @ b by a kernel of ours, which takes whatever steps there are.
 
     Raises:
@@ -186,7 +186,15 @@ def _(dtype):
 # params are those of their twins: `layout` has, for a and b, the elements between rows and whether
 # it lies transposed; `by_row`: the bias has a number for each row.
 
-product = Kernel("product", PAGE)
+
+def offsets_of(offsets: Any, ids: Any) -> Launch:
+    """What finds (groups + 1,) where the rows of each begin, from the int64 ids of all rows."""
+    define = _definitions(np.dtype("float32"))
+    blocks = offsets.shape[0]
+    return Launch(PAGE, "offsets_of", define, blocks, THREADS, (offsets, ids, ids.size))
+
+
+product = Kernel("product", PAGE, by_group=True)
 
 
 @product.launches
@@ -237,7 +245,7 @@ def _(dtype):
                 )
 
 
-group_products = Kernel("group_products", PAGE)
+group_products = Kernel("group_products", PAGE, by_group=True)
 
 
 @group_products.launches
