@@ -44,8 +44,9 @@ template <typename X> __device__ __forceinline__ X channel_sum(X x, X* box) {
 // Where part i of a channel begins, in packs of the channel.
 __device__ __forceinline__ i64 part_of(i64 packs, int i, int parts) { return packs * i / parts; }
 
-// Sums (parts, c, 4) of each part of each channel: its mean, the squares of the deviations from it;
-// with GRAD g, and g times the deviations. What is read again to have deviations is in the cache.
+// Sums (parts, c, 5) of each part of each channel: its mean, in two parts, for far from zero it is
+// off by its rounding; the squares of the deviations from it; with GRAD g, and g times the
+// deviations. What is read again to have deviations is in the cache.
 extern "C" __global__ void __launch_bounds__(THREADS) channel_sums(
     double* sums, const T* g, const T* x, int a, int c, int n
 ) {
@@ -105,33 +106,37 @@ extern "C" __global__ void __launch_bounds__(THREADS) channel_sums(
         if (!settled) squares = wide_square;
     }
     if (FIRST || own >= c) return;
-    double* to = sums + ((i64)blockIdx.x * c + ch) * 4;
-    to[0] = (double)mean + rest;
-    to[1] = squares;
-    to[2] = of_g;
-    to[3] = of_gd;
+    double* to = sums + ((i64)blockIdx.x * c + ch) * 5;
+    to[0] = mean;
+    to[1] = rest;
+    to[2] = squares;
+    to[3] = of_g;
+    to[4] = of_gd;
 }
 
 // Of the sums of all parts, by a warp for each channel: the whole channel's.
-struct Channel { double mean, square, of_g, of_gd; };
+struct Channel { A mean, rest; double square, of_g, of_gd; };
 
 __device__ __forceinline__ Channel whole(const double* sums, int ch, i64 packs, int parts, int c) {
     const int lane = threadIdx.x % WARP;
-    Channel y = {0, 0, 0, 0};
-    for (int i = lane; i < parts; i += WARP)
-        y.mean += sums[((i64)i * c + ch) * 4] * (part_of(packs, i + 1, parts) - part_of(packs, i, parts));
-    y.mean = warp_sum(y.mean) / packs;
+    const double start = sums[ch * 5];  // all means are told from this one
+    double mean = 0, square = 0, of_g = 0, of_gd = 0;
     for (int i = lane; i < parts; i += WARP) {
-        const double* part = sums + ((i64)i * c + ch) * 4;
-        const double d = part[0] - y.mean;
-        y.square += part[1] + d * d * ((part_of(packs, i + 1, parts) - part_of(packs, i, parts)) * V);
-        y.of_g += part[2];
-        y.of_gd += part[3] + d * part[2];
+        const double* part = sums + ((i64)i * c + ch) * 5;
+        mean += ((part[0] - start) + part[1]) * (part_of(packs, i + 1, parts) - part_of(packs, i, parts));
     }
-    y.square = warp_sum(y.square);
-    y.of_g = warp_sum(y.of_g);
-    y.of_gd = warp_sum(y.of_gd);
-    return y;
+    mean = warp_sum(mean) / packs;
+    for (int i = lane; i < parts; i += WARP) {
+        const double* part = sums + ((i64)i * c + ch) * 5;
+        const double d = ((part[0] - start) + part[1]) - mean;
+        square += part[2] + d * d * ((part_of(packs, i + 1, parts) - part_of(packs, i, parts)) * V);
+        of_g += part[3];
+        of_gd += part[4] + d * part[3];
+    }
+    const A high = A(start + mean);
+    return Channel{
+        high, A((start - high) + mean), warp_sum(square), warp_sum(of_g), warp_sum(of_gd)
+    };
 }
 
 #define OWN_CHANNEL                                                 \
@@ -151,8 +156,8 @@ extern "C" __global__ void __launch_bounds__(128) channel_numbers(
     const double rstd = 1 / sqrt(of.square / count + eps);
     const double scale = weight ? rstd * wide(weight[ch]) : rstd;
     A* to = numbers + ch;
-    to[0] = A(of.mean);
-    to[c] = A(of.mean - to[0]);
+    to[0] = of.mean;
+    to[c] = of.rest;
     to[2 * c] = A(scale);
 #if GRAD
     const double dw = of.of_gd * rstd;
@@ -172,7 +177,7 @@ extern "C" __global__ void __launch_bounds__(128) channel_statistics(
 ) {
     OWN_CHANNEL;
     const double m = (double)wide(running_mean[ch]), v = (double)wide(running_var[ch]);
-    mean[ch] = narrow<W>(Wide<W>::type(m * (1 - momentum) + of.mean * momentum));
+    mean[ch] = narrow<W>(Wide<W>::type(m * (1 - momentum) + ((double)of.mean + of.rest) * momentum));
     var[ch] = narrow<W>(Wide<W>::type(v * (1 - momentum) + of.square / (count - 1) * momentum));
 }
 

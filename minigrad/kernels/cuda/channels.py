@@ -46,7 +46,7 @@ def _parts(x: Any) -> int:
 
 
 def _sums(x: Any) -> Empty:
-    return Empty((_parts(x), x.shape[1], 4), FLOAT64)
+    return Empty((_parts(x), x.shape[1], 5), FLOAT64)
 
 
 def _numbers(x: Any) -> Empty:
