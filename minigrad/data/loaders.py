@@ -1,17 +1,29 @@
 """The loader: batches of Tensors, in an order that is a function of (seed, epoch)."""
 
+import contextlib
 import copy
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, NamedTuple, Self
 
+<<<<<<< HEAD
 from minigrad import backend, distributed, random
+=======
+import numpy as np
+
+from minigrad import backend, random
+>>>>>>> 053a3da (A loader with pin_memory copies batches to the device ahead of the steps that use them)
 from minigrad.arguments import count, number
 from minigrad.autodiff import Tensor
-from minigrad.backend import is_array, to_device
+from minigrad.backend import is_array, to_device, xp
 from minigrad.data.collating import map_leaves
 from minigrad.data.datasets import IterableDataset
+<<<<<<< HEAD
 from minigrad.data.samplers import RandomSampler, SequentialSampler, as_key, share
+=======
+from minigrad.data.prefetching import Prefetcher
+from minigrad.data.samplers import RandomSampler, SequentialSampler, as_key
+>>>>>>> 053a3da (A loader with pin_memory copies batches to the device ahead of the steps that use them)
 from minigrad.data.workers import Crew, Fetcher, NoWorkers, Processes, Task, Threads
 from minigrad.errors import StateError
 
@@ -60,8 +72,9 @@ class DataLoader:
         worker_type: 'process' or 'thread'. Processes are spawned: the main script needs its
             `if __name__ == "__main__":`, and the data set is copied to each of them. Threads share
             it, and suffice where time goes into NumPy or into files.
-        pin_memory: accepted for the sake of PyTorch's users. CuPy copies to the device through
-            page-locked memory in any case, and on NumPy there is nothing to copy.
+        pin_memory: copy batches to the device ahead of the steps that use them, through
+            page-locked memory and beside what is computed there: two batches are made, and are on
+            their way, while one is in use. On NumPy there is nothing to copy.
         drop_last: leave out a last batch that is not full.
         persistent_workers: keep the workers from epoch to epoch, until `close()`, or until the
             loader is forgotten.
@@ -270,7 +283,20 @@ class DataLoader:
     # -- what it does
 
     def _run(self, position: "_Position", as_arrays: bool, moved: Callable) -> Iterator[Any]:
-        """The batches from `position` on."""
+        """The batches from `position` on, where they are wanted."""
+        with contextlib.closing(self._made(position)) as batches:
+            given = batches
+            if self.pin_memory and moved is _to_backend and xp() is not np:
+                given = Prefetcher().prefetched(batches)
+            with contextlib.closing(given):
+                for batch in given:
+                    batch = map_leaves(moved, batch)
+                    position.batch += 1
+                    yield batch if as_arrays else map_leaves(_as_tensor, batch)
+        position.end()
+
+    def _made(self, position: "_Position") -> Generator[Any, None, None]:
+        """What the workers make: the batches from `position` on, wherever their arrays are."""
         crew: Any = self._crew or self._new_crew()
         self._crew, kept = None, False
         try:
@@ -307,10 +333,7 @@ class DataLoader:
                 if found and skip:
                     skip -= 1
                 elif found:
-                    batch = map_leaves(moved, found[0])
-                    position.batch += 1
-                    yield batch if as_arrays else map_leaves(_as_tensor, batch)
-            position.end()
+                    yield found[0]
             kept = self.persistent_workers
         except GeneratorExit:  # the loop was left
             kept = self.persistent_workers

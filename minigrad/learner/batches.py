@@ -42,7 +42,9 @@ def as_batches(
     if isinstance(given, data.IterableDataset):  # a stream, which has its own order
         return data.DataLoader(given, size, seed=seed, shared=shared)
     if hasattr(given, "__getitem__") and hasattr(given, "__len__") and type(given) is not list:
-        return data.DataLoader(given, size, shuffle=shuffle, seed=seed, shared=shared)
+        return data.DataLoader(
+            given, size, shuffle=shuffle, seed=seed, shared=shared, pin_memory=True
+        )
     if not hasattr(given, "__iter__"):
         raise TypeError(
             f"Learner.{who}: expected arrays (x, ..., y), a data set, a loader or another iterable "
