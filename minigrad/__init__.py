@@ -4,7 +4,7 @@ Floors; a file imports only from the floors below its own, and in no circle.
 
     8  jsl  examples: the application, and smaller ones
     7  study: the stepper, the book and its exercises
-    6  reference  testing: the page of all ops, and the checker; they read the names given here
+    6  comparing  reference  testing: the page of all ops, and two checkers; they read these names
     5  learner  export: the training loop; models as files of other formats
     4  nn  optim  data: layers, optimizers, data loaders
        transforms  programs  observers: grad and vmap, jit, profiles

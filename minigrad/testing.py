@@ -12,6 +12,8 @@ For one call it compares
 
 and raises AssertionError naming the op, the check and the worst element. It is public, for people
 who add ops; draw the inputs with Hypothesis to cover shapes, axes and broadcasting.
+
+`compare_backends(model, batch)` compares NumPy and CuPy, op by op, in a whole model.
 """
 
 import contextlib
@@ -24,9 +26,12 @@ import numpy as np
 from minigrad import kernels, ops
 from minigrad.autodiff import Op, Tensor, gradients
 from minigrad.backend import array_module, describe, is_array, to_device, to_numpy
+from minigrad.comparing import compare_backends
 from minigrad.errors import MinigradError, ShapeError
 from minigrad.random import Key
 from minigrad.transforms import vmap
+
+__all__ = ["Report", "check_gradients", "check_op", "compare_backends"]
 
 # Central differences over two steps are extrapolated to a step of none. For functions that are
 # smooth over a step what is left is rounding, which each move estimates from its own outputs; a

@@ -38,7 +38,8 @@ record it.
 import importlib
 import importlib.util
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -84,6 +85,20 @@ def use(kernels: bool) -> bool:
 def enabled() -> bool:
     """Whether kernels answer in this process; decides that they do, if that is still open."""
     return use(True) if _decision is None else _decision
+
+
+@contextmanager
+def formulas() -> Iterator[None]:
+    """Inside the `with` block no kernel answers, whatever was decided: for tests, as a reference.
+
+    It holds for all threads.
+    """
+    global _decision
+    before, _decision = _decision, False
+    try:
+        yield
+    finally:
+        _decision = before
 
 
 MOST_THREADS = 1024  # each has a stack of its own; more than machines have is a slip

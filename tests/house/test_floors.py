@@ -24,7 +24,8 @@ ROOT = Path(mg.__file__).parents[1]
 FLOORS = {
     8: "jsl minigrad.examples",
     7: "minigrad.study",
-    6: "minigrad minigrad.reference minigrad.testing",  # `minigrad`: the public names of all
+    # `minigrad`: the public names of all
+    6: "minigrad minigrad.comparing minigrad.reference minigrad.testing",
     5: "minigrad.learner minigrad.export",
     4: (
         "minigrad.nn minigrad.optim minigrad.data minigrad.transforms minigrad.programs "
