@@ -20,7 +20,7 @@ import numpy as np
 
 from minigrad import kernels, random
 from minigrad.arguments import Like
-from minigrad.autodiff import Node, Op, Tensor, caller, gradients
+from minigrad.autodiff import Node, Op, Slot, Tensor, caller, gradients
 from minigrad.backend import (
     Observer,
     array_module,
@@ -46,7 +46,7 @@ class Compared:
     """One op, or one rule, on both sides.
 
     Attributes:
-        direction: 'forward' or 'backward'.
+        direction: 'forward' or 'backward', where rules are, and the ops that they call.
         where: the module within the model, '' outside of all; and the line.
         inputs: dtypes and shapes.
         difference: between the two sides, the largest, in tolerances: above 1 is beyond it.
@@ -211,6 +211,10 @@ class _Walk(Observer):
         self.report, self.other, self.rtol = report, other, rtol
         self.path: list[str] = []  # of modules that are being called
         self.places: dict[int, tuple[str, str]] = {}  # of nodes: module and line
+        self.direction = "forward"
+
+    def walks_back(self, found: list) -> None:
+        self.direction = "backward"
 
     def called(
         self, op: Op, arrays: list, params: dict, y: Any, seconds: float, by_kernel: bool
@@ -219,12 +223,12 @@ class _Walk(Observer):
         outputs = y if isinstance(y, tuple) else (y,)
         if type(outputs[0]) is Tensor and outputs[0].edge is not None:
             self.places[outputs[0].edge.node.serial] = place
-        self.compare(op, "forward", place, arrays, outputs, lambda xs: op(*xs, **params))
+        self.compare(op, place, arrays, outputs, lambda xs: op(*xs, **params))
 
     def pulled_back(self, node: Node, g: Any, found: list, seconds: float) -> None:
         pulled, wanted = list(found), []  # the places of the inputs whose gradients were wanted
         for i, parent in enumerate(node.parents):
-            if pulled and parent is not None and parent == pulled[0][0]:
+            if pulled and parent is not None and _is(parent, pulled[0][0]):
                 wanted.append(i)
                 pulled.pop(0)
         parents = [i if i in wanted else None for i in range(len(node.parents))]
@@ -236,15 +240,16 @@ class _Walk(Observer):
 
         given = [list(node.saved), node.output, g]
         place = self.places.get(node.serial, ("", "a line before"))
-        self.compare(node.op, "backward", place, given, [x for _, x in found], again)
+        self.compare(node.op, place, given, [x for _, x in found], again)
 
     def compare(
-        self, op: Op, direction: str, place: tuple, given: list, outputs: Any, run: Callable
+        self, op: Op, place: tuple[str, str], given: list, outputs: Any, run: Callable
     ) -> None:
         """Run it on the other side, and note how far the two are apart."""
-        if any(hasattr(x, "hides_a_batch_axis") for x in (*_arrays(given), *outputs)):
+        results = [y.data if type(y) is Tensor else y for y in outputs]
+        if any(hasattr(x, "hides_a_batch_axis") for x in (*_arrays(given), *results)):
             return  # under vmap: another side has no such array
-        ours = [_host(y) for y in outputs]
+        ours = [_host(y) for y in results]
         name, inputs = op.__name__.removeprefix("_"), ", ".join(map(describe, _arrays(given)))
         with switched(observers=(), capturing=False, recording=False):
             module = get_backend() if self.other == "formula" else self.other
@@ -266,7 +271,10 @@ class _Walk(Observer):
                     for side, values in zip(self.report.sides, (ours, theirs), strict=True):
                         pairs = zip(values, exact, strict=True)
                         errors[side] = max(self.apart(v, e, e, v.dtype) for v, e in pairs)
-        self.report.rows.append(Compared(name, direction, *place, inputs, difference, errors, note))
+        where, line = place
+        self.report.rows.append(
+            Compared(name, self.direction, where, line, inputs, difference, errors, note)
+        )
 
     def apart(self, a: np.ndarray, b: np.ndarray, scale: np.ndarray, dtype: np.dtype) -> float:
         """The largest difference of two arrays in tolerances for `dtype`; infinite if one is NaN
@@ -288,6 +296,11 @@ class _Walk(Observer):
         size = np.abs(np.where(finite, scale, 0.0))
         allowed = rtol * (size + 0.1 * size.max()) + np.finfo(np.float32).tiny
         return float(np.max(np.abs(a - b)[finite] / allowed[finite]))
+
+
+def _is(a: Any, b: Any) -> bool:
+    """Whether two parents are one; slots are made anew for each."""
+    return a is b or (type(a) is Slot and a == b)
 
 
 def _formulas(wanted: bool) -> contextlib.AbstractContextManager:

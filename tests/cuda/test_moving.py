@@ -1,5 +1,6 @@
 """Tensors and models move to a device and back, with their gradients."""
 
+import cupy
 import numpy as np
 import pytest
 from support import close, host
@@ -7,8 +8,6 @@ from support import close, host
 import minigrad as mg
 from minigrad import backend, nn, optim
 from minigrad.errors import BackendError, CaptureError
-
-cupy = pytest.importorskip("cupy")
 
 
 @pytest.fixture(autouse=True)

@@ -62,7 +62,7 @@ def test_a_model_that_is_right():
     assert report.first is None
     report.check()
     ways = {(row.op, row.direction) for row in report.rows}
-    assert {("cross_entropy", "forward"), ("cross_entropy", "backward")} <= ways
+    assert {way for op, way in ways if "entropy" in op} == {"forward", "backward"}
     assert {("tanh", "forward"), ("tanh", "backward")} <= ways
     assert {row.where for row in report.rows} >= {"first", "act", "last", "norm", ""}
     assert 0 < max(row.difference for row in report.rows) < 1, "float32 has its rounding"
@@ -102,10 +102,8 @@ def test_a_broken_kernel_is_found_and_named():
 def test_a_broken_kernel_of_a_rule_is_found():
     model = Net(Act(doubled(right, wrong)))
     report = compare_backends(model, (X, Y), mg.cross_entropy, against="formula")
-    assert {(row.op, row.where) for row in report.failures} == {
-        ("doubled", "act"),
-        ("doubled_grad", "act"),
-    } or {row.op for row in report.failures} == {"doubled", "doubled_grad"}
+    found = [(row.op, row.direction, row.where) for row in report.failures]
+    assert found == [("doubled_grad", "backward", ""), ("doubled", "backward", "act")]
     assert all(row.wrong == ["numpy"] for row in report.failures)
 
 
