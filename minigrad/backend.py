@@ -356,13 +356,13 @@ def to_numpy(x: Any) -> np.ndarray:
         return x.item()  # which says why there is no such array
     if not is_array(x):
         return np.asarray(x)
-    return _arrived(x.get())
+    return arrived(x.get())
 
 
 def number(x: Any) -> Any:
     """The only element of an array as a Python number; on a device, it is waited for."""
     y = x.item()
-    return y if isinstance(x, np.ndarray) else _arrived(y)
+    return y if isinstance(x, np.ndarray) else arrived(y)
 
 
 def synchronize() -> None:
@@ -374,7 +374,7 @@ def synchronize() -> None:
     cupy = sys.modules.get("cupy")
     if cupy is not None:
         cupy.cuda.runtime.deviceSynchronize()
-        _arrived(None)
+        arrived(None)
 
 
 _looks: list[Callable[[], None]] = []
@@ -386,7 +386,8 @@ def when_waiting(look: Callable[[], None]) -> None:
         _looks.append(look)
 
 
-def _arrived(y: Any) -> Any:
+def arrived(y: Any) -> Any:
+    """`y`, which the host has waited for: what `when_waiting` was given looks first."""
     for look in _looks:
         look()
     return y

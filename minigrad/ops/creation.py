@@ -68,20 +68,31 @@ def from_numpy(array: np.ndarray) -> Tensor:
     return Tensor(array)
 
 
-def from_dlpack(source) -> Tensor:
+def from_dlpack(source, *, device: str | None = None, copy: bool | None = None) -> Tensor:
     """A tensor that shares the memory of any array with DLPack: NumPy's, PyTorch's, CuPy's.
 
-    It stays on its device. (https://dmlc.github.io/dlpack)
+    Args:
+        device: where it is to be, 'cpu', 'cuda' or 'cuda:1'; None for where `source` is.
+        copy: whether it must be a copy (True), or must share memory (False); None for a copy
+            only where it has to move.
+        (https://dmlc.github.io/dlpack)
 
     Raises:
         TypeError: `source` does not speak DLPack.
         BackendError: it is on a device, and CuPy cannot be used.
+        BufferError: it would have to move, and may not be copied.
     """
     if not hasattr(source, "__dlpack_device__"):
         raise TypeError(f"from_dlpack: {type(source).__name__} has no __dlpack__ method")
     on_host = int(source.__dlpack_device__()[0]) == 1  # kDLCPU
     with using("numpy" if on_host else "cupy") as module:
-        return Tensor(module.from_dlpack(source))
+        x = Tensor(module.from_dlpack(source))
+    y = x if device is None else x.to(device)
+    if copy is False and y is not x:
+        raise BufferError(
+            f"from_dlpack: from {x.device} to {device} it is copied; leave copy out, or device"
+        )
+    return Tensor(y.data.copy()) if copy and y is x else y
 
 
 # ----------------------------------------------------------------------- one number for all

@@ -11,7 +11,7 @@ import numpy as np
 
 from minigrad import devices, ops, writes
 from minigrad.autodiff import Op, Tensor, backward, joined, wrap
-from minigrad.backend import modes, number, refuse_while_capturing, to_numpy
+from minigrad.backend import arrived, modes, number, refuse_while_capturing, to_numpy
 from minigrad.errors import GradientError, ShapeError
 from minigrad.ops import moving
 
@@ -503,18 +503,39 @@ class TensorMethods:
             )
         return np.array(self.numpy(), dtype=dtype, copy=copy)
 
-    def __dlpack__(self, **options: Any) -> Any:
+    def __dlpack__(
+        self,
+        *,
+        stream: int | None = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> Any:
         """Shared with whoever takes it (NumPy, PyTorch, CuPy), without a copy.
+
+        Args:
+            stream: that the taker computes on, which waits for ours; for arrays on a device.
+            max_version: of DLPack, that the taker knows.
+            dl_device: where it wants the array. From a device to the host (1, 0) it is copied.
+            copy: whether it must be a copy, or must not.
+            (https://data-apis.org/array-api/latest/API_specification/array_object.html)
 
         Raises:
             GradientError: the tensor is tracked; a consumer would not see its history.
+            BufferError: it cannot be had in that way.
         """
         if self.requires_grad:
             raise GradientError("__dlpack__: the tensor is tracked; hand over x.detach()")
-        return self.data.__dlpack__(**options)
+        refuse_while_capturing("__dlpack__")
+        options = {"stream": stream, "max_version": max_version, "dl_device": dl_device}
+        given = {k: v for k, v in {**options, "copy": copy}.items() if v is not None}
+        capsule = self.data.__dlpack__(**given)
+        copied = dl_device is not None and tuple(dl_device) != self.__dlpack_device__()
+        return arrived(capsule) if copied else capsule
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        return self.data.__dlpack_device__()
+        kind, number = self.data.__dlpack_device__()
+        return int(kind), int(number)
 
     # np.exp(tensor) and the like go through the op of that name: nothing is detached in silence.
 

@@ -12,9 +12,10 @@ import weakref
 
 import numpy as np
 import pytest
+from support import host
 
 import minigrad as mg
-from minigrad import graph, nn, ops, writes
+from minigrad import backend, graph, nn, ops, writes
 from minigrad.arguments import Like
 from minigrad.autodiff import REGISTRY, Tensor, gradients
 from minigrad.backend import is_array
@@ -1067,13 +1068,27 @@ def test_a_deep_network_keeps_the_outputs_of_relu_and_little_else():
 
 
 def test_dlpack_shares_memory():
-    x = mg.arange(4, dtype="float32")
-    other = np.from_dlpack(x)
-    assert np.shares_memory(other, x.numpy())
-    back = mg.from_dlpack(np.arange(3.0))
-    assert back.dtype == np.float64
+    x, module = mg.arange(4, dtype="float32"), backend.xp()
+    other = module.from_dlpack(x)
+    other += 1
+    assert host(x).tolist() == [1, 2, 3, 4]
+    back = mg.from_dlpack(x)
+    back.data += 1
+    assert host(other).tolist() == [2, 3, 4, 5]
+    assert back.device == x.device
+    assert mg.from_dlpack(np.arange(3.0)).dtype == np.float64
     with pytest.raises(GradientError, match=r"hand over x\.detach"):
-        np.from_dlpack(mg.ones(2, requires_grad=True))
+        module.from_dlpack(mg.ones(2, requires_grad=True))
+
+
+@pytest.mark.parametrize("device", [None, "cpu"])
+def test_dlpack_copies_where_it_must(device):
+    array = np.arange(3.0)
+    shared, copied = (mg.from_dlpack(array, device=device, copy=copy) for copy in (False, True))
+    array += 1
+    assert host(shared).tolist() == [1, 2, 3]
+    assert host(copied).tolist() == [0, 1, 2]
+    assert copied.device == "cpu"
 
 
 def test_help_shows_a_function():

@@ -20,6 +20,7 @@ What it cannot show: speed, asynchrony, other rounding and memory order, subnorm
 """
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -151,6 +152,19 @@ def asarray(x: Any, dtype: Any = None, order: str = "K", *, blocking: bool = Fal
 def asnumpy(x: Any) -> np.ndarray:
     """`x` on the host."""
     return x.get() if isinstance(x, ndarray) else np.asarray(x)
+
+
+def from_dlpack(source: Any) -> ndarray:
+    """What shares the memory of an array on a device."""
+    kind, _ = source.__dlpack_device__()
+    if kind != 2:
+        raise TypeError("CPU arrays cannot be directly imported to CuPy.")
+
+    def capsule(**options: Any) -> Any:
+        return source.__dlpack__(stream=1, **{"max_version": None} | options)
+
+    whole = SimpleNamespace(__dlpack__=capsule, __dlpack_device__=lambda: (1, 0))
+    return to_device(np.from_dlpack(whole))
 
 
 def empty(shape: Any, dtype: Any = "float64") -> ndarray:

@@ -346,6 +346,29 @@ class ndarray:
     def __setitem__(self, index: Any, values: Any) -> None:
         scatter(operator.setitem, self, index, values)
 
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 2, self.device.id  # kDLCUDA
+
+    def __dlpack__(
+        self,
+        *,
+        stream: Any = None,
+        max_version: Any = None,
+        dl_device: Any = None,
+        copy: Any = None,
+    ) -> Any:
+        if dl_device == (1, 0):  # the host
+            if copy is False:
+                raise ValueError("GPU memory cannot be exported to CPU without copy.")
+            return self.get().__dlpack__(max_version=max_version)
+        if dl_device not in (None, self.__dlpack_device__()):
+            raise BufferError("unsupported device requested.")
+        if copy:
+            raise BufferError("copy=True only supported for copy to CPU.")
+        if not isinstance(stream, int):  # NumPy, which gives none, refuses what is on a device
+            raise BufferError("Unsupported device in DLTensor.")
+        return self._host.__dlpack__(max_version=max_version)
+
     def get(
         self, stream: Any = None, order: str = "C", out: Any = None, blocking: bool = True
     ) -> np.ndarray:
