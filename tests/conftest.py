@@ -1,12 +1,22 @@
 """What holds for every test: their order, and that the ops which one makes end with it."""
 
+import sys
+
+import on_device
 import pytest
 
 LONG = ("test_standin.py", "test_kernels_and_formulas.py")
 
 
-def pytest_collection_modifyitems(items):
+def pytest_configure(config):
+    if on_device.asked_for(config):
+        on_device.begin(config)
+
+
+def pytest_collection_modifyitems(config, items):
     """Long tests first: last, they would keep one process busy after the others have ended."""
+    if on_device.asked_for(config):
+        on_device.mark(items)
     items.sort(key=lambda item: item.path.name not in LONG)
 
 
@@ -17,6 +27,8 @@ def own_ops():
 
     before = set(REGISTRY)
     yield
+    if faults := sys.modules.get("minigrad.kernels.cuda.faults"):
+        faults.check()  # one that no test has waited for is a fault of that test
     for name in REGISTRY.keys() - before:
         if "." in name:  # it has its module before its name; ours have not
             del REGISTRY[name]

@@ -228,9 +228,9 @@ def checked_ids(name: str, ids, n: int, low: int | None = None, axis: int | None
     if ids.dtype.kind not in "iu":
         raise DtypeError(f"{name}: indices must be integers, got {ids.dtype}")
     low = -n if low is None else low
-    if not isinstance(ids, np.ndarray):
+    if type(ids) is not Tensor and not isinstance(ids, np.ndarray):
         ids = _checked_on_device(name, ids, n, low, axis)
-    elif ids.size and (ids.min() < low or ids.max() >= n):
+    elif type(ids) is not Tensor and ids.size and (ids.min() < low or ids.max() >= n):
         at = int(np.argmax((ids < low) | (ids >= n)))
         raise out_of_range(name, ids.shape, n, low, axis)(at, int(ids.flat[at]))
     return ids if ids.dtype == np.int64 else ids.astype("int64")

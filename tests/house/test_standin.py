@@ -8,88 +8,9 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-
-TESTS = Path(__file__).parents[1]
-
-# What runs: the files of the stand-in's own folder, and tests that run on NumPy as well.
-PATTERNS = [
-    "standin/check_*.py",
-    "cuda/test_*.py",
-    "data/test_backend.py",
-    "engine/test_autodiff.py",
-    "engine/test_devices.py",
-    "engine/test_observers.py",
-    "engine/test_transforms.py",
-    "learner/test_learner.py",
-    "learner/test_metrics.py",
-    "nn/test_*.py",
-    "ops/test_*.py",
-    "optim/test_*.py",
-]
-# But for these: they compare with PyTorch, which is on the host, or are about NumPy arrays.
-HOST_FILES = [
-    "nn/test_functional_peer.py",
-    "nn/test_torch_files.py",
-    "nn/test_torch_layers.py",
-    "nn/test_twin.py",
-    "ops/test_against_torch.py",
-    "ops/test_lists.py",
-    "ops/test_numerics.py",
-    "optim/test_copies.py",
-    "optim/test_schedules.py",
-]
-FILES = sorted(
-    {path for pattern in PATTERNS for path in TESTS.glob(pattern)}
-    - {TESTS / name for name in HOST_FILES}
-)
-
-
-def name_of(path):
-    return path.relative_to(TESTS).as_posix()
-
-
-# What does not: tests that are about NumPy arrays, or hand them to tensors on the device.
-HOST_ONLY = {
-    "engine/test_autodiff.py": [
-        "test_a_grad_shares_no_memory",
-        "test_dlpack_shares_memory",
-        "test_a_tensor_shares_its_array",
-        "test_an_untracked_tensor_is_an_array_to_numpy",
-        "test_repr_says_what_matters",
-    ],
-    "nn/test_embedding.py": [
-        "test_an_id_out_of_range_is_named_with_its_position",
-        "test_sparse_gradients_are_not_captured",
-    ],
-    "nn/test_lazy.py": ["test_a_step_that_is_captured_makes_no_parameters"],
-    "nn/test_packed.py": ["test_packing_within_a_captured_step"],
-    "learner/test_learner.py": [
-        "test_a_setting_that_changes_in_every_step_ends_compiling",
-        "test_a_step_cannot_read_how_much_its_batch_counts",
-        "test_a_step_that_cannot_be_captured_runs_as_it_is",
-        "test_metrics_in_the_way_of_keras",
-        "test_named_optimizers_train_their_own_parts",
-    ],
-    "learner/test_metrics.py": ["test_metrics_refuse_to_be_captured"],
-    "engine/test_observers.py": ["test_declined_kernels_are_counted"],
-    "ops/test_elementwise.py": [
-        "test_bfloat16_is_not_lifted_by_a_number",
-        "test_complex_numbers_are_refused",
-    ],
-    "ops/test_linalg.py": ["test_a_singular_matrix_is_named"],
-    "ops/test_shaping.py": ["test_asarray_shares_and_keeps_the_history"],
-    "ops/test_table.py": [
-        "test_attention_of_a_masked_row_is_zero_and_moves_nothing",
-        "test_cross_entropy_with_nothing_that_counts_is_zero",
-        "test_float32_stays_float32",
-        "test_getitem_takes_what_numpy_takes",
-        "test_op[spread]",
-        "test_the_padding_row_gets_no_gradient",
-    ],
-}
+from on_device import FILES, HOST_FILES, HOST_ONLY, PATTERNS, TESTS, name_of
 
 
 @pytest.mark.parametrize("pattern", PATTERNS + HOST_FILES)

@@ -253,7 +253,7 @@ def test_what_is_created_is_a_constant():
 
 
 def test_asarray_shares_and_keeps_the_history():
-    x = X.copy()
+    x = to_device(X.copy())
     shared = mg.asarray(x)
     x[0, 0] = 9
     assert shared[0, 0].item() == 9
