@@ -6,24 +6,16 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, NamedTuple, Self
 
-<<<<<<< HEAD
-from minigrad import backend, distributed, random
-=======
 import numpy as np
 
-from minigrad import backend, random
->>>>>>> 053a3da (A loader with pin_memory copies batches to the device ahead of the steps that use them)
+from minigrad import backend, distributed, random
 from minigrad.arguments import count, number
 from minigrad.autodiff import Tensor
 from minigrad.backend import is_array, to_device, xp
 from minigrad.data.collating import map_leaves
 from minigrad.data.datasets import IterableDataset
-<<<<<<< HEAD
-from minigrad.data.samplers import RandomSampler, SequentialSampler, as_key, share
-=======
 from minigrad.data.prefetching import Prefetcher
-from minigrad.data.samplers import RandomSampler, SequentialSampler, as_key
->>>>>>> 053a3da (A loader with pin_memory copies batches to the device ahead of the steps that use them)
+from minigrad.data.samplers import RandomSampler, SequentialSampler, as_key, share
 from minigrad.data.workers import Crew, Fetcher, NoWorkers, Processes, Task, Threads
 from minigrad.errors import StateError
 
