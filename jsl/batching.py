@@ -9,7 +9,7 @@ import numpy as np
 from jsl.config import SLOTS
 from jsl.corpus import Row
 from jsl.vocabulary import BOUNDARY, PAD, Vocabulary
-from minigrad import random
+from minigrad import distributed, random
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class Batch:
         tgt_in: (B, T) the start and the tags: what the decoder is shown (teacher forcing).
         tgt_out: (B, T) the tags and the end: what it is to say.
         capacity: how many rows a batch of this kind has at most; 0: nobody knows.
+        whole: the batch of all processes, if this is the share of one of several.
     """
 
     groups: list[str]
@@ -29,6 +30,19 @@ class Batch:
     tgt_in: np.ndarray
     tgt_out: np.ndarray
     capacity: int = 0
+    whole: "Batch | None" = None
+
+    def share(self, rank: int, processes: int) -> "Batch":
+        """Every n-th row, of the same lengths: the part of one of n processes."""
+        mine = slice(rank, None, processes)
+        return Batch(
+            self.groups[mine],
+            self.src[mine],
+            self.tgt_in[mine],
+            self.tgt_out[mine],
+            -(-self.capacity // processes),
+            self,
+        )
 
     @property
     def tokens(self) -> int:
@@ -101,7 +115,8 @@ def bucket(length: int) -> int:
 class Batches:
     """A corpus to be gone through once an epoch, batch by batch.
 
-    The order is a pure function of `seed` and the number of the epoch.
+    The order is a pure function of `seed` and the number of the epoch. Where several processes
+    train one model, each goes through its shares of the batches, None where it has no row of one.
 
     Args:
         batch_size: rows of a batch.
@@ -110,6 +125,8 @@ class Batches:
         batch_tokens: how many positions the longer side of a batch may have, padding counted; of
             rows there are then as many as fit. 0: `batch_size` rows.
     """
+
+    shared = True
 
     def __init__(
         self,
@@ -134,7 +151,16 @@ class Batches:
     def __len__(self) -> int:
         return self._length
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Batch | None]:
+        rank, processes = distributed.rank(), distributed.world_size()
+        for batch in self.whole():
+            if processes == 1:
+                yield batch
+            else:
+                yield batch.share(rank, processes) if rank < len(batch.groups) else None
+
+    def whole(self) -> Iterator[Batch]:
+        """The batches of the epoch, whoever takes which part of them."""
         key = random.key(self.seed)
         order = random.permutation(random.fold(key, "order", self.epoch), len(self.rows))
         parts = self._parts(order)
@@ -172,7 +198,7 @@ class Batches:
 
     def padding(self) -> float:
         """The share of an epoch's source and target positions that is padding."""
-        batches = list(self)
+        batches = list(self.whole())
         places = sum(batch.src.size + batch.tgt_out.size for batch in batches)
         filled = sum(map(len, (ids for pair in self.ids for ids in pair)))
         return 1 - filled / places

@@ -240,6 +240,12 @@ HELP: dict[str, tuple[str, str]] = {
         "どのステップも演算を一つずつ実行します。遅くなりますが、調べやすくなります。",
         "Run every step op by op: slower, easier to debug.",
     ),
+    "help.train.distributed": (
+        "mpiexecが起動したプロセスで一つのモデルを学習するかどうか。"
+        "指定がなければ、mpiexecから起動したときだけ分担します。",
+        "Whether the processes that mpiexec started train one model together. By default they do, "
+        "and a process that was started alone trains alone.",
+    ),
     # corpus
     "help.corpus": (
         "コーパスを作り、調べます。",

@@ -598,6 +598,10 @@ TEXTS: dict[str, tuple[str, str]] = HELP | {
         "The loss became {loss} in epoch {epoch}. Lower the learning rate, which is {rate} "
         "(--learning-rate). These weights were not saved.",
     ),
+    "train.processes": (
+        "{count}個のプロセスで分担します。保存と表示はランク0が行います。",
+        "{count} processes share the work; rank 0 writes.",
+    ),
     "train.start": (
         "{rows}行（グループ {groups}）、語彙{vocabulary}、"
         "パラメーター{parameters:,}個で学習します。",

@@ -21,6 +21,7 @@ from jsl.statistics import statistics
 from jsl.vocabulary import Vocabulary
 from minigrad import Tensor, nn, optim, runs
 from minigrad.backend import to_device
+from minigrad.distributed import rank, world_size
 from minigrad.errors import DivergenceError, StateError
 from minigrad.learner import Callback, Checkpoint, Learner, Throughput
 
@@ -170,6 +171,7 @@ class Trainer(Learner):
             depend on it.
         saves: what is saved on the way; nothing by default.
         valid: what is not learned, but looked at after each epoch.
+        distributed: as of a Learner: whether this is one of several processes.
 
     Attributes:
         interrupted: whether `run` was ended by Ctrl-C or another signal.
@@ -192,6 +194,7 @@ class Trainer(Learner):
         jit: bool = True,
         saves: Saves | None = None,
         valid: Corpus | None = None,
+        distributed: bool | None = None,
     ):
         self.corpus, self.model_config, self.training = corpus, model, training
         self.valid = valid
@@ -242,6 +245,7 @@ class Trainer(Learner):
             jit=jit,
             on_nan="raise",
             verbose=0,
+            distributed=distributed,
         )
         self.batches = self._batches(corpus.rows)
         self.valid_batches: Batches | None = None
@@ -270,13 +274,20 @@ class Trainer(Learner):
 
     def prepare(self, batch: Batch) -> tuple[Any, ...]:
         """The arrays of a batch; for `jit`, of few different shapes."""
+        given, whole, n = batch, batch.whole or batch, 1 if batch.whole is None else world_size()
         if self.jit:
             batch = batch.filled()
-        if self.model_config.kind == "decoder-only":
-            batch = in_slots(batch)
-        by_group = self.training.loss_weighting == "group"
-        weights = to_device(group_weights(batch)) if by_group else None
-        return *arrays_of(self.model, batch), weights
+        slots = self.model_config.kind == "decoder-only"
+        ready = in_slots(batch) if slots else batch
+        weights = None
+        if self.training.loss_weighting == "group":
+            # Of the batch of all processes, and as the mean over all counts this one's loss.
+            found = group_weights(in_slots(whole) if slots else whole)
+            if n > 1:
+                found = found[rank() :: n] * (self.weigh(whole) / self.weigh(given))
+            missing = [(0, a - b) for a, b in zip(ready.tgt_out.shape, found.shape, strict=True)]
+            weights = to_device(np.pad(found, missing).astype(np.float32))
+        return *arrays_of(self.model, ready), weights
 
     def weigh(self, batch: Batch) -> int:
         """Target tokens, for a loss that is a mean over them."""

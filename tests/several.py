@@ -73,6 +73,7 @@ def run(processes, program, *arguments, limit=60, **environment):
         "MINIGRAD_DISTRIBUTED_TIMEOUT": "20",
         "MINIGRAD_BACKEND": "numpy",
         "MINIGRAD_KERNELS": "0",
+        "LC_ALL": "C.UTF-8",  # messages in English
         "OPENBLAS_NUM_THREADS": "1",
     }
     if library is not None:

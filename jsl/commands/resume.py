@@ -22,6 +22,7 @@ def resume(
     save_every_minutes: float,
     keep: int,
     no_jit: bool,
+    together: bool | None,
     backend: str | None,
 ) -> None:
     carry_out(
@@ -31,5 +32,6 @@ def resume(
         save_every_minutes=save_every_minutes,
         keep=keep,
         no_jit=no_jit,
+        together=together,
         backend=backend,
     )

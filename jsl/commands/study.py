@@ -38,7 +38,7 @@ def study(
         trainer.optimizer.zero_grad()
         return loss
 
-    record = recorded(jit(step), *trainer.prepare(next(iter(trainer.batches))))
+    record = recorded(jit(step), *trainer.prepare(next(trainer.batches.whole())))
     record.title = f"jsl train --preset {preset or 'tiny'}"
     if json is not None:
         record.save(json)

@@ -96,6 +96,7 @@ def train(
     csv_layout: str,
     csv_encoding: str,
     no_jit: bool,
+    together: bool | None,
     backend: str | None,
     max_seq_len: int | str | None,
     **settings: Any,
@@ -125,6 +126,7 @@ def train(
         save_every_minutes=save_every_minutes,
         keep=keep,
         no_jit=no_jit,
+        together=together,
         backend=backend,
         exported=exported,
     )

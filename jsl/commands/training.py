@@ -17,6 +17,7 @@ from jsl.commands.backends import backend_option, using_backend
 from jsl.commands.corpora import Files
 from jsl.commands.exporting import Weights
 from jsl.commands.noting import write_notes
+from jsl.commands.processes import as_one, distributed_option
 from jsl.commands.progress import prepare_kernels, progress_lines
 from jsl.config import MAX_SEQ_LEN
 from jsl.errors import JslError, UsageError
@@ -51,7 +52,8 @@ def saving(command: Callable) -> Callable:
 
 def computing(command: Callable) -> Callable:
     """Options about how it is computed."""
-    return option("--no-jit", is_flag=True, help="help.train.no-jit")(backend_option(command))
+    command = distributed_option(backend_option(command))
+    return option("--no-jit", is_flag=True, help="help.train.no-jit")(command)
 
 
 def carry_out(
@@ -69,6 +71,7 @@ def carry_out(
     save_every_minutes: float,
     keep: int,
     no_jit: bool,
+    together: bool | None = None,
     backend: str | None,
     exported: Weights | None = None,
 ) -> None:
@@ -82,6 +85,7 @@ def carry_out(
         fitting: whether sequences may be as long as the corpus needs.
         exported: what is exported at the end.
         save: where to; the others are the options of their names.
+        together: whether the processes of an `mpiexec` train one model; None: if there are any.
 
     Raises:
         JslError: it cannot be begun, or not be saved.
@@ -94,7 +98,8 @@ def carry_out(
     from minigrad import kernels
     from minigrad.backend import explain, get_backend
 
-    with using_backend(backend, "auto"), ExitStack() as at_end:
+    with using_backend(backend, "auto"), as_one(together) as group, ExitStack() as at_end:
+        writes = group.rank == 0
         before = None
         model, training = PRESETS[preset]
         if load is not None:
@@ -159,13 +164,17 @@ def carry_out(
             shapes = shapes_of(model, size, size, list(groups))
             exported.check(shapes, list(groups), resume or save)
         directory = resume or save or checkpoint.default_directory()
-        checkpoint.prepare(directory, overwrite or resume is not None)
-        at_end.callback(checkpoint.remove_if_empty, directory)
-        at_end.enter_context(checkpoint.held(directory))
+        group.barrier()  # all have read what rank 0 is about to tidy
+        if writes:
+            checkpoint.prepare(directory, overwrite or resume is not None)
+            at_end.callback(checkpoint.remove_if_empty, directory)
+            at_end.enter_context(checkpoint.held(directory))
 
         click.echo(say("train.backend", explanation=Said(explain())))
         if kernels.enabled() and get_backend() == "numpy":
-            prepare_kernels()
+            if writes:
+                prepare_kernels()
+            group.barrier()  # the others load what it has compiled
         if before is not None and checkpoint.OPTIMIZER not in before.files:
             click.echo(say("checkpoint.no_optimizer", path=before.directory), err=True)
         others = checkpoint.of_others(directory, before if resume is not None else None)
@@ -176,7 +185,9 @@ def carry_out(
             save_every_minutes,
             others,
         )
-        trainer = Trainer(rows, model, training, before, not no_jit, saves, valid)
+        trainer = Trainer(
+            rows, model, training, before, not no_jit, saves if writes else None, valid, together
+        )
         if trainer.grown:
             click.echo(say("train.grown", found=listed(trainer.grown)), err=True)
         if trainer.left_out:
@@ -202,6 +213,7 @@ def carry_out(
                 unheard = run_to_end(trainer)
                 if not trainer.interrupted:
                     figures["losses"] = trainer.losses_by_group()
+                if writes and not trainer.interrupted:
                     looked["training"] = trainer.compare()
                     if valid is not None:
                         looked["valid"] = trainer.compare(valid.rows)
@@ -213,6 +225,8 @@ def carry_out(
                 unheard = None
             if trainer.step == begun and trainer.interrupted:
                 raise JslError(say("train.not_begun"))
+            if not writes:
+                sys.exit(exit_code(trainer))
             with interrupts.ignored():
                 trainer.save_run(directory, **figures)
                 saves.forget_others(directory)
@@ -235,8 +249,15 @@ def carry_out(
             command += ["--keep", str(keep)] if keep > 1 else []
             command += exported.arguments() if exported is not None else []
             click.echo(say("train.resume", command=Said(shlex.join(command))))
-            received = interrupts.received
-            sys.exit(1 if received in (None, signal.SIGINT) else 128 + received)
+            sys.exit(exit_code(trainer))
+
+
+def exit_code(trainer: "Trainer") -> int:
+    """0 for a training that came to its end; else what a shell is told of its interrupt."""
+    received = trainer.interrupts.received
+    if trainer.epoch >= trainer.last_epoch:
+        return 0
+    return 1 if received in (None, signal.SIGINT) else 128 + received
 
 
 def vocabulary_sizes(vocabulary: "Vocabulary") -> str:

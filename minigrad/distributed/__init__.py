@@ -21,6 +21,7 @@ error that nobody catches ends all processes and says so; who waits for longer t
 `MINIGRAD_DISTRIBUTED_TIMEOUT` seconds raises DistributedError.
 """
 
+import os
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ from minigrad.distributed.devices import take_device
 from minigrad.distributed.groups import Group, Processes, checked
 from minigrad.distributed.launching import timeout, wanted
 from minigrad.errors import DistributedError, GradientError
+from minigrad.kernels import get_num_threads, set_num_threads
 
 __all__ = [
     "DistributedError", "Group", "all_gather", "all_reduce", "barrier", "broadcast", "group",
@@ -65,6 +67,9 @@ def init(enabled: bool | None = None) -> Group:
     if (place := wanted(enabled)) is None:
         return _alone
     _group = Processes(place, timeout())
+    # Processes of one machine share its cores, if mpiexec has not given each its own.
+    mine = max(1, (os.cpu_count() or 1) // _group.local_size)
+    set_num_threads(min(get_num_threads(), mine))
     if (module := xp()) is not np:
         take_device(module, _group.local_rank, _group.local_size)
     return _group
