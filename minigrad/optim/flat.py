@@ -18,6 +18,7 @@ from minigrad.errors import BackendError, DtypeError, MinigradError, ShapeError,
 from minigrad.sparse import SparseRows
 
 Shape = tuple[int, ...]
+ALIGNED = 128  # bytes, on a device: what a parameter's place begins at a multiple of
 
 # Who has which buffer: a parameter whose `.data` lies in the buffer of another optimizer is its.
 _owners: weakref.WeakValueDictionary[int, "Flat"] = weakref.WeakValueDictionary()
@@ -49,23 +50,27 @@ class Flat:
         """`moments` says for each moment which shape it has for a parameter, None for nothing."""
         self.parameters, self.group, self.owner = parameters, group, owner
         tensors = list(parameters.values())
-        ends = np.cumsum([0, *(p.size for p in tensors)])
-        self.starts, self.stops = ends[:-1], ends[1:]
-        self.steps = np.zeros(len(tensors) + 1, np.int64)
         xp = self.xp = array_module(tensors[0].data)
         dtype = tensors[0].dtype
-        self.weights = xp.empty(int(ends[-1]), dtype)
-        self.gradients = xp.empty(int(ends[-1]), dtype)
+        # A device reads 16 bytes at a time, where they begin at a multiple; in between are zeros.
+        unit = 1 if xp is np else ALIGNED // dtype.itemsize
+        places = np.cumsum([0, *(-(-p.size // unit) * unit for p in tensors)])
+        self.starts = places[:-1]
+        self.stops = self.starts + [p.size for p in tensors]
+        self.steps = np.zeros(len(tensors) + 1, np.int64)
+        make = xp.empty if xp is np else xp.zeros
+        self.weights = make(int(places[-1]), dtype)
+        self.gradients = make(int(places[-1]), dtype)
         self.views = [self.view(self.weights, i) for i in range(len(tensors))]
         self.moments: dict[str, Any] = {}
         self._places: dict[str, list[tuple[int, Shape] | None]] = {}
         for name, shape_of in moments.items():
-            end, places = 0, []
+            end, found = 0, []
             for p in tensors:
                 shape = shape_of(p.shape)
-                places.append(None if shape is None else (end, shape))
-                end += 0 if shape is None else int(np.prod(shape, dtype=np.int64))
-            self._places[name], self.moments[name] = places, xp.zeros(end, dtype)
+                found.append(None if shape is None else (end, shape))
+                end += 0 if shape is None else -(-math.prod(shape) // unit) * unit
+            self._places[name], self.moments[name] = found, xp.zeros(end, dtype)
         _owners[id(self.weights)] = self
         self.adopt(take=True)
 
