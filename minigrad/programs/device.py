@@ -28,9 +28,10 @@ import numpy as np
 from minigrad import kernels, random
 from minigrad.autodiff import Op
 from minigrad.errors import CaptureError
+from minigrad.kernels.cuda.elementwise import elementwise
 from minigrad.kernels.instructions import Declined, Drawn, Instruction, NotByGroup
 from minigrad.programs.in_python import UFUNCS
-from minigrad.programs.memory import Memory
+from minigrad.programs.memory import IN_PLACE, Memory
 from minigrad.programs.places import on_device_at
 from minigrad.programs.program import Program
 from minigrad.programs.values import Call, Graph, Hidden, Value, uncovered
@@ -109,7 +110,7 @@ class Device:
             return False
         likes = found if type(found) is tuple else (found,)
         return len(likes) == len(call.outputs) and all(
-            y.shape == like.shape and y.dtype == like.dtype and y.c_contiguous
+            y.shape == like.shape and y.dtype == like.dtype and (kernel.strided or y.c_contiguous)
             for y, like in zip(call.outputs, likes, strict=True)
         )
 
@@ -140,6 +141,7 @@ class DeviceMemory(Memory):
     """A program's block on the device, in a pool of its own."""
 
     show = staticmethod(on_device_at)
+    in_place = IN_PLACE | {elementwise}
 
     def allocate(self, size: int) -> int:
         import cupy
@@ -397,7 +399,7 @@ class Lowered:
         shapes = f"{', '.join(map(repr, call.reads))} -> {', '.join(map(repr, call.outputs))}"
         owned = self.owns(*call.reads, *call.outputs)
         for kernel in self.of.chosen.get(call, ()):
-            if owned and not getattr(kernel, "by_group", False):
+            if owned and not kernel.by_group:
                 continue
             try:
                 launches = kernel.launched(self, call.outputs, *call.inputs, **call.settings)

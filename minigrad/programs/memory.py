@@ -63,6 +63,7 @@ class Memory:
     """
 
     show: Callable[[int, Value], Any] = staticmethod(on_host_at)
+    in_place = IN_PLACE
 
     def __init__(
         self,
@@ -113,7 +114,7 @@ class Memory:
                     continue
                 old = call.into.root.place if call.into is not None and j == 0 else None
                 if old is None and j == 0:
-                    old = _dying(call, i, y, last)
+                    old = _dying(call, i, y, last) if call.op in self.in_place else None
                 if old is not None:
                     root.place = old
                     old.last = max(old.last, last.get(root, i))
@@ -207,8 +208,6 @@ def names_by_group(update: Update, groups: Groups | None) -> dict[str, list[str]
 
 def _dying(call: Call, i: int, y: Value, last: dict[Value, int]) -> Storage | None:
     """The place of an input that `y` may take over: of its size, and not read again."""
-    if call.op not in IN_PLACE:
-        return None
     for x in call.reads:
         root = x.root
         if (

@@ -477,6 +477,7 @@ def _body(where: Indexing, kinds: list[str], many: int) -> str:
 # --- kernels --------------------------------------------------------------------------------------
 
 elementwise = Kernel("elementwise", PAGE)
+elementwise.strided = True
 
 
 def _shape(inputs: Iterable[Any]) -> tuple[int, ...]:

@@ -221,8 +221,11 @@ class Kernel:
 
     Attributes:
         dtypes: of floats, by their names, that examples are made for.
+        strided: whether outputs of programs may lie in any layout; else they are C-contiguous.
         by_group: whether it can be told that rows belong to groups, and which have what.
     """
+
+    strided = by_group = False
 
     def __init__(
         self,
