@@ -219,8 +219,11 @@ class DeviceProgram(Program):
     instructions: list[Any]
 
     def _lower(self, calls: list[Call], kept: set[Value], place: Callable[..., Any]) -> None:
-        self.words = Words(2 * self.keys_drawn + sum(map(_words_of, self.updates)))
+        offsets = 0 if self.groups is None else self.groups.count + 1
+        self.words = Words(2 * self.keys_drawn + offsets + sum(map(_words_of, self.updates)))
         self.key_words, self.key_address = self.words.take(2 * self.keys_drawn)
+        if self.groups is not None:
+            self.groups.offsets, self.offsets_address = self.words.take(offsets)
         self.runs = 0
         self.parts: list[Any] | None = None  # graphs, and functions in between
         self.chosen: dict[Call, list[Any]] = {}
@@ -436,6 +439,32 @@ class Lowered:
     def owns(self, *values: Any) -> bool:
         """Whether one of the values is a group's own."""
         return self.of.groups is not None and self.of.groups.owns(*values)
+
+    def groups(self, rows: int) -> tuple[int, int, int]:
+        """How many groups, where it lies where each begins, and how many of `rows` a sample has.
+
+        Raises:
+            NotByGroup: there are none, or the rows are not those of samples.
+        """
+        if self.of.groups is None:
+            raise NotByGroup
+        found = self.of.groups.fields(rows)
+        return found["groups"], self.of.offsets_address, found["each"]
+
+    def table(self, value: Value) -> Any:
+        """The addresses of a value in each group, as an array of the device.
+
+        Raises:
+            NotByGroup: it is not a group's own, or a part of it.
+        """
+        import cupy
+
+        found = None if self.of.groups is None else self.of.groups.table(value)
+        if found is None:
+            raise NotByGroup
+        table = cupy.asarray(found)
+        self.of.memory.keep_alive.append(table)
+        return table
 
 
 def by_cupy(call: Call, program: DeviceProgram) -> Callable[[], None]:

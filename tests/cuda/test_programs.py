@@ -1,0 +1,237 @@
+"""`mg.jit` on a device: launches that a CUDA graph repeats, compared with the host's results."""
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad import nn, optim, random
+from minigrad.backend import to_numpy, using
+
+cupy = pytest.importorskip("cupy")
+
+STEPS = 5
+
+
+def batches(vocabulary=20, batch=3, length=6, count=STEPS):
+    generator = np.random.default_rng(0)
+    found = generator.integers(1, vocabulary, (count, 3, batch, length))
+    found[:, :, 0, 4:] = 0
+    return found
+
+
+def translator(**options):
+    with random.stream(0):
+        return nn.Seq2Seq(20, 16, 2, 32, 1, 1, **options)
+
+
+def training(model, optimizer, clip=None):
+    def step(src, tgt, out):
+        y = mg.cross_entropy(model(src, tgt), out, ignore_index=0)
+        y.backward()
+        if clip is not None:
+            optim.clip_grad_norm_(optimizer.parameters.values(), clip)
+        optimizer.step()
+        optimizer.zero_grad()
+        return y
+
+    return step
+
+
+def trained(backend, jit, make=optim.Adam, model=translator, clip=None, **options):
+    """Losses of some steps, the parameters after them, and the jitted step."""
+    with using(backend), random.stream(1):
+        net = model()
+        step = training(net, make(net, **{"lr": 0.01} | options), clip)
+        step = mg.jit(step) if jit else step
+        losses = [float(step(*map(mg.asarray, b))) for b in batches()]
+        return losses, {k: to_numpy(p.data) for k, p in net.named_parameters()}, step
+
+
+def assert_alike(found, wanted, rtol=1e-4):
+    np.testing.assert_allclose(found[0], wanted[0], rtol=rtol)
+    for name, x in wanted[1].items():
+        np.testing.assert_allclose(found[1][name], x, rtol=rtol, atol=1e-4, err_msg=name)
+
+
+def graphs_of(step):
+    """How many graphs and how many functions in between a program has become."""
+    parts = step.steps[0].program.parts
+    functions = [p for p in parts if hasattr(p, "func")]
+    return len(parts) - len(functions), len(functions)
+
+
+def test_a_training_step_is_one_graph():
+    found = trained("cupy", jit=True)
+    assert_alike(found, trained("numpy", jit=False))
+    assert not found[2].as_it_is
+    reasons = [(x.name, x.reason) for x in found[2].steps[0].program.instructions if x.reason]
+    assert not reasons
+    assert graphs_of(found[2]) == (1, 0)
+
+
+@pytest.mark.parametrize("make", [optim.SGD, optim.AdamW, optim.RMSprop, optim.Adagrad, optim.Lion])
+def test_optimizers(make):
+    found = trained("cupy", jit=True, make=make)
+    assert_alike(found, trained("numpy", jit=False, make=make))
+
+
+def test_clipping_by_the_norm():
+    found = trained("cupy", jit=True, clip=0.1)
+    assert_alike(found, trained("numpy", jit=False, clip=0.1))
+
+
+def test_a_schedule_is_followed():
+    def lr(step):
+        return 0.01 * (step + 1)
+
+    found = trained("cupy", jit=True, lr=lr)
+    assert_alike(found, trained("numpy", jit=False, lr=lr))
+
+
+def test_dropout_is_fresh_in_every_run():
+    def model():
+        return translator(dropout=0.2)
+
+    found = trained("cupy", jit=True, model=model)
+    assert_alike(found, trained("numpy", jit=False, model=model))
+
+
+def test_a_run_waits_for_nothing():
+    with using("cupy"):
+        net = translator()
+        step = mg.jit(training(net, optim.Adam(net, lr=0.01)))
+        given = [tuple(map(mg.asarray, b)) for b in batches()]
+        for b in given[:3]:
+            step(*b)
+        if not hasattr(cupy, "synchronisations"):
+            pytest.skip("counted on the stand-in only")
+        before = cupy.synchronisations.total(), cupy.transfers.total()
+        for b in given[3:]:
+            step(*b)
+        assert (cupy.synchronisations.total(), cupy.transfers.total()) == before
+
+
+def test_results_stay_when_the_program_runs_again():
+    with using("cupy"):
+        double = mg.jit(lambda x: (x * 2, x + 1))
+        xs = [mg.asarray(np.full(5, float(i), np.float32)) for i in range(5)]
+        found = [double(x) for x in xs]
+        for i, (a, b) in enumerate(found):
+            assert to_numpy(a.data).tolist() == [2.0 * i] * 5
+            assert to_numpy(b.data).tolist() == [i + 1.0] * 5
+
+
+def test_random_numbers_are_drawn_anew():
+    def noisy(x):
+        return x + mg.randn(64) * mg.rand(64)
+
+    found = {}
+    for backend in ("numpy", "cupy"):
+        with using(backend), random.stream(3):
+            f = mg.jit(noisy) if backend == "cupy" else noisy
+            x = mg.asarray(np.ones(64, np.float32))
+            found[backend] = [to_numpy(f(x).data) for _ in range(5)]
+    for a, b in zip(found["numpy"], found["cupy"], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5)
+    assert len({x.tobytes() for x in found["cupy"]}) == 5
+
+
+def test_gradients_that_are_left():
+    with using("cupy"):
+        w = mg.asarray(np.arange(6, dtype=np.float32).reshape(2, 3))
+        w = mg.Tensor(w.data, requires_grad=True)
+
+        @mg.jit
+        def step(x):
+            w.grad = None
+            y = mg.tanh(x @ w).sum()
+            y.backward()
+            return y
+
+        for i in range(4):
+            x = mg.asarray(np.full((4, 2), 0.1 * i, np.float32))
+            y = step(x)
+            want = mg.Tensor(w.data.copy(), requires_grad=True)
+            z = mg.tanh(x @ want).sum()
+            z.backward()
+            np.testing.assert_allclose(float(y), float(z), rtol=1e-5)
+            np.testing.assert_allclose(to_numpy(w.grad.data), to_numpy(want.grad.data), rtol=1e-4)
+
+
+def test_buffers_are_kept_up_to_date():
+    def model():
+        with random.stream(0):
+            return nn.Sequential(nn.Conv2d(1, 3, 3, padding=1), nn.BatchNorm2d(3), nn.ReLU())
+
+    states = {}
+    x = np.random.default_rng(0).normal(size=(5, 2, 1, 4, 4)).astype(np.float32)
+    for backend in ("numpy", "cupy"):
+        with using(backend):
+            net = model()
+            adam = optim.Adam(net, lr=0.01)
+
+            def step(x, net=net, adam=adam):
+                y = (net(x) ** 2).mean()
+                y.backward()
+                adam.step()
+                adam.zero_grad()
+                return y
+
+            step = mg.jit(step) if backend == "cupy" else step
+            losses = [float(step(mg.asarray(v))) for v in x]
+            states[backend] = losses, {k: to_numpy(v) for k, v in net.state_dict().items()}
+    assert_alike(states["cupy"], states["numpy"])
+
+
+def test_what_cannot_be_recorded_is_named():
+    with using("cupy"):
+        f = mg.jit(lambda x: mg.linalg.inv(x) * 2 + 1)
+        x = np.random.default_rng(0).normal(size=(4, 4)).astype(np.float32) + 4 * np.eye(4, dtype="f4")
+        for _ in range(4):
+            y = f(mg.asarray(x))
+        np.testing.assert_allclose(to_numpy(y.data), np.linalg.inv(x) * 2 + 1, rtol=1e-4, atol=1e-5)
+        program = f.program()
+        if "not recorded" in program:  # CuPy's linear algebra
+            assert "inv" in next(line for line in program.splitlines() if "not recorded" in line)
+
+
+def test_an_id_out_of_range_is_told_at_the_next_transfer():
+    with using("cupy"):
+        table = nn.Embedding(7, 4)
+        f = mg.jit(lambda ids: table(ids).sum())
+        good = mg.asarray(np.array([1, 2, 3]))
+        for _ in range(3):
+            f(good).item()
+        y = f(mg.asarray(np.array([1, 9, 3])))
+        with pytest.raises(IndexError, match="9"):
+            y.item()
+        assert np.isfinite(f(good).item())
+
+
+def test_groups_are_data():
+    def model():
+        with random.stream(0):
+            return nn.Grouped({name: nn.Seq2Seq(20, 16, 2, 32, 1, 1) for name in "ab"})
+
+    splits = [[0, 1, 0], [1, 1, 0], [0, 0, 0], [1, 1, 1], [0, 1, 1]]
+    found = {}
+    for backend in ("numpy", "cupy"):
+        with using(backend):
+            net = model()
+            adam = optim.Adam(net, lr=0.01)
+
+            def step(ids, src, tgt, out, net=net, adam=adam):
+                y = mg.cross_entropy(net(ids, src, tgt), out, ignore_index=0)
+                y.backward()
+                adam.step()
+                adam.zero_grad()
+                return y
+
+            step = mg.jit(step)
+            losses = [
+                float(step(mg.asarray(np.array(s)), *map(mg.asarray, b)))
+                for s, b in zip(splits, batches(), strict=True)
+            ]
+            found[backend] = losses, {k: to_numpy(p.data) for k, p in net.named_parameters()}
+            assert len(step.steps) == 1
+    assert_alike(found["cupy"], found["numpy"])
