@@ -28,6 +28,7 @@ import numpy as np
 from minigrad import kernels, random
 from minigrad.autodiff import Op
 from minigrad.errors import CaptureError
+from minigrad.kernels.cuda import machine
 from minigrad.kernels.cuda.elementwise import elementwise
 from minigrad.kernels.instructions import Declined, Drawn, Instruction, NotByGroup
 from minigrad.programs.in_python import UFUNCS
@@ -78,10 +79,12 @@ class Device:
         return [kernel for kernel in self.twins(call.op) if self.takes(kernel, call)]
 
     def twins(self, op: Any) -> list[Any]:
-        """The kernels for CUDA of an op, or of a kernel of the host."""
+        """The kernels for CUDA of an op, or of a kernel of the host; one of these itself."""
         from minigrad.kernels.machine import Kernel
         from minigrad.programs.lowering import CHOICES
 
+        if type(op) is machine.Kernel:
+            return [op]
         if type(op) is Op and type(own := op.kernel.get("cupy")) is str:
             named = [own]
         elif op in CHOICES:
@@ -224,6 +227,12 @@ class DeviceProgram(Program):
         self.key_words, self.key_address = self.words.take(2 * self.keys_drawn)
         if self.groups is not None:
             self.groups.offsets, self.offsets_address = self.words.take(offsets)
+        import cupy
+
+        # Its own, since what is recorded is so on one that nothing else uses; cuBLAS has a handle
+        # for it.
+        self.stream = cupy.cuda.Stream(non_blocking=True)
+        self.last: Any = None  # the caller's stream at the last run
         self.runs = 0
         self.parts: list[Any] | None = None  # graphs, and functions in between
         self.chosen: dict[Call, list[Any]] = {}
@@ -246,10 +255,11 @@ class DeviceProgram(Program):
 
         self.memory = place(calls, scratch=scratch)
         self.instructions, self.call_of = [], []
-        for i, call in enumerate(calls):
-            found = Lowered(self, call).instructions()
-            self.instructions += found
-            self.call_of += [i] * len(found)
+        with self.stream:
+            for i, call in enumerate(calls):
+                found = Lowered(self, call).instructions()
+                self.instructions += found
+                self.call_of += [i] * len(found)
 
     def copy(self, target: Any, value: Value) -> Instruction:
         return OnDevice("copy", function=functools.partial(_copy, target, value.view()))
@@ -274,6 +284,9 @@ class DeviceProgram(Program):
         import cupy
 
         stream = cupy.cuda.get_current_stream()
+        if self.last is not None and self.last.ptr != stream.ptr:
+            self.last.synchronize()  # the run before has the same memory
+        self.last = stream
         for place, x in zip(self.inputs, arrays, strict=True):
             bring(place, x, stream)
         self.keys[:] = (random.next_key() for _ in range(self.keys_drawn))
@@ -285,9 +298,8 @@ class DeviceProgram(Program):
             prepare()
         self.words.send(stream)
         if self.runs == 0:
-            with cupy.cuda.using_allocator(self.memory.pool.malloc):
+            with self._beside(stream):
                 for instruction in self.instructions:
-                    assert instruction.function is not None
                     instruction.function()
         else:
             if self.parts is None:
@@ -298,6 +310,18 @@ class DeviceProgram(Program):
         for array in self.written:
             wrote(array)
         return [y.copy() for y in self.outputs]
+
+    @contextmanager
+    def _beside(self, stream: Any) -> Iterator[None]:
+        """The program's own stream and pool are current; what came before on `stream` is done
+        before, and what comes after waits.
+        """
+        import cupy
+
+        self.stream.wait_event(stream.record())
+        with self.stream, cupy.cuda.using_allocator(self.memory.pool.malloc):
+            yield
+        stream.wait_event(self.stream.record())
 
     # -- recording
 
@@ -325,7 +349,7 @@ class DeviceProgram(Program):
         import cupy
 
         failed: int | None = None
-        stream = cupy.cuda.Stream(non_blocking=True)
+        stream = self.stream
         with _no_collection(), cupy.cuda.using_allocator(self.memory.pool.malloc), stream:
             stream.begin_capture()
             try:
@@ -351,12 +375,12 @@ class DeviceProgram(Program):
             prepare()
         self.words.send(stream)
         found = []
-        with cupy.cuda.using_allocator(self.memory.pool.malloc):
+        with self._beside(stream):
             for instruction in self.instructions:
                 began, ended = cupy.cuda.Event(), cupy.cuda.Event()
-                began.record(stream)
+                began.record(self.stream)
                 instruction.function()
-                ended.record(stream)
+                ended.record(self.stream)
                 ended.synchronize()
                 found.append(cupy.cuda.get_elapsed_time(began, ended) / 1e3)
         return found

@@ -30,6 +30,13 @@ _COMPILERS = tuple(f"{os.sep}{name}{os.sep}" for name in ("numba", "llvmlite"))
 _NUMERIC = (*_COMPILERS, *(f"{os.sep}{name}{os.sep}" for name in ("numpy", "scipy")))
 
 
+# What computes on a device is part of the engine: it compiles and looks into files on the way.
+_DEVICES = tuple(
+    f"{os.sep}{name}{os.sep}"
+    for name in ("cupy", "cupyx", "cupy_backends", f"cuda{os.sep}pathfinder")
+)
+
+
 def home_of(kind: type) -> str:
     """The module of a class; of classes that Cython makes for functions it is no text."""
     name = kind.__module__
@@ -41,6 +48,8 @@ def owner_of(file: str) -> int:
     """Whose code a file holds: OURS, LIBRARY or USERS."""
     if file.startswith(_PACKAGE):
         return USERS if file.startswith(_EXAMPLES) else OURS
+    if any(part in file for part in _DEVICES):
+        return OURS
     if file.startswith(("<frozen", "<__array_function__")):
         return LIBRARY
     if any(part in file for part in _SITE):

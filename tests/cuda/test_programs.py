@@ -44,7 +44,9 @@ def trained(backend, jit, make=optim.Adam, model=translator, clip=None, **option
         step = training(net, make(net, **{"lr": 0.01} | options), clip)
         step = mg.jit(step) if jit else step
         losses = [float(step(*map(mg.asarray, b))) for b in batches()]
-        return losses, {k: to_numpy(p.data) for k, p in net.named_parameters()}, step
+        # The bias of keys has no influence: its gradient is noise, which Adam makes large.
+        kept = {k: p for k, p in net.named_parameters() if not k.endswith("k_proj.bias")}
+        return losses, {k: to_numpy(p.data) for k, p in kept.items()}, step
 
 
 def assert_alike(found, wanted, rtol=1e-4):
@@ -186,7 +188,9 @@ def test_buffers_are_kept_up_to_date():
 def test_what_cannot_be_recorded_is_named():
     with using("cupy"):
         f = mg.jit(lambda x: mg.linalg.inv(x) * 2 + 1)
-        x = np.random.default_rng(0).normal(size=(4, 4)).astype(np.float32) + 4 * np.eye(4, dtype="f4")
+        x = np.random.default_rng(0).normal(size=(4, 4)).astype(np.float32) + 4 * np.eye(
+            4, dtype="f4"
+        )
         for _ in range(4):
             y = f(mg.asarray(x))
         np.testing.assert_allclose(to_numpy(y.data), np.linalg.inv(x) * 2 + 1, rtol=1e-4, atol=1e-5)
@@ -232,6 +236,7 @@ def test_groups_are_data():
                 float(step(mg.asarray(np.array(s)), *map(mg.asarray, b)))
                 for s, b in zip(splits, batches(), strict=True)
             ]
-            found[backend] = losses, {k: to_numpy(p.data) for k, p in net.named_parameters()}
+            kept = {k: p for k, p in net.named_parameters() if not k.endswith("k_proj.bias")}
+            found[backend] = losses, {k: to_numpy(p.data) for k, p in kept.items()}
             assert len(step.steps) == 1
     assert_alike(found["cupy"], found["numpy"])
