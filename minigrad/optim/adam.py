@@ -1,7 +1,6 @@
 """Adam and AdamW."""
 
 import math
-from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
@@ -10,7 +9,7 @@ from minigrad import kernels
 from minigrad.errors import CaptureError
 from minigrad.optim.flat import Flat
 from minigrad.optim.naming import Parameters
-from minigrad.optim.optimizer import Optimizer, Segments, Setting, flush
+from minigrad.optim.optimizer import Optimizer, Setting, flush
 
 
 class Adam(Optimizer):
@@ -72,31 +71,20 @@ class Adam(Optimizer):
     def options(self, flat: Flat) -> dict[str, Any]:
         return {**super().options(flat), "decoupled": self.decoupled}
 
-    def captured(
-        self, flat: Flat, present: Callable[[], np.ndarray]
-    ) -> tuple[Any, Callable[[], None]]:
-        native = flat.xp is np and flat.weights.dtype.itemsize >= 4 and kernels.in_use()
-        if not native or flat.group["amsgrad"] or flat.group["maximize"]:
-            return super().captured(flat, present)
-        count, segments, numbers = self._counter(flat), Segments(flat), np.zeros(16)
-        w, (m, v) = flat.weights, flat.moments.values()
-        buffers = {"n": w.size, "w": w, "g": flat.gradients, "m": m, "v": v}
+    def rule(self, flat: Flat) -> str:
+        plain = not (flat.group["amsgrad"] or flat.group["maximize"])
+        return "adam_step" if plain else self.kernel
 
-        def prepare() -> None:
-            count()
-            here = present()
-            flat.steps[here] += 1
-            o = self.options(flat)
-            if o["maximize"]:
-                raise CaptureError("jit: Adam's `maximize` was changed; make another jit")
-            shrink, l2 = 1.0, o["weight_decay"]
-            if o["decoupled"]:
-                shrink, l2 = 1 - o["lr"] * l2, 0.0
-            numbers[:7] = segments.find(here), o["lr"], o["beta1"], o["beta2"], o["eps"], shrink, l2
-
-        adam = kernels.find("updates.adam")
-        fields = {**buffers, **segments.fields, "numbers": numbers}
-        return adam.instruction(w.dtype, adam.work * w.size, **fields), prepare
+    def numbers(self, flat: Flat, rule: str) -> list[float]:
+        if rule != "adam_step":
+            return super().numbers(flat, rule)
+        o = self.options(flat)
+        if o["maximize"]:
+            raise CaptureError("jit: Adam's `maximize` was changed; make another jit")
+        shrink, l2 = 1.0, o["weight_decay"]
+        if o["decoupled"]:
+            shrink, l2 = 1 - o["lr"] * l2, 0.0
+        return [o["lr"], o["beta1"], o["beta2"], o["eps"], shrink, l2]
 
     def change(self, flat: Flat, present: np.ndarray) -> None:
         o = self.options(flat)

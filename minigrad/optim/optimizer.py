@@ -390,9 +390,10 @@ class Optimizer(Follower):
         Raises:
             CaptureError: before a run: an option was changed that the instruction has built in.
         """
-        count = self._counter(flat)
+        rule = self.rule(flat)
         native = flat.xp is np and flat.weights.dtype.itemsize >= 4 and kernels.in_use()
-        if not (native and self.kernel):
+        if not (native and rule):
+            count = self._counter(flat)
 
             def update() -> None:
                 here = present()
@@ -401,28 +402,53 @@ class Optimizer(Follower):
 
             return Instruction(type(self).__name__, function=update), count
 
-        segments, numbers = Segments(flat), np.zeros(16)
+        segments, numbers, w = Segments(flat), np.zeros(16), flat.weights
         moments = [flat.moments.get(name) for name in self.slots]
-        # Where there is no moment a loop does not look.
-        buffers = (flat.weights if m is None else m for m in (*moments, None, None))
+        fields: dict[str, Any] = {"n": w.size, "w": w, "g": flat.gradients, "numbers": numbers}
+        if rule == "adam_step":
+            record = kernels.find("updates.adam")
+            fields |= {"m": moments[0], "v": moments[1]}
+        else:
+            record = kernels.find("updates.update")
+            # Where there is no moment a loop does not look.
+            buffers = (w if m is None else m for m in (*moments, None, None))
+            fields["rule"] = kernels.find("updates.RULES").index(rule)
+            fields |= dict(zip("abc", buffers, strict=False))
+        instruction = record.instruction(w.dtype, record.work * w.size, **fields, **segments.fields)
+        if rule != "adam_step":
+            instruction.name = rule
+        return instruction, self.preparing(flat, present, segments, numbers)
+
+    def rule(self, flat: Flat) -> str:
+        """The rule of `minigrad.kernels.updates` that makes its steps; "" if there is none."""
+        return self.kernel
+
+    def numbers(self, flat: Flat, rule: str) -> list[float]:
+        """What that rule is told of the options as they are now.
+
+        Raises:
+            CaptureError: an option was changed that is part of the rule.
+        """
+        return [float(x) for x in self.options(flat).values()]
+
+    def preparing(
+        self,
+        flat: Flat,
+        present: Callable[[], np.ndarray],
+        segments: "Segments",
+        numbers: np.ndarray,
+    ) -> Callable[[], None]:
+        """What is done before each run of a program: steps are counted, options read anew."""
+        count, rule = self._counter(flat), self.rule(flat)
 
         def prepare() -> None:
             count()
             here = present()
             flat.steps[here] += 1
-            options = [float(x) for x in self.options(flat).values()]
+            options = self.numbers(flat, rule)
             numbers[: 1 + len(options)] = segments.find(here), *options
 
-        record, w = kernels.find("updates.update"), flat.weights
-        fields = {"rule": kernels.find("updates.RULES").index(self.kernel), "n": w.size, "w": w}
-        fields |= {
-            "g": flat.gradients,
-            **dict(zip("abc", buffers, strict=False)),
-            **segments.fields,
-        }
-        instruction = record.instruction(w.dtype, record.work * w.size, numbers=numbers, **fields)
-        instruction.name = self.kernel
-        return instruction, prepare
+        return prepare
 
     def _counter(self, flat: Flat) -> Callable[[], None]:
         """What notes an update before each run: for one of the flats of a program."""
@@ -494,20 +520,23 @@ class Segments:
     """Where parameters with gradients lie and how many steps they have taken, as kernels read it.
 
     Attributes:
-        fields: the starts, stops and steps, by these names.
+        table: (3, parameters) the starts, stops and steps.
+        fields: the same, by these names.
     """
 
-    def __init__(self, flat: Flat):
+    def __init__(self, flat: Flat, table: np.ndarray | None = None):
         self.flat = flat
-        self.table = np.zeros((3, len(flat.starts)), np.int64)
+        self.table = np.zeros((3, len(flat.starts)), np.int64) if table is None else table
         self.fields = dict(zip(("starts", "stops", "steps"), self.table, strict=True))
 
     def find(self, here: np.ndarray) -> int:
         """Fill in the parameters `here`; the number of segments."""
         flat = self.flat
         starts, stops, steps = flat.starts[here], flat.stops[here], flat.steps[here]
-        # Neighbours that have taken as many steps are one segment.
-        cut = np.flatnonzero((starts[1:] != stops[:-1]) | (steps[1:] != steps[:-1])) + 1
+        # Neighbours that have taken as many steps are one segment; on a device with the zeros in
+        # between.
+        apart = (here[1:] != here[:-1] + 1) | (steps[1:] != steps[:-1])
+        cut = np.flatnonzero(apart) + 1
         count = len(cut) + 1 if len(here) else 0
         self.table[:, :count] = starts[[0, *cut]], stops[[*(cut - 1), -1]], steps[[0, *cut]]
         return count

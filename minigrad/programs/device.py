@@ -31,6 +31,7 @@ from minigrad.errors import CaptureError
 from minigrad.kernels.cuda import machine
 from minigrad.kernels.cuda.elementwise import elementwise
 from minigrad.kernels.instructions import Declined, Drawn, Instruction, NotByGroup
+from minigrad.optim.optimizer import Segments
 from minigrad.programs.in_python import UFUNCS
 from minigrad.programs.memory import IN_PLACE, Memory
 from minigrad.programs.places import on_device_at
@@ -179,12 +180,13 @@ class Words:
         self._sent = 0
         self._taken = 0
 
-    def take(self, size: int) -> tuple[np.ndarray, int]:
-        """The next `size` words: where the host writes them, and their address on the device."""
+    def take(self, rows: int, size: int) -> tuple[np.ndarray, Any]:
+        """The next words (rows, size): where the host writes them, and the device has them."""
         start = self._taken
-        self._taken += size
+        self._taken += rows * size
         assert self._taken <= self.here.size
-        return self.here[start : self._taken], self.there.data.ptr + 8 * start
+        here, there = (x[start : self._taken] for x in (self.here, self.there))
+        return here.reshape(rows, size), there.reshape(rows, size)
 
     def send(self, stream: Any) -> None:
         """Bring the words to the device, before what `stream` does next."""
@@ -224,9 +226,9 @@ class DeviceProgram(Program):
     def _lower(self, calls: list[Call], kept: set[Value], place: Callable[..., Any]) -> None:
         offsets = 0 if self.groups is None else self.groups.count + 1
         self.words = Words(2 * self.keys_drawn + offsets + sum(map(_words_of, self.updates)))
-        self.key_words, self.key_address = self.words.take(2 * self.keys_drawn)
+        self.key_words, self.keys_there = self.words.take(self.keys_drawn, 2)
         if self.groups is not None:
-            self.groups.offsets, self.offsets_address = self.words.take(offsets)
+            (self.groups.offsets,), (self.offsets,) = self.words.take(1, offsets)
         import cupy
 
         # Its own, since what is recorded is so on one that nothing else uses; cuBLAS has a handle
@@ -267,6 +269,24 @@ class DeviceProgram(Program):
     def update(
         self, optimizer: Any, flat: Any, present: Callable[[], np.ndarray]
     ) -> tuple[list[Instruction], Callable[[], None]]:
+        rule = optimizer.rule(flat)
+        if rule and kernels.enabled() and (kernel := _update_kernel()) is not None:
+            count = len(flat.parameters)
+            table, (starts, stops, steps) = self.words.take(3, count)
+            (numbers,), (options,) = self.words.take(1, 16)
+            moments = (*(flat.moments.get(name) for name in optimizer.slots), None, None, None)[:3]
+            inputs = (
+                flat.weights, flat.gradients, *moments, starts, stops, steps,
+                options.view("float64"), None, None, None, None,
+            )  # fmt: skip
+            if kernel.outputs(*inputs, rule=rule) is not None:
+                lines = [
+                    OnDevice(rule, function=launch.ready(), who="CUDA")
+                    for launch in kernel.launched(machine.Eager(()), [], *inputs, rule=rule)
+                ]
+                segments = Segments(flat, table)
+                before = optimizer.preparing(flat, present, segments, numbers.view(np.float64))
+                return list(lines), before
         # A function of Python reads options on the host, which a graph would have built in.
         instruction, before = optimizer.captured(flat, present)
         reason = "this optimizer has no kernel for a device"
@@ -290,8 +310,8 @@ class DeviceProgram(Program):
         for place, x in zip(self.inputs, arrays, strict=True):
             bring(place, x, stream)
         self.keys[:] = (random.next_key() for _ in range(self.keys_drawn))
-        for i, key in enumerate(self.keys):
-            self.key_words[2 * i : 2 * i + 2] = key.low, key.high
+        for words, key in zip(self.key_words, self.keys, strict=True):
+            words[:] = key.low, key.high
         if self.groups is not None:
             self.here = self.groups.split(self.groups.ids.view())
         for prepare in self.before:
@@ -451,7 +471,7 @@ class Lowered:
     def key(self, key: Any) -> tuple[Any, int, int]:
         """A key as three arguments: an address of its two words, or null and the words."""
         if type(key) is Drawn:
-            return self.of.key_address + 16 * key.index, 0, 0
+            return self.of.keys_there[key.index], 0, 0
         return None, key.low, key.high
 
     def fault(self, tell: Callable[[int, int], Exception]) -> tuple[Any, int]:
@@ -464,7 +484,7 @@ class Lowered:
         """Whether one of the values is a group's own."""
         return self.of.groups is not None and self.of.groups.owns(*values)
 
-    def groups(self, rows: int) -> tuple[int, int, int]:
+    def groups(self, rows: int) -> tuple[int, Any, int]:
         """How many groups, where it lies where each begins, and how many of `rows` a sample has.
 
         Raises:
@@ -473,7 +493,7 @@ class Lowered:
         if self.of.groups is None:
             raise NotByGroup
         found = self.of.groups.fields(rows)
-        return found["groups"], self.of.offsets_address, found["each"]
+        return found["groups"], self.of.offsets, found["each"]
 
     def table(self, value: Value) -> Any:
         """The addresses of a value in each group, as an array of the device.
@@ -498,8 +518,7 @@ def by_cupy(call: Call, program: DeviceProgram) -> Callable[[], None]:
     inputs = [x.view() if type(x) in (Value, Hidden) else x for x in call.inputs]
     for i, x in enumerate(inputs):
         if type(x) is Drawn:
-            words = program.words.there[2 * x.index : 2 * x.index + 2]
-            inputs[i] = KeyOnDevice(words)
+            inputs[i] = KeyOnDevice(program.keys_there[x.index])
     outputs = [y.view() for y in call.outputs]
     ufunc = UFUNCS.get(call.op)
     same = getattr(cupy, ufunc.__name__, None) if ufunc is not None and not call.params else None
@@ -540,7 +559,12 @@ def _called(function: Callable[[], None], stream: Any) -> None:
 
 def _words_of(update: Any) -> int:
     """How many words an optimizer's options, segments and steps may take."""
-    return sum(16 + 4 * (len(flat.parameters) + 1) for flat in update.optimizer.flats)
+    return sum(16 + 3 * len(flat.parameters) for flat in update.optimizer.flats)
+
+
+def _update_kernel() -> Any:
+    named = kernels.twin("updates.update")
+    return None if named is None else kernels.find(named)
 
 
 @contextmanager
