@@ -240,12 +240,14 @@ class DeviceProgram(Program):
         self.chosen: dict[Call, list[Any]] = {}
         if kernels.enabled():
             from minigrad.programs.device_chains import chains
+            from minigrad.programs.device_products import together
             from minigrad.programs.fusion import fuse
 
             graph = Graph(calls, kept, Device())
             fuse(graph)
             chains(graph)
-            calls = [c for c in graph.calls if c is not None]
+            owns = (lambda *values: False) if self.groups is None else self.groups.owns
+            calls = together([c for c in graph.calls if c is not None], owns)
             self.chosen = {call: graph.machine.kernels_for(call) for call in calls}
         elif self.groups is not None:
             raise NotByGroup("a step without kernels")
@@ -480,6 +482,17 @@ class Lowered:
 
         return words(), note(tell)
 
+    def words(self, numbers: Sequence[int]) -> Any:
+        """Integers as `i64` on the device, for as long as the program."""
+        return self._kept(np.array(numbers, np.int64))
+
+    def _kept(self, array: np.ndarray) -> Any:
+        import cupy
+
+        there = cupy.asarray(array)
+        self.of.memory.keep_alive.append(there)
+        return there
+
     def owns(self, *values: Any) -> bool:
         """Whether one of the values is a group's own."""
         return self.of.groups is not None and self.of.groups.owns(*values)
@@ -501,14 +514,10 @@ class Lowered:
         Raises:
             NotByGroup: it is not a group's own, or a part of it.
         """
-        import cupy
-
         found = None if self.of.groups is None else self.of.groups.table(value)
         if found is None:
             raise NotByGroup
-        table = cupy.asarray(found)
-        self.of.memory.keep_alive.append(table)
-        return table
+        return self._kept(found)
 
 
 def by_cupy(call: Call, program: DeviceProgram) -> Callable[[], None]:

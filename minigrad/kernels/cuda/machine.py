@@ -22,7 +22,7 @@ of `launches`.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
@@ -127,8 +127,11 @@ class Launch:
         function = _function(self.page, self.function, definitions(self.define), self.shared)
         grid, block = ((x,) if isinstance(x, int) else tuple(x) for x in (self.grid, self.block))
         args = tuple(map(_argument, self.args))
-        shared = self.shared
-        return lambda: function(grid, block, args, shared_mem=shared)
+
+        def launch() -> None:  # it keeps the arrays alive, with `self`
+            function(grid, block, args, shared_mem=self.shared)
+
+        return launch
 
 
 def _argument(x: Any) -> Any:
@@ -194,6 +197,12 @@ class Eager:
         """
         raise NotByGroup
 
+    def words(self, numbers: Sequence[int]) -> Any:
+        """Integers as `i64` on the device."""
+        import cupy
+
+        return cupy.asarray(np.array(numbers, np.int64))
+
     def fault(self, tell: Callable[[int, int], Exception]) -> tuple[Any, int]:
         """Two arguments for `fault(status, number, position, value)` of a source.
 
@@ -225,7 +234,7 @@ class Kernel:
         by_group: whether it can be told that rows belong to groups, and which have what.
     """
 
-    strided = by_group = False
+    strided = False
 
     def __init__(
         self,
@@ -372,6 +381,9 @@ class Nobody(Eager):
         if not self.owns(value):
             raise NotByGroup
         return Stand((3,), np.dtype("int64"))
+
+    def words(self, numbers: Sequence[int]) -> Any:
+        return Stand((len(numbers),), np.dtype("int64"))
 
     def groups(self, rows: int) -> tuple[int, Any, int]:
         return 3, Stand((4,), np.dtype("int64")), 1

@@ -18,20 +18,33 @@ __device__ __forceinline__ void multiply(
     A (&sums)[4][4], A* left, A* right, const T* a, i64 a_m, i64 a_k, i64 rows, const T* b,
     i64 b_k, i64 b_n, i64 columns, i64 k
 ) {
+    const int EACH = TILE * DEPTH / 256;
     int tx = threadIdx.x % 16, ty = threadIdx.x / 16;
-    for (i64 start = 0; start < k; start += DEPTH) {
-        i64 depth = k - start < DEPTH ? k - start : DEPTH;
+    A next_a[EACH], next_b[EACH];  // the next pieces are on their way while these are multiplied
+    for (i64 start = -DEPTH; start < k; start += DEPTH) {
+        if (start >= 0) {
 #pragma unroll
-        for (int j = 0; j < TILE * DEPTH / 256; j++) {
-            int at = threadIdx.x + 256 * j;
-            int row = FLIP_A ? at % TILE : at / DEPTH, x = FLIP_A ? at / TILE : at % DEPTH;
-            bool there = row < rows && x < depth;
-            left[x * PITCH + row] = there ? wide(a[row * a_m + (start + x) * a_k]) : A(0);
-            int column = FLIP_B ? at / DEPTH : at % TILE, z = FLIP_B ? at % DEPTH : at / TILE;
-            there = column < columns && z < depth;
-            right[z * PITCH + column] = there ? wide(b[(start + z) * b_k + column * b_n]) : A(0);
+            for (int j = 0; j < EACH; j++) {
+                int at = threadIdx.x + 256 * j;
+                int row = FLIP_A ? at % TILE : at / DEPTH, x = FLIP_A ? at / TILE : at % DEPTH;
+                int column = FLIP_B ? at / DEPTH : at % TILE, z = FLIP_B ? at % DEPTH : at / TILE;
+                left[x * PITCH + row] = next_a[j];
+                right[z * PITCH + column] = next_b[j];
+            }
         }
         __syncthreads();
+        i64 from = start + DEPTH;
+#pragma unroll
+        for (int j = 0; j < EACH; j++) {
+            int at = threadIdx.x + 256 * j;
+            int row = FLIP_A ? at % TILE : at / DEPTH, x = FLIP_A ? at / TILE : at % DEPTH;
+            int column = FLIP_B ? at / DEPTH : at % TILE, z = FLIP_B ? at % DEPTH : at / TILE;
+            bool there = row < rows && from + x < k;
+            next_a[j] = there ? wide(a[row * a_m + (from + x) * a_k]) : A(0);
+            there = column < columns && from + z < k;
+            next_b[j] = there ? wide(b[(from + z) * b_k + column * b_n]) : A(0);
+        }
+        if (start < 0) continue;
 #pragma unroll
         for (int x = 0; x < DEPTH; x++) {
             A u[4], v[4];
@@ -68,6 +81,48 @@ __device__ __forceinline__ void keep(
             }
         }
     }
+}
+
+// sums[i] = the sum of row i of a (rows, k), of at most a tile of rows: four threads for each, of
+// which each adds up a quarter, in order.
+__device__ __forceinline__ void add_up_rows(
+    T* sums, A* box, const T* a, i64 a_m, i64 a_k, i64 rows, i64 k
+) {
+    int row = threadIdx.x % TILE, part = threadIdx.x / TILE;
+    i64 each = (k + 3) / 4, stop = (part + 1) * each < k ? (part + 1) * each : k;
+    A total = 0;
+    if (row < rows)
+        for (i64 x = part * each; x < stop; x++) total += wide(a[row * a_m + x * a_k]);
+    box[threadIdx.x] = total;
+    __syncthreads();
+    if (part == 0 && row < rows)
+        sums[row] = narrow<T>(box[row] + box[row + TILE] + (box[row + 2 * TILE] + box[row + 3 * TILE]));
+    __syncthreads();
+}
+
+// --------------------------------------------------------------------- of many arrays at once
+
+// Of each problem 12 words: where c, a, b, a bias and sums lie (0: there are none), m, n, k, elements
+// between rows of a and b, whether relu follows, and its first tile. c = a @ b (+ bias), all of them
+// as FLIP_A and FLIP_B say; sums (m,) are those of the rows of a.
+extern "C" __global__ void products_together(const i64* problems, i64 count) {
+    __shared__ A left[DEPTH * PITCH], right[DEPTH * PITCH];
+    i64 low = 0, high = count;
+    while (high - low > 1) {
+        i64 middle = (low + high) / 2;
+        if (problems[12 * middle + 11] <= blockIdx.x) low = middle;
+        else high = middle;
+    }
+    const i64* p = problems + 12 * low;
+    T* c = (T*)p[0];
+    const T *a = (const T*)p[1], *b = (const T*)p[2], *bias = (const T*)p[3];
+    i64 m = p[5], n = p[6], k = p[7], lda = p[8], ldb = p[9], tile = blockIdx.x - p[11];
+    i64 across = (n + TILE - 1) / TILE, i = tile / across * TILE, j = tile % across * TILE;
+    i64 a_m = FLIP_A ? 1 : lda, a_k = FLIP_A ? lda : 1, b_k = FLIP_B ? 1 : ldb, b_n = FLIP_B ? ldb : 1;
+    A sums[4][4] = {};
+    multiply(sums, left, right, a + i * a_m, a_m, a_k, m - i, b + j * b_n, b_k, b_n, n - j, k);
+    keep(sums, c + i * n + j, n, bias ? bias + j : bias, false, m - i, n - j, false, p[10] != 0);
+    if (p[4] && j == 0) add_up_rows((T*)p[4] + i, left, a + i * a_m, a_m, a_k, m - i, k);
 }
 
 // ---------------------------------------------------------------------------- of whole arrays

@@ -6,12 +6,12 @@ axes and groups of rows that a run finds on the device, is done by kernels of th
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from minigrad.kernels.cuda.blas import Gemm, View, products
-from minigrad.kernels.cuda.machine import Empty, Kernel, Launch, Page, Stand, aligned
+from minigrad.kernels.cuda.machine import Empty, Kernel, Launch, Page, Stand, address, aligned
 from minigrad.kernels.instructions import Declined, NotByGroup
 
 PAGE = Page("products")
@@ -243,6 +243,57 @@ def _(dtype):
                     (a, Empty(b.shape, dtype), bias, c),
                     sizes | layout | {"relu": relu, "by_row": by_row},
                 )
+
+
+products_together = Kernel("products_together", PAGE)
+
+
+class Problem(NamedTuple):
+    """One of many products: c (m, n) = a @ b (+ bias), perhaps relu of it.
+
+    Attributes:
+        lda, ldb: elements between rows of a and b, as they lie in memory.
+        bias: whether there is one (n,) among the inputs.
+        sums: whether the sums (m,) of the rows of a are wanted, too.
+    """
+
+    m: int
+    n: int
+    k: int
+    lda: int
+    ldb: int
+    bias: bool = False
+    relu: bool = False
+    sums: bool = False
+
+
+@products_together.launches
+def _(p, outputs, *inputs, problems, flip_a, flip_b):
+    """Products that do not need each other: inputs are a, b, bias of each, outputs c and sums."""
+    given, made = iter(inputs), iter(outputs)
+    words, tiles = [], 0
+    dtype = outputs[0].dtype
+    for x in problems:
+        a, b = next(given), next(given)
+        bias, c = next(given) if x.bias else None, next(made)
+        sums = next(made) if x.sums else None
+        places = (0 if v is None else address(v) for v in (c, a, b, bias, sums))
+        words += [*places, x.m, x.n, x.k, x.lda, x.ldb, int(x.relu), tiles]
+        tiles += -(-x.m // TILE) * -(-x.n // TILE)
+    define = _definitions(dtype, flip_a, flip_b)
+    yield Launch(PAGE, "products_together", define, tiles, THREADS, (p.words(words), len(problems)))
+
+
+@products_together.examples
+def _(dtype):
+    sizes = Problem(4, 8, 16, 16, 16, bias=True)
+    a, b, bias, c = (Empty(x, dtype) for x in ((4, 16), (8, 16), (8,), (4, 8)))
+    for flip_a in (False, True):
+        for flip_b in (False, True):
+            yield (
+                (a, b, bias, c),
+                {"problems": [sizes], "flip_a": flip_a, "flip_b": flip_b},
+            )
 
 
 group_products = Kernel("group_products", PAGE, by_group=True)
