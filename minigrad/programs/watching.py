@@ -31,9 +31,9 @@ _NUMERIC = (*_COMPILERS, *(f"{os.sep}{name}{os.sep}" for name in ("numpy", "scip
 
 
 # What computes on a device is part of the engine: it compiles and looks into files on the way.
-_DEVICES = tuple(
-    f"{os.sep}{name}{os.sep}"
-    for name in ("cupy", "cupyx", "cupy_backends", f"cuda{os.sep}pathfinder")
+_DEVICES = (
+    *(f"{os.sep}{name}{os.sep}" for name in ("cupy", "cupyx", "cupy_backends")),
+    f"{os.sep}cuda{os.sep}pathfinder",
 )
 
 

@@ -84,7 +84,7 @@ NAMES = frozenset(
 NUMBER = (bool, int, float, np.generic)
 
 
-def knows(name: str, sources: Sequence[Any], dtype: np.dtype, **params: Any) -> bool:
+def knows(name: str, sources: Sequence[Any], dtype: np.dtype, /, **params: Any) -> bool:
     """Whether a step can be part of a chain: of an op on `sources`, arrays or numbers."""
     numbers = [x if isinstance(x, NUMBER) else None for x in sources]
     dtypes = [getattr(x, "dtype", None) for x in sources]

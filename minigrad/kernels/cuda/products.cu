@@ -102,27 +102,27 @@ __device__ __forceinline__ void add_up_rows(
 
 // --------------------------------------------------------------------- of many arrays at once
 
-// Of each problem 12 words: where c, a, b, a bias and sums lie (0: there are none), m, n, k, elements
-// between rows of a and b, whether relu follows, and its first tile. c = a @ b (+ bias), all of them
-// as FLIP_A and FLIP_B say; sums (m,) are those of the rows of a.
-extern "C" __global__ void products_together(const i64* problems, i64 count) {
+// Of each problem five places: where c, a, b, a bias and sums lie (0: there are none); and seven
+// words: m, n, k, elements between rows of a and b, whether relu follows, and its first tile.
+// c = a @ b (+ bias), all of them as FLIP_A and FLIP_B say; sums (m,) are those of the rows of a.
+extern "C" __global__ void products_together(T* const* places, const i64* words, i64 count) {
     __shared__ A left[DEPTH * PITCH], right[DEPTH * PITCH];
     i64 low = 0, high = count;
     while (high - low > 1) {
         i64 middle = (low + high) / 2;
-        if (problems[12 * middle + 11] <= blockIdx.x) low = middle;
+        if (words[7 * middle + 6] <= blockIdx.x) low = middle;
         else high = middle;
     }
-    const i64* p = problems + 12 * low;
-    T* c = (T*)p[0];
-    const T *a = (const T*)p[1], *b = (const T*)p[2], *bias = (const T*)p[3];
-    i64 m = p[5], n = p[6], k = p[7], lda = p[8], ldb = p[9], tile = blockIdx.x - p[11];
+    T* const* p = places + 5 * low;
+    const i64* w = words + 7 * low;
+    const T *a = p[1], *b = p[2], *bias = p[3];
+    i64 m = w[0], n = w[1], k = w[2], lda = w[3], ldb = w[4], tile = blockIdx.x - w[6];
     i64 across = (n + TILE - 1) / TILE, i = tile / across * TILE, j = tile % across * TILE;
     i64 a_m = FLIP_A ? 1 : lda, a_k = FLIP_A ? lda : 1, b_k = FLIP_B ? 1 : ldb, b_n = FLIP_B ? ldb : 1;
     A sums[4][4] = {};
     multiply(sums, left, right, a + i * a_m, a_m, a_k, m - i, b + j * b_n, b_k, b_n, n - j, k);
-    keep(sums, c + i * n + j, n, bias ? bias + j : bias, false, m - i, n - j, false, p[10] != 0);
-    if (p[4] && j == 0) add_up_rows((T*)p[4] + i, left, a + i * a_m, a_m, a_k, m - i, k);
+    keep(sums, p[0] + i * n + j, n, bias ? bias + j : bias, false, m - i, n - j, false, w[5] != 0);
+    if (p[4] && j == 0) add_up_rows(p[4] + i, left, a + i * a_m, a_m, a_k, m - i, k);
 }
 
 // ---------------------------------------------------------------------------- of whole arrays

@@ -271,17 +271,18 @@ class Problem(NamedTuple):
 def _(p, outputs, *inputs, problems, flip_a, flip_b):
     """Products that do not need each other: inputs are a, b, bias of each, outputs c and sums."""
     given, made = iter(inputs), iter(outputs)
-    words, tiles = [], 0
+    places, words, tiles = [], [], 0
     dtype = outputs[0].dtype
     for x in problems:
         a, b = next(given), next(given)
         bias, c = next(given) if x.bias else None, next(made)
         sums = next(made) if x.sums else None
-        places = (0 if v is None else address(v) for v in (c, a, b, bias, sums))
-        words += [*places, x.m, x.n, x.k, x.lda, x.ldb, int(x.relu), tiles]
+        places += [0 if v is None else address(v) for v in (c, a, b, bias, sums)]
+        words += [x.m, x.n, x.k, x.lda, x.ldb, int(x.relu), tiles]
         tiles += -(-x.m // TILE) * -(-x.n // TILE)
     define = _definitions(dtype, flip_a, flip_b)
-    yield Launch(PAGE, "products_together", define, tiles, THREADS, (p.words(words), len(problems)))
+    args = p.words(places), p.words(words), len(problems)
+    yield Launch(PAGE, "products_together", define, tiles, THREADS, args)
 
 
 @products_together.examples
