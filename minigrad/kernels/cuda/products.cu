@@ -121,7 +121,7 @@ extern "C" __global__ void products_together(T* const* places, const i64* words,
     i64 a_m = FLIP_A ? 1 : lda, a_k = FLIP_A ? lda : 1, b_k = FLIP_B ? 1 : ldb, b_n = FLIP_B ? ldb : 1;
     A sums[4][4] = {};
     multiply(sums, left, right, a + i * a_m, a_m, a_k, m - i, b + j * b_n, b_k, b_n, n - j, k);
-    keep(sums, p[0] + i * n + j, n, bias ? bias + j : bias, false, m - i, n - j, false, w[5] != 0);
+    keep(sums, p[0] + i * n + j, n, bias ? bias + j : bias, m - i, n - j, false, w[5] != 0);
     if (p[4] && j == 0) add_up_rows(p[4] + i, left, a + i * a_m, a_m, a_k, m - i, k);
 }
 
