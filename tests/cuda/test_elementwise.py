@@ -276,6 +276,12 @@ def test_large_arrays_are_indexed_by_64_bits():
     assert page.Indexing((1 << 20,), [Far((1 << 20,), (1,))], ["y0"]).kind == "int"
 
 
+@pytest.mark.parametrize("layout", ["one stretch, with an end", "rows", "axes"])
+def test_indices_of_64_bits(layout, monkeypatch):
+    monkeypatch.setattr(page, "SMALL", 0)
+    check(steps_of_three(), LAYOUTS[layout](), kept=(3, 2))
+
+
 # ------------------------------------------------------------------------- declined, and kernels
 
 

@@ -16,9 +16,10 @@ from minigrad.kernels.cuda.machine import C_TYPES, Empty, Kernel, Launch, Page, 
 from minigrad.kernels.instructions import Declined
 from minigrad.kernels.layouts import AXES
 
-PAGE = Page("elementwise")
+PAGE = Page("elementwise", shared="chains")
 THREADS = 256
 PACK = 16  # bytes of the widest load
+SMALL = 2**31  # elements that are indexed by 32 bits
 
 # --- steps ----------------------------------------------------------------------------------------
 
@@ -193,10 +194,13 @@ def number(x: Any, kind: str) -> str:
     return f"{kind}(__longlong_as_double({bits}ll))" if x > 0 or x != x else f"-{number(-x, kind)}"
 
 
-def element(steps: Sequence[Step], inputs: Sequence[Any], kept: Sequence[int]) -> str:
+def element(
+    steps: Sequence[Step], inputs: Sequence[Any], kept: Sequence[int], kinds: Sequence[str] = ()
+) -> str:
     """A function in C of one element: `element(r0, r1, ..., w0, ...)` of inputs and results.
 
-    Numbers among the inputs are constants in it. `value0`, ... are its results before rounding.
+    Numbers among the inputs are constants in it. `kinds` are the types of the results, in C; by
+    default they are of the dtypes of the steps.
 
     Raises:
         Declined: a step is not for it.
@@ -230,9 +234,9 @@ def element(steps: Sequence[Step], inputs: Sequence[Any], kept: Sequence[int]) -
         lines.append(f"const {own} v{i} = ({own})({value});")
         names[i], dtypes[i] = f"v{i}", step.dtype
     for k, i in enumerate(kept):
-        kind = C_TYPES[steps[i].dtype.name]
+        kind = kinds[k] if kinds else C_TYPES[dtypes[i].name]
         arguments.append(f"{kind}& w{k}")
-        lines.append(f"w{k} = stored<{kind}>(v{i});")
+        lines.append(f"w{k} = stored<{kind}>({names[i]});")
     body = "\n    ".join(lines)
     return f"__device__ __forceinline__ void element({', '.join(arguments)}) {{\n    {body}\n}}\n"
 
@@ -266,13 +270,15 @@ def broadcast(x: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
 def joined(
     shape: tuple[int, ...], strides: Sequence[tuple[int, ...]]
 ) -> tuple[list[int], list[list[int]]]:
-    """Lengths and strides of fewer axes, ordered as the first array lies in memory.
+    """Lengths and strides of fewer axes, ordered as the largest array lies in memory.
 
     Raises:
         Declined: there are more than AXES.
     """
     axes = [(n, *(s[i] for s in strides)) for i, n in enumerate(shape) if n != 1]
-    axes.sort(key=lambda axis: -abs(axis[1]))
+    sizes = [math.prod(axis[0] for axis in axes if axis[k + 1]) for k in range(len(strides))]
+    lead = 1 + sizes.index(max(sizes))
+    axes.sort(key=lambda axis: -abs(axis[lead]))
     found: list[tuple[int, ...]] = []
     for axis in axes:
         if found and all(a == b * axis[0] for a, b in zip(found[-1][1:], axis[1:], strict=True)):
@@ -287,10 +293,8 @@ def joined(
     ]
 
 
-def together(
-    lengths: list[int], strides: list[list[int]], arrays: Sequence[Any]
-) -> tuple[int, list[bool]]:
-    """How many elements a thread takes at once, and which arrays have them in one load."""
+def lanes_of(lengths: list[int], strides: list[list[int]], arrays: Sequence[Any]) -> int:
+    """How many elements along the last axis a thread takes at once: as many as make a pack."""
     sizes = [
         x.dtype.itemsize
         for x, s in zip(arrays, strides, strict=True)
@@ -299,105 +303,101 @@ def together(
     lanes = PACK // min(sizes, default=1)
     while len(lengths) > 1 and lengths[-1] % lanes:
         lanes //= 2
-    packed = []
-    for x, s in zip(arrays, strides, strict=True):
-        step = min(lanes * x.dtype.itemsize, PACK)
-        whole = all(a * x.dtype.itemsize % step == 0 for a in s[:-1])
-        packed.append(lanes > 1 and s[-1] == 1 and whole and address(x) % step == 0)
-    return lanes, packed
+    return lanes
 
 
 class Indexing:
     """How a kernel finds its elements: the text for it, and the arguments.
 
     Attributes:
-        lanes: elements that a thread takes.
-        count: how many threads there are.
+        lengths, strides: of the joined axes; strides for each array.
+        lanes: elements along the last axis that a thread takes at once.
+        packed: which arrays have them in one load.
+        kind: the type of indices in C.
         parameters, arguments: of the kernel, as they are declared and passed.
-        text: lines that declare `i`, the index along the last axis, and for array k where its
-            elements begin, `at_k`.
     """
 
     def __init__(self, shape: tuple[int, ...], arrays: Sequence[Any], names: Sequence[str]):
-        """The first of `arrays` says in which order elements are taken."""
-        lengths, strides = joined(shape, [broadcast(x, shape) for x in arrays])
-        self.lanes, self.packed = together(lengths, strides, arrays)
-        self.names, self.strides, self.lengths = names, strides, lengths
-        n = math.prod(lengths)
-        self.count = -(-n // self.lanes)
+        self.lengths, self.strides = joined(shape, [broadcast(x, shape) for x in arrays])
+        self.lanes = lanes_of(self.lengths, self.strides, arrays)
+        self.packed = [self._packed(x, s) for x, s in zip(arrays, self.strides, strict=True)]
+        self.names = names
         reach = max(
-            sum((m - 1) * abs(s) for m, s in zip(lengths, each, strict=True)) for each in strides
+            sum((m - 1) * abs(s) for m, s in zip(self.lengths, each, strict=True))
+            for each in self.strides
         )
-        self.small = max(n, reach) + THREADS * PACK < 2**31
+        self.small = max(math.prod(self.lengths), reach) + THREADS * PACK < SMALL
         self.kind = "int" if self.small else "i64"
         self.parameters: list[str] = []
         self.arguments: list[Any] = []
-        self._steps: list[list[str]] = []
-        self.text = self._text()
+        self._steps = [
+            [str(s) if s in (0, 1) else self.argument(f"s{k}_{a}", s) for a, s in enumerate(each)]
+            for k, each in enumerate(self.strides)
+        ]
 
-    def _argument(self, name: str, value: int) -> str:
-        self.parameters.append(f"i64 {name}")
-        self.arguments.append(value)
+    def _packed(self, x: Any, strides: list[int]) -> bool:
+        item = x.dtype.itemsize
+        step = min(self.lanes * item, PACK)
+        whole = all(s * item % step == 0 for s in strides[:-1])
+        return self.lanes > 1 and strides[-1] == 1 and whole and address(x) % step == 0
+
+    def argument(self, name: str, value: int) -> str:
+        """An argument of this name, as it is read."""
+        if f"i64 {name}" not in self.parameters:
+            self.parameters.append(f"i64 {name}")
+            self.arguments.append(value)
         return f"({self.kind}){name}"
 
-    def _text(self) -> str:
-        lines = []
-        inner = self.lengths[-1]
-        several = len(self.lengths) > 1
-        length = self._argument("n", self.count if several else inner)
-        if several:
-            lines.append(
-                f"{self.kind} rest = ({self.kind})((i64)blockIdx.x * blockDim.x + threadIdx.x);"
-            )
-            lines.append(f"if (rest >= {length}) return;")
-            lines += self._divided()
-        else:
-            lines.append(
-                f"{self.kind} i = ({self.kind})(((i64)blockIdx.x * blockDim.x + threadIdx.x) "
-                f"* {self.lanes});"
-            )
-            lines.append(f"if (i >= {length}) return;")
-        for k, each in enumerate(self.strides):
-            steps = []
-            for a, s in enumerate(each):
-                fixed = str(s) if s in (0, 1) else self._argument(f"s{k}_{a}", s)
-                steps.append(fixed)
-            self._steps.append(steps)
-            index = [f"i{a}" for a in range(len(each) - 1)] + ["i"]
-            terms = [f"{x} * {s}" for x, s in zip(index, steps, strict=True) if s != "0"]
-            lines.append(f"const {self.kind} at_{k} = {' + '.join(terms) or '0'};")
-        return "\n    ".join(lines)
-
-    def _divided(self) -> list[str]:
-        """Lines that find the index of each axis from the number of a thread."""
-        lines = []
+    def units(self, axes: Sequence[int]) -> list[int]:
+        """The lengths of some axes, that of the last one of all in packs."""
         last = len(self.lengths) - 1
-        for a in range(last, 0, -1):
-            m = self.lengths[a] // (self.lanes if a == last else 1)
-            length = self._argument(f"l{a}", m)
+        return [
+            n // (self.lanes if a == last else 1) for a, n in enumerate(self.lengths) if a in axes
+        ]
+
+    def unravel(self, number: str, axes: Sequence[int]) -> list[str]:
+        """Lines that find the indices `i_a` of some axes, outermost first, from a number in C."""
+        if not axes:
+            return []
+        rest, lines = f"rest_{axes[0]}", []
+        lines.append(f"{self.kind} {rest} = ({self.kind})({number});")
+        last = len(self.lengths) - 1
+        for a, m in reversed(list(zip(axes, self.units(axes), strict=True))):
+            times = f" * {self.lanes}" if a == last and self.lanes > 1 else ""
+            if a == axes[0]:
+                lines.append(f"const {self.kind} i_{a} = {rest}{times};")
+                break
+            length = self.argument(f"l{a}", m)
             if self.small:
                 magic, shift = divisor(m)
-                self._argument(f"m{a}", magic)
-                self._argument(f"h{a}", shift)
-                lines.append(f"int q{a} = (int)quotient((u32)rest, (u32)m{a}, (u32)h{a});")
+                self.argument(f"m{a}", magic)
+                self.argument(f"h{a}", shift)
+                quotient = f"(int)quotient((u32){rest}, (u32)m{a}, (u32)h{a})"
             else:
-                lines.append(f"i64 q{a} = rest / l{a};")
-            if a == last:
-                lines.append(f"{self.kind} i = (rest - q{a} * {length}) * {self.lanes};")
-            else:
-                lines.append(f"{self.kind} i{a} = rest - q{a} * {length};")
-            lines.append(f"rest = q{a};")
-        lines.append(f"{self.kind} i0 = rest;")
+                quotient = f"{rest} / l{a}"
+            lines.append(f"const {self.kind} q_{a} = {quotient};")
+            lines.append(f"const {self.kind} i_{a} = ({rest} - q_{a} * {length}){times};")
+            lines.append(f"{rest} = q_{a};")
         return lines
 
-    def one(self, k: int) -> str:
-        """The element of array k, of the first that a thread has."""
-        return f"{self.names[k]}[at_{k} + {self.step(k, 'e')}]"
+    def place(self, k: int, axes: Sequence[int]) -> str:
+        """Where in array k an element lies, as far as some axes say."""
+        terms = [(f"i_{a}", self._steps[k][a]) for a in axes]
+        return " + ".join(f"{i} * {s}" for i, s in terms if s != "0") or "0"
 
-    def step(self, k: int, lane: str) -> str:
-        """How far along the last axis of array k it lies, `lane` elements further."""
-        s = self._steps[k][-1]
-        return "0" if s == "0" else lane if s == "1" else f"{lane} * {s}"
+    def one(self, k: int, at: str) -> str:
+        """The element `e` of array k among those that a thread has; the first is `at`."""
+        step = self._steps[k][-1]
+        further = "" if step == "0" else " + e" if step == "1" else f" + e * {step}"
+        return f"{self.names[k]}[{at}{further}]"
+
+    def load(self, k: int, kind: str, at: str) -> list[str]:
+        """Lines that load what a thread has of array k, as `p<k>.x`."""
+        v = self.lanes
+        if self.packed[k]:
+            return [f"const Lanes<{kind}, {v}> p{k} = load_lanes<{v}>({self.names[k]} + {at});"]
+        loop = f"for (int e = 0; e < {v}; e++) p{k}.x[e] = {self.one(k, at)};"
+        return [f"Lanes<{kind}, {v}> p{k};", "#pragma unroll", loop]
 
 
 def chain_launch(
@@ -427,51 +427,52 @@ def chain_launch(
     names = [f"y{k}" for k in range(many)] + [f"x{i}" for i, _ in given]
     where = Indexing(shape, arrays, names)
     kinds = [C_TYPES[x.dtype.name] for x in arrays]
+    axes = range(len(where.lengths))
+    number = "(i64)blockIdx.x * blockDim.x + threadIdx.x"
+    count = -(-math.prod(where.lengths) // where.lanes)
+    lines = [
+        f"if ({number} >= {where.argument('threads', count)}) return;",
+        *where.unravel(number, axes),
+        *(f"const {where.kind} at{k} = {where.place(k, axes)};" for k in range(len(arrays))),
+        *_body(where, kinds, many),
+    ]
     pointers = [f"{kind}* {name}" for kind, name in zip(kinds, names, strict=True)]
     pointers[many:] = [f"const {p}" for p in pointers[many:]]
     text = element(steps, inputs, kept) + (
-        f'extern "C" __global__ void chain({", ".join([*pointers, *where.parameters])}) {{\n'
-        f"    {where.text}\n{_body(where, kinds, many)}}}\n"
+        f'extern "C" __global__ void chain({", ".join([*pointers, *where.parameters])}) {{\n    '
+        + "\n    ".join(lines)
+        + "\n}\n"
     )
-    blocks = -(-where.count // THREADS)
     args = (*arrays, *where.arguments)
-    return Launch(PAGE.plus(text), "chain", {}, blocks, THREADS, args)
+    return Launch(PAGE.plus(text), "chain", {}, -(-count // THREADS), THREADS, args)
 
 
-def _body(where: Indexing, kinds: list[str], many: int) -> str:
-    """Lines that load, compute and store what a thread has."""
+def _body(where: Indexing, kinds: list[str], many: int) -> list[str]:
+    """Lines that load, compute and store what a thread has, at `at0`, ...; first come results."""
     v, count = where.lanes, len(kinds)
-    ones = [where.one(k) for k in (*range(many, count), *range(many))]
-    single = f"element({', '.join(ones)})"
+    order = [*range(many, count), *range(many)]
+    single = f"element({', '.join(where.one(k, f'at{k}') for k in order)});"
     if v == 1:
-        return f"    const int e = 0;\n    {single};\n"
+        return ["const int e = 0;", single]
     lines = []
     for k in range(many, count):
-        if where.packed[k]:
-            at = f"{where.names[k]} + at_{k}"
-            lines.append(f"const Lanes<{kinds[k]}, {v}> p{k} = load_lanes<{v}>({at});")
-        else:
-            lines.append(f"Lanes<{kinds[k]}, {v}> p{k};")
-            lines.append("#pragma unroll")
-            lines.append(f"for (int e = 0; e < {v}; e++) p{k}.x[e] = {where.one(k)};")
+        lines += where.load(k, kinds[k], f"at{k}")
     for k in range(many):
         lines.append(f"Lanes<{kinds[k]}, {v}> p{k};")
-    packs = ", ".join(f"p{k}.x[e]" for k in (*range(many, count), *range(many)))
     lines.append("#pragma unroll")
+    packs = ", ".join(f"p{k}.x[e]" for k in order)
     lines.append(f"for (int e = 0; e < {v}; e++) element({packs});")
     for k in range(many):
         if where.packed[k]:
-            lines.append(f"store_lanes<{v}>({where.names[k]} + at_{k}, p{k});")
+            lines.append(f"store_lanes<{v}>({where.names[k]} + at{k}, p{k});")
         else:
             lines.append("#pragma unroll")
-            lines.append(f"for (int e = 0; e < {v}; e++) {where.one(k)} = p{k}.x[e];")
-    if len(where.lengths) == 1:
-        body = "\n        ".join(lines)
-        return (
-            f"    if (i + {v} > n) {{\n        for (int e = 0; i + e < n; e++) {single};\n"
-            f"    }} else {{\n        {body}\n    }}\n"
-        )
-    return "    " + "\n    ".join(lines) + "\n"
+            lines.append(f"for (int e = 0; e < {v}; e++) {where.one(k, f'at{k}')} = p{k}.x[e];")
+    if len(where.lengths) > 1:
+        return lines
+    length = where.argument("n", where.lengths[0])  # the last thread may have fewer
+    rest = f"for (int e = 0; i_0 + e < {length}; e++) {single}"
+    return [f"if (i_0 + {v} > {length}) {{ {rest} }} else {{", *lines, "}"]
 
 
 # --- kernels --------------------------------------------------------------------------------------
