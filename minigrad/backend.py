@@ -92,8 +92,8 @@ class Observer:
     def drew(self, draw: Callable, key: Any, numbers: Any) -> None:
         """`draw(key)` gave random numbers."""
 
-    def updated(self, optimizer: Any, gradients: Any) -> None:
-        """An optimizer is about to make a step."""
+    def updated(self, optimizer: Any, gradients: Any, skip: Any = None) -> None:
+        """An optimizer is about to make a step, unless the tensor `skip` turns out true."""
 
     def stepped(self, optimizer: Any) -> None:
         """An optimizer has made a step."""

@@ -207,7 +207,7 @@ class Recorder(Observer):
         """
         self.refuse("an array", "is written to in place; write `where` or `index_set`")
 
-    def updated(self, optimizer: Any, gradients: Any) -> None:
+    def updated(self, optimizer: Any, gradients: Any, skip: Any = None) -> None:
         self.refuse("an optimizer", "makes a step, and only a forward pass can be exported")
 
     def split(self, groups: Any, models: list) -> bool:

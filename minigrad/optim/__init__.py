@@ -6,7 +6,8 @@ In the order in which one reads them:
     sgd  adagrad  rmsprop  adam  lion  adafactor  sparse_adam           a formula each
     nadam  radam  adamax  adadelta  asgd  rprop
     schedules  plateau                  learning rates that change
-    clipping  accumulation  averaging   gradients kept small, of large batches; weights averaged
+    clipping  scaling                   gradients kept small, and from vanishing in 16 bits
+    accumulation  averaging             gradients of large batches; weights averaged
     reducing                            gradients averaged over processes
     ownership  lookup                   whose a parameter is; optimizers by name
 """
@@ -32,14 +33,15 @@ from minigrad.optim.radam import RAdam
 from minigrad.optim.reducing import AverageGradients
 from minigrad.optim.rmsprop import RMSprop
 from minigrad.optim.rprop import Rprop
+from minigrad.optim.scaling import LossScaler
 from minigrad.optim.sgd import SGD
 from minigrad.optim.sparse_adam import SparseAdam
 
 __all__ = [
     "ASGD", "EMA", "SGD", "Accumulate", "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamConfig",
-    "AdamW", "Adamax", "AverageGradients", "Lion", "NAdam", "Optimizer", "OptimizerConfig",
-    "RAdam", "RMSprop", "ReduceLROnPlateau", "Rprop", "SparseAdam", "check_ownership",
-    "clip_grad_norm_", "clip_grad_value_", "get", "schedules",
+    "AdamW", "Adamax", "AverageGradients", "Lion", "LossScaler", "NAdam", "Optimizer",
+    "OptimizerConfig", "RAdam", "RMSprop", "ReduceLROnPlateau", "Rprop", "SparseAdam",
+    "check_ownership", "clip_grad_norm_", "clip_grad_value_", "get", "schedules",
 ]  # fmt: skip
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Any, Self, cast
 import numpy as np
 
 from minigrad import kernels
-from minigrad.autodiff import Tensor
+from minigrad.autodiff import Tensor, as_array
 from minigrad.backend import array_module, describe, modes, refuse_while_capturing, to_numpy
 from minigrad.errors import StateError
 from minigrad.kernels.instructions import Instruction
@@ -229,11 +229,15 @@ class Optimizer(Follower):
 
     # -- steps
 
-    def step(self, gradients: Mapping[str, Any] | None = None) -> None:
+    def step(
+        self, gradients: Mapping[str, Any] | None = None, *, skip: Tensor | None = None
+    ) -> None:
         """One update.
 
         Args:
             gradients: gradient (or None) for every parameter's name; by default each one's `.grad`.
+            skip: a boolean; where it is true nothing is done, as if it had not been called. A
+                program of `mg.jit` finds out in each run. See `LossScaler`.
 
         Raises:
             StateError: `gradients` is no mapping by the names of all parameters.
@@ -265,9 +269,13 @@ class Optimizer(Follower):
             )
             self._leader = next(with_gradients, None)
         for observer in mode.observers:
-            observer.updated(self, gradients)
+            observer.updated(self, gradients, skip)
         for flat in self.flats:
             flat.adopt()
+        if skip is not None and bool(as_array(skip)):
+            for observer in mode.observers:
+                observer.stepped(self)
+            return
         found = [flat.collect(gradients, self.rows_of) for flat in self.flats]
         if any(len(present) or sparse for present, sparse in found):
             self._count()

@@ -268,6 +268,9 @@ class DeviceProgram(Program):
     def copy(self, target: Any, value: Value) -> Instruction:
         return OnDevice("copy", function=functools.partial(_copy, target, value.view()))
 
+    def on_host(self, name: str, function: Callable[[], None]) -> Instruction:
+        return OnDevice(name, function=function, who="Python", reason="it reads a number")
+
     def update(
         self, optimizer: Any, flat: Any, present: Callable[[], np.ndarray]
     ) -> tuple[list[Instruction], Callable[[], None]]:

@@ -91,7 +91,7 @@ class Memory:
                 self.scratches[call].append(value)
                 storages.append(value.place)
         kept = {v.root for v in (*results, *assigned)}
-        kept |= {g.root for u in updates for g in u.gradients.values() if g is not None}
+        kept |= {v.root for u in updates for v in u.reads}
         last: dict[Value, int] = {}
         for i, call in enumerate(calls):
             for x in call.reads:

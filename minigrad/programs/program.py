@@ -60,7 +60,7 @@ class Program:
         self.status = np.zeros(1, np.int64)
         assigned = [v for _, v in assignments]
         kept = {v.root for v in (*results, *assigned)}
-        kept |= {g.root for u in updates for g in u.gradients.values() if g is not None}
+        kept |= {v.root for u in updates for v in u.reads}
         self.captured = calls
         place = functools.partial(
             self.kind_of_memory,
@@ -116,6 +116,10 @@ class Program:
         self.written: list[Any] = [target for target, _ in self.assignments]
         for update in self.updates:
             optimizer = update.optimizer
+            kept = None if update.skip is None else Kept(optimizer, update.skip.view())
+            if kept is not None:
+                self.before.append(kept.keep_steps)
+                self.instructions.append(self.on_host("keep", kept.keep))
             for flat in optimizer.flats:
                 places = {name: i for i, name in enumerate(flat.parameters)}
                 of_groups = names_by_group(update, self.groups)
@@ -142,10 +146,16 @@ class Program:
                 self.before.append(before)
                 self.instructions += instructions
                 self.written.append(flat.weights)
+            if kept is not None:
+                self.instructions.append(self.on_host("unless", kept.restore))
 
     def copy(self, target: Any, value: Value) -> Instruction:
         """What writes a value to an array outside."""
         return Instruction("copy", function=functools.partial(np.copyto, target, value.view()))
+
+    def on_host(self, name: str, function: Callable[[], None]) -> Instruction:
+        """What Python does, by numbers that it reads."""
+        return Instruction(name, function=function)
 
     def update(
         self, optimizer: Any, flat: Any, present: Callable[[], np.ndarray]
@@ -263,6 +273,36 @@ class Program:
         return "\n".join(
             [head, "   no         us  by      what                      shapes", *lines]
         )
+
+
+class Kept:
+    """What an optimizer has before its step, for a run in which the step turns out to be none."""
+
+    def __init__(self, optimizer: Any, skip: Any):
+        self.flats, self.skip = optimizer.flats, skip
+        self.steps: list[np.ndarray] = []
+        self.arrays: list[tuple[Any, Any]] = []
+
+    def keep_steps(self) -> None:
+        """Before a run, in which steps are counted at once."""
+        self.steps = [flat.steps.copy() for flat in self.flats]
+
+    def keep(self) -> None:
+        """Copy all that the step will change, if it is none."""
+        self.arrays = []
+        if bool(self.skip):
+            for flat in self.flats:
+                self.arrays += [(x, x.copy()) for x in (flat.weights, *flat.moments.values())]
+
+    def restore(self) -> None:
+        """After the step."""
+        if not self.arrays:
+            return
+        for x, old in self.arrays:
+            x[...] = old
+        for flat, steps in zip(self.flats, self.steps, strict=True):
+            flat.steps[:] = steps
+        self.arrays = []
 
 
 @contextmanager

@@ -190,8 +190,8 @@ class Tracer(Observer):
 
     # -- what a step does beside giving a result
 
-    def updated(self, optimizer: Any, gradients: Mapping[str, Any]) -> None:
-        """Note a step of an optimizer, which goes on to make it.
+    def updated(self, optimizer: Any, gradients: Mapping[str, Any], skip: Any = None) -> None:
+        """Note a step of an optimizer, which goes on to make it; unless `skip` is true.
 
         Raises:
             CaptureError: it has already made one.
@@ -203,7 +203,8 @@ class Tracer(Observer):
             for name, g in gradients.items()
         }
         self.before += [copied(a) for a in state_of(optimizer)]
-        self.updates.append(Update(optimizer, found))
+        flag = None if skip is None else self.value_of(skip.data)
+        self.updates.append(Update(optimizer, found, flag))
         self._stepped |= {id(p.data): name for name, p in optimizer.parameters.items()}
 
     def assigned(self, tensor: Tensor, array: Any) -> None:

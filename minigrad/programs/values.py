@@ -112,10 +112,19 @@ class Call:
 
 @dataclass
 class Update:
-    """A step of an optimizer: what it is given for each of its parameters; None if absent."""
+    """A step of an optimizer: what it is given for each of its parameters; None if absent.
+
+    Attributes:
+        skip: a boolean: where a run finds it true, all stays as it was; None: it is made always.
+    """
 
     optimizer: Any
     gradients: dict[str, Value | None]
+    skip: Value | None = None
+
+    @property
+    def reads(self) -> list[Value]:
+        return [v for v in (*self.gradients.values(), self.skip) if v is not None]
 
 
 class Groups:

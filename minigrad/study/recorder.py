@@ -505,7 +505,7 @@ class Recorder(Observer):
         line = self._where()[0]
         self._open.append((Write(None if found is None else found[1], -1, line), array))
 
-    def updated(self, optimizer: Any, gradients: Mapping[str, Any]) -> None:
+    def updated(self, optimizer: Any, gradients: Mapping[str, Any], skip: Any = None) -> None:
         self.optimizers.append(optimizer)
         if self._waiting():
             return
