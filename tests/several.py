@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -96,9 +97,87 @@ def alone(program, *arguments):
     return finished.found[0]
 
 
+def equal_trainings(found, wanted):
+    """That all processes have what one has, but for rounding."""
+    for mine in found:
+        assert mine["weights"].keys() == wanted["weights"].keys()
+        for name, w in wanted["weights"].items():
+            np.testing.assert_allclose(mine["weights"][name], w, rtol=1e-8, atol=1e-9, err_msg=name)
+        for a, b in zip(mine["history"], wanted["history"], strict=True):
+            assert a.keys() == b.keys()
+            for name in a:
+                np.testing.assert_allclose(a[name], b[name], rtol=1e-8, err_msg=name)
+        assert mine["predicted"] == 23
+        assert mine["steps"] == wanted["steps"]
+
+
 def give(result):
     """Called in a program: what the test gets of this process."""
     from minigrad import distributed
 
     file = Path(os.environ["SEVERAL_FOLDER"]) / f"{distributed.rank()}.json"
     file.write_text(json.dumps(result), encoding="utf-8")
+
+
+# Trains by options, a JSON text, and gives what came of it.
+TRAINING = """
+import json, os, sys
+import numpy as np
+import minigrad as mg
+from minigrad import data, distributed, nn, optim
+from minigrad.learner import Accuracy, Checkpoint, JSONLog, Learner
+from several import give
+
+options = json.loads(sys.argv[1])
+r = np.random.default_rng(0)
+# 23 samples in batches of 5: the last has 3, and of two processes one has more of each
+x, y = r.normal(size=(23, 6)), r.integers(0, 3, 23)
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(6, 8), nn.Linear(8, 3), nn.Linear(6, 3)
+        mine = np.random.default_rng(distributed.rank())  # others in each process, at first
+        for p in self.parameters():
+            p.data = mg.backend.to_device(mine.normal(size=p.shape) * 0.3)
+
+    def forward(self, x):
+        return self.b(mg.tanh(self.a(x)))
+
+
+class TwoParts(Learner):
+    '''Two updates a step, of parts that feed on each other.'''
+
+    def train_step(self, batch):
+        x, y = batch
+        first = mg.cross_entropy(self.model(x), y)
+        figures = {"loss": first, **self.update(first, "a")}
+        second = mg.cross_entropy(self.model(x) * 2.0, y)
+        return {**figures, "second": second, **self.update(second, "b")}
+
+
+kind = options.pop("kind", "plain")
+fit = options.pop("fit", {})
+if kind == "two":
+    distributed.init()
+    model = Net()
+    model.c.requires_grad_(False)
+    optimizers = {"a": optim.SGD(model.a, lr=0.1), "b": optim.Adam(model.b, lr=0.01)}
+    learner = TwoParts(model, optimizers, verbose=2, **options)
+else:
+    distributed.init()
+    model = Net()
+    learner = Learner(
+        model, optim.AdamW(model, lr=0.02), loss="cross_entropy", metrics=[Accuracy()],
+        verbose=2, callbacks=[Checkpoint(), JSONLog()] if "artifact_dir" in options else [],
+        **options,
+    )
+history = learner.fit((x, y), (x[:7], y[:7]), batch_size=5, **{"epochs": 2, **fit})
+give({
+    "weights": {n: p.detach().numpy().tolist() for n, p in model.named_parameters()},
+    "history": history.epochs,
+    "predicted": len(learner.predict(x)),
+    "steps": learner.step,
+})
+"""

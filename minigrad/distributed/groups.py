@@ -11,7 +11,6 @@ import hashlib
 import json
 import sys
 import time
-import traceback
 from types import TracebackType
 from typing import Any
 
@@ -228,7 +227,7 @@ class Processes(Group):
     ) -> None:
         """What becomes of an error that nobody catches: the others must not wait for this one."""
         self._hook(kind, error, trace)
-        self.end(f"failed: {traceback.format_exception_only(error)[-1].strip()}")
+        self.end(f"failed: {kind.__name__}: {error}")
 
     def _leave(self) -> None:
         """The last call: a process that leaves early would let others wait for it in vain."""

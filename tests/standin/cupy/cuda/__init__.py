@@ -1,7 +1,7 @@
 """The stand-in's devices, with their streams, graphs and memory."""
 
 from cupy._devices import Device, present  # noqa: F401
-from cupy.cuda import memory, runtime, stream  # noqa: F401
+from cupy.cuda import memory, nccl, runtime, stream  # noqa: F401
 from cupy.cuda.memory import (  # noqa: F401
     BaseMemory,
     Memory,
