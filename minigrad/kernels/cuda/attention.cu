@@ -232,43 +232,53 @@ __device__ __forceinline__ void bring(T* to, const T* x, i64 step, int there, in
     constexpr int ROW = WIDTH + CHUNK;
 #if ALIGNED
     constexpr int PARTS = WIDTH / CHUNK;
-    UNROLL for (int i = threadIdx.x; i < COUNT * PARTS; i += THREADS) {
+    ROLL for (int i = threadIdx.x; i < COUNT * PARTS; i += THREADS) {
         int row = i / PARTS, j = i % PARTS * CHUNK;
         bool is = row < there && j < d;
         copy_async(to + row * ROW + j, is ? x + row * step + j : x, is);
     }
 #else
-    for (int i = threadIdx.x; i < COUNT * WIDTH; i += THREADS) {
+    ROLL for (int i = threadIdx.x; i < COUNT * WIDTH; i += THREADS) {
         int row = i / WIDTH, j = i % WIDTH;
         to[row * ROW + j] = row < there && j < d ? x[row * step + j] : narrow<T>(0.0f);
     }
 #endif
 }
 
-// What a tile of QUERIES and KEYS, which begins at `query` and `key`, says of its scores. In words
-// of 32 keys: which are seen and which dropout keeps.
+// Of a tile of QUERIES and KEYS which begins at `query` and `key`: in words of 32 keys, which ones
+// are seen and which weights dropout keeps.
 template <int QUERIES, int KEYS> struct Sight {
     static constexpr int WORDS = (KEYS + 31) / 32;
     static constexpr int SIZE = QUERIES * WORDS;
     u32 *seen, *kept;
     int query, key;
-    bool edge;  // whether there may be scores that have to be hidden, for all that the mask says
+    bool hides;  // whether there are words of what is seen
+    bool alike;  // whether there are but those of one query, for all
 
-    // By all threads; there must be a __syncthreads() before they use it, and after.
+    // By all threads; there must be a __syncthreads() before words are used, and after.
     __device__ __forceinline__ void look(const Head& h, int query, int key) {
         this->query = query, this->key = key;
-        edge = key + KEYS > h.keys || (CAUSAL && key + KEYS > query + 1);
+        bool edge = key + KEYS > h.keys || (CAUSAL && key + KEYS > query + 1);
+        hides = MASK == 1 || edge;
+        alike = !h.mask_query && !edge;
+        if (hides) ROLL for (int w = 0; w < WORDS; w++) {
+            u32 word = ALL;
 #if MASK == 1
-        int lane = threadIdx.x % WARP;
-        int rows = h.mask_query ? QUERIES : 1;  // all alike
-        ROLL for (int i = threadIdx.x / WARP; i < rows * WORDS; i += WARPS) {
-            int row = query + i / WORDS, at = key + i % WORDS * 32 + lane;
-            bool is = row < h.queries && at < h.keys;
-            is = is && ((const u8*)h.mask)[row * h.mask_query + at * h.mask_key];
-            u32 word = __ballot_sync(ALL, is);
-            if (lane == 0) seen[i] = word;
-        }
+            int lane = threadIdx.x % WARP, at = key + 32 * w + lane;
+            const u8* mask = (const u8*)h.mask + at * h.mask_key;
+            if (h.mask_query) {
+                ROLL for (int i = threadIdx.x / WARP; i < QUERIES; i += WARPS) {
+                    bool is = at < h.keys && query + i < h.queries;
+                    word = __ballot_sync(ALL, is && mask[(query + i) * h.mask_query]);
+                    if (lane == 0) seen[i * WORDS + w] = word & reach(h, i, w);
+                }
+                continue;
+            }
+            word = __ballot_sync(ALL, at < h.keys && mask[0]);
 #endif
+            ROLL for (int i = threadIdx.x; i < (alike ? 1 : QUERIES); i += THREADS)
+                seen[i * WORDS + w] = word & reach(h, i, w);
+        }
 #if DROPS
         ROLL for (int i = threadIdx.x; i < SIZE; i += THREADS) {
             u64 at = h.first + (u64)(query + i / WORDS) * (u64)h.keys + (key + i % WORDS * 32);
@@ -284,6 +294,14 @@ template <int QUERIES, int KEYS> struct Sight {
 #endif
     }
 
+    // Of 32 keys those that are there, and not later than query i where that counts.
+    __device__ __forceinline__ u32 reach(const Head& h, int i, int w) const {
+        int n = h.keys - key;
+        if (CAUSAL && query + i + 1 - key < n) n = query + i + 1 - key;
+        n -= 32 * w;
+        return n >= 32 ? ALL : n <= 0 ? 0 : (1u << n) - 1;
+    }
+
     // The score of query i and key j of the tile, given their product.
     __device__ __forceinline__ A score(A x, const Head& h, int i, int j) const {
         x *= h.scale;
@@ -293,11 +311,11 @@ template <int QUERIES, int KEYS> struct Sight {
             x += wide(((const T*)h.mask)[at]) * UNIT;
         }
 #endif
-        bool hides = edge && (key + j >= h.keys || (CAUSAL && key + j > query + i));
-#if MASK == 1
-        hides = hides || !(seen[(h.mask_query ? i : 0) * WORDS + j / 32] >> (j % 32) & 1);
-#endif
-        return hides ? minus_infinity<A>() : x;
+        return x;
+    }
+
+    __device__ __forceinline__ bool sees(int i, int j) const {
+        return seen[(alike ? 0 : i) * WORDS + j / 32] >> (j % 32) & 1;
     }
 
     // A weight, or its gradient, after dropout.
@@ -391,6 +409,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) attention(T* y, GIVEN) 
         add_scores<N, DIM>(p, queries_of + mine * Q_ROW, keys_of + tile % 2 * N * Q_ROW);
         EACH(m, i, n, N / 8)
             p[m][n][i] = sight.score(p[m][n][i], h, mine + row_of(m, i), column_of(n, i));
+        if (sight.hides)
+            EACH(m, i, n, N / 8)
+                if (!sight.sees(mine + row_of(m, i), column_of(n, i)))
+                    p[m][n][i] = minus_infinity<A>();
         UNROLL for (int m = 0; m < M; m++) UNROLL for (int i = 0; i < 2; i++) {
             A high = top[m][i];
             UNROLL for (int n = 0; n < N / 8; n++)
@@ -470,6 +492,10 @@ attention_grad_queries(T* dq, A* stats, i64 all, const T* g, i64 g_batch, i64 g_
             p[m][n][i] = sight.score(p[m][n][i], h, r, j);
             dp[m][n][i] = sight.drop(dp[m][n][i], h, r, j);
         }
+        if (sight.hides)
+            EACH(m, i, n, N / 8)
+                if (!sight.sees(mine + row_of(m, i), column_of(n, i)))
+                    p[m][n][i] = minus_infinity<A>();
         if (turn < tiles) {  // of all keys, what the weights are
             UNROLL for (int m = 0; m < M; m++) UNROLL for (int i = 0; i < 2; i++) {
                 A high = top[m][i];
@@ -573,9 +599,15 @@ attention_grad_keys(T* dk, T* dv, const A* stats, i64 all, const T* g, i64 g_bat
         const A* stat = stats_of + tile % 2 * STATS;
         add_scores<N, DIM>(p, keys_of + mine * Q_ROW, q_tile);
         add_scores<N, VDIM>(dp, values_of + mine * V_ROW, g_tile);
+        EACH(m, i, n, N / 8)
+            p[m][n][i] = sight.score(p[m][n][i], h, column_of(n, i), mine + row_of(m, i));
+        if (sight.hides)
+            EACH(m, i, n, N / 8)
+                if (!sight.sees(column_of(n, i), mine + row_of(m, i)))
+                    p[m][n][i] = minus_infinity<A>();
         EACH(m, i, n, N / 8) {
             int j = mine + row_of(m, i), r = column_of(n, i);
-            A x = power(sight.score(p[m][n][i], h, r, j) - stat[r]) * stat[N + r];
+            A x = power(p[m][n][i] - stat[r]) * stat[N + r];
             dp[m][n][i] = x * (sight.drop(dp[m][n][i], h, r, j) - stat[2 * N + r]);
             p[m][n][i] = sight.drop(x, h, r, j);
         }

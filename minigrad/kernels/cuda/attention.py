@@ -99,7 +99,11 @@ class Tiles:
         # What registers hold, as the compiler's report tells.
         self.m = 2 if cores and not large and length > 64 and case["MASK"] != FLOATS_MASK else 1
         most = 2 if wide else 4
-        self.n = 16 if wide else 64 if half and kernel == FORWARD and not large else 32
+        self.n = 32
+        if wide or (tf32 and (kernel == KEYS or case["MASK"] == FLOATS_MASK)):
+            self.n = 16
+        elif half and kernel == FORWARD and not large:
+            self.n = 64
         self.warps = next(n for n in (1, 2, 4) if n == most or 16 * self.m * n >= length)
         while self._shared(kernel, dtype.itemsize, d, e) > LIMIT:
             self.warps //= 2
