@@ -22,7 +22,7 @@
 //
 // Defined by the host: T, CORES, DIM and VDIM (features of a head of keys and of values, up to a
 // multiple of 16), KERNEL (0 to 2, which of three), WARPS, M, N, MASK (1: of booleans, 2: of floats),
-// CAUSAL, DROPS, ALIGNED.
+// CAUSAL, DROPS, ALIGNED, KEPT.
 
 typedef typename Wide<T>::type A;
 
@@ -318,13 +318,13 @@ template <int QUERIES, int KEYS> struct Sight {
         return seen[(alike ? 0 : i) * WORDS + j / 32] >> (j % 32) & 1;
     }
 
+    __device__ __forceinline__ bool keeps(int i, int j) const {
+        return !DROPS || kept[i * WORDS + j / 32] >> (j % 32) & 1;
+    }
+
     // A weight, or its gradient, after dropout.
     __device__ __forceinline__ A drop(A x, const Head& h, int i, int j) const {
-#if DROPS
-        return kept[i * WORDS + j / 32] >> (j % 32) & 1 ? x * h.factor : A(0);
-#else
-        return x;
-#endif
+        return !DROPS ? x : keeps(i, j) ? x * h.factor : A(0);
     }
 };
 
@@ -370,9 +370,17 @@ __device__ __forceinline__ int tiles_of_keys(const Head& h, int row) {
 
 // ----------------------------------------------------------------------------------- kernels
 
+// What weights are computed with again, in `stats` (heads of all samples, 3, `all` rows, of which
+// whole tiles of 16 are written): the greatest score of each row, one over the sum, and dot.
+__device__ __forceinline__ A* stats_at(A* stats, i64 head, i64 all, int row) {
+    return stats + head * 3 * all + row;
+}
+
 #if KERNEL == 0
 
-extern "C" __global__ void __launch_bounds__(THREADS, 1) attention(T* y, GIVEN) {
+// y, and the first two of `stats` unless that is null.
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
+attention(T* y, A* stats, i64 all, GIVEN) {
     DYNAMIC_SHARED(memory);
     T *queries_of = (T*)memory, *keys_of = queries_of + ROWS * Q_ROW;
     T* values_of = keys_of + 2 * N * Q_ROW;
@@ -424,7 +432,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) attention(T* y, GIVEN) 
             UNROLL for (int n = 0; n < N / 8; n++) UNROLL for (int j = 2 * i; j < 2 * i + 2; j++) {
                 A x = power(p[m][n][j] - shift);
                 total[m][i] += x;
-                p[m][n][j] = sight.drop(x, h, mine + row_of(m, j), column_of(n, j));
+                p[m][n][j] = sight.keeps(mine + row_of(m, j), column_of(n, j)) ? x : A(0);
             }
             UNROLL for (int n = 0; n < VDIM / 8; n++)
                 out[m][n][2 * i] *= fade, out[m][n][2 * i + 1] *= fade;
@@ -434,6 +442,16 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) attention(T* y, GIVEN) 
     }
     UNROLL for (int m = 0; m < M; m++) UNROLL for (int i = 0; i < 2; i++) {
         A sum = of_four(total[m][i], false), inverse = sum == 0 ? A(0) : 1 / sum;
+        if (stats && threadIdx.x % 4 == 0) {
+            int at = row + mine + row_of(m, 2 * i);
+            A* to = stats_at(stats, place.head, all, at);
+            bool there = at < h.queries && sum != 0;
+            to[0] = there ? top[m][i] : A(0);
+            to[all] = there ? inverse : A(0);
+        }
+#if DROPS
+        inverse *= h.factor;
+#endif
         UNROLL for (int n = 0; n < VDIM / 8; n++)
             out[m][n][2 * i] *= inverse, out[m][n][2 * i + 1] *= inverse;
     }
@@ -443,10 +461,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) attention(T* y, GIVEN) 
 
 #elif KERNEL == 1
 
-// dq; and of each row what weights are computed with again: `stats` (heads of all samples, 3,
-// `all` rows, of which whole tiles are written): the greatest score, one over the sum, and dot.
+// dq, and `stats`: in a first turn over all keys; or, if the forward pass has left them (`KEPT`),
+// the last of them from y, since dot = sum(g * y).
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
-attention_grad_queries(T* dq, A* stats, i64 all, const T* g, i64 g_batch, i64 g_row, GIVEN) {
+attention_grad_queries(
+    T* dq, A* stats, i64 all, const T* y, const T* g, i64 g_batch, i64 g_row, GIVEN) {
     DYNAMIC_SHARED(memory);
     T *queries_of = (T*)memory, *grads_of = queries_of + ROWS * Q_ROW;
     T *keys_of = grads_of + ROWS * V_ROW, *values_of = keys_of + 2 * N * Q_ROW;
@@ -473,9 +492,26 @@ attention_grad_queries(T* dq, A* stats, i64 all, const T* g, i64 g_batch, i64 g_
     A top[M][2], total[M][2], dot[M][2];
     UNROLL for (int m = 0; m < M; m++) UNROLL for (int i = 0; i < 2; i++)
         top[m][i] = minus_infinity<A>(), total[m][i] = dot[m][i] = 0;
+#if KEPT
+    wait_for_copies<0>();
+    __syncthreads();
+    i64 y_row = heads * e;
+    y += (sample * queries + row + mine) * y_row + head * e;
+    UNROLL for (int m = 0; m < M; m++) UNROLL for (int i = 0; i < 2; i++) {
+        int r = row_of(m, 2 * i), at = row + mine + r;
+        if (at < h.queries)
+            ROLL for (int j = threadIdx.x % 4; j < h.e; j += 4)
+                dot[m][i] += wide(y[r * y_row + j]) * wide(grads_of[(mine + r) * V_ROW + j]);
+        dot[m][i] = of_four(dot[m][i], false);
+        A* to = stats_at(stats, place.head, all, at);
+        top[m][i] = to[0], total[m][i] = to[all];
+        if (threadIdx.x % 4 == 0) to[2 * all] = dot[m][i];
+    }
+#endif
 
-    for (int turn = 0; turn < 2 * tiles; turn++) {
-        if (turn + 1 < 2 * tiles) fetch(turn + 1);
+    int turns = (KEPT ? 1 : 2) * tiles;
+    for (int turn = 0; turn < turns; turn++) {
+        if (turn + 1 < turns) fetch(turn + 1);
         copies_begun();
         sight.look(h, row, turn % tiles * N);
         wait_for_copies<1>();
@@ -496,7 +532,7 @@ attention_grad_queries(T* dq, A* stats, i64 all, const T* g, i64 g_batch, i64 g_
             EACH(m, i, n, N / 8)
                 if (!sight.sees(mine + row_of(m, i), column_of(n, i)))
                     p[m][n][i] = minus_infinity<A>();
-        if (turn < tiles) {  // of all keys, what the weights are
+        if (!KEPT && turn < tiles) {  // of all keys, what the weights are
             UNROLL for (int m = 0; m < M; m++) UNROLL for (int i = 0; i < 2; i++) {
                 A high = top[m][i];
                 UNROLL for (int n = 0; n < N / 8; n++)
@@ -520,7 +556,7 @@ attention_grad_queries(T* dq, A* stats, i64 all, const T* g, i64 g_batch, i64 g_
                     dot[m][i] = of_four(dot[m][i], false) * total[m][i];
                     if (top[m][i] == minus_infinity<A>()) top[m][i] = 0;
                     int at = row + mine + row_of(m, 2 * i);
-                    A* to = stats + place.head * 3 * all + at;
+                    A* to = stats_at(stats, place.head, all, at);
                     bool there = at < h.queries;
                     if (threadIdx.x % 4 == 0) {
                         to[0] = there ? top[m][i] : A(0);

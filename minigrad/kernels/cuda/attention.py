@@ -29,8 +29,11 @@ attention_grad = Kernel("attention_grad", PAGE)
 
 
 @attention.accepts
-def _(q, k, v, mask, key, *, heads, causal, scale, dropout):
-    """q (B, T, H*D), k (B, S, H*D), v (B, S, H*E); a mask of booleans, or of floats to add."""
+def _(q, k, v, mask, key, *, heads, causal, scale, dropout, keep=False):
+    """q (B, T, H*D), k (B, S, H*D), v (B, S, H*E); a mask of booleans, or of floats to add.
+
+    With `keep` a second output, `_stats`, is what `attention_grad` takes after y as its last input.
+    """
     if not q.ndim == k.ndim == v.ndim == 3 or not all(map(_in_rows, (q, k, v))):
         return None
     if q.dtype.name not in FLOATS or not q.dtype == k.dtype == v.dtype:
@@ -47,7 +50,15 @@ def _(q, k, v, mask, key, *, heads, causal, scale, dropout):
         return None
     if mask is not None and not _fits(mask, q.dtype, (B, heads, T, S)):
         return None
-    return Empty((B, T, v_width), q.dtype)
+    y = Empty((B, T, v_width), q.dtype)
+    return (y, _stats(q, heads)) if keep else y
+
+
+def _stats(q: Any, heads: int) -> Empty:
+    """What is written down of each row: see the source. A block has 128 rows at most."""
+    B, T, _ = q.shape
+    dtype = q.dtype if q.dtype.name == "float64" else FLOAT32
+    return Empty((B * heads, 3, -(-T // 128) * 128), dtype)
 
 
 def _in_rows(x: Any) -> bool:
@@ -65,8 +76,11 @@ def _fits(mask: Any, dtype: Any, full: tuple[int, ...]) -> bool:
 
 
 @attention_grad.accepts
-def _(g, q, k, v, mask, key, **options):
+def _(g, q, k, v, mask, key, y=None, stats=None, **options):
+    """With y and `stats` of `attention`, one of eleven products less for each of two."""
     out = attention.outputs(q, k, v, mask, key, **options)
+    if y is not None and (y.dtype != q.dtype or y.shape != g.shape or not y.flags.c_contiguous):
+        return None
     if out is None or g.shape != out.shape or g.dtype != q.dtype or not _in_rows(g):
         return None
     if q.dtype.name == "float64" and max(q.shape[2], v.shape[2]) > SIZE // 2 * options["heads"]:
@@ -161,36 +175,37 @@ def _case(heads: int, mask: Any, causal: bool, key: Any, *arrays: Any) -> dict[s
 
 
 @attention.launches
-def _(p, outputs, q, k, v, mask, key, *, heads, causal, scale, dropout):
-    (y,), (B, T, _) = outputs, q.shape
-    case = _case(heads, mask, causal, key, q, k, v, y)
+def _(p, outputs, q, k, v, mask, key, *, heads, causal, scale, dropout, keep=False):
+    (y, *more), (B, T, _) = outputs, q.shape
+    stats, rows = (more[0], more[0].shape[2]) if more else (None, 0)
+    case = _case(heads, mask, causal, key, q, k, v, y) | {"KEPT": False}
     tiles = Tiles(FORWARD, case, heads, q, v, T)
     given = _given(p, q, k, v, mask, key, heads, scale, dropout)
     blocks = B * heads * -(-T // tiles.rows)
     yield Launch(
-        PAGE, "attention", tiles.define, blocks, 32 * tiles.warps, (y, *given), tiles.shared
-    )
+        PAGE, "attention", tiles.define, blocks, 32 * tiles.warps, (y, stats, rows, *given),
+        tiles.shared,
+    )  # fmt: skip
 
 
 @attention_grad.scratch
-def _(g, q, k, v, mask, key, *, heads, **options):
-    """What the first of two kernels tells the second one of each row; blocks have 128 at most."""
-    (B, T, _) = q.shape
-    dtype = q.dtype if q.dtype.name == "float64" else FLOAT32
-    return (Empty((B * heads, 3, -(-T // 128) * 128), dtype),)
+def _(g, q, k, v, mask, key, y=None, stats=None, *, heads, **options):
+    return () if stats is not None else (_stats(q, heads),)
 
 
 @attention_grad.launches
-def _(p, outputs, g, q, k, v, mask, key, *, heads, causal, scale, dropout):
-    (dq, dk, dv), (stats,), (B, T, _) = outputs, p.scratch, q.shape
+def _(p, outputs, g, q, k, v, mask, key, y=None, stats=None, *, heads, causal, scale, dropout):
+    (dq, dk, dv), (B, T, _) = outputs, q.shape
+    stats = p.scratch[0] if stats is None else stats
     case = _case(heads, mask, causal, key, g, q, k, v, dq, dk, dv)
     given = _given(p, q, k, v, mask, key, heads, scale, dropout)
     of_g = (g, *(s // g.dtype.itemsize for s in g.strides[:2]))
     for kernel, name, length, args in (
-        (QUERIES, "attention_grad_queries", T, (dq, stats, stats.shape[2])),
+        (QUERIES, "attention_grad_queries", T, (dq, stats, stats.shape[2], y)),
         (KEYS, "attention_grad_keys", k.shape[1], (dk, dv, stats, stats.shape[2])),
     ):
-        tiles = Tiles(kernel, case, heads, q, v, length)
+        kept = {"KEPT": kernel == QUERIES and y is not None}
+        tiles = Tiles(kernel, case | kept, heads, q, v, length)
         blocks = B * heads * -(-length // tiles.rows)
         yield Launch(
             PAGE, name, tiles.define, blocks, 32 * tiles.warps, (*args, *of_g, *given),
@@ -225,3 +240,5 @@ def _(dtype):
         g = Empty((*q.shape[:2], v.shape[2]), dtype)
         if dtype.name != "float64" or g.shape[2] <= SIZE:
             yield (g, q, k, v, *others), options
+            if options["causal"]:
+                yield (g, q, k, v, *others, g, _stats(q, options["heads"])), options
