@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import minigrad as mg
 from minigrad.kernels.cuda import norms
+from minigrad.kernels.cuda.machine import Eager
 from minigrad.ops.norms import _batch_norm_grad, _batch_norm_train, _rms_norm, _rms_norm_grad
 from tests.cuda.test_rows import DTYPES, FEW, LENGTHS, close, device, numbers
 
@@ -288,3 +289,62 @@ def test_gradients_by_the_ops(dtype):
         for a, e in zip(*found, strict=True):
             assert a.dtype == dtype
             np.testing.assert_allclose(a.astype("float64"), e, rtol=32 * eps, atol=32 * eps)
+
+
+class OfGroups(Eager):
+    """Who asks for launches where each group of rows has its own weights."""
+
+    def __init__(self, scratch, offsets, own):
+        super().__init__(scratch)
+        self.offsets, self.own, self.kept = cupy.asarray(offsets), own, []
+
+    def owns(self, *values):
+        return any(v is not None and id(v) in self.own for v in values)
+
+    def table(self, value):
+        self.kept.append(cupy.asarray([v.data.ptr for v in self.own[id(value)]]))
+        return self.kept[-1]
+
+    def groups(self, rows):
+        return len(self.offsets) - 1, self.offsets, rows // int(self.offsets[-1])
+
+
+@pytest.mark.parametrize("name", ["layer_norm", "rms_norm"])
+@pytest.mark.parametrize("d", [9, 64, 600])
+def test_groups_of_rows_with_weights_of_their_own(name, d):
+    rng, of_layer = np.random.default_rng(d), name == "layer_norm"
+    samples = np.array([0, 3, 3, 40, 41])  # the second group has none
+    each = 2
+    x = numbers(rng, (samples[-1] * each, d), "float32")
+    g = numbers(rng, x.shape, "float32")
+    w, b = numbers(rng, (2, 4, d), "float32")
+    ws, bs = ([device(v, "float32", aligned=i > 1) for i, v in enumerate(m)] for m in (w, b))
+    of_row = np.repeat(np.arange(4), np.diff(samples) * each)
+    x_, g_ = device(x, "float32"), device(g, "float32")
+
+    def run(kernel, outputs, inputs, own):
+        asks = OfGroups(kernel.needs(*inputs, eps=1e-5), samples, own)
+        for launch in kernel.launched(asks, outputs, *inputs, eps=1e-5):
+            launch.ready()()
+
+    kernel, y = getattr(norms, name), cupy.empty_like(x_)
+    own = {id(ws[0]): ws, id(bs[0]): bs}
+    run(kernel, [y], [x_, ws[0], *([bs[0]] if of_layer else [])], own)
+    h = standardised(x, (1,), 1e-5, of_layer)[0]
+    expected = h * w[of_row] + (b[of_row] if of_layer else 0)
+    close(y, expected.astype("float64"), "float32", ulps=32, scale=1)
+
+    kernel, dx = getattr(norms, f"{name}_grad"), cupy.empty_like(x_)
+    dws, dbs = ([cupy.full(d, 7, "float32") for _ in range(4)] for _ in range(2))
+    own |= {id(dws[0]): dws, id(dbs[0]): dbs}
+    run(kernel, [dx, dws[0], *([dbs[0]] if of_layer else [])], [g_, x_, ws[0]], own)
+    close(dx, gradients(g, x, w[of_row], (1,), 1e-5, of_layer)[0].astype("float64"), "float32",
+          ulps=64, scale=5)  # fmt: skip
+    for i in range(4):
+        rows = of_row == i
+        sums = (g * h)[rows].sum(axis=0), g[rows].sum(axis=0)
+        for found, expected in zip((dws[i], dbs[i]), sums, strict=True):
+            if not rows.any() or (found is dbs[i] and not of_layer):
+                assert (found.get() == 7).all()  # as they were
+            else:
+                close(found, expected.astype("float64"), "float32", ulps=64, scale=5)

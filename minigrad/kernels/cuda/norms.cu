@@ -1,7 +1,9 @@
 // Layer norm along rows, with RMS its kind without a mean; with GRAD the derivative.
 //
 // Defined beside what rows.cuh has: W, the dtype of weights, as wide as T or wider; WEIGHT, BIAS and
-// MORE, whether there are weights, a bias, and what is added to x (or to dx).
+// MORE, whether there are weights, a bias, and what is added to x (or to dx); GROUPED, whether each
+// group of rows has its own. Then these are tables of addresses, and the rows of group g begin at
+// offsets[g] * each.
 //
 // Far from zero a mean is off by its rounding, which may be as large as all deviations. Their own
 // mean is what it lacks: `rest`. Squares are of deviations from both.
@@ -80,15 +82,35 @@ __device__ __forceinline__ void take_deviations(A (&v)[HELD], const T* x, int le
 
 // V weights for pack i of a row, or of its part that begins at `at`.
 __device__ __forceinline__ void take_weights(A (&w)[V], const W* from, int i, int at, int d) {
-    load_pack(w, from + (at + place(i * V) < d ? at + place(i * V) : 0));
+    from += at + place(i * V) < d ? at + place(i * V) : 0;
+    if (!GROUPED) return load_pack(w, from);
+#pragma unroll
+    for (int j = 0; j < V; j++) w[j] = wide(from[j]);  // who knows where a group has them
+}
+
+#if GROUPED
+typedef const W* const* Weights;
+typedef W* const* Gradients;
+#else
+typedef const W* Weights;
+typedef W* Gradients;
+#endif
+
+template <typename P> __device__ __forceinline__ P* of_group(P* x, int) { return x; }
+template <typename P> __device__ __forceinline__ P* of_group(P* const* x, int g) {
+    return x ? x[g] : nullptr;
 }
 
 #if !GRAD
 
+// Registers for 512 threads of an SM and more: with a row of 16 bits there may be weights of 32.
+constexpr int ROW_BLOCKS = (THREADS < 512 || sizeof(A) == 8 ? 512 : 1024) / THREADS;
+#define ROW_BOUNDS __launch_bounds__(THREADS, ROW_BLOCKS)
+
 // y of x, or of total = x + more: each element is read and written once.
-extern "C" __global__ void BOUNDS layer_norm(
-    T* y, T* total, const T* x, const T* more, const W* __restrict__ weight,
-    const W* __restrict__ bias, i64 rows, int d, double eps
+extern "C" __global__ void ROW_BOUNDS layer_norm(
+    T* y, T* total, const T* x, const T* more, Weights weights, Weights biases, i64 rows, int d,
+    double eps, const i64* offsets, i64 each, int groups
 ) {
     __shared__ Boxes box, other;
     EACH_ROW {
@@ -107,6 +129,10 @@ extern "C" __global__ void BOUNDS layer_norm(
         }
         const T* from = (MORE ? total : x) + row * d;
         const Standard s = standard(v, from, d, eps, box, other);
+        int g = 0;
+        while (GROUPED && g + 1 < groups && row >= offsets[g + 1] * each) g++;
+        const W* __restrict__ weight = of_group(weights, g);
+        const W* __restrict__ bias = of_group(biases, g);
         for (int at = 0; at < d; at += SPAN) {
             if (LONG) take_deviations(v, from + at, d - at, s);
 #pragma unroll
@@ -135,15 +161,39 @@ constexpr int GRAD_BLOCKS = (V == 1 ? 256 : 512) / THREADS;
 #define GRAD_BOUNDS __launch_bounds__(THREADS, GRAD_BLOCKS)
 #define KINDS (RMS ? 1 : 2)  // of sums: g h, and g
 
+// Rows of a part: of all, every `step` from `start`; or, GROUPED, `most` of one group: the first
+// parts are those of group 0, and so on. The last ones may have none.
+struct Part { i64 start, stop, step; int group; };
+
+__device__ __forceinline__ Part part_of(
+    i64 rows, const i64* offsets, i64 each, int groups, i64 most
+) {
+#if GROUPED
+    i64 i = blockIdx.x;
+    for (int g = 0; g < groups; g++) {
+        const i64 start = offsets[g] * each, stop = offsets[g + 1] * each;
+        const i64 parts = (stop - start + most - 1) / most;
+        if (i < parts) return Part{start + i * most, min(stop, start + (i + 1) * most), GROUPS, g};
+        i -= parts;
+    }
+    return Part{0, 0, 1, 0};
+#else
+    return Part{(i64)blockIdx.x * GROUPS, rows, (i64)gridDim.x * GROUPS, 0};
+#endif
+}
+
 // dx + more of g and x: with h the standardised x and e = g * weight it is
 // (e - mean(e) - h mean(e h)) / std, where RMS lacks mean(e). Two elements are read for each that is
 // written. Beside, sums (blocks, KINDS, d) of g h, and of g, over the rows of each block; for LONG
 // rows what is needed for them: stats (rows, 3).
 extern "C" __global__ void GRAD_BOUNDS layer_norm_grad(
-    T* dx, A* sums, A* stats, const T* g, const T* x, const W* __restrict__ weight, const T* more,
-    i64 rows, int d, double eps
+    T* dx, A* sums, A* stats, const T* g, const T* x, Weights weights, const T* more, i64 rows,
+    int d, double eps, const i64* offsets, i64 each, int groups, i64 most
 ) {
     __shared__ Boxes box, other;
+    const Part part = part_of(rows, offsets, each, groups, most);
+    if (GROUPED && part.start >= part.stop) return;
+    const W* __restrict__ weight = of_group(weights, part.group);
     const A share = A(1) / A(d);
 #if !LONG
     A own[KINDS][HELD];
@@ -151,8 +201,9 @@ extern "C" __global__ void GRAD_BOUNDS layer_norm_grad(
     for (int n = 0; n < HELD; n++)
         for (int kind = 0; kind < KINDS; kind++) own[kind][n] = 0;
 #endif
-    EACH_ROW {
-        OWN_ROW;
+    for (i64 first = part.start; first < part.stop; first += part.step) {
+        const bool there = first + threadIdx.x / G < part.stop;
+        const i64 row = there ? first + threadIdx.x / G : part.stop - 1;
         A v[HELD], u[HELD], e_mean = 0, eh_mean = 0;
 #if !LONG
         take(v, x + row * d, d, A(0));
@@ -268,11 +319,24 @@ extern "C" __global__ void __launch_bounds__(256) sums_of_columns(
 
 #endif
 
-// dweight and dbias (d,) of the sums (parts, KINDS, d): 32 columns to a block, in a fixed order.
+// dweight and dbias (d,) of the sums (parts, KINDS, d): 32 columns to a block, in a fixed order. Those
+// of a group without rows stay as they are.
 extern "C" __global__ void __launch_bounds__(1024) total_of_parts(
-    W* dweight, W* dbias, const A* sums, int parts, int d
+    Gradients dweights, Gradients dbiases, const A* sums, int parts, int d, const i64* offsets,
+    i64 each, i64 most
 ) {
     __shared__ A box[WARP][WARP + 1];
+    const int g = blockIdx.y;
+    if (GROUPED) {
+        i64 before = 0;
+        for (int i = 0; i <= g; i++) {
+            sums += before * KINDS * d;
+            before = ((offsets[i + 1] - offsets[i]) * each + most - 1) / most;
+        }
+        parts = before;
+        if (!parts) return;
+    }
+    W *dweight = of_group(dweights, g), *dbias = of_group(dbiases, g);
     const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, width = KINDS * d;
     int j = blockIdx.x * WARP + lane;
     A total = 0;

@@ -5,13 +5,15 @@ Bytes to move, for x of n bytes: 2 n, or 4 n with `more`, whose sum with x comes
 MiB. Rows that are longer than threads hold are read three times.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from minigrad.kernels.cuda import rows
 from minigrad.kernels.cuda.channels import batch_norm_grad, batch_norm_stats, batch_norm_train
-from minigrad.kernels.cuda.machine import Empty, Kernel, Launch, Page
+from minigrad.kernels.cuda.machine import Empty, Kernel, Launch, Page, Stand
+from minigrad.kernels.instructions import NotByGroup
 
 __all__ = [
     "batch_norm_grad", "batch_norm_stats", "batch_norm_train", "layer_norm", "layer_norm_grad",
@@ -20,7 +22,8 @@ __all__ = [
 
 PAGE = Page("norms", shared="rows")
 ROOM, GRAD_ROOM = rows.Room(32, 16), rows.Room(16, 16, threads=256, most=512)
-FINISHED_AT_ONCE = 264 * 256  # threads that make sums: two blocks for each of 132 SMs
+SUMMING = 264 * 256  # threads that make sums: two blocks for each of 132 SMs
+MOST_GROUPS = 64  # of rows that have their own weights
 
 
 def _fits(x: Any, *parameters: Any) -> bool:
@@ -42,7 +45,7 @@ def _weights(x: Any, *parameters: Any) -> dict[str, Any]:
 
 
 def _forward(name: str, rms: bool) -> Kernel:
-    kernel = Kernel(name, PAGE)
+    kernel = Kernel(name, PAGE, by_group=True)
 
     def accepts(x, weight, bias=None, more=None, *, eps):
         """In programs with `more`, which is added first; the sum comes out, too."""
@@ -55,12 +58,14 @@ def _forward(name: str, rms: bool) -> Kernel:
     def launches(p, outputs, x, weight, bias=None, more=None, *, eps):
         y, total = (*outputs, None)[:2]
         n, d = rows.rows_of(x)
-        define = rows.held(x, weight, bias, more, y, total, room=ROOM) | _weights(x, weight, bias)
+        grouped, table, groups = _groups(p, n, weight, bias)
+        packed = () if grouped else (weight, bias)
+        define = rows.held(x, *packed, more, y, total, room=ROOM) | _weights(x, weight, bias)
         define |= {
             "WEIGHT": weight is not None, "BIAS": bias is not None, "MORE": more is not None,
-            "RMS": rms, "GRAD": False,
+            "RMS": rms, "GRAD": False, "GROUPED": grouped,
         }  # fmt: skip
-        args = y, total, x, more, weight, bias, n, d, _eps(eps, x)
+        args = y, total, x, more, table(weight), table(bias), n, d, _eps(eps, x), *groups
         yield Launch(PAGE, "layer_norm", define, rows.blocks(n, define), define["THREADS"], args)
 
     if rms:
@@ -76,17 +81,27 @@ def _forward(name: str, rms: bool) -> Kernel:
 
     @kernel.examples
     def _(dtype):
-        for d in (7, 64, 1000, 1024, 16384, 1 << 15, 1 << 16):
+        for d in (7, 64, 1024, 16384, 1 << 16):
             x, w = Empty((8, d), dtype), Empty((d,), dtype)
             affine = (w,) if rms else (w, w)
-            yield (x, *affine), {"eps": 1e-5}
-            if d < 2000:
-                yield (x, *affine, x), {"eps": 1e-5}
+            yield (x, *affine, x), {"eps": 1e-5}
+            if d == 1024:
+                yield (x, *affine), {"eps": 1e-5}
                 yield (x, *(None for _ in affine)), {"eps": 1e-5}
-                w = Empty((d,), rows.wide(dtype))
-                yield (x, *(w for _ in affine)), {"eps": 1e-5}
+                for w in (Empty((d,), rows.wide(dtype)), Stand((d,), dtype, by_group=True)):
+                    yield (x, *(w for _ in affine)), {"eps": 1e-5}
 
     return kernel
+
+
+def _groups(p: Any, n: int, *values: Any) -> tuple[bool, Callable[[Any], Any], tuple]:
+    """Whether values are groups' own; what gives their tables then; and three arguments."""
+    if not p.owns(*values):
+        return False, lambda v: v, (None, 0, np.int32(0))
+    count, offsets, each = p.groups(n)
+    if count > MOST_GROUPS:
+        raise NotByGroup
+    return True, lambda v: None if v is None else p.table(v), (offsets, each, np.int32(count))
 
 
 def _eps(eps: float | None, x: Any) -> float:
@@ -95,7 +110,7 @@ def _eps(eps: float | None, x: Any) -> float:
 
 
 def _backward(name: str, rms: bool) -> Kernel:
-    kernel = Kernel(name, PAGE)
+    kernel = Kernel(name, PAGE, by_group=True)
 
     @kernel.accepts
     def _(g, x, weight, more=None, *, eps):
@@ -113,13 +128,13 @@ def _backward(name: str, rms: bool) -> Kernel:
         if long:
             return min(64, -(-n // 32))
         threads, groups = (lanes, 1) if lanes > rows.WARP else (256, 8)
-        return min(-(-n // groups), FINISHED_AT_ONCE // threads)
+        return min(-(-n // groups), SUMMING // threads)
 
     @kernel.scratch
     def _(g, x, weight, more=None, *, eps):
         n, d = rows.rows_of(x)
         dtype = rows.wide(x.dtype)
-        sums = Empty((parts(x), 1 if rms else 2, int(d)), dtype)
+        sums = Empty((parts(x) + MOST_GROUPS, 1 if rms else 2, int(d)), dtype)
         return (sums, Empty((n, 3), dtype)) if rows.lanes(x, GRAD_ROOM)[1] else (sums,)
 
     @kernel.launches
@@ -127,33 +142,42 @@ def _backward(name: str, rms: bool) -> Kernel:
         dx, dweight, dbias = (*outputs, None)[:3]
         sums, stats = (*p.scratch, None)[:2]
         n, d = rows.rows_of(x)
-        define = rows.held(x, weight, g, more, dx, room=GRAD_ROOM)
+        grouped, table, groups = _groups(p, n, weight, dweight, dbias)
+        packed = () if grouped else (weight,)
+        define = rows.held(x, *packed, g, more, dx, room=GRAD_ROOM)
         define |= _weights(x, weight) | {
             "WEIGHT": weight is not None, "BIAS": False, "MORE": more is not None,
-            "RMS": rms, "GRAD": True,
+            "RMS": rms, "GRAD": True, "GROUPED": grouped,
         }  # fmt: skip
+        if grouped and define["LONG"]:
+            raise NotByGroup
         threads, part = define["THREADS"], parts(x)
+        most = -(-n // part)  # rows of a part, where it is one of a group
+        part += int(groups[2])
         grid = rows.blocks(n, define) if define["LONG"] else part
-        groups = threads // define["G"]
-        shared = define["K"] * define["V"] * threads * sums.dtype.itemsize if groups > 1 else 0
-        args = dx, sums, stats, g, x, weight, more, n, d, _eps(eps, x)
+        held = define["K"] * define["V"] * threads * sums.dtype.itemsize
+        shared = held if threads > define["G"] else 0
+        args = dx, sums, stats, g, x, table(weight), more, n, d, _eps(eps, x), *groups, most
         yield Launch(PAGE, "layer_norm_grad", define, grid, threads, args, shared)
         if define["LONG"]:
             args = sums, stats, g, x, n, d
             yield Launch(PAGE, "sums_of_columns", define, (-(-int(d) // 256), part), 256, args)
         width = (1 if rms else 2) * int(d)
-        args = dweight, dbias, sums, np.int32(part), d
-        yield Launch(PAGE, "total_of_parts", define, -(-width // 32), 1024, args)
+        offsets, each, count = groups
+        args = table(dweight), table(dbias), sums, np.int32(part), d, offsets, each, most
+        grid = -(-width // 32), max(1, int(count))
+        yield Launch(PAGE, "total_of_parts", define, grid, 1024, args)
 
     @kernel.examples
     def _(dtype):
-        for d in (7, 64, 500, 512, 4096, 8192, 1 << 16):
+        for d in (7, 64, 512, 8192, 1 << 16):
             x, w = Empty((64, d), dtype), Empty((d,), dtype)
-            yield (x, x, w), {"eps": 1e-5}
-            if d <= 512:
-                yield (x, x, w, x), {"eps": 1e-5}
+            yield (x, x, w, x), {"eps": 1e-5}
+            if d == 512:
+                yield (x, x, w), {"eps": 1e-5}
                 yield (x, x, None), {"eps": 1e-5}
-                yield (x, x, Empty((d,), rows.wide(dtype))), {"eps": 1e-5}
+                for w in (Empty((d,), rows.wide(dtype)), Stand((d,), dtype, by_group=True)):
+                    yield (x, x, w), {"eps": 1e-5}
 
     return kernel
 
