@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from minigrad import kernels, ops
-from minigrad.autodiff import Tensor
+from minigrad.autodiff import Tensor, primitive
 from minigrad.backend import array_module, modes
 from minigrad.errors import GradientError
 from minigrad.optim.flat import rows_in
@@ -90,7 +90,7 @@ def clip_grad_norm_(
 def _norm(arrays: list[Any]) -> float:
     """The 2-norm of all; from a device it is fetched once."""
     if array_module(*arrays) is not np and kernels.enabled():
-        found = kernels.find("cuda.updates.clip_factor").call(None, *arrays, max_norm=1.0)
+        found = kernels.find("cuda.updates.clip_factor").call(*arrays, max_norm=1.0)
         if found is not NotImplemented:
             return float(found[0])
     return math.sqrt(float(sum(map(_square_sum, arrays))))
@@ -109,6 +109,10 @@ def _square_sum(array: Any) -> Any:
 
 def _by_ops(grads: list[Tensor], max_norm: float, norm_type: float) -> tuple[Tensor, list[Tensor]]:
     """The norm and the scaled gradients, as ops that a program repeats."""
+    if norm_type == 2 and array_module(grads[0].data) is not np:
+        norm, factor = _norm_and_factor(*grads, max_norm=float(max_norm))
+        same = {g.dtype: factor.astype(g.dtype) for g in grads if g.dtype != factor.dtype}
+        return norm, [g * same.get(g.dtype, factor) for g in grads]
     wide = [ops.absolute(g.astype("float64")) for g in grads]
     if norm_type == math.inf:
         norm = ops.max(ops.stack([ops.max(g) for g in wide]))
@@ -117,6 +121,19 @@ def _by_ops(grads: list[Tensor], max_norm: float, norm_type: float) -> tuple[Ten
     # A norm that is not finite scales nothing.
     scale = ops.where((norm > max_norm) & (norm < math.inf), max_norm / norm, 1.0)
     return norm, [g * scale.astype(g.dtype) for g in grads]
+
+
+@primitive(kernel={"cupy": "cuda.updates.clip_factor"}, outputs=2)
+def _norm_and_factor(xp, *gradients, max_norm):
+    """The 2-norm of all, and the factor that makes it at most `max_norm`: in few launches."""
+    norm = xp.sqrt(sum(xp.square(g.astype("float64")).sum() for g in gradients))
+    factor = xp.where((norm > max_norm) & (norm < math.inf), max_norm / norm, 1.0)
+    return norm, factor.astype(
+        "float64" if any(g.dtype == np.float64 for g in gradients) else "float32"
+    )
+
+
+_norm_and_factor.no_gradient()
 
 
 def clip_grad_value_(parameters: Parameters, clip_value: float) -> None:

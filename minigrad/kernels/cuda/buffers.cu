@@ -49,15 +49,15 @@ __device__ __forceinline__ void copy_of(Y* y, const X* x, i64 n, i64 block,
         y[i] = narrow<Y>(wide(x[i]) * factor);
 }
 
-// The norm of gradients divided by `scale`, and what they are then multiplied by so that it is at
-// most `most`: 1 if it is not finite. One block.
+// The norm, and what gradients are multiplied by so that it is at most `most`: 1 if it is not
+// finite. One block.
 template <typename F>
 __device__ __forceinline__ void norm_of(double* norm, F* factor, const double* parts, i64 count,
-                                        double most, const float* scale) {
+                                        double most) {
     __shared__ double box[WARP];
     double s = 0;
     for (i64 i = threadIdx.x; i < count; i += blockDim.x) s += parts[i];
-    s = sqrt(block_sum(s, box)) / (scale ? *scale : 1.0f);
+    s = sqrt(block_sum(s, box));
     if (threadIdx.x == 0) {
         *norm = s;
         *factor = s > most && s - s == 0 ? F(most / s) : F(1);
@@ -65,11 +65,11 @@ __device__ __forceinline__ void norm_of(double* norm, F* factor, const double* p
 }
 
 extern "C" __global__ void clip_float(double* norm, float* factor, const double* parts, i64 count,
-                                      double most, const float* scale) {
-    norm_of(norm, factor, parts, count, most, scale);
+                                      double most) {
+    norm_of(norm, factor, parts, count, most);
 }
 
 extern "C" __global__ void clip_double(double* norm, double* factor, const double* parts,
-                                       i64 count, double most, const float* scale) {
-    norm_of(norm, factor, parts, count, most, scale);
+                                       i64 count, double most) {
+    norm_of(norm, factor, parts, count, most);
 }

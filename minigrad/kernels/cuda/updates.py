@@ -156,15 +156,12 @@ clip_factor = Kernel("clip_factor", BUFFERS)
 
 
 @clip_factor.accepts
-def _(scale, *gradients, max_norm):
+def _(*gradients, max_norm):
     """The norm () of all gradients in float64, and the factor () that makes it at most `max_norm`.
 
     The factor is of float32 unless a gradient is of float64; 1 where the norm is not finite.
-    `scale` () float32 is what gradients are divided by, or None.
     """
     if not gradients or not _dense(gradients):
-        return None
-    if scale is not None and scale.dtype.name != "float32":
         return None
     wide = any(g.dtype.itemsize == 8 for g in gradients)
     factor = np.dtype("float64" if wide else "float32")
@@ -176,12 +173,12 @@ def _dense(arrays: Sequence[Any]) -> bool:
 
 
 @clip_factor.scratch
-def _(scale, *gradients, max_norm):
+def _(*gradients, max_norm):
     return (Empty((max(sum(_blocks(gradients)), 1),), np.dtype("float64")),)
 
 
 @clip_factor.launches
-def _(p, outputs, scale, *gradients, max_norm):
+def _(p, outputs, *gradients, max_norm):
     (norm, factor), (parts,) = outputs, p.scratch
     done = 0
     for _, some in _sets([g for g in gradients if g.size]):
@@ -200,12 +197,12 @@ def _(p, outputs, scale, *gradients, max_norm):
         yield Launch(BUFFERS.plus(text), "squares", {}, sum(counts), THREADS, (parts, done, *args))
         done += sum(counts)
     name = "clip_double" if factor.dtype.itemsize == 8 else "clip_float"
-    yield Launch(BUFFERS, name, {}, 1, 1024, (norm, factor, parts, done, float(max_norm), scale))
+    yield Launch(BUFFERS, name, {}, 1, 1024, (norm, factor, parts, done, float(max_norm)))
 
 
 @clip_factor.examples
 def _(dtype):
-    yield (None, Empty((100, 7), dtype), Empty((40000,), dtype)), {"max_norm": 1.0}
+    yield (Empty((100, 7), dtype), Empty((40000,), dtype)), {"max_norm": 1.0}
 
 
 gather = Kernel("gather", BUFFERS)
