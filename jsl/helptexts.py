@@ -240,6 +240,12 @@ HELP: dict[str, tuple[str, str]] = {
         "どのステップも演算を一つずつ実行します。遅くなりますが、調べやすくなります。",
         "Run every step op by op: slower, easier to debug.",
     ),
+    "help.train.precision": (
+        "計算の精度。tf32はGPUでの行列積を速くし、bfloat16とfloat16は行列積を16ビットで計算します"
+        "（重みはfloat32のまま。再開するときにも指定します）。",
+        "What steps compute in: tf32 makes products faster on a GPU, bfloat16 and float16 compute "
+        "them in 16 bits. Weights stay float32. Give it again to resume.",
+    ),
     "help.train.distributed": (
         "mpiexecが起動したプロセスで一つのモデルを学習するかどうか。"
         "指定がなければ、mpiexecから起動したときだけ分担します。",

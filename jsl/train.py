@@ -172,6 +172,7 @@ class Trainer(Learner):
         saves: what is saved on the way; nothing by default.
         valid: what is not learned, but looked at after each epoch.
         distributed: as of a Learner: whether this is one of several processes.
+        precision: as of a Learner: what steps compute in.
 
     Attributes:
         interrupted: whether `run` was ended by Ctrl-C or another signal.
@@ -195,6 +196,7 @@ class Trainer(Learner):
         saves: Saves | None = None,
         valid: Corpus | None = None,
         distributed: bool | None = None,
+        precision: str = "float32",
     ):
         self.corpus, self.model_config, self.training = corpus, model, training
         self.valid = valid
@@ -243,6 +245,7 @@ class Trainer(Learner):
             clip_norm=training.clip_norm or None,
             callbacks=[Throughput("tokens"), self.losses, self.report, saves or Saves()],
             jit=jit,
+            precision=precision,
             on_nan="raise",
             verbose=0,
             distributed=distributed,

@@ -30,8 +30,8 @@ from minigrad.backend import switched
 from minigrad.errors import DtypeError
 
 __all__ = [
-    "autocast", "cast_to", "float32_matmul_precision", "get_float32_matmul_precision", "half",
-    "set_float32_matmul_precision",
+    "autocast", "cast_to", "float32_matmul_precision", "get_float32_matmul_precision", "governed",
+    "half", "is_half", "set_float32_matmul_precision",
 ]  # fmt: skip
 
 HALVES = ("bfloat16", "float16")
@@ -110,6 +110,11 @@ def half(dtype: Any) -> np.dtype:
     return np.dtype(name)
 
 
+def is_half(dtype: np.dtype) -> bool:
+    """Whether it is float16 or bfloat16, of which sums and squares need more digits."""
+    return dtype.itemsize == 2 and dtype.kind in "fV"
+
+
 def governed(op: str) -> int:
     """What `autocast` does with the op of that name: casts so many inputs to 16 bits; -1: all of
     16 bits to float32; 0: nothing.
@@ -124,7 +129,7 @@ def cast_to(x: Any, policy: int, dtype: np.dtype) -> np.dtype | None:
         return None
     if policy > 0:
         return dtype if own != dtype else None
-    return np.dtype(np.float32) if own.itemsize == 2 else None
+    return np.dtype(np.float32) if is_half(own) else None
 
 
 _matmul_precision = "highest"

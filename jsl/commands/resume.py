@@ -22,6 +22,7 @@ def resume(
     save_every_minutes: float,
     keep: int,
     no_jit: bool,
+    precision: str,
     together: bool | None,
     backend: str | None,
 ) -> None:
@@ -32,6 +33,7 @@ def resume(
         save_every_minutes=save_every_minutes,
         keep=keep,
         no_jit=no_jit,
+        precision=precision,
         together=together,
         backend=backend,
     )

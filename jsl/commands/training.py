@@ -52,7 +52,11 @@ def saving(command: Callable) -> Callable:
 
 def computing(command: Callable) -> Callable:
     """Options about how it is computed."""
+    kinds = options.Choice(("float32", "tf32", "bfloat16", "float16"))
     command = distributed_option(backend_option(command))
+    command = option("--precision", type=kinds, default="float32", help="help.train.precision")(
+        command
+    )
     return option("--no-jit", is_flag=True, help="help.train.no-jit")(command)
 
 
@@ -71,6 +75,7 @@ def carry_out(
     save_every_minutes: float,
     keep: int,
     no_jit: bool,
+    precision: str = "float32",
     together: bool | None = None,
     backend: str | None,
     exported: Weights | None = None,
@@ -186,8 +191,9 @@ def carry_out(
             others,
         )
         trainer = Trainer(
-            rows, model, training, before, not no_jit, saves if writes else None, valid, together
-        )
+            rows, model, training, before, not no_jit, saves if writes else None, valid, together,
+            precision,
+        )  # fmt: skip
         if trainer.grown:
             click.echo(say("train.grown", found=listed(trainer.grown)), err=True)
         if trainer.left_out:

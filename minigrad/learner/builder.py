@@ -46,6 +46,11 @@ class LearnerBuilder:
         self._callbacks.append(Checkpoint(every, keep=2))
         return self
 
+    def precision(self, precision: str) -> Self:
+        """What steps compute in: 'float32', 'tf32', 'bfloat16' or 'float16'."""
+        self._options["precision"] = precision
+        return self
+
     def num_epochs(self, epochs: int) -> Self:
         """How many epochs `fit` trains for."""
         self._epochs = epochs

@@ -38,6 +38,10 @@ class Compiled:
 
     def run(self, learner: "Learner", kind: str, batch: Any, key: random.Key, fast: bool) -> Any:
         """What the method `kind` of `learner` gives for `batch`, with random draws from `key`."""
+        with learner.computing():
+            return self._run(learner, kind, batch, key, fast)
+
+    def _run(self, learner: "Learner", kind: str, batch: Any, key: random.Key, fast: bool) -> Any:
         if fast and kind not in self.plain:
             learner.by_program = True
             try:

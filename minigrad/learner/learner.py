@@ -29,9 +29,9 @@ from minigrad.learner.interrupts import Interrupts
 from minigrad.learner.lookup import metrics_of
 from minigrad.learner.metrics import Mean, Metric
 from minigrad.learner.progress import Progress, shown
-from minigrad.learner.steps import Place, Stepping
+from minigrad.learner.steps import Place, Stepping, in_float32
 from minigrad.learner.together import Share, Together, figures_of, merge_states, shared
-from minigrad.trees import flatten
+from minigrad.trees import flatten, tree_map
 
 __all__ = ["Learner"]
 
@@ -91,6 +91,9 @@ class Learner(Stepping):
         clip_norm: the largest norm of all gradients of an optimizer's step.
         accumulate: batches for each step of the optimizers, which then follows the mean over all
             their samples; at the end of an epoch they may be fewer.
+        precision: what steps compute in. 'float32'; 'tf32', products of float32 that are less exact
+            and faster on a device; 'bfloat16' or 'float16', products in 16 bits, with a
+            `LossScaler` in the second. Parameters and optimizers stay as they are, see `autocast`.
         on_nan: what a loss that is not finite leads to: 'warn' once, 'raise', or 'ignore'.
         on_interrupt: what Ctrl-C, SIGTERM and SIGHUP lead to: 'raise' saves a checkpoint after the
             step in progress and raises; 'stop' ends the training after the epoch in progress, as
@@ -125,6 +128,7 @@ class Learner(Stepping):
         jit: bool = True,
         clip_norm: float | None = None,
         accumulate: int = 1,
+        precision: str = "float32",
         on_nan: str = "warn",
         on_interrupt: str = "raise",
         config: Any = None,
@@ -137,7 +141,7 @@ class Learner(Stepping):
             raise ValueError(
                 f"Learner: on_interrupt must be 'raise' or 'stop', got {on_interrupt!r}"
             )
-        super().__init__(model, optimizer, loss, clip_norm, accumulate)
+        super().__init__(model, optimizer, loss, clip_norm, accumulate, precision)
         group = init(distributed)
         self._together = Together(self.optimizers) if group.size > 1 else None
         self._metrics, self.callbacks = metrics_of(metrics), list(callbacks)
@@ -493,12 +497,12 @@ class Learner(Stepping):
         if is_array(given) or type(given) is Tensor:
             given = (given,)
         found = []
-        with self._mode(False), no_grad():
+        with self._mode(False), no_grad(), self.computing():
             for batch in map(self.prepare, _whole(as_batches("predict", given, batch_size))):
                 parts = list(batch) if isinstance(batch, list | tuple) else [batch]
                 if not isinstance(given, tuple) and len(parts) > 1:
                     parts = parts[:-1]
-                y, rebuild = flatten(self.model(*parts))
+                y, rebuild = flatten(tree_map(in_float32, self.model(*parts)))
                 found.append([to_numpy(t.data) if type(t) is Tensor else t for t in y])
         if not found:
             raise StateError("Learner.predict: there is nothing to predict from")
@@ -567,6 +571,10 @@ class Learner(Stepping):
             "stopped": place.stopped,
             "loader": place.loader,
             "seed": place.seed,
+            "scalers": {
+                name: {k: v.item() for k, v in scaler.state_dict().items()}
+                for name, scaler in self.scalers.items()
+            },
             "without_jit": sorted(self._compiled.plain),
             "history": self.history.epochs,
             "means": {name: mean.state_dict() for name, mean in self._means.items()},
@@ -595,6 +603,14 @@ class Learner(Stepping):
                 part.load_state_dict(saved)
         names = ("epoch", "step", "batches", "stopped", "loader", "seed")
         self._place = Place(**{name: state[name] for name in names})
+        for name, saved in state.get("scalers", {}).items():
+            if name in self.scalers:  # it goes on in another precision otherwise
+                self.scalers[name].load_state_dict(
+                    {
+                        "scale": np.float32(saved["scale"]),
+                        "good_steps": np.int64(saved["good_steps"]),
+                    }
+                )
         self._compiled.plain.update(state["without_jit"])
         self.history = History(state["history"])
         self._means = {name: Mean(name) for name in state["means"]}

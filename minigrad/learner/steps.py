@@ -6,6 +6,8 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from minigrad import nn, optim
 from minigrad.arguments import count
 from minigrad.autodiff import Tensor, enable_grad, gradients
@@ -14,7 +16,9 @@ from minigrad.errors import StateError
 from minigrad.learner.batches import samples_of
 from minigrad.learner.lookup import loss_of, optimizers_of
 from minigrad.learner.together import Together
+from minigrad.precision import HALVES, autocast, float32_matmul_precision, half, is_half
 from minigrad.programs import disable_jit
+from minigrad.trees import tree_map
 
 
 @dataclass
@@ -45,6 +49,9 @@ class Place:
     whole: bool = True
 
 
+PRECISIONS = ("float32", "tf32", *HALVES)
+
+
 class Stepping:
     """A model, its optimizers, and the steps that they take; see `Learner`.
 
@@ -52,7 +59,8 @@ class Stepping:
         by_program: whether the step in progress is repeated by `jit`.
 
     Raises:
-        ValueError: `clip_norm` or `accumulate` is out of its range.
+        ValueError: `clip_norm`, `accumulate` or `precision` is out of its range.
+        DtypeError: bfloat16 needs `ml_dtypes`, which is not installed.
     """
 
     def __init__(
@@ -62,13 +70,23 @@ class Stepping:
         loss: Callable | str | None,
         clip_norm: float | None,
         accumulate: int,
+        precision: str = "float32",
     ):
         accumulate = count("Learner", "accumulate", accumulate)
+        if precision not in PRECISIONS:
+            raise ValueError(
+                f"Learner: precision must be one of {', '.join(PRECISIONS)}, got {precision!r}"
+            )
+        if precision in HALVES:
+            half(precision)  # or else say now what it needs
         if clip_norm is not None and (isinstance(clip_norm, bool) or not clip_norm > 0):
             raise ValueError(f"Learner: clip_norm must be above 0, got {clip_norm!r}")
         self.model, self.loss = model, loss_of(loss)
         self.optimizers = optimizers_of(model, optimizer)
-        self.clip_norm, self.accumulate = clip_norm, accumulate
+        self.clip_norm, self.accumulate, self.precision = clip_norm, accumulate, precision
+        self.scalers: dict[str, optim.LossScaler] = {}
+        if precision == "float16":
+            self.scalers = {name: optim.LossScaler() for name in self.optimizers}
         self._place = Place()
         self._sums: dict[str, optim.Accumulate] = {}
         self._updated: frozenset[str | None] = frozenset()  # optimizers, in this step
@@ -136,7 +154,7 @@ class Stepping:
                 "fit((x, y)), or define loss_step for other batches"
             )
         y_pred = self.model(*x)
-        return self.loss(y_pred, y), {"y_pred": y_pred}
+        return self.loss(y_pred, y), {"y_pred": tree_map(in_float32, y_pred)}
 
     def train_step(self, batch: Any) -> dict[str, Any]:
         """One step of training; gives figures by name. Subclasses may override."""
@@ -187,7 +205,10 @@ class Stepping:
             refuse_while_capturing(
                 "a second update", "has no place in a program, which updates parameters at its end"
             )
-        parameters = self.optimizer_named(name).parameters.values()
+        optimizer = self.optimizer_named(name)
+        parameters = optimizer.parameters.values()
+        if (scaler := self.scaler_of(optimizer)) is not None:
+            loss = scaler.scale(loss)
         outside = self.accumulate > 1 or (self.by_program and self._together is not None)
         with nullcontext() if outside else self._averaging(name):
             for p, g in zip(parameters, gradients([loss], list(parameters)), strict=True):
@@ -221,14 +242,42 @@ class Stepping:
     def _descend(self, name: str | None) -> dict[str, Any]:
         """One step of an optimizer by the gradients that are there."""
         optimizer, figures = self.optimizer_named(name), {}
+        scaler = self.scaler_of(optimizer)
+        if scaler is not None and any(p.grad is not None for p in optimizer.parameters.values()):
+            scaler.unscale(optimizer)
+        else:
+            scaler = None
         if self.clip_norm is not None or self._norms:
             most = math.inf if self.clip_norm is None else self.clip_norm
             norm = optim.clip_grad_norm_(optimizer.parameters, most)
             if self._norms:
                 figures[f"grad_norm_{name}" if name else "grad_norm"] = norm
-        optimizer.step()
+        if scaler is None:
+            optimizer.step()
+        else:
+            scaler.step(optimizer)
+            scaler.update()
         optimizer.zero_grad()
         return figures
+
+    def scaler_of(self, optimizer: optim.Optimizer) -> optim.LossScaler | None:
+        """What scales the loss of an optimizer, in float16; else None."""
+        return next((s for k, s in self.scalers.items() if self.optimizers[k] is optimizer), None)
+
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """Inside the block, everything computes in this learner's `precision`."""
+        if self.precision == "tf32":
+            with float32_matmul_precision("high"):
+                yield
+        elif self.precision == "bfloat16":
+            with autocast("bfloat16"):
+                yield
+        elif self.precision == "float16":  # what is too large for it is infinite; see LossScaler
+            with autocast("float16"), np.errstate(over="ignore", invalid="ignore"):
+                yield
+        else:
+            yield
 
     def begin_step(self) -> None:
         """Called before each step of any kind."""
@@ -296,6 +345,11 @@ class Stepping:
                 optimizer.zero_grad()
             if alone:
                 self.model.load_state_dict(state)
+
+
+def in_float32(x: Any) -> Any:
+    """A tensor of 16 bits as float32, as others want it; anything else itself."""
+    return x.astype("float32") if type(x) is Tensor and is_half(x.dtype) else x
 
 
 def _pair(found: Any) -> tuple[Tensor, dict[str, Any]]:

@@ -5,13 +5,9 @@ import numpy as np
 from minigrad.autodiff import as_arrays, primitive
 from minigrad.backend import describe, is_array
 from minigrad.errors import DtypeError
+from minigrad.precision import is_half
 
 __all__ = ["astype"]
-
-
-def is_half(dtype) -> bool:
-    """Whether it is float16 or bfloat16, of which sums and squares need more digits."""
-    return dtype.itemsize == 2 and dtype.kind not in "iu"
 
 
 def matched(*operands):

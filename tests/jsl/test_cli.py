@@ -156,6 +156,15 @@ def test_every_option_reaches_the_config(run, corpus_path):
     assert config["metadata"]["backend"] == "numpy"
 
 
+@pytest.mark.parametrize("precision", ["tf32", "bfloat16", "float16"])
+def test_it_trains_in_other_precisions(run, corpus_path, precision):
+    options = ["--epochs", 3, "--precision", precision, "--backend", "numpy"]
+    assert run("train", "--corpus", corpus_path, "--save", "a", *options).code == 0
+    metrics = json.loads(Path("a", "metrics.json").read_text("utf-8"))
+    losses = [epoch["loss_per_token"] for epoch in metrics["history"]]
+    assert losses[-1] < losses[0]
+
+
 def test_options_have_the_names_that_they_had(run, corpus_path):
     sizes = ["--heads", 4, "--layers", 1, "--max-length", 12]
     found = run("train", "--corpus", corpus_path, *sizes, "--epochs", 1, "--save", "a")
