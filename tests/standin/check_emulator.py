@@ -223,6 +223,28 @@ def test_asynchronous_copies():
     np.testing.assert_array_equal(y.get(), x)
 
 
+# ------------------------------------------------------------------ arrays, by their addresses
+
+
+def test_addresses_in_a_table_and_in_a_struct():
+    x = [cupy.asarray(floats(64) + i) for i in range(3)]
+    table = cupy.asarray(np.array([a.data.ptr for a in x[:2]]))
+    y = cupy.empty(64, "float32")
+    f = kernel("y[threadIdx.x] = ((float*)table[blockIdx.x])[threadIdx.x];",
+               "float* y, const i64* table")  # fmt: skip
+    f((2,), (64,), (y, table))
+    assert y.get().tolist() in [x[0].get().tolist(), x[1].get().tolist()]
+    f = kernel("y[threadIdx.x] = *(float*)(table[0] + n + 4 * threadIdx.x);",
+               "float* y, const i64* table, i64 n")  # fmt: skip
+    with pytest.raises(cupy.KernelError, match="outside of any array"):
+        f((1,), (64,), (y, table, x[2].data.ptr - x[0].data.ptr))
+    two = np.array([(x[0].data.ptr, x[1].data.ptr)], [("a", "i8"), ("b", "i8")])
+    f = kernel("y[threadIdx.x] = two.a[threadIdx.x] + two.b[threadIdx.x];", "float* y, Two two",
+               "struct Two { const float *a, *b; };")  # fmt: skip
+    f((1,), (64,), (y, two[0]))
+    np.testing.assert_allclose(y.get(), x[0].get() + x[1].get())
+
+
 # -------------------------------------------------------------------------- what is noticed
 
 

@@ -132,9 +132,10 @@ class Function:
         # Memory that is freed meanwhile is given to others only behind this, on the same stream.
         arrays = {}
         for kind, value in zip(kinds, values, strict=True):
-            address = int.from_bytes(value, "little") if kind == "i" and len(value) == 8 else 0
-            if address >= 1 << 16 and (found := memory_at(address)):
-                arrays[address] = found
+            for start in range(0, len(value) - 7, 8) if kind in "iv" else ():
+                address = int.from_bytes(value[start : start + 8], "little")
+                if address >= 1 << 16 and (found := memory_at(address)):
+                    arrays[address] = found
         submit(lambda: self._run(launch, arrays, keep))
 
     def _run(self, launch: _Launch, arrays: dict[int, Any], *kept: Any) -> None:

@@ -159,7 +159,8 @@ extern "C" void host_barrier(const char* what, HostTogether act, void* mine) {
 
 struct Region { const char *from, *to; };
 
-static Region regions[64];  // the arrays that this launch was given, the latest used first
+static const int MOST_REGIONS = 256;
+static Region regions[MOST_REGIONS];  // the arrays that this launch was given, the latest used first
 static int n_regions;
 
 struct Global {  // as the compiler describes a variable
@@ -226,10 +227,28 @@ static void outside(const char* at, size_t size, bool writes) {
 static bool find_array(const char* at) {
     Region found;
     if (!at || !launch->where(at, &found.from, &found.to)) return false;
-    if (n_regions < 64) n_regions++;
+    if (n_regions < MOST_REGIONS) n_regions++;
     regions[n_regions - 1] = regions[0];
     regions[0] = found;
     return true;
+}
+
+// Whether `at` is in an array whose address is in a table that the kernel was given.
+static bool in_table(const char* at) {
+    Region found;
+    if (!strchr(launch->kinds, 't') || !launch->where(at, &found.from, &found.to)) return false;
+    for (int i = 0; i < launch->count; i++) {
+        if (launch->kinds[i] != 't') continue;
+        Region table;
+        const char* begin = *(const char* const*)launch->args[i];
+        if (!begin || !launch->where(begin, &table.from, &table.to)) continue;
+        for (; begin + 8 <= table.to; begin += 8) {
+            const char* word;
+            memcpy(&word, begin, 8);
+            if (word >= found.from && word < found.to) return find_array(at);
+        }
+    }
+    return false;
 }
 
 static bool in_array(const char* at, size_t size) {
@@ -242,7 +261,7 @@ static bool in_array(const char* at, size_t size) {
             }
             return true;
         }
-    return strchr(launch->kinds, 't') && find_array(at) && in_array(at, size);
+    return in_table(at) && in_array(at, size);
 }
 
 static void look(const void* where, size_t size, bool writes, bool strict) {
@@ -630,8 +649,10 @@ extern "C" int host_run(HostLaunch* l, void (*c)(void*), void* k) {
     scheduler = &scheduler_context;
 #endif
 #endif
-    for (int i = 0; i < l->count; i++)
-        if (l->kinds[i] == 'p' || l->kinds[i] == 't') find_array(*(const char* const*)l->args[i]);
+    for (int i = 0; i < l->count; i++)  // arrays, and addresses in a struct
+        if (strchr("ptv", l->kinds[i]))
+            for (int j = 0; j + 8 <= l->sizes[i]; j += 8)
+                find_array(*(const char* const*)((const char*)l->args[i] + j));
     unsigned char* block = (unsigned char*)malloc(l->shared + GUARD + 128);
     dynamic_shared = (unsigned char*)(((uintptr_t)block + 127) & ~(uintptr_t)127);
     unsigned long long blocks = (unsigned long long)l->grid[0] * l->grid[1] * l->grid[2];

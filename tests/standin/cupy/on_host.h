@@ -36,7 +36,7 @@ struct HostLaunch {
     int count;                 // of arguments
     const void* const* args;   // where each lies
     const int* sizes;          // in bytes
-    const char* kinds;         // p i f b, t for a table of pointers, v for a struct
+    const char* kinds;         // p i f b, t for what may be a table of pointers, v for a struct
     void** stacks;             // of the fibers, kept by the caller for the next launch
     unsigned long long seed;   // of the order in which threads run
     int (*where)(const void* at, const char** from, const char** to);  // an array; 0 if there is none
@@ -50,6 +50,8 @@ template <typename P> struct HostKind { static const char kind = 'v'; };
 template <typename P> struct HostKind<P*> { static const char kind = 'p'; };
 template <typename P> struct HostKind<P**> { static const char kind = 't'; };
 template <typename P> struct HostKind<P* const*> { static const char kind = 't'; };
+template <> struct HostKind<long long*> { static const char kind = 't'; };
+template <> struct HostKind<const long long*> { static const char kind = 't'; };
 #define HOST_KIND(P, k) template <> struct HostKind<P> { static const char kind = k; };
 HOST_KIND(bool, 'b') HOST_KIND(float, 'f') HOST_KIND(double, 'f') HOST_KIND(char, 'i')
 HOST_KIND(signed char, 'i') HOST_KIND(unsigned char, 'i') HOST_KIND(short, 'i')
