@@ -12,11 +12,16 @@ minigrad uses, under CuPy's names, and errs on the side of refusal. Unlike in Nu
     empty(n)            is full of rubbish
     x[ids] = y          writes in random order, and `add.at` adds in random order
     1 / 0, log(-1)      are silent
+    RawModule(code=...) runs on the CPU, and says which thread does what it must not (`on_host.h`)
+    a stream            that is `non_blocking` works when it is waited for; a graph when launched
+    a capture           refuses what CuPy's refuses, and memory of the default pool
+    x + 1, empty(n)     are counted by a pool, and lie where `using_allocator` says
     bfloat16            is not sorted, and `where` gives float32 for it
 
 Some of it is stricter than CuPy 14, which uploads lists and NumPy arrays that are used as indices,
 wraps indices that are out of range, and lets NumPy's functions pass device arrays on to its own.
-What it cannot show: speed, asynchrony, other rounding and memory order, subnormals flushed to 0.
+What it cannot show: speed, other rounding and memory order, subnormals flushed to 0, threads of
+different warps and blocks that run at the same time.
 """
 
 from collections.abc import Callable
