@@ -6,6 +6,7 @@ names both at once: `kernel="norms.layer_norm"`.
 
     machine     Page, Kernel, Launch; compiling, and launching on arrays
     common.cuh  what all pages have: dtypes, packs of 16 bytes, sums over warps and blocks, Philox
+    rows        how rows of numbers lie in registers, for softmaxes, losses, norms and sorting
     blas        products: our own binding of cuBLAS, which can be recorded in a CUDA graph
     faults      ids that are out of range, found on the device and told at the next transfer
 

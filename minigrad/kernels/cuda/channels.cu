@@ -2,14 +2,15 @@
 // of parts of each channel; of these, what is done to each element; and that.
 //
 // Defined: T; W, the dtype of weights and running statistics; V, elements of a pack; COLUMNS, for
-// n = 1, where neighbours in memory are of different channels; GRAD; THREADS.
+// n = 1, where neighbours in memory are of different channels; GRAD; PACKED; THREADS.
 
 typedef Wide<T>::type A;
 
-// V elements, of 16 bytes together unless it is one.
+// V elements, in 16 bytes if they lie so: PACKED.
 __device__ __forceinline__ void load_pack(A* to, const T* from) {
-#if V == 1
-    to[0] = wide(from[0]);
+#if V == 1 || !PACKED
+#pragma unroll
+    for (int j = 0; j < V; j++) to[j] = wide(from[j]);
 #else
     Pack<T> pack = load(from);
 #pragma unroll
@@ -198,8 +199,9 @@ extern "C" __global__ void __launch_bounds__(THREADS) each_channel(
             const A scale = numbers[2 * c + ch], shift = numbers[4 * c + ch];
             v[j] = GRAD ? (u[j] * scale - d * numbers[3 * c + ch]) - shift : d * scale + shift;
         }
-#if V == 1
-        y[k] = narrow<T>(v[0]);
+#if V == 1 || !PACKED
+#pragma unroll
+        for (int j = 0; j < V; j++) y[(i64)k * V + j] = narrow<T>(v[j]);
 #else
         Pack<T> pack;
 #pragma unroll

@@ -60,10 +60,8 @@ def _options(p: Any, x: Any, ignore_index: int, label_smoothing: float) -> tuple
 
 
 def _examples(dtype):
-    for ids in map(np.dtype, IDS):
-        for c in (7, 64, 1000, 1024, 16384, 1 << 15, 1 << 16):
-            if ids == INT64 or c == 64:
-                yield Empty((8, c), dtype), Empty((8,), ids)
+    for c in (7, 1000, 1024, 1 << 15, 1 << 16):
+        yield Empty((8, c), dtype), Empty((8,), np.dtype(IDS[c == 7]))
 
 
 cross_entropy_rows_grad = Kernel("cross_entropy_rows_grad", PAGE)

@@ -4,7 +4,7 @@
 // neighbouring packs, and all loads of a row are under way together. A LONG row has more packs than
 // that: it is read piece by piece, SPAN elements at a time, and again where it is needed again.
 //
-// Defined by `rows.py`: T, V, K, G, LONG, and THREADS of a block, which is THREADS / G rows.
+// Defined by `rows.py`: T, V, K, G, LONG, PACKED, and THREADS of a block, which is THREADS / G rows.
 
 typedef Wide<T>::type A;
 
@@ -30,10 +30,12 @@ __device__ __forceinline__ int place(int n) {  // of an element that a thread ho
     return (n / V * G + threadIdx.x % G) * V + n % V;
 }
 
-// V elements; of 16 bytes at most to a load. X may be wider than T.
+// V elements, which X may have wider than T: 16 bytes to a load, or one by one unless PACKED. The same
+// thread has them either way, so that sums do not hang on addresses.
 template <typename X> __device__ __forceinline__ void load_pack(A* to, const X* from) {
-#if V == 1
-    to[0] = wide(from[0]);
+#if V == 1 || !PACKED
+#pragma unroll
+    for (int j = 0; j < V; j++) to[j] = wide(from[j]);
 #else
 #pragma unroll
     for (int i = 0; i < V; i += Pack<X>::N) {
@@ -59,8 +61,9 @@ __device__ __forceinline__ void put(T* row, const A (&from)[HELD], int left, boo
 #pragma unroll
     for (int i = 0; i < K; i++) {
         if (!there || place(i * V) >= left) continue;
-#if V == 1
-        row[place(i)] = narrow<T>(from[i]);
+#if V == 1 || !PACKED
+#pragma unroll
+        for (int j = 0; j < V; j++) row[place(i * V) + j] = narrow<T>(from[i * V + j]);
 #else
         Pack<T> pack;
 #pragma unroll

@@ -40,7 +40,7 @@ def held(x: Any, *arrays: Any, room: Room) -> dict[str, Any]:
     """
     d, dtype = x.shape[-1], x.dtype
     pack = 16 // dtype.itemsize
-    if d % pack or not aligned(x, *arrays):
+    if d % pack:
         pack = 1
     group, long = lanes(x, room)
     if group == WARP:  # or a part of it
@@ -49,6 +49,7 @@ def held(x: Any, *arrays: Any, room: Room) -> dict[str, Any]:
     packs = max(1, ahead // pack) if long else -(-d // (group * pack))
     return {
         "T": dtype, "V": pack, "K": packs, "G": group, "LONG": long,
+        "PACKED": pack == 1 or aligned(x, *arrays),
         "THREADS": group if group > WARP else room.threads,
     }  # fmt: skip
 

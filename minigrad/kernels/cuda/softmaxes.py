@@ -28,7 +28,7 @@ def _of_rows(name: str, log: bool) -> Kernel:
 
     @kernel.examples
     def _(dtype):
-        for d in (7, 64, 1000, 1024, 16384, 1 << 15, 1 << 16):
+        for d in (7, 1000, 1024, 1 << 15, 1 << 16):
             yield (Empty((8, d), dtype),), {"axis": -1}
 
     return kernel
@@ -51,7 +51,7 @@ def _grad_of_rows(name: str, log: bool) -> Kernel:
 
     @kernel.examples
     def _(dtype):
-        for d in (7, 64, 500, 512, 8192, 16384, 1 << 16):
+        for d in (7, 500, 512, 16384, 1 << 16):
             x = Empty((8, d), dtype)
             yield (x, x), {"axis": -1}
 

@@ -41,7 +41,7 @@ def _launch(y: Any, x: Any, k: int, descending: bool, nan_first: bool) -> Launch
 
 @top_ids.examples
 def _(dtype):
-    for d in (7, 64, 1024, 4096, 1 << 16):
+    for d in (7, 1024, 1 << 16):
         yield (Empty((8, d), dtype),), {"k": 2, "descending": d > 7}
 
 
@@ -62,7 +62,7 @@ def _extreme(name: str, largest: bool) -> Kernel:
 
     @kernel.examples
     def _(dtype):
-        for d in (7, 64, 4096):
+        for d in (7, 4096):
             yield (Empty((8, d), dtype),), {"axis": -1, "keepdims": False}
 
     return kernel
