@@ -239,12 +239,14 @@ class DeviceProgram(Program):
         self.parts: list[Any] | None = None  # graphs, and functions in between
         self.chosen: dict[Call, list[Any]] = {}
         if kernels.enabled():
+            from minigrad.programs.device_attention import tell
             from minigrad.programs.device_chains import chains
             from minigrad.programs.device_products import together
             from minigrad.programs.fusion import fuse
 
             graph = Graph(calls, kept, Device())
             fuse(graph)
+            tell(graph)
             chains(graph)
             owns = (lambda *values: False) if self.groups is None else self.groups.owns
             calls = together([c for c in graph.calls if c is not None], owns)

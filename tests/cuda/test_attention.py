@@ -221,3 +221,22 @@ def test_what_is_declined():
     assert page.attention(x, x, x, None, None, **OPTIONS | {"dropout": 0.5}) is NotImplemented
     big = cupy.zeros((1, 4, 80), "float64")
     assert page.attention_grad(big, big, big, big, None, None, **OPTIONS) is NotImplemented
+
+
+def test_programs_tell_the_derivative_what_is_kept():
+    arrays = [cupy.asarray(floats(2, 70, 16, seed=i)) for i in range(3)]
+
+    def grads(*arrays):
+        with random.stream(0):
+            q, k, v = (mg.tensor(x, requires_grad=True) for x in arrays)
+            y = ops.attention(q, k, v, None, random.key(1), heads=2, causal=True, dropout=0.2)
+            (y * y).sum().backward()
+            return q.grad, k.grad, v.grad
+
+    step = mg.jit(grads)
+    for _ in range(3):
+        found = step(*arrays)
+    calls = [c for c in step.steps[0].program.calls if c.op is ops.attentions.attention_grad]
+    assert [len(c.inputs) for c in calls] == [8]
+    for got, want in zip(found, grads(*arrays), strict=True):
+        np.testing.assert_allclose(mg.backend.to_numpy(got.data), want.numpy(), atol=1e-5)
