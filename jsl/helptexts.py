@@ -39,8 +39,10 @@ HELP: dict[str, tuple[str, str]] = {
     ),
     "help.backend": (
         "計算に使うもの: CuPyはGPU、NumPyはCPU。autoはGPUが使えればCuPyにします。"
+        "学習では両方で数ステップ試し、速いほうにします。"
         "指定がなければ環境変数MINIGRAD_BACKEND、それもなければ学習はauto、翻訳はnumpyです。",
-        "What computes: CuPy on a GPU, NumPy on the CPU. auto takes CuPy where a GPU answers. "
+        "What computes: CuPy on a GPU, NumPy on the CPU. auto takes CuPy where a GPU answers; "
+        "training tries a few steps on both, and takes the faster. "
         "Default: MINIGRAD_BACKEND, else auto for training and numpy for prediction.",
     ),
     "help.jsl": (

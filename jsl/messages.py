@@ -590,7 +590,38 @@ TEXTS: dict[str, tuple[str, str]] = HELP | {
         "注意: 前回とは違うコーパスで続けます。",
         "Note: this is not the corpus that the run was trained on before.",
     ),
-    "train.backend": ("計算: {explanation}", "{explanation}"),
+    "backend.asked": (
+        "CPUで計算します（NumPy、{source} の指定どおり）。",
+        "Computing on the CPU with NumPy, as {source} asks for.",
+    ),
+    "backend.computes": (
+        "GPUで計算します（CuPy、{detail}）。",
+        "Computing on a GPU with CuPy: {detail}.",
+    ),
+    "backend.absent": (
+        "CPUで計算します（NumPy）。CuPyを読み込めないため、GPUは使えません（{detail}）。"
+        "使うには minigrad[cuda13] か minigrad[cuda12] を入れてください。",
+        "Computing on the CPU with NumPy: CuPy cannot be imported ({detail}). For a GPU install "
+        "minigrad[cuda13] or minigrad[cuda12].",
+    ),
+    "backend.no_device": (
+        "CPUで計算します（NumPy）。CuPyはありますが、GPUが応答しません（{detail}）。",
+        "Computing on the CPU with NumPy: CuPy is installed, but no GPU answers ({detail}).",
+    ),
+    "backend.wrong": (
+        "CPUで計算します（NumPy）。CuPyはありますが、GPUの計算結果が正しくありません。",
+        "Computing on the CPU with NumPy: CuPy is installed, but its GPU computes wrong numbers.",
+    ),
+    "train.measured": (
+        "1ステップの時間は、NumPyで{numpy:.1f}ミリ秒、CuPyで{cupy:.1f}ミリ秒です。"
+        "{name} で学習します（--backend で選べます）。",
+        "A step takes {numpy:.1f} ms with NumPy and {cupy:.1f} ms with CuPy: training with {name} "
+        "(--backend chooses).",
+    ),
+    "train.step_failed": (
+        "試しの1ステップが {backend} で失敗しました（{reason}）。もう一方で学習します。",
+        "A step on trial failed with {backend} ({reason}); training with the other one.",
+    ),
     "train.diverged": (
         "エポック{epoch}で損失が{loss}になりました。"
         "学習率{rate}を下げてください（--learning-rate）。"

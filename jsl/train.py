@@ -290,7 +290,9 @@ class Trainer(Learner):
                 found = found[rank() :: n] * (self.weigh(whole) / self.weigh(given))
             missing = [(0, a - b) for a, b in zip(ready.tgt_out.shape, found.shape, strict=True)]
             weights = to_device(np.pad(found, missing).astype(np.float32))
-        return *arrays_of(self.model, ready), weights
+        groups, *ids = arrays_of(self.model, ready)
+        # A program sorts the rows by group where it computes; without one, the host does.
+        return (to_device(groups) if self.jit else groups), *ids, weights
 
     def weigh(self, batch: Batch) -> int:
         """Target tokens, for a loss that is a mean over them."""

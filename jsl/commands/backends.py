@@ -22,6 +22,22 @@ def asked_for_auto(name: str | None) -> bool:
     return (name or os.environ.get("MINIGRAD_BACKEND")) == "auto"
 
 
+def what_computes() -> str:
+    """One line: the backend in force, and why it is not the other one."""
+    from minigrad import backend
+
+    choice = backend.choice()
+    if choice.cupy == "not tried":
+        by_environment = choice.source == "MINIGRAD_BACKEND"
+        return say("backend.asked", source=choice.source if by_environment else "--backend")
+    detail = choice.detail
+    if choice.cupy == "computes":
+        return say("backend.computes", detail=detail)
+    if choice.cupy == "absent":
+        return say("backend.absent", detail=detail)
+    return say("backend.no_device", detail=detail) if detail else say("backend.wrong")
+
+
 @contextmanager
 def using_backend(name: str | None, default: str) -> Iterator[None]:
     """The backend that was asked for by option, or else by the environment, or else the default.

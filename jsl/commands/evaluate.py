@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jsl import options
-from jsl.commands.backends import asked_for_auto, backend_option, using_backend
+from jsl.commands.backends import (
+    asked_for_auto,
+    backend_option,
+    using_backend,
+    what_computes,
+)
 from jsl.commands.corpora import Files, reading
 from jsl.errors import UsageError
 from jsl.help import command, option
@@ -57,7 +62,7 @@ def evaluate(
     from jsl.evaluate import measure, translate, unknown_tags
     from jsl.translate import Translator
     from minigrad import kernels
-    from minigrad.backend import explain, get_backend
+    from minigrad.backend import get_backend
 
     if not files.given:
         raise UsageError(say("evaluate.nothing"))
@@ -65,7 +70,7 @@ def evaluate(
         kernels.use(False)  # as `jsl predict` does: the search has kernels of its own
     with using_backend(backend, "numpy"):
         if asked_for_auto(backend):
-            click.echo(say("train.backend", explanation=Said(explain())), err=True)
+            click.echo(what_computes(), err=True)
         translator = Translator(load, beam, int8)
         run, vocabulary = translator.run, translator.vocabulary
         memory.require(memory.for_search(run.model, vocabulary.target_size, beam), "--beam")

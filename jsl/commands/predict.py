@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jsl import options
-from jsl.commands.backends import asked_for_auto, backend_option, using_backend
+from jsl.commands.backends import (
+    asked_for_auto,
+    backend_option,
+    using_backend,
+    what_computes,
+)
 from jsl.commands.exporting import (
     Exporter,
     as_csv,
@@ -22,7 +27,7 @@ from jsl.commands.exporting import (
 )
 from jsl.errors import TextError, UsageError
 from jsl.help import command, option
-from jsl.messages import Said, listed, say
+from jsl.messages import listed, say
 
 if TYPE_CHECKING:
     from jsl.reading import Reading
@@ -106,13 +111,12 @@ def predict(
     from jsl.corpus import known_group
     from jsl.translate import Translator
     from minigrad import kernels
-    from minigrad.backend import explain
 
     if kernels.in_use() is None:
         kernels.use(False)  # a translation is done before Numba would have started
     with using_backend(backend, "numpy"):
         if not quiet and asked_for_auto(backend):
-            click.echo(say("train.backend", explanation=Said(explain())), err=True)
+            click.echo(what_computes(), err=True)
         translator = Translator(load, beam, int8, reading == "auto")
         sizes = translator.run.model, translator.vocabulary.target_size
         memory.require(memory.for_search(*sizes, beam), "--beam")

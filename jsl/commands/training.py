@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jsl import options
-from jsl.commands.backends import backend_option, using_backend
+from jsl.commands.backends import backend_option, using_backend, what_computes
 from jsl.commands.corpora import Files
 from jsl.commands.exporting import Weights
 from jsl.commands.noting import write_notes
@@ -101,7 +101,7 @@ def carry_out(
     from jsl.model import shapes_of
     from jsl.train import Saves, Trainer, parameter_count
     from minigrad import kernels
-    from minigrad.backend import explain, get_backend
+    from minigrad.backend import choice, get_backend, using
 
     with using_backend(backend, "auto"), as_one(together) as group, ExitStack() as at_end:
         writes = group.rank == 0
@@ -175,7 +175,15 @@ def carry_out(
             at_end.callback(checkpoint.remove_if_empty, directory)
             at_end.enter_context(checkpoint.held(directory))
 
-        click.echo(say("train.backend", explanation=Said(explain())))
+        click.echo(what_computes())
+        if choice().auto and get_backend() == "cupy" and group.size == 1:
+            if resume is not None and before is not None:  # the same bits as without a break
+                name = before.config["metadata"]["backend"]
+            else:
+                name = faster_backend(
+                    lambda: Trainer(rows, model, training, before, not no_jit, distributed=False)
+                )
+            at_end.enter_context(using(name))
         if kernels.enabled() and get_backend() == "numpy":
             if writes:
                 prepare_kernels()
@@ -264,6 +272,23 @@ def exit_code(trainer: "Trainer") -> int:
     if trainer.epoch >= trainer.last_epoch:
         return 0
     return 1 if received in (None, signal.SIGINT) else 128 + received
+
+
+def faster_backend(trainer: Callable[[], "Trainer"]) -> str:
+    """The backend that takes less time for a step; says which one that is, and the times."""
+    from jsl import measuring
+    from minigrad import kernels
+
+    if kernels.enabled():
+        prepare_kernels()
+    found = measuring.faster(trainer)
+    for name, error in found.errors.items():
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        click.echo(say("train.step_failed", backend=name, reason=Said(reason)), err=True)
+    if not found.errors:
+        on_host, there = 1000 * found.seconds["numpy"], 1000 * found.seconds["cupy"]
+        click.echo(say("train.measured", name=found.name, numpy=on_host, cupy=there))
+    return found.name
 
 
 def vocabulary_sizes(vocabulary: "Vocabulary") -> str:

@@ -130,19 +130,19 @@ def test_a_model_moves_in_place_and_trains():
     def train(model, device):
         optimizer = optim.Adam(model, lr=0.1)
         for i in range(3):
-            x = mg.Tensor(np.full((4, 3), i + 1.0, "float32")).to(device)
+            x = mg.Tensor(np.sin(np.arange(12.0) + i).reshape(4, 3).astype("float32")).to(device)
             loss = (model(x) ** 2).sum()
             loss.backward()
             optimizer.step()
             model.zero_grad()
         return optimizer
 
-    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Linear(4, 1))
-    twin = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Linear(4, 1))
+    model = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1))
+    twin = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1))
     twin.load_state_dict(model.state_dict())
-    weight = model[0].weight
+    weight = model[1].weight
     assert model.to("cuda:0") is model
-    assert model[0].weight is weight
+    assert model[1].weight is weight
     assert {x.device for x in (*model.parameters(), *model.buffers())} == {"cuda:0"}
     ours, theirs = train(model, "cuda"), train(twin, "cpu")
     for name, x in twin.state_dict().items():
