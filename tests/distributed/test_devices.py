@@ -41,6 +41,12 @@ try:
 except TypeError as error:
     said = str(error)
 first = list(nccl.calls)
+late, ready = cupy.zeros(3, "float32"), cupy.full(3, 1.0 + rank, "float32")
+with cupy.cuda.Stream(non_blocking=True) as stream:
+    # not there yet when the sum is asked for
+    cupy.cuda.runtime.memcpyAsync(late.data.ptr, ready.data.ptr, late.nbytes, 3, stream.ptr)
+    distributed.group().all_reduce(late)
+    stream.synchronize()
 model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 1))
 for p in model.parameters():
     p.data = cupy.full(p.shape, 0.1, "float32")
@@ -57,7 +63,7 @@ with average(weight=1 + 2 * rank):
 give({
     "device": cupy.cuda.Device().id, "half": half.astype("float32").get().tolist(),
     "half type": str(half.dtype), "most": most.get().tolist(), "given": given.get().tolist(),
-    "said": said, "calls": first, "during": during,
+    "late": late.get().tolist(), "said": said, "calls": first, "during": during,
     "bias": model[2].bias.grad.numpy().tolist(), "weight": model[0].weight.grad.numpy().tolist(),
 })
 """
@@ -71,6 +77,7 @@ def test_what_nccl_is_asked_for():
         assert (found["half"], found["half type"]) == ([2.0, 3.0], "bfloat16")
         assert found["most"] == [0, 1, 2]
         assert found["given"] == [[1, 1], [1, 1]]
+        assert found["late"] == [3.0] * 3
         assert "NCCL has no complex64" in found["said"]
         assert found["calls"] == [
             ["allReduce", 2, "bfloat16"], ["allReduce", 3, "int64"], ["broadcast", 8, "uint8"]
