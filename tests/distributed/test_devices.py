@@ -46,7 +46,7 @@ with cupy.cuda.Stream(non_blocking=True) as stream:
     # not there yet when the sum is asked for
     cupy.cuda.runtime.memcpyAsync(late.data.ptr, ready.data.ptr, late.nbytes, 3, stream.ptr)
     distributed.group().start(late)
-    cupy.cuda.runtime.deviceSynchronize()
+cupy.cuda.runtime.deviceSynchronize()
 model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 1))
 for p in model.parameters():
     p.data = cupy.full(p.shape, 0.1, "float32")
