@@ -22,6 +22,7 @@ BENCHMARKS = {
     "groups": "a step with 32 groups beside one with one group",
     "memory": "peak memory of a training step beside PyTorch",
     "overhead": "what an op costs on small arrays beside PyTorch",
+    "distributed": "a training step shared by two processes, beside one process",
     "jacobians": "Jacobians of a small network",
     "runs": "saving and loading arrays beside the disk and the memory",
     "data": "rows of tables one by one, and a gather a batch",
