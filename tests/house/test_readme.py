@@ -320,7 +320,8 @@ OPTIONS = {
         "--loss-weighting [batch|group]",
         *("--d-model", "--n-heads", "--d-ff", "--n-layers", "--max-seq-len"),
         *("--backend [auto|cupy|numpy]", "--save", "--load", "--resume", "--save-every-steps"),
-        *("--save-every-minutes", "--keep", "--overwrite", "--no-jit"),
+        *("--save-every-minutes", "--keep", "--overwrite", "--no-jit", "--distributed"),
+        "--precision",
         *("--export-weights", "--csv-layout [matrix|long]", "--csv-encoding"),
         *("--help", "--config", "--lang [ja|en]", "--debug"),
     ],
@@ -344,6 +345,8 @@ OPTIONS = {
         *("DIR", *CORPORA, "--save-every-steps", "--save-every-minutes", "--keep"),
         *(
             "--no-jit",
+            "--precision",
+            "--distributed",
             "--backend [auto|cupy|numpy]",
             "--help",
             "--config",

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import minigrad as mg
 from minigrad import nn, optim
+from minigrad.backend import to_device, to_numpy
 from minigrad.errors import DtypeError, StateError
 from minigrad.optim.sparse_adam import SparseAdam
 
@@ -23,17 +24,21 @@ def model_of(seed=0):
 
 def batch(i):
     x = np.random.default_rng(i).standard_normal((5, 4)).astype(np.float32)
-    return x, x[:, :1] * 2
+    return to_device(x), to_device(x[:, :1] * 2)
+
+
+def ones(*shape, name="p", dtype="float32"):
+    return mg.Tensor(to_device(np.ones(shape, dtype)), requires_grad=True, name=name)
 
 
 def given_gradients(values, scaler, lr=0.5):
     """A parameter of ones, and what a step by a gradient of `values` (times the scale) leaves."""
-    p = mg.Tensor(np.ones(len(values), np.float32), requires_grad=True, name="p")
+    p = ones(len(values))
     optimizer = optim.SGD({"p": p}, lr=lr)
-    p.grad = mg.tensor(np.float32(values) * np.float32(scaler.get_scale()))
+    p.grad = mg.tensor((np.float32(values) * np.float32(scaler.get_scale())).tolist())
     scaler.step(optimizer)
     scaler.update()
-    return p.data, optimizer
+    return to_numpy(p.data), optimizer
 
 
 # ------------------------------------------------------------------------------------ the rule
@@ -59,16 +64,16 @@ def formula(scale, good, bad, growth=2.0, backoff=0.5, interval=2000):
 def test_the_scale_follows_its_rule(events, interval, factors, first):
     scaler = optim.LossScaler(first, *factors, growth_interval=interval)
     scale, good, steps = np.float32(first), 0, 0
-    p = mg.Tensor(np.ones(2, np.float32), requires_grad=True, name="p")
+    p = ones(2)
     optimizer = optim.Adam({"p": p}, lr=0.1)
     for event in events:
-        p.grad = mg.tensor(np.float32([event, 0]))
-        before = p.data.copy()
+        p.grad = mg.tensor([event, 0.0])
+        before = to_numpy(p.data).copy()
         scaler.step(optimizer)
         scaler.update()
         bad = not np.isfinite(event)
         steps += not bad
-        assert not bad or (p.data == before).all()
+        assert not bad or (to_numpy(p.data) == before).all()
         scale, good = formula(scale, good, bad, *factors, interval)
         assert (scaler.get_scale(), int(scaler.state_dict()["good_steps"])) == (scale, good)
         assert optimizer.step_count == steps
@@ -97,15 +102,15 @@ def test_one_that_is_not_finite_leaves_the_step_out(bad):
 
 
 def test_gradients_that_would_vanish_in_float16_do_not():
-    x, found = np.full((4, 4), 1e-5, np.float32), []
+    x, found = mg.full((4, 4), 1e-5), []
     for scaler in (optim.LossScaler(enabled=False), optim.LossScaler()):
-        w = mg.Tensor(np.ones((2, 4), np.float32), requires_grad=True, name="w")
+        w = ones(2, 4, name="w")
         optimizer = optim.SGD({"w": w}, lr=1.0)
         with mg.autocast("float16"):
             loss = mg.mean(mg.linear(x, w)) * 1e-3
         scaler.scale(loss).backward()
         scaler.unscale(optimizer)
-        found.append(abs(w.grad.data).max())
+        found.append(float(abs(w.grad.data).max()))
     assert found[0] == 0
     assert found[1] == pytest.approx(5e-9, rel=1e-2)
 
@@ -135,7 +140,7 @@ def train(program, optimizer_of, scale, steps=10, clip=True):
         loss = float(run(*batch(i)).data)
         found.append((loss, scaler.get_scale(), optimizer.step_count))
     assert not program or not run.as_it_is
-    return found, [p.data for p in model.parameters()], optimizer.state_dict()
+    return found, [to_numpy(p.data) for p in model.parameters()], optimizer.state_dict()
 
 
 OPTIMIZERS = [
@@ -180,7 +185,7 @@ def test_two_optimizers_under_one_scale():
         return losses[0]
 
     for i, poison in enumerate([1, 1, np.inf, 1]):
-        step(*batch(i), np.float32(poison))
+        step(*batch(i), to_device(np.float32(poison)))
     assert [o.step_count for o in optimizers] == [4, 3]
     assert scaler.get_scale() == 2.0
 
@@ -228,13 +233,15 @@ def test_disabled_it_does_nothing():
 def test_sparse_gradients_are_divided_too():
     embedding = nn.Embedding(4, 2, sparse=True)
     optimizer, scaler = SparseAdam(embedding, lr=0.1), optim.LossScaler(4.0)
-    before = embedding.weight.data.copy()
+    before = to_numpy(embedding.weight.data).copy()
     scaler.scale(mg.sum(embedding(mg.tensor([1, 2])))).backward()
     scaler.unscale(optimizer)
-    np.testing.assert_array_equal(embedding.weight.grad.values, 1)
+    np.testing.assert_array_equal(to_numpy(embedding.weight.grad.values), 1)
     scaler.step(optimizer)
     scaler.update()
-    assert ((embedding.weight.data != before).any(axis=1) == [False, True, True, False]).all()
+    assert (
+        (to_numpy(embedding.weight.data) != before).any(axis=1) == [False, True, True, False]
+    ).all()
 
 
 # ------------------------------------------------------------------------------------- misuse
@@ -242,7 +249,7 @@ def test_sparse_gradients_are_divided_too():
 
 def test_misuse_is_told():
     scaler = optim.LossScaler()
-    p = mg.Tensor(np.ones(2, np.float32), requires_grad=True, name="p")
+    p = ones(2)
     optimizer = optim.SGD({"p": p}, lr=0.1)
     with pytest.raises(StateError, match="no gradients"):
         scaler.step(optimizer)
@@ -259,7 +266,7 @@ def test_misuse_is_told():
 
 
 def test_parameters_in_float16_are_refused():
-    p = mg.Tensor(np.ones(2, np.float16), requires_grad=True, name="p")
+    p = ones(2, dtype="float16")
     optimizer = optim.SGD({"p": p}, lr=0.1)
     p.grad = mg.ones(2, dtype="float16")
     with pytest.raises(DtypeError, match=r"'p' is float16.*autocast"):
@@ -285,18 +292,18 @@ def test_pytorch_follows_the_same_rule():
     mine = optim.LossScaler(64.0, growth_interval=2)
     p = torch.nn.Parameter(torch.ones(2))
     sgd = torch.optim.SGD([p], lr=0.5)
-    q = mg.Tensor(np.ones(2, np.float32), requires_grad=True, name="q")
+    q = ones(2, name="q")
     optimizer = optim.SGD({"q": q}, lr=0.5)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for bad in [0, 0, 1, 0, 1, 0, 0, 0, 0]:
             value = np.inf if bad else 0.25
             theirs.scale(torch.zeros(()))
-            p.grad = torch.full((2,), value)
+            p.grad = torch.full((2,), float(value))
             theirs.step(sgd)
             theirs.update()
-            q.grad = mg.tensor(np.full(2, value, np.float32))
+            q.grad = mg.full(2, float(value))
             mine.step(optimizer)
             mine.update()
             assert mine.get_scale() == theirs.get_scale()
-            np.testing.assert_allclose(q.data, p.detach().numpy())
+            np.testing.assert_allclose(to_numpy(q.data), p.detach().numpy())
