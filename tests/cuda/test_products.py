@@ -435,3 +435,19 @@ def test_where_groups_begin_is_counted_on_the_device(ids):
     products.offsets_of(offsets, there).ready()()
     expected = np.concatenate([[0], np.cumsum(np.bincount(ids, minlength=5))])
     np.testing.assert_array_equal(offsets.get(), expected)
+
+
+@pytest.mark.parametrize("name", ["bfloat16", "float16"])
+def test_autocast_multiplies_in_16_bits_and_gradients_are_float32(name):
+    x, w = numbers((5, 8), "float32"), numbers((3, 8), "float32", 1)
+    weight = mg.Tensor(cupy.asarray(w), requires_grad=True)
+    with mg.autocast(name):
+        y = mg.linear(cupy.asarray(x), weight)
+        loss = mg.mean(y)
+    assert (y.dtype, loss.dtype) == (half(name), np.float32)
+    rounded = [v.astype(half(name)) for v in (x, w.T)]
+    close(y.data, *rounded)
+    loss.backward()
+    assert weight.grad.dtype == np.float32
+    expected = np.tile(rounded[0].astype("float64").mean(axis=0) / 3, (3, 1))
+    np.testing.assert_allclose(weight.grad.data.get(), expected, rtol=0, atol=4 * EPS[name] / 3)

@@ -14,6 +14,7 @@ import itertools
 import sys
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
@@ -72,6 +73,10 @@ def library() -> Any:
         names.append(load_nvidia_dynamic_lib("cublas").abs_path)
     except Exception as error:  # it has an error of its own for each way of not finding something
         tried.append(f"cuda.pathfinder: {error}")
+        with suppress(Exception):  # CuPy finds its own, which then has been loaded by that name
+            import cupy
+
+            cupy.cuda.device.get_cublas_handle()
     dll = "cublas64_{}.dll" if sys.platform == "win32" else "libcublas.so.{}"
     for name in [*names, *(dll.format(version) for version in (13, 12))]:
         try:
