@@ -242,6 +242,7 @@ class DeviceProgram(Program):
             from minigrad.programs.device_attention import tell
             from minigrad.programs.device_chains import chains
             from minigrad.programs.device_products import together
+            from minigrad.programs.device_scales import scaled_together
             from minigrad.programs.fusion import fuse
 
             graph = Graph(calls, kept, Device())
@@ -250,6 +251,7 @@ class DeviceProgram(Program):
             chains(graph)
             owns = (lambda *values: False) if self.groups is None else self.groups.owns
             calls = together([c for c in graph.calls if c is not None], owns)
+            calls = scaled_together(calls, owns)
             self.chosen = {call: graph.machine.kernels_for(call) for call in calls}
         elif self.groups is not None:
             raise NotByGroup("a step without kernels")

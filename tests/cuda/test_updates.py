@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad import kernels, nn, ops, optim
+from minigrad import kernels, nn, ops, optim, random
 from minigrad.kernels.cuda import updates
 
 rng = np.random.default_rng(3)
@@ -213,6 +213,15 @@ def test_arrays_are_gathered_into_a_flat_buffer():
     assert updates.gather(flat, None, found[3], starts=(flat.size - 5,)) is NotImplemented
 
 
+def test_many_arrays_are_scaled_by_one_number():
+    found = gradients()
+    factor = cupy.asarray(np.float32(0.3))
+    for x, y in zip(found, updates.scaled(factor, *found), strict=True):
+        want = cupy.asnumpy(x).astype("float64") * 0.3
+        np.testing.assert_allclose(cupy.asnumpy(y).astype("float64"), want, rtol=1e-3)
+        assert (y.shape, y.dtype) == (x.shape, x.dtype)
+
+
 # ---------------------------------------------------------------------------- through optimizers
 
 
@@ -256,20 +265,27 @@ def test_clipping_fetches_one_number():
 
 
 def test_clipping_in_a_program_is_a_few_launches_and_waits_for_nothing():
-    model = nn.Linear(5, 3)
-    adam = optim.Adam(model, lr=0.1)
+    x = cupy.asarray(np.random.default_rng(1).standard_normal((4, 5)).astype("float32"))
+    found = []
+    for wrapped in (mg.jit, lambda step: step):
+        with random.stream(0):
+            model = nn.Linear(5, 3)
+        adam = optim.Adam(model, lr=0.1)
 
-    def step(x):
-        ops.sum(model(x) ** 2).backward()
-        norm = optim.clip_grad_norm_(model, 0.1)
-        adam.step()
-        adam.zero_grad()
-        return norm
+        def step(x, model=model, adam=adam):
+            ops.sum(model(x) ** 2).backward()
+            norm = optim.clip_grad_norm_(model, 0.1)
+            adam.step()
+            adam.zero_grad()
+            return norm
 
-    jitted = mg.jit(step)
-    x = cupy.asarray(rng.standard_normal((4, 5)).astype("float32"))
-    norms = [float(jitted(x)) for _ in range(3)]
-    assert norms == sorted(norms, reverse=True)
-    lines = [line for line in jitted.program().splitlines() if "norm_and_factor" in line]
-    assert len(lines) == 2  # of all gradients together
-    assert all("CUDA" in line for line in lines)
+        step = wrapped(step)
+        norms = [float(step(x)) for _ in range(4)]
+        found.append([*norms, *map(float, cupy.asnumpy(model.weight.data).reshape(-1))])
+        if wrapped is mg.jit:
+            lines = step.program().splitlines()
+    np.testing.assert_allclose(*found, rtol=1e-5)
+    norms = [line for line in lines if "norm_and_factor" in line]
+    assert len(norms) == 2  # of all gradients together
+    assert all("CUDA" in line for line in norms)
+    assert len([line for line in lines if "scaled" in line]) == 1

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.kernels.cuda.machine import C_TYPES, Empty, Kernel, Launch, Page, aligned
+from minigrad.kernels.cuda.machine import C_TYPES, Empty, Kernel, Launch, Page, address, aligned
 from minigrad.kernels.layouts import covered_ids
 
 RULES = ["sgd_step", "adagrad_step", "rmsprop_step", "lion_step", "adam_variant_step", "adam_step"]
@@ -228,24 +228,38 @@ def _(flat, clip, *arrays, starts):
 
 @gather.launches
 def _(p, outputs, flat, clip, *arrays, starts):
-    kept = [(start, x) for start, x in zip(starts, arrays, strict=True) if x.size]
-    to, number = C_TYPES[flat.dtype.name], C_TYPES["float32" if clip is None else clip.dtype.name]
-    for first, some in _sets([x for _, x in kept]):
-        places = [start for start, _ in kept[first : first + len(some)]]
-        counts = _blocks(some)
+    yield from _copied([At(flat, start) for start in starts], arrays, clip)
+
+
+class At:
+    """What begins at an element of an array, as an argument."""
+
+    def __init__(self, x: Any, start: int):
+        self.array, self.start, self.dtype = x, int(start), x.dtype
+
+    @property
+    def address(self) -> int:
+        return address(self.array) + self.start * self.dtype.itemsize
+
+
+def _copied(targets: Sequence[Any], arrays: Sequence[Any], factor: Any) -> Iterator[Launch]:
+    """Launches that copy arrays, perhaps times a factor () in device memory."""
+    pairs = [(y, x) for y, x in zip(targets, arrays, strict=True) if x.size]
+    number = C_TYPES["float32" if factor is None else factor.dtype.name]
+    for first, some in _sets([x for _, x in pairs]):
+        counts, places = _blocks(some), [y for y, _ in pairs[first : first + len(some)]]
+        both = zip(places, some, strict=True)
+        kinds = [(C_TYPES[y.dtype.name], C_TYPES[x.dtype.name]) for y, x in both]
         inputs = ", ".join(
-            f"const {C_TYPES[x.dtype.name]}* x{i}, i64 n{i}, i64 b{i}, i64 at{i}"
-            for i, x in enumerate(some)
+            f"{to}* y{i}, const {of}* x{i}, i64 n{i}, i64 b{i}" for i, (to, of) in enumerate(kinds)
         )
-        call = "copy_of(flat + at{i}, x{i}, n{i}, block, factor)"
+        call = "copy_of(y{i}, x{i}, n{i}, block, factor)"
         text = (
-            f'extern "C" __global__ void gather({to}* flat, const {number}* clip, {inputs}) {{\n'
-            f"    const Wide<{to}>::type factor = clip ? *clip : 1;\n"
-            f"    {_cases(len(some), call)}\n}}\n"
+            f'extern "C" __global__ void copies(const {number}* by, {inputs}) {{\n'
+            f"    const {number} factor = by ? *by : 1;\n    {_cases(len(some), call)}\n}}\n"
         )
-        numbers = zip(some, counts, places, strict=True)
-        args = [v for x, count, at in numbers for v in (x, x.size, count, int(at))]
-        yield Launch(BUFFERS.plus(text), "gather", {}, sum(counts), THREADS, (flat, clip, *args))
+        args = [v for y, x, n in zip(places, some, counts, strict=True) for v in (y, x, x.size, n)]
+        yield Launch(BUFFERS.plus(text), "copies", {}, sum(counts), THREADS, (factor, *args))
 
 
 @gather.examples
@@ -253,3 +267,24 @@ def _(dtype):
     flat, one = Empty((50000,), dtype), Empty((), np.dtype("float32"))
     arrays = Empty((100, 7), dtype), Empty((40000,), dtype), Empty((9,), np.dtype("float32"))
     yield (flat, one, *arrays), {"starts": (0, 700, 41000)}
+
+
+scaled = Kernel("scaled", BUFFERS)
+
+
+@scaled.accepts
+def _(factor, *arrays):
+    """Arrays of floats, each times one number () in device memory, of float32 or float64."""
+    if factor.size != 1 or factor.dtype.name not in ("float32", "float64") or not _dense(arrays):
+        return None
+    return tuple(Empty(x.shape, x.dtype) for x in arrays)
+
+
+@scaled.launches
+def _(p, outputs, factor, *arrays):
+    yield from _copied(outputs, arrays, factor)
+
+
+@scaled.examples
+def _(dtype):
+    yield (Empty((), np.dtype("float32")), Empty((100, 7), dtype), Empty((40000,), dtype)), {}
