@@ -26,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.harness import Timing, machine, measure, table, write
+from benchmarks.harness import Timing, machine, measure, on_the_host, table, write
 from minigrad import kernels, nn, no_grad, random
 
 # vocabulary, d_model, heads, d_ff, layers, length, sentences of a batch
@@ -177,6 +177,7 @@ def run(
 
 
 def main() -> None:
+    on_the_host()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))

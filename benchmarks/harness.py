@@ -90,6 +90,21 @@ def _processor() -> str:
         return platform.processor() or "unknown"
 
 
+def on_the_host() -> None:
+    """Measure on the processor, also where there is a GPU, and in the processes that are started.
+
+    So do the peers beside it. `benchmarks.gpu` is what measures a GPU.
+    """
+    if os.environ.get("MINIGRAD_BACKEND") != "numpy":
+        backend = minigrad.backend.choice().name
+        os.environ["MINIGRAD_BACKEND"] = "numpy"
+        if backend != "numpy":
+            print(
+                f"On the processor; there is {backend}, which `python -m benchmarks.gpu` measures"
+            )
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+
 def parser(doc: str, *, rounds: int, threads: int | None = None) -> argparse.ArgumentParser:
     """The options that benchmarks share; `doc` is the module's docstring.
 
@@ -97,6 +112,7 @@ def parser(doc: str, *, rounds: int, threads: int | None = None) -> argparse.Arg
         rounds: how many by default.
         threads: how many by default; None for a benchmark where that is no question.
     """
+    on_the_host()
     found = argparse.ArgumentParser(description=doc.splitlines()[0])
     found.add_argument("--rounds", type=int, default=rounds, help=f"(default {rounds})")
     if threads is not None:

@@ -15,7 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.harness import machine, measure, table, write
+from benchmarks.harness import machine, measure, on_the_host, table, write
 from jsl.config import PRESETS, TrainingConfig
 from jsl.corpus import load_corpus, starter_corpus_path
 from jsl.train import Trainer
@@ -85,6 +85,7 @@ def first_time(command: list[str]) -> str:
 
 
 def main() -> None:
+    on_the_host()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--save", action="store_true", help="write results/start_up.json")
