@@ -48,6 +48,16 @@ FILES = sorted(
     {path for pattern in PATTERNS for path in TESTS.glob(pattern)}
     - {TESTS / name for name in HOST_FILES}
 )
+# These run on a device, too; on the stand-in they would take minutes.
+LONG = [
+    "house/test_examples.py",
+    "jsl/test_decode.py",
+    "learner/test_builder.py",
+    "learner/test_callbacks.py",
+    "learner/test_resume.py",
+    "runs/test_arrays.py",
+    "runs/test_pytorch_files.py",
+]
 
 
 def name_of(path):
@@ -66,6 +76,10 @@ HOST_ONLY = {
         "test_metrics_in_the_way_of_keras",
         "test_named_optimizers_train_their_own_parts",
     ],
+    "learner/test_builder.py": [
+        "test_metrics_that_a_step_updates_without_arrays_count_in_every_step",
+    ],
+    "learner/test_resume.py": ["test_sigterm_saves_and_ends_the_process"],  # its own process
     "learner/test_metrics.py": ["test_metrics_refuse_to_be_captured"],
     "engine/test_observers.py": ["test_declined_kernels_are_counted"],
     "ops/test_linalg.py": ["test_a_singular_matrix_is_named"],  # which a device does not tell
@@ -101,7 +115,7 @@ def begin(config):
 
 def mark(items):
     """Mark with `gpu` what runs on a device beside the tests of `tests/cuda`."""
-    files = set(FILES)
+    files = {*FILES, *(TESTS / name for name in LONG)}
     for item in items:
         if item.path not in files or any(map(item.get_closest_marker, ("peer", "slow"))):
             continue

@@ -35,9 +35,10 @@ def attack(
 
     step = mg.jit(functools.partial(slope_of, model))
     d, losses = start, []
+    x, target = mg.tensor(x), mg.tensor(target)
     for i in range(steps + 1):
-        found, slope = step(x, mg.Tensor(d, requires_grad=True), target)
-        losses.append(found.numpy().copy())
+        found, slope = step(x, mg.tensor(d, requires_grad=True), target)
+        losses.append(found.detach().numpy().copy())
         if i < steps:
             d = d - rate * slope.numpy()
     return d, np.stack(losses)
@@ -96,7 +97,7 @@ def run(
 def predicted(model, x: np.ndarray) -> np.ndarray:
     """The digits that the network sees."""
     with mg.no_grad():
-        return model(x).numpy().argmax(axis=1)
+        return model(mg.tensor(x)).numpy().argmax(axis=1)
 
 
 def _more(parser: argparse.ArgumentParser) -> None:

@@ -119,7 +119,7 @@ def run(
         with mg.no_grad():
             model.eval()
             drawn = model(mg.randn(len(x), LATENT)).numpy()
-            real, fake = (model.dis(v).numpy() > 0 for v in (x, drawn))
+            real, fake = (model.dis(mg.tensor(v)).numpy() > 0 for v in (x, drawn))
     command.grid(drawn[:100], out, "digits_gan.png")
     if out is not None:
         series = {k: history[k] for k in ("discriminator", "generator")}

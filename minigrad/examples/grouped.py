@@ -54,11 +54,16 @@ def run(
     with mg.no_grad():
         for i, name in enumerate(GROUPS):
             mine = groups == i
-            error = model(np.full(mine.sum(), i), x[mine]).numpy() - y[mine]
+            error = said(model, i, x[mine]) - y[mine]
             figures[f"error of {name}"] = float((error**2).mean())
     if out is not None:
         picture(model, valid, out)
     return figures
+
+
+def said(model, i: int, x: np.ndarray) -> np.ndarray:
+    """What the sub-model of group `i` says of all `x`."""
+    return model(mg.tensor(np.full(len(x), i)), mg.tensor(x)).numpy()
 
 
 def picture(model, valid, out: Path) -> None:
@@ -71,7 +76,7 @@ def picture(model, valid, out: Path) -> None:
     with mg.no_grad():
         for i, name in enumerate(GROUPS):
             axis.scatter(x[groups == i], y[groups == i], s=3, label=name)
-            axis.plot(line, model(np.full(len(line), i), line).numpy())
+            axis.plot(line, said(model, i, line))
     axis.legend()
     command.save(plot, figure, out / "grouped.png")
 

@@ -92,7 +92,7 @@ def langevin(model, points: int, frames: int, scale: float, seed: int) -> np.nda
     with mg.no_grad():
         for _ in range(frames):
             z = generator.standard_normal(x.shape, np.float32)
-            x = x + STEP * model(x).numpy() + noise * z
+            x = x + STEP * model(mg.tensor(x)).numpy() + noise * z
             found.append(x)
     return np.stack(found)
 

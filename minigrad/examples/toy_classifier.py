@@ -83,7 +83,7 @@ IDIOMS: dict[str, Callable[[nn.Module, Iterable, int], Losses]] = {
 def accuracy(model: nn.Module, x: Any, y: Any) -> float:
     """The share of points whose largest output is that of their class."""
     with mg.no_grad():
-        return float((model(x).numpy().argmax(axis=1) == y).mean())
+        return float((model(mg.tensor(x)).numpy().argmax(axis=1) == y).mean())
 
 
 def run(
@@ -118,7 +118,7 @@ def picture(model: nn.Module, x: Any, y: Any, out: Path) -> None:
     sides = [np.linspace(v.min() - 0.3, v.max() + 0.3, 200) for v in x.T]
     places = np.stack(np.meshgrid(*sides), axis=-1).astype("float32")
     with mg.no_grad():
-        seen = model(places).numpy().argmax(axis=-1)
+        seen = model(mg.tensor(places)).numpy().argmax(axis=-1)
     figure, axis = plot.subplots(figsize=(4, 4))
     axis.contourf(*sides, seen, levels=np.arange(6) - 0.5, cmap="tab10", alpha=0.3, vmax=9)
     axis.scatter(*x.T, c=y, s=3, cmap="tab10", vmax=9)

@@ -11,7 +11,8 @@ import numpy as np
 from minigrad import nn, optim
 from minigrad.arguments import count
 from minigrad.autodiff import Tensor, enable_grad, gradients
-from minigrad.backend import modes, refuse_while_capturing
+from minigrad.backend import modes, refuse_while_capturing, to_device, xp
+from minigrad.data.collating import map_leaves
 from minigrad.errors import StateError
 from minigrad.learner.batches import samples_of
 from minigrad.learner.lookup import loss_of, optimizers_of
@@ -122,9 +123,10 @@ class Stepping:
     def prepare(self, batch: Any) -> Any:
         """What steps get of a batch, by default the batch; subclasses may override.
 
-        For data that are not arrays on the device yet, or that are filled up to few shapes.
+        For data that are not arrays yet, or that are filled up to few shapes. Where the model is
+        on a device, NumPy arrays among the leaves of the batch are moved there.
         """
-        return batch
+        return batch if xp() is np else map_leaves(_moved, batch)
 
     def weigh(self, batch: Any) -> float:
         """How much a batch counts in the means, by default its samples; subclasses may override.
@@ -354,3 +356,8 @@ def in_float32(x: Any) -> Any:
 
 def _pair(found: Any) -> tuple[Tensor, dict[str, Any]]:
     return found if isinstance(found, tuple) else (found, {})
+
+
+def _moved(x: Any) -> Any:
+    """A NumPy array of numbers on the device; anything else as it is."""
+    return to_device(x) if isinstance(x, np.ndarray) and x.dtype.kind in "biufV" else x

@@ -77,7 +77,7 @@ def test_the_attack_goes_down_the_slope_of_its_loss():
     d, losses = adversarial.attack(model, x, np.array([3]), x, steps=1, rate=1e-3)
 
     def loss(d):
-        loss = nn.functional.cross_entropy(model(x + d), np.array([3]))
+        loss = nn.functional.cross_entropy(model(mg.tensor(x) + d), mg.tensor([3]))
         return loss + adversarial.C * mg.abs(d).mean()
 
     slope = mg.grad(loss)(mg.tensor(x)).detach().numpy()

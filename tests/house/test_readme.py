@@ -150,7 +150,9 @@ def test_the_python_prints_what_it_says(page, capsys, tmp_path, monkeypatch):
     for code in blocks:
         exec(code, session)
         printed = re.findall(r"^print.*  # (.*)$", code, re.M)
-        assert capsys.readouterr().out.splitlines() == printed
+        # On a device, which the pages are not written for, tensors say that they are there.
+        out = re.sub(r", device='cuda:\d'", "", capsys.readouterr().out)
+        assert out.splitlines() == printed
 
 
 def test_every_call_of_the_table_of_idioms_runs(tmp_path, monkeypatch):

@@ -10,10 +10,10 @@ import subprocess
 import sys
 
 import pytest
-from on_device import FILES, HOST_FILES, HOST_ONLY, PATTERNS, TESTS, name_of
+from on_device import FILES, HOST_FILES, HOST_ONLY, LONG, PATTERNS, TESTS, name_of
 
 
-@pytest.mark.parametrize("pattern", PATTERNS + HOST_FILES)
+@pytest.mark.parametrize("pattern", PATTERNS + HOST_FILES + LONG)
 def test_every_pattern_has_a_file(pattern):
     assert list(TESTS.glob(pattern))
 
