@@ -3,7 +3,7 @@
 import inspect
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from minigrad import random, runs
 from minigrad.autodiff import Tensor
-from minigrad.backend import is_array, to_numpy
+from minigrad.backend import is_array, to_numpy, using
 from minigrad.errors import ExportError
 from minigrad.export.building import OPSET, Builder, Term
 from minigrad.export.comparing import Comparison, Ref, Step, told
@@ -108,13 +108,30 @@ def graph_of(
     arguments = _Arguments(model, example_inputs, input_names)
     axes = _axes_of(arguments.examples, dynamic_axes)
     most = _checked_lengths(axes, max_lengths)
-    comparison = _compared(model, arguments, axes, most)
-    inputs, outputs = _translated(builder, model, comparison, arguments, axes, output_names)
+    with _on_the_host(model):
+        comparison = _compared(model, arguments, axes, most)
+        inputs, outputs = _translated(builder, model, comparison, arguments, axes, output_names)
     limits = dict(comparison.limits)
     about = {"opset": str(OPSET)} | {f"largest {k}": str(n) for k, n in sorted(limits.items())}
     made = builder.model(inputs, outputs, about)
     taken, given = ({x.name: _told_shape(x) for x in xs} for xs in (inputs, outputs))
     return made, Exported(taken, given, OPSET, limits)
+
+
+@contextmanager
+def _on_the_host(model: Any) -> Iterator[None]:
+    """What a model has on a device is on the host, and back there after the `with` block."""
+    owner = _owner(model)
+    tensors = [*owner.parameters(), *owner.buffers()] if owner is not None else []
+    there = [(x, x.data) for x in tensors if not isinstance(x.data, np.ndarray)]
+    try:
+        for x, array in there:
+            x.data = to_numpy(array)
+        with using("numpy"):
+            yield
+    finally:
+        for x, array in there:
+            x.data = array
 
 
 def _told_shape(x: Term) -> tuple:

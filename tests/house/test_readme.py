@@ -168,8 +168,8 @@ def test_every_call_of_the_table_of_idioms_runs(tmp_path, monkeypatch):
         calls = re.findall(r"`([^`]*)`", row[-1])
         assert calls, row
         for code in calls:
-            if code != "'cupy'":
-                exec(code, session)
+            if code != "'cupy'":  # a model that is made elsewhere is not that of the other rows
+                exec(code, dict(session) if "using('numpy')" in code else session)
 
 
 # What the rows of the table stand on.
