@@ -28,7 +28,7 @@ except ImportError:
     pass
 
 LENGTHS = st.sampled_from([1, 3, 8, 33, 64, 100, 256, 520, 1040, 2100])
-FEW = settings(max_examples=8, deadline=None)
+FEW = settings(max_examples=6, deadline=None)
 OPTIONS = {"ignore_index": -100, "label_smoothing": 0.0}
 
 
