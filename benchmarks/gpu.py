@@ -34,7 +34,18 @@ SIZES = {
 # How far losses may be from PyTorch's: they are sums in another order, of numbers rounded so.
 AGREEMENT = {"float32": 1e-4, "tf32": 5e-3, "bfloat16": 3e-2}
 COMPILED = {"torch.compile": None, "torch.compile, reduce-overhead": "reduce-overhead"}
-ROUNDS = 7
+
+
+class Pace:
+    """How often things are timed: rounds, seconds of steps in one, calls of a kernel in one."""
+
+    rounds, seconds, calls = 7, 0.15, 50
+
+    @classmethod
+    def try_only(cls) -> None:
+        """As little as shows that everything runs."""
+        cls.rounds, cls.seconds, cls.calls = 1, 0.0, 1
+        SIZES["tiny"] = SIZES["long"] = (20, 16, 2, 32, 1, 6, 3)
 
 
 class Clock:
@@ -183,18 +194,17 @@ def jax_translator(size: str, batches: list) -> Runner:
     return Runner(step, lambda: jax.block_until_ready((last, whole.weights)))
 
 
-def timed(runners: dict[str, Runner], seconds: float = 0.15) -> dict[str, list[float]]:
+def timed(runners: dict[str, Runner]) -> dict[str, list[float]]:
     """Seconds a step, by rounds in which they take turns."""
     counts, found = {}, {name: [] for name in runners}
     for name, runner in runners.items():
-        for i in range(3):
-            runner.step(i)
+        runner.step(0)
         runner.wait()
         began = time.perf_counter()
         runner.step(0)
         runner.wait()
-        counts[name] = max(3, min(200, int(seconds / (time.perf_counter() - began))))
-    for _ in range(ROUNDS):
+        counts[name] = max(1, min(200, int(Pace.seconds / (time.perf_counter() - began))))
+    for _ in range(Pace.rounds):
         for name, runner in runners.items():
             began = time.perf_counter()
             for i in range(counts[name]):
@@ -208,10 +218,10 @@ def ratio(theirs: list[float], ours: list[float]) -> float:
     return statistics.median(a / b for a, b in zip(theirs, ours, strict=True))
 
 
-def host_time(runner: Runner, count: int = 50) -> float:
+def host_time(runner: Runner) -> float:
     """Seconds that one call keeps the host, the device being idle."""
     found = []
-    for i in range(count):
+    for i in range(Pace.calls):
         runner.wait()
         began = time.perf_counter()
         runner.step(i)
@@ -264,7 +274,7 @@ def compared(
         }  # fmt: skip
     if what == "tiny":
         yield {
-            "what": "host time of a replayed step, us", "library": "minigrad",
+            "what": "host time of a replayed step", "library": "minigrad",
             "ms": host_time(runners["minigrad"]) * 1e3, "theirs / ours": None,
             "target": "<= 0.05 ms", "share": None,
         }  # fmt: skip
@@ -273,11 +283,12 @@ def compared(
 
 
 def has(name: str) -> bool:
+    """Whether a library is installed, and PyTorch built for the GPU."""
     try:
-        __import__(name)
+        module = __import__(name)
     except ImportError:
         return False
-    return True
+    return name != "torch" or module.cuda.is_available()
 
 
 def steps_of_translator(size: str, precision: str, clock: Clock) -> Iterator[dict[str, Any]]:
@@ -372,21 +383,21 @@ def steps_of_images(name: str, clock: Clock) -> Iterator[dict[str, Any]]:
 # ---------------------------------------------------------------------------------- kernels
 
 
-def seconds_on_device(call: Callable[[], Any], most: int = 50) -> float:
+def seconds_on_device(call: Callable[[], Any]) -> float:
     """Seconds a call on the device, the median over rounds of several."""
     import cupy
 
     stream = cupy.cuda.get_current_stream()
     call()
     found = []
-    for _ in range(ROUNDS):
+    for _ in range(Pace.rounds):
         began, ended = cupy.cuda.Event(), cupy.cuda.Event()
         began.record(stream)
-        for _ in range(most):
+        for _ in range(Pace.calls):
             call()
         ended.record(stream)
         ended.synchronize()
-        found.append(cupy.cuda.get_elapsed_time(began, ended) / 1e3 / most)
+        found.append(cupy.cuda.get_elapsed_time(began, ended) / 1e3 / Pace.calls)
     return statistics.median(found)
 
 
@@ -416,14 +427,14 @@ def kernel_rows(small: bool) -> Iterator[dict[str, Any]]:
 
     from minigrad.kernels import find
 
-    mib = 1 << (10 if small else 20)
+    mib = 1 << (8 if small else 20)
     a, b = (cupy.zeros(128 * mib, "uint8") for _ in range(2))
     stream = cupy.cuda.get_current_stream()
 
     def copy() -> None:
         cupy.cuda.runtime.memcpyAsync(a.data.ptr, b.data.ptr, a.nbytes, 3, stream.ptr)
 
-    rate = 2 * a.nbytes / seconds_on_device(copy, 2 if small else 50)
+    rate = 2 * a.nbytes / seconds_on_device(copy)
     print(f"a copy reads and writes {rate / 1e9:.0f} GB/s", flush=True)
     key = random.key(1)
     generator = np.random.default_rng(0)
@@ -437,7 +448,7 @@ def kernel_rows(small: bool) -> Iterator[dict[str, Any]]:
             host = generator.standard_normal(shape, np.float32)
             return cupy.asarray(host).astype(mg.precision.half(dtype) if dtype[0] == "b" else dtype)
 
-        for d in (256, 1024, 8192):
+        for d in (256,) if small else (256, 1024, 8192):
             x = array(max(n // d, 1), d)
             weight, bias = array(d), array(d)
             ids = cupy.asarray(generator.integers(0, d, x.shape[0]))
@@ -458,7 +469,7 @@ def kernel_rows(small: bool) -> Iterator[dict[str, Any]]:
                 call, outputs = launcher(kernel, inputs, {**op.static, **params})
                 call()
                 close(outputs, op.formula(cupy, *inputs, **{**op.static, **params}), dtype, what)
-                seconds = seconds_on_device(call, 2 if small else 50)
+                seconds = seconds_on_device(call)
                 share = passes * x.nbytes / seconds / rate
                 yield kernel_row(f"{what}, {dtype}", seconds, share)
         x = array(n)
@@ -467,9 +478,9 @@ def kernel_rows(small: bool) -> Iterator[dict[str, Any]]:
         call, (y,) = launcher(dropout, (x, key), params)
         call()
         close([y], mg.ops.noise.dropout.formula(cupy, x, key, **params), dtype, "dropout")
-        seconds = seconds_on_device(call, 2 if small else 50)
+        seconds = seconds_on_device(call)
         yield kernel_row(f"dropout, {dtype}", seconds, 2 * x.nbytes / seconds / rate)
-    yield from adam_row(16 * mib, rate, small)
+    yield from adam_row(16 * mib, rate)
 
 
 def cross_entropy_cases(d: int, x: Any, ids: Any, g: Any) -> list[tuple]:
@@ -483,7 +494,7 @@ def cross_entropy_cases(d: int, x: Any, ids: Any, g: Any) -> list[tuple]:
     ]  # fmt: skip
 
 
-def adam_row(n: int, rate: float, small: bool) -> Iterator[dict[str, Any]]:
+def adam_row(n: int, rate: float) -> Iterator[dict[str, Any]]:
     """Adam on float32: 7 times 4 bytes a parameter."""
     import cupy
 
@@ -506,7 +517,7 @@ def adam_row(n: int, rate: float, small: bool) -> Iterator[dict[str, Any]]:
     calls = [x.ready() for x in kernel.launched(Eager(()), [], *inputs, rule="adam_step")]
     calls[0]()
     np.testing.assert_allclose(to_numpy(w), want[0], rtol=1e-5, atol=1e-6)
-    seconds = seconds_on_device(calls[0], 2 if small else 50)
+    seconds = seconds_on_device(calls[0])
     yield kernel_row("Adam, float32", seconds, 7 * w.nbytes / seconds / rate)
 
 
@@ -562,7 +573,7 @@ def attention_rows(small: bool) -> Iterator[dict[str, Any]]:
             ours()
             wide = [x.astype("float32") for x in (q, k, v)]
             close(outs[:1], op.formula(cupy, *wide, None, None, **params), "bfloat16", "attention")
-            seconds = seconds_on_device(ours, 1 if small else 20)
+            seconds = seconds_on_device(ours)
             flops = 3.5 * 2 * 2 * batch * heads * length * length * 64 / 2
             row = {
                 "what": f"attention, length {length}, causal, {precision}", "library": "minigrad",
@@ -598,7 +609,7 @@ def sdpa(hosts: list, heads: int, precision: str) -> float:
     for _ in range(3):
         call()
     found = []
-    for _ in range(ROUNDS):
+    for _ in range(Pace.rounds):
         began, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         began.record()
         for _ in range(20):
@@ -632,13 +643,16 @@ def sections(small: bool, clock: Clock) -> dict[str, Callable[[], Iterator[dict[
 
 
 def main() -> None:
-    arguments = parser(__doc__, rounds=ROUNDS)
+    arguments = parser(__doc__, rounds=Pace.rounds)
     arguments.add_argument("--only", nargs="+", metavar="NAME", help="some of the sections")
     arguments.add_argument("--minutes", type=float, default=6.5, help="(default 6.5)")
     arguments.add_argument("--small", action="store_true", help="tiny shapes, to try the script")
     options = arguments.parse_args()
     import cupy
 
+    Pace.rounds = options.rounds
+    if options.small:
+        Pace.try_only()
     clock = Clock(options.minutes)
     device = cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
     print(f"{device}, CuPy {cupy.__version__}", flush=True)
