@@ -35,9 +35,9 @@ def attack(
 
     step = mg.jit(functools.partial(slope_of, model))
     d, losses = start, []
-    x, target = mg.tensor(x), mg.tensor(target)
+    pictures, wanted = mg.tensor(x), mg.tensor(target)
     for i in range(steps + 1):
-        found, slope = step(x, mg.tensor(d, requires_grad=True), target)
+        found, slope = step(pictures, mg.tensor(d, requires_grad=True), wanted)
         losses.append(found.detach().numpy().copy())
         if i < steps:
             d = d - rate * slope.numpy()
