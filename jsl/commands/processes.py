@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import TYPE_CHECKING
@@ -60,6 +61,8 @@ def as_one(together: bool | None) -> Iterator["Group"]:
         try:
             group.gather(None, "end with an error")
         except DistributedError:
+            if isinstance(error, DistributedError):
+                time.sleep(1.0)  # who met an error of its own says it better, and ends this one
             group.end(f"failed: {error}")
         if group.rank:
             sys.exit(1)

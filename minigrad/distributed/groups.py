@@ -9,6 +9,7 @@ asking again and again, so that a time limit can end it.
 import atexit
 import hashlib
 import json
+import os
 import sys
 import time
 from types import TracebackType
@@ -221,6 +222,7 @@ class Processes(Group):
         sys.stderr.flush()
         self._over = True
         self._mpi.COMM_WORLD.Abort(1)
+        os._exit(1)  # some come back from it before they are ended
 
     def _failed(
         self, kind: type[BaseException], error: BaseException, trace: TracebackType | None
