@@ -8,6 +8,8 @@ no index is divided.
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -531,22 +533,50 @@ def _arity(name: str) -> int:
     return 1 + ("{1}" in text)
 
 
-def _single(name: str, op: str) -> Kernel:
-    """The kernel of one op on arrays of one dtype."""
-    kernel = Kernel(name, PAGE)
+class Laid(NamedTuple):
+    """How an array lies: what a launch is made by, but for where it begins."""
 
-    def chain(x):
-        return [Step(op, (-1, -2)[: _arity(op)], x.dtype)]
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    dtype: np.dtype
+    address: int  # as far as alignment goes
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+
+def _single(name: str, op: str) -> Kernel:
+    """The kernel of one op on arrays of one dtype; eagerly it is called often, and made once."""
+    kernel, sources = Kernel(name, PAGE), (-1, -2)[: _arity(op)]
+
+    @lru_cache(1024)
+    def made(y: Laid, *inputs: Laid) -> Launch:
+        return chain_launch([Step(op, sources, y.dtype)], inputs, (0,), [y])
+
+    @lru_cache(64)
+    def takes(dtype: np.dtype) -> bool:
+        return knows(op, (Laid((), (), dtype, 0),) * len(sources), dtype)
 
     @kernel.accepts
     def _(*inputs):
-        fits = all(x.dtype == inputs[-1].dtype for x in inputs)
-        found = elementwise.outputs(*inputs, steps=chain(inputs[-1]), kept=(0,)) if fits else None
-        return found and found[0]
+        first = inputs[0]
+        if any(x.dtype != first.dtype for x in inputs) or not takes(first.dtype):
+            return None
+        shapes = {x.shape for x in inputs}
+        try:
+            shape = first.shape if len(shapes) == 1 else np.broadcast_shapes(*shapes)
+        except ValueError:
+            return None
+        return Empty(shape, first.dtype)
 
     @kernel.launches
     def _(p, outputs, *inputs):
-        return elementwise.launched(p, outputs, *inputs, steps=chain(inputs[-1]), kept=(0,))
+        arrays = (*outputs, *inputs)
+        if outputs[0].size:
+            laid = (Laid(x.shape, x.strides, x.dtype, address(x) % PACK) for x in arrays)
+            launch = made(*laid)
+            yield replace(launch, args=(*arrays, *launch.args[len(arrays) :]))
 
     @kernel.examples
     def _(dtype):
