@@ -106,20 +106,21 @@ def _(like, ids, *, ignore_index, empty_is_zero):
 
 @count_of.scratch
 def _(like, ids, **options):
-    return (Empty((min(-(-ids.size // 2048), 256),), INT64),)
+    return (Empty((min(-(-ids.size // 8192), 256),), INT64),)
 
 
 @count_of.launches
 def _(p, outputs, like, ids, *, ignore_index, empty_is_zero):
     (counts,), (y,), none = p.scratch, outputs, 1.0 if empty_is_zero else math.nan
     define, parts = {"T": y.dtype, "IDS": ids.dtype}, counts.size
-    args = counts, ids, ids.size, int(ignore_index)
-    yield Launch(COUNTS, "count_of", define, parts, 256, args)
-    yield Launch(COUNTS, "total_of", define, 1, 256, (y, counts, parts, none))
+    args = y, counts, ids, ids.size, int(ignore_index), none
+    yield Launch(COUNTS, "count_of", define, parts, 1024, args)
+    if parts > 1:
+        yield Launch(COUNTS, "total_of", define, 1, 256, (y, counts, parts, none))
 
 
 @count_of.examples
 def _(dtype):
     for ids in map(np.dtype, IDS):
-        inputs = Empty((1,), dtype), Empty((5000,), ids)
+        inputs = Empty((1,), dtype), Empty((20_000,), ids)
         yield inputs, {"ignore_index": 0, "empty_is_zero": True}
