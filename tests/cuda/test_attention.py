@@ -28,6 +28,7 @@ CASES = [
     ("tf32", 9, 4, SHORT, SHORT, "BHTS", True, 0.0, False, False),
     ("float16", 24, 8, SHORT, LONG, "1H1S floats", False, 0.0, True, False),
     ("bfloat16", 40, 16, LONG, LONG, "B11S", True, 0.1, True, True),
+    ("bfloat16", 72, 100, SHORT, SHORT, "BHTS floats", True, 0.25, True, False),
     ("bfloat16", 3, 20, LONG, SHORT, None, False, 0.0, False, False),
 ]
 

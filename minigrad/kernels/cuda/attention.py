@@ -114,7 +114,8 @@ class Tiles:
         self.m = 2 if cores and not large and length > 64 and case["MASK"] != FLOATS_MASK else 1
         most = 2 if wide else 4
         self.n = 32
-        if wide or (tf32 and (kernel == KEYS or case["MASK"] == FLOATS_MASK)):
+        floats = case["MASK"] == FLOATS_MASK
+        if wide or (large and (floats or not half)) or (tf32 and (floats or kernel == KEYS)):
             self.n = 16
         elif half and kernel == FORWARD and not large:
             self.n = 64
