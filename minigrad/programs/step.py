@@ -148,7 +148,7 @@ class Step:
         """Make the program of what `tracer` has seen."""
         # A difference of sums, as of two means, has lost some digits; of those of 16 bits most.
         halves = any(is_half(v.dtype) for call in tracer.calls for v in call.outputs)
-        self._allowed = 3e-2 if halves else 1e-3
+        self._allowed, self._least = (3e-2, 2e-2) if halves else (1e-3, 0.0)
         outs, self._shape = taken_apart(y)
         self._results = [self._is_result(t) and type(t) for t in outs]
         self._constants = [None if self._is_result(t) else t for t in outs]
@@ -316,7 +316,7 @@ class Step:
         pairs = [("a result", *p) for p in zip(numbers, theirs, strict=True)]
         pairs += [("the state afterwards", *p) for p in zip(self._state(), after, strict=True)]
         for what, a, b in pairs:
-            worst = _difference(a, b)
+            worst = _difference(a, b, self._least)
             if not worst <= self._allowed:
                 self.restore(after)
                 raise CaptureError(
@@ -367,8 +367,11 @@ def _gradient(p: Tensor) -> Any:
     return copied(np.nan if p._grad is None else p._grad._data)
 
 
-def _difference(a: Any, b: Any) -> float:
-    """The norm of the difference beside the norm; where both have gone astray nothing counts."""
+def _difference(a: Any, b: Any, least: float = 0.0) -> float:
+    """The norm of the difference beside the norm; where both have gone astray nothing counts.
+
+    Elements count as no smaller than `least`, of which what was computed in 16 bits is noise.
+    """
     if a.shape != b.shape:
         return float("inf")
     a, b = to_numpy(a), to_numpy(b)
@@ -384,7 +387,7 @@ def _difference(a: Any, b: Any) -> float:
         size += float(np.sum(y[~lost] ** 2))
     # What is zero but for rounding, as the gradient of a bias before a softmax, has no size.
     floor = (1e4 if noise > 1e-10 else 1e6) * noise
-    size = max(math.sqrt(size), floor * math.sqrt(a.size))
+    size = max(math.sqrt(size), max(floor, least) * math.sqrt(a.size))
     return math.sqrt(off) / size if off else 0.0
 
 
