@@ -130,7 +130,7 @@ class Processes(Group):
         if array_module(x) is not np:
             self.devices(x).broadcast(x, root)
         else:
-            self.wait(self._comm.Ibcast([x.view(np.uint8), self._mpi.BYTE], root), call)
+            self.wait(self._comm.Ibcast([x.reshape(-1).view(np.uint8), self._mpi.BYTE], root), call)
 
     def barrier(self) -> None:
         self._exchange("barrier")
