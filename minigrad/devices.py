@@ -158,6 +158,7 @@ def target_of(
             target, dtype = None, np.dtype(target)
         except TypeError as error:
             raise BackendError(
-                f"{who}: expected a device ('cpu', 'cuda:0'), a dtype or a tensor, got {target!r}"
+                f"{who}: expected a device ('cpu', 'cuda:0'), a dtype or a tensor, got {target!r} "
+                f"({error}; bfloat16 comes with ml_dtypes)"
             ) from error
     return None if device is None else Device(device), None if dtype is None else np.dtype(dtype)
