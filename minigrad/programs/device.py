@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from minigrad import kernels, random
+from minigrad import kernels, ops, random
 from minigrad.autodiff import Op
 from minigrad.errors import CaptureError
 from minigrad.kernels.cuda import machine
@@ -42,6 +42,11 @@ from minigrad.writes import wrote
 ALIGNED = 256  # bytes, as CUDA's own allocations are
 TO_DEVICE, ON_DEVICE = 1, 3  # kinds of cudaMemcpy
 
+# Kernels that only programs of a device use, beside the twins of the host's.
+MORE = {
+    ops.sum: ("cuda.reductions.group_sums",), ops.max: ("cuda.reductions.largest",),
+    ops.min: ("cuda.reductions.smallest",),
+}  # fmt: skip
 FLOATS = ("float32", "float64", "float16", "bfloat16")
 
 
@@ -95,9 +100,11 @@ class Device:
         elif type(op) is Op and type(own := op.kernel.get("numpy")) is str:
             named = [own]
         else:
-            return []
-        found = (name if name.startswith("cuda.") else kernels.twin(name) for name in named)
-        return [kernels.find(name) for name in found if name is not None]
+            named = []
+        found = [name if name.startswith("cuda.") else kernels.twin(name) for name in named]
+        more = MORE.get(op, ()) if type(op) is Op else ()
+        names = dict.fromkeys((*more, *found))
+        return [kernels.find(name) for name in names if name is not None]
 
     def takes(self, kernel: Any, call: Call) -> bool:
         """Whether a kernel, or its twin, says that what comes out is what the call gives."""
@@ -249,8 +256,10 @@ class DeviceProgram(Program):
             fuse(graph)
             tell(graph)
             chains(graph)
+            calls = [c for c in graph.calls if c is not None]
             owns = (lambda *values: False) if self.groups is None else self.groups.owns
-            calls = together([c for c in graph.calls if c is not None], owns)
+            if self.groups is None:
+                calls = together(calls)
             calls = scaled_together(calls, owns)
             self.chosen = {call: graph.machine.kernels_for(call) for call in calls}
         elif self.groups is not None:
@@ -377,9 +386,16 @@ class DeviceProgram(Program):
         """What launches a graph of some instructions; or which of them cannot be recorded."""
         import cupy
 
+        from minigrad.kernels.cuda.faults import lasting
+
         failed: int | None = None
         stream = self.stream
-        with _no_collection(), cupy.cuda.using_allocator(self.memory.pool.malloc), stream:
+        with (
+            _no_collection(),
+            lasting(),
+            cupy.cuda.using_allocator(self.memory.pool.malloc),
+            stream,
+        ):
             stream.begin_capture()
             try:
                 for i in range(start, stop):
@@ -485,9 +501,10 @@ class Lowered:
 
     def fault(self, tell: Callable[[int, int], Exception]) -> tuple[Any, int]:
         """Two arguments: see `Eager.fault`."""
-        from minigrad.kernels.cuda.faults import note, words
+        from minigrad.kernels.cuda.faults import lasting, note, words
 
-        return words(), note(tell)
+        with lasting():
+            return words(), note(tell)
 
     def words(self, numbers: Sequence[int]) -> Any:
         """Integers as `i64` on the device, for as long as the program."""

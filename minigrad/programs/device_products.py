@@ -6,7 +6,6 @@ and values; and at the end the gradients of all weights, each with that of its b
 sum of the rows of one of its factors.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 from minigrad import ops
@@ -27,13 +26,9 @@ class Kind(NamedTuple):
     dtype: str
 
 
-def together(calls: list[Call], owns: Callable[..., bool]) -> list[Call]:
-    """The calls with small products put together, each where the first of them is needed.
-
-    Args:
-        owns: whether a group of rows has one of some values for itself; those products stay alone.
-    """
-    small = [c for c in calls if _may_wait(c) and not owns(*c.reads, *c.outputs)]
+def together(calls: list[Call]) -> list[Call]:
+    """The calls with small products put together, each where the first of them is needed."""
+    small = list(filter(_may_wait, calls))
     sums = _sums(calls, small)
     skipped = set(sums.values())
     found: list[Call] = []

@@ -240,7 +240,6 @@ def test_an_id_out_of_range_is_told_at_the_next_transfer():
         assert np.isfinite(f(good).item())
 
 
-@pytest.mark.xfail(reason="kernels for groups are on their way", strict=True)
 def test_groups_are_data():
     def model():
         with random.stream(0):

@@ -1,7 +1,25 @@
 // Rows that are looked up in a table, and their gradients, summed in the order of positions.
 //
 // T is the dtype of rows, I of ids; V elements are taken at once. Blocks have threads (x, y): x goes
-// along a row, y over rows.
+// along a row, y over rows. GROUPED: each group of positions has a table of its own; then tables are
+// addresses of tables, and the positions of group g begin at offsets[g] * each.
+
+#if GROUPED
+typedef const T* const* Tables;
+typedef T* const* Gradients;
+#else
+typedef const T* Tables;
+typedef T* Gradients;
+#endif
+
+template <typename P> __device__ __forceinline__ P* of_group(P* x, int) { return x; }
+template <typename P> __device__ __forceinline__ P* of_group(P* const* x, int g) { return x[g]; }
+
+__device__ __forceinline__ int group_of(i64 i, const i64* offsets, i64 each, int groups) {
+    int g = 0;
+    while (GROUPED && g + 1 < groups && i >= offsets[g + 1] * each) g++;
+    return g;
+}
 
 template <int N, typename X> struct Some { X x[N]; };
 template <int N, typename X> __device__ __forceinline__ Some<N, X> some(const X* p) {
@@ -21,10 +39,12 @@ template <int N, typename X> __device__ __forceinline__ void put(X* p, Some<N, X
 }
 
 // y (n, d) = the rows `ids` (n,) of a table (rows, d); NaN where an id is not in [low, rows).
-extern "C" __global__ void look_up(T* y, const T* table, const I* ids, i64 n, i64 rows, i64 d,
-                                   i64 low, i64* status, i64 number) {
+extern "C" __global__ void look_up(T* y, Tables tables, const I* ids, i64 n, i64 rows, i64 d,
+                                   i64 low, i64* status, i64 number, const i64* offsets, i64 each,
+                                   int groups) {
     const i64 i = (i64)blockIdx.x * blockDim.y + threadIdx.y;
     if (i >= n) return;
+    const T* table = of_group(tables, group_of(i, offsets, each, groups));
     i64 id = (i64)ids[i];
     const bool there = id >= low && id < rows;
     if (!there && threadIdx.x == 0) fault(status, number, i, id);
@@ -43,31 +63,38 @@ extern "C" __global__ void look_up(T* y, const T* table, const I* ids, i64 n, i6
 
 // ------------------------------------------------------- ids in order, with where they come from
 
-// The row of position i; `rows` for padding, which comes last and is left out.
+struct Groups { const i64* offsets; i64 each; int count; };
+
+// The row of position i, those of group g behind those of all before it; the last row of all for
+// padding, which comes last and is left out.
 __device__ __forceinline__ int row_of(const I* ids, i64 i, i64 rows, i64 padding, i64* status,
-                                      i64 number, bool tell) {
+                                      i64 number, bool tell, Groups of) {
     i64 id = (i64)ids[i];
+    const i64 last = GROUPED ? rows * of.count : rows;
     if (id < -rows || id >= rows) {
         if (tell) fault(status, number, i, id);
-        return (int)rows;
+        return (int)last;
     }
     id = id < 0 ? id + rows : id;
-    return (int)(id == padding ? rows : id);
+    if (id == padding) return (int)last;
+    return (int)(id + (GROUPED ? rows * group_of(i, of.offsets, of.each, of.count) : 0));
 }
 
 // All at once: how many of n come before each, which LANES threads count together.
 #define LANES 8
 extern "C" __global__ void ranks(int* keys, int* order, const I* ids, i64 n, i64 rows, i64 padding,
-                                 i64* status, i64 number) {
+                                 i64* status, i64 number, const i64* offsets, i64 each,
+                                 int groups) {
     __shared__ int box[1024];
+    const Groups of{offsets, each, groups};
     const i64 i = ((i64)blockIdx.x * blockDim.x + threadIdx.x) / LANES;
     const int lane = threadIdx.x % LANES;
-    const int key = i < n ? row_of(ids, i, rows, padding, status, number, lane == 0) : 0;
+    const int key = i < n ? row_of(ids, i, rows, padding, status, number, lane == 0, of) : 0;
     int before = 0;
     for (i64 start = 0; start < n; start += 1024) {
         const int m = (int)(n - start < 1024 ? n - start : 1024);
         for (int j = threadIdx.x; j < m; j += blockDim.x)
-            box[j] = row_of(ids, start + j, rows, padding, nullptr, 0, false);
+            box[j] = row_of(ids, start + j, rows, padding, nullptr, 0, false, of);
         __syncthreads();
         for (int j = lane; j < m; j += LANES)
             before += box[j] < key || (box[j] == key && start + j < i);
@@ -86,10 +113,11 @@ extern "C" __global__ void ranks(int* keys, int* order, const I* ids, i64 n, i64
 #define DIGITS 256
 
 extern "C" __global__ void first_keys(int* keys, int* order, const I* ids, i64 n, i64 rows,
-                                      i64 padding, i64* status, i64 number) {
+                                      i64 padding, i64* status, i64 number, const i64* offsets,
+                                      i64 each, int groups) {
     const i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= n) return;
-    keys[i] = row_of(ids, i, rows, padding, status, number, true);
+    keys[i] = row_of(ids, i, rows, padding, status, number, true, Groups{offsets, each, groups});
     order[i] = (int)i;
 }
 
@@ -195,9 +223,9 @@ extern "C" __global__ void sum_stretches(W* parts, const T* g, const int* keys, 
     }
 }
 
-// dw (rows, d) = the sums.
-extern "C" __global__ void sum_rows(T* dw, const T* g, const W* parts, const int* keys,
-                                    const int* order, i64 n, i64 rows, i64 d) {
+// dw (rows, d) = the sums; GROUPED, `rows` are those of all groups, of which each has `own`.
+extern "C" __global__ void sum_rows(Gradients dws, const T* g, const W* parts, const int* keys,
+                                    const int* order, i64 n, i64 rows, i64 d, i64 own) {
     const i64 row = (i64)blockIdx.x * blockDim.y + threadIdx.y;
     if (row >= rows) return;
     const int start = first_of(keys, (int)n, (int)row);
@@ -216,6 +244,6 @@ extern "C" __global__ void sum_rows(T* dw, const T* g, const W* parts, const int
         Some<V, T> out;
 #pragma unroll
         for (int e = 0; e < V; e++) out.x[e] = narrow<T>(sum.x[e]);
-        put<V>(dw + row * d + j, out);
+        put<V>(of_group(dws, (int)(row / own)) + row % own * d + j, out);
     }
 }

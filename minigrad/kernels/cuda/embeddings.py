@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from minigrad.errors import out_of_range
-from minigrad.kernels.cuda.machine import Empty, Kernel, Launch, Page, address, aligned
+from minigrad.kernels.cuda.machine import Empty, Kernel, Launch, Page, Stand, address, aligned
+from minigrad.kernels.instructions import NotByGroup
 
 PAGE = Page("embeddings")
 FLOATS = ("float32", "float64", "float16", "bfloat16")
@@ -44,13 +45,22 @@ def _block(d: int, lanes: int) -> tuple[int, int]:
 # --- looking up -----------------------------------------------------------------------------------
 
 
-def _look_up(y, table, ids, low, status):
+def _groups(p: Any, n: int, value: Any) -> tuple[bool, Any, tuple]:
+    """Whether a value is a group's own; it, or its table then; and three arguments about groups."""
+    if not p.owns(value):
+        return False, value, (None, 0, np.int32(0))
+    count, offsets, each = p.groups(n)
+    return True, p.table(value), (offsets, each, np.int32(count))
+
+
+def _look_up(p, y, table, ids, low, status):
     d = table.size // table.shape[0]
-    lanes = _lanes(d, table, y)
+    grouped, tables, groups = _groups(p, ids.size, table)
+    lanes = 1 if grouped else _lanes(d, table, y)  # who knows where a group has it
     block = _block(d, lanes)
-    args = (y, table, ids, ids.size, table.shape[0], d, low, *status)
+    args = (y, tables, ids, ids.size, table.shape[0], d, low, *status, *groups)
     if y.size:
-        define = {"T": table.dtype, "I": ids.dtype, "V": lanes, "LONG": LONG}
+        define = {"T": table.dtype, "I": ids.dtype, "V": lanes, "LONG": LONG, "GROUPED": grouped}
         yield Launch(PAGE, "look_up", define, -(-ids.size // block[1]), block, args)
 
 
@@ -58,7 +68,7 @@ def _looks_up(table: Any, ids: Any) -> bool:
     return table.dtype.name in FLOATS and table.flags.c_contiguous and table.size > 0 and _ids(ids)
 
 
-embedding = Kernel("embedding", PAGE)
+embedding = Kernel("embedding", PAGE, by_group=True)
 
 
 @embedding.accepts
@@ -72,7 +82,7 @@ def _(ids, table, *, padding_idx=None):
 @embedding.launches
 def _(p, outputs, ids, table, *, padding_idx=None):
     tell = out_of_range("embedding", ids.shape, table.shape[0], 0)
-    yield from _look_up(*outputs, table, ids, 0, p.fault(tell))
+    yield from _look_up(p, *outputs, table, ids, 0, p.fault(tell))
 
 
 @embedding.examples
@@ -80,6 +90,7 @@ def _(dtype):
     for d in (64, 7):
         for kind in IDS:
             yield (Empty((8, 3), np.dtype(kind)), Empty((10, d), dtype)), {}
+    yield (Empty((8, 3), np.dtype("int64")), Stand((10, 64), dtype, by_group=True)), {}
 
 
 take = Kernel("take", PAGE)
@@ -97,7 +108,7 @@ def _(x, ids, *, axis=None):
 @take.launches
 def _(p, outputs, x, ids, *, axis=None):
     n = x.shape[0]
-    yield from _look_up(*outputs, x, ids, -n, p.fault(out_of_range("take", ids.shape, n, -n)))
+    yield from _look_up(p, *outputs, x, ids, -n, p.fault(out_of_range("take", ids.shape, n, -n)))
 
 
 @take.examples
@@ -116,7 +127,7 @@ def _(x, order, back):
 
 @reorder_rows.launches
 def _(p, outputs, x, order, back):
-    yield from _look_up(*outputs, x, order, 0, (None, 0))
+    yield from _look_up(p, *outputs, x, order, 0, (None, 0))
 
 
 @reorder_rows.examples
@@ -127,7 +138,7 @@ def _(dtype):
 
 # --- gradients ------------------------------------------------------------------------------------
 
-embedding_grad = Kernel("embedding_grad", PAGE)
+embedding_grad = Kernel("embedding_grad", PAGE, by_group=True)
 
 
 @embedding_grad.accepts
@@ -168,8 +179,12 @@ def _(p, outputs, g, ids, *, rows, padding=-1):
     n, d, stretches, tiles = _shapes(g, ids)
     if not dw.size:
         return
-    lanes = _lanes(d, g, dw)
-    define = {"T": g.dtype, "I": ids.dtype, "V": lanes, "LONG": LONG}
+    grouped, dws, groups = _groups(p, n, dw)
+    lanes = 1 if grouped else _lanes(d, g, dw)
+    all_rows = rows * max(int(groups[2]), 1)
+    if all_rows >= 2**31 - 1:
+        raise NotByGroup
+    define = {"T": g.dtype, "I": ids.dtype, "V": lanes, "LONG": LONG, "GROUPED": grouped}
 
     def launch(function, grid, block, *args):
         return Launch(PAGE, function, define, grid, block, args)
@@ -178,14 +193,15 @@ def _(p, outputs, g, ids, *, rows, padding=-1):
     status = p.fault(out_of_range("embedding_grad", ids.shape, rows, -rows)) if n else (None, 0)
     if n and not tiles:
         grid = -(-n * LANES // THREADS)
-        yield launch("ranks", grid, THREADS, keys, order, ids, n, rows, padding, *status)
+        yield launch("ranks", grid, THREADS, keys, order, ids, n, rows, padding, *status, *groups)
     elif n:
-        passes = -(-rows.bit_length() // BITS)
+        passes = -(-all_rows.bit_length() // BITS)
         here, there = (keys, order), (Half(other, 0), Half(other, 1))
         if passes % 2:  # so that the last one ends in `keys` and `order`
             here, there = there, here
         grid = -(-n // THREADS)
-        yield launch("first_keys", grid, THREADS, *here, ids, n, rows, padding, *status)
+        args = *here, ids, n, rows, padding, *status, *groups
+        yield launch("first_keys", grid, THREADS, *args)
         for k in range(passes):
             shift = k * BITS
             yield launch("count_digits", tiles, TILE, counts, here[0], n, shift)
@@ -195,10 +211,10 @@ def _(p, outputs, g, ids, *, rows, padding=-1):
     block = _block(d, lanes)
     if stretches:
         yield launch(
-            "sum_stretches", stretches, max(block[0], 32), parts, g, keys, order, n, rows, d
+            "sum_stretches", stretches, max(block[0], 32), parts, g, keys, order, n, all_rows, d
         )
-    grid = -(-rows // block[1])
-    yield launch("sum_rows", grid, block, dw, g, parts, keys, order, n, rows, d)
+    grid = -(-all_rows // block[1])
+    yield launch("sum_rows", grid, block, dws, g, parts, keys, order, n, all_rows, d, rows)
 
 
 class Half:

@@ -20,7 +20,7 @@ from minigrad.kernels.cuda.elementwise import (
     lanes_of,
     number,
 )
-from minigrad.kernels.cuda.machine import C_TYPES, Empty, Kernel, Launch, Page, address
+from minigrad.kernels.cuda.machine import C_TYPES, Empty, Kernel, Launch, Page, Stand, address
 from minigrad.kernels.instructions import Declined
 
 PAGE = Page("reductions", shared="chains")
@@ -433,3 +433,35 @@ def _reduction(what: str, name: str, typed: bool) -> Kernel:
 total, mean = _reduction("sum", "total", True), _reduction("mean", "mean", True)
 largest, smallest = _reduction("max", "largest", False), _reduction("min", "smallest", False)
 column_sums = channel_sums = sum_all = total
+
+
+# --- by groups of rows ----------------------------------------------------------------------------
+
+GROUPS = Page("groups")
+group_sums = Kernel("group_sums", GROUPS, by_group=True)
+
+
+@group_sums.accepts
+def _(x, *, axis=None, keepdims=False, dtype=None):
+    """The sums over all axes but the last, where a program has them for each group of rows."""
+    if x.ndim < 2 or not x.size or not x.flags.c_contiguous or axis is None:
+        return None
+    rows = axes_of(axis, x.ndim) == tuple(range(x.ndim - 1))
+    if not rows or dtype is not None or x.dtype.kind in "iub":
+        return None
+    return Empty((*(1,) * (x.ndim - 1) * keepdims, x.shape[-1]), x.dtype)
+
+
+@group_sums.launches
+def _(p, outputs, x, **_):
+    (y,), d = outputs, x.shape[-1]
+    if not p.owns(y):
+        raise Declined
+    count, offsets, each = p.groups(x.size // d)
+    args = p.table(y), x, offsets, each, d
+    yield Launch(GROUPS, "sums_of_groups", {"T": x.dtype}, (-(-d // 32), count), 256, args)
+
+
+@group_sums.examples
+def _(dtype):
+    yield (Empty((64, 48), dtype), Stand((48,), dtype, by_group=True)), {"axis": 0}
