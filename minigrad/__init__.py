@@ -59,7 +59,7 @@ from minigrad.transforms import (  # isort: skip
 
 __all__ = [
     "Op", "Tensor", "autocast", "autodiff", "backend", "checkpoint", "custom_vjp", "detect_anomaly",
-    "device", "disable_jit", "enable_grad", "errors", "explain", "explain_grad",
+    "device", "disable_jit", "distributed", "enable_grad", "errors", "explain", "explain_grad",
     "get_float32_matmul_precision", "get_num_threads", "grad", "gradients", "hessian", "hvp",
     "jacfwd", "jacrev", "jit", "jvp", "kernels", "memory", "nn", "no_grad", "observers", "op",
     "ops", "optim", "primitive", "profile", "random", "runs", "set_float32_matmul_precision",

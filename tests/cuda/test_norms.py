@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from on_rows import DTYPES, FEW, LENGTHS, close, device, numbers
 
 import minigrad as mg
 from minigrad.kernels.cuda import norms
 from minigrad.kernels.cuda.machine import Eager
 from minigrad.ops.norms import _batch_norm_grad, _batch_norm_train, _rms_norm, _rms_norm_grad
-from tests.cuda.test_rows import DTYPES, FEW, LENGTHS, close, device, numbers
 
 WIDE = np.longdouble
 GIVEN = {
