@@ -32,9 +32,10 @@ REGISTERS = 65536  # of a block
 SHARED = 48 * 1024  # bytes that a block has without asking for more
 WIDE = re.compile(r"\b(?:ld|st)\.global(?:\.\w+)*\.(?:v4\.\w32|v2\.\w64)\b|\bcp\.async\.cg\b")
 
-# Functions that need local memory, each with the reason.
+# Functions, some for one dtype, that need local memory, each with the reason.
 SPILL = {
     "chain": "sin, cos and tan reduce large arguments in a table",
+    "attention_grad_keys float64": "24 bytes on sm_80, where all masks and dropout meet",
 }
 # Functions that move little, beside others of the same launches that move much, with the reason.
 NARROW = {
@@ -204,7 +205,7 @@ def test_a_kernel_compiles_well(kernel, architecture):
         where = title(launch, architecture)
         assert launch.function in reports, f"{where}: there is no such function"
         report = reports[launch.function]
-        if launch.function not in SPILL:
+        if not {launch.function, f"{launch.function} {launch.define.get('T')}"} & set(SPILL):
             assert report.stack == 0, f"{where}: {report.stack} bytes of stack"
             assert report.spills == 0, f"{where}: {report.spills} bytes are spilled"
         n = threads(launch)
