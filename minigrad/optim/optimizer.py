@@ -536,9 +536,25 @@ class Segments:
         self.flat = flat
         self.table = np.zeros((3, len(flat.starts)), np.int64) if table is None else table
         self.fields = dict(zip(("starts", "stops", "steps"), self.table, strict=True))
+        self._here: np.ndarray | None = None  # the parameters of the last time,
+        self._count = 0  # how many segments they were,
+        self._due = np.zeros(0, np.int64)  # and the steps that make the next time one like it
+        self._more = self._due
 
     def find(self, here: np.ndarray) -> int:
         """Fill in the parameters `here`; the number of segments."""
+        flat = self.flat
+        if here is self._here and flat.steps[:-1].tobytes() == self._due.tobytes():
+            self.table[2, : self._count] += 1  # as it mostly is: the same ones, a step later
+        else:
+            self._here, self._count = here, self._found(here)
+            self._more = np.zeros(len(flat.starts), np.int64)
+            self._more[here] = 1
+            self._due = flat.steps[:-1].copy()
+        self._due += self._more
+        return self._count
+
+    def _found(self, here: np.ndarray) -> int:
         flat = self.flat
         starts, stops, steps = flat.starts[here], flat.stops[here], flat.steps[here]
         # Neighbours that have taken as many steps are one segment; on a device with the zeros in

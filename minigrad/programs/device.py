@@ -31,6 +31,7 @@ from minigrad.errors import CaptureError
 from minigrad.kernels.cuda import machine
 from minigrad.kernels.cuda.elementwise import elementwise
 from minigrad.kernels.instructions import Declined, Drawn, Instruction, NotByGroup
+from minigrad.memory import register_pool
 from minigrad.optim.optimizer import Segments
 from minigrad.programs.in_python import UFUNCS
 from minigrad.programs.memory import IN_PLACE, Memory
@@ -271,6 +272,7 @@ class DeviceProgram(Program):
             return [like for likes in needs for like in likes]
 
         self.memory = place(calls, scratch=scratch)
+        register_pool("a program of mg.jit", self.memory.pool, self)
         self.instructions, self.call_of = [], []
         with self.stream:
             for i, call in enumerate(calls):
@@ -313,7 +315,7 @@ class DeviceProgram(Program):
 
     def _assemble(self, threads: int | None) -> None:
         self.threads, self.work = 1, 0
-        self.inputs = [v.view() for v in self.arguments]
+        self.places = [Place(v.view()) for v in self.arguments]
         self.outputs = [v.view() for v in self.results]
         weakref.finalize(self, self.memory.pool.free_all_blocks)
 
@@ -325,8 +327,8 @@ class DeviceProgram(Program):
         if self.last is not None and self.last.ptr != stream.ptr:
             self.last.synchronize()  # the run before has the same memory
         self.last = stream
-        for place, x in zip(self.inputs, arrays, strict=True):
-            bring(place, x, stream)
+        for place, x in zip(self.places, arrays, strict=True):
+            place.take(x, stream)
         self.keys[:] = (random.next_key() for _ in range(self.keys_drawn))
         for words, key in zip(self.key_words, self.keys, strict=True):
             words[:] = key.low, key.high
@@ -569,17 +571,21 @@ def by_cupy(call: Call, program: DeviceProgram) -> Callable[[], None]:
     return compute
 
 
-def bring(place: Any, x: Any, stream: Any) -> None:
-    """Copy an argument to its place, without waiting."""
-    import cupy
+class Place:
+    """Where an argument lies."""
 
-    if x.flags.c_contiguous and place.flags.c_contiguous:
-        if x.nbytes:
-            cupy.cuda.runtime.memcpyAsync(
-                place.data.ptr, x.data.ptr, x.nbytes, ON_DEVICE, stream.ptr
-            )
-    else:
-        place[...] = x
+    def __init__(self, array: Any):
+        self.array, self.address = array, array.data.ptr
+        self.whole = array.flags.c_contiguous
+
+    def take(self, x: Any, stream: Any) -> None:
+        """Copy an argument to it, without waiting."""
+        import cupy
+
+        if not (self.whole and x.flags.c_contiguous):
+            self.array[...] = x
+        elif x.size:
+            cupy.cuda.runtime.memcpyAsync(self.address, x.data.ptr, x.nbytes, ON_DEVICE, stream.ptr)
 
 
 def _copy(target: Any, value: Any) -> None:
