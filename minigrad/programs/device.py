@@ -268,7 +268,7 @@ class DeviceProgram(Program):
         self.calls = calls
 
         def scratch(call: Call) -> list:
-            needs = (k.needs(*call.inputs, **call.settings) for k in self.chosen.get(call, [])[:1])
+            needs = (k.needs(*call.inputs, **call.settings) for k in self.chosen.get(call, ()))
             return [like for likes in needs for like in likes]
 
         self.memory = place(calls, scratch=scratch)
@@ -460,7 +460,7 @@ class Lowered:
 
     def __init__(self, program: DeviceProgram, call: Call):
         self.of, self.call = program, call
-        self.scratch = program.memory.scratches[call]
+        self.scratch: list[Value] = []
 
     def instructions(self) -> list[OnDevice]:
         """What computes the call.
@@ -472,7 +472,10 @@ class Lowered:
         call = self.call
         shapes = f"{', '.join(map(repr, call.reads))} -> {', '.join(map(repr, call.outputs))}"
         owned = self.owns(*call.reads, *call.outputs)
+        scratches = iter(self.of.memory.scratches[call])
         for kernel in self.of.chosen.get(call, ()):
+            needs = kernel.needs(*call.inputs, **call.settings)
+            self.scratch = [next(scratches) for _ in needs]
             if owned and not kernel.by_group:
                 continue
             try:

@@ -268,3 +268,15 @@ def test_groups_are_data():
             found[backend] = losses, {k: to_numpy(p.data) for k, p in kept.items()}
             assert len(step.steps) == 1
     assert_alike(found["cupy"], found["numpy"])
+
+
+def test_sums_that_take_two_launches():
+    with using("cupy"):
+        f = mg.jit(lambda x: (x.sum(), (x * x).sum(axis=0), x.max(axis=1)))
+        generator = np.random.default_rng(0)
+        for _ in range(3):
+            x = generator.normal(size=(70, 300)).astype("float32")
+            total, squares, largest = (to_numpy(y.data) for y in f(mg.asarray(x)))
+            np.testing.assert_allclose(total, x.sum(dtype="float64"), rtol=1e-4)
+            np.testing.assert_allclose(squares, (x * x).sum(axis=0), rtol=1e-4)
+            np.testing.assert_array_equal(largest, x.max(axis=1))
