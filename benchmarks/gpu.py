@@ -512,7 +512,7 @@ def adam_row(n: int, rate: float) -> Iterator[dict[str, Any]]:
     words = [cupy.asarray(np.array([x])) for x in (0, n, 1)]
     numbers = np.zeros(16)
     numbers[:7] = 1, LR, 0.9, 0.999, 1e-8, 1.0, 0.0
-    inputs = (w, g, m, v, None, *words, cupy.asarray(numbers), None, None, None, None)
+    inputs = (w, g, m, v, None, *words, cupy.asarray(numbers), *[None] * 5)
     kernel = find("cuda.updates.update")
     calls = [x.ready() for x in kernel.launched(Eager(()), [], *inputs, rule="adam_step")]
     calls[0]()

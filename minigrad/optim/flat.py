@@ -37,8 +37,11 @@ class Flat:
         starts, stops: where each parameter lies.
         steps: (parameters + 1,) how many steps each has taken, and last how many steps the
             optimizer has made.
+        counted: the same as far as the host knows: a device may have left some out (`LeftOut`).
         group: the options of its parameters.
     """
+
+    owed: "LeftOut | None" = None  # who leaves steps out that `counted` has
 
     def __init__(
         self,
@@ -57,7 +60,7 @@ class Flat:
         places = np.cumsum([0, *(-(-p.size // unit) * unit for p in tensors)])
         self.starts = places[:-1]
         self.stops = self.starts + [p.size for p in tensors]
-        self.steps = np.zeros(len(tensors) + 1, np.int64)
+        self.counted = np.zeros(len(tensors) + 1, np.int64)
         make = xp.empty if xp is np else xp.zeros
         self.weights = make(int(places[-1]), dtype)
         self.gradients = make(int(places[-1]), dtype)
@@ -76,10 +79,11 @@ class Flat:
 
     def __deepcopy__(self, memo: dict) -> "Flat":
         """Buffers with the same numbers; copied parameters look into them as the others do here."""
+        self.settle()
         new = memo[id(self)] = object.__new__(type(self))
         vars(new).update(vars(self))
         new.parameters = {name: copy.deepcopy(p, memo) for name, p in self.parameters.items()}
-        new.group, new.steps = copy.deepcopy(self.group, memo), self.steps.copy()
+        new.group, new.counted = copy.deepcopy(self.group, memo), self.counted.copy()
         new.weights, new.gradients = self.weights.copy(), self.gradients.copy()
         new.moments = {name: moment.copy() for name, moment in self.moments.items()}
         new.views = [new.view(new.weights, i) for i in range(len(self.views))]
@@ -89,6 +93,16 @@ class Flat:
             if p.data is old:  # another array, given since, is taken in at the next step
                 q.data = view
         return new
+
+    @property
+    def steps(self) -> np.ndarray:
+        self.settle()
+        return self.counted
+
+    def settle(self) -> None:
+        """Find out which of the counted steps a device has left out; the host waits, if any."""
+        if self.owed is not None:
+            self.owed.settle()
 
     def view(self, buffer: Any, i: int) -> Any:
         """The part of a buffer that belongs to parameter `i`, in its shape."""
@@ -192,6 +206,43 @@ class Flat:
             self.gradients[self.starts[i] : self.stops[i]] = g.reshape(-1)
             present.append(i)
         return np.array(present, np.int64), sparse
+
+
+class LeftOut:
+    """Steps that the host counts before a run, and of which the run leaves some out on a device.
+
+    Kernels take `number` off the steps that they are told. The host does so once somebody asks.
+
+    Attributes:
+        places: pairs of a buffer and what of its `counted` goes up with each run.
+        number: () int64 on the device: how many runs have left their step out since then.
+    """
+
+    def __init__(self, places: list[tuple[Flat, np.ndarray]], number: Any):
+        self.places, self.number = places, number
+
+    def begin(self) -> None:
+        """Before a run: what others have left out is settled.
+
+        So is this one's own where options depend on how many steps there were.
+        """
+        for flat, _ in self.places:
+            if flat.owed is not self or any(map(callable, flat.group.values())):
+                flat.settle()
+        for flat, _ in self.places:
+            flat.owed = self
+
+    def settle(self) -> None:
+        """Take what was left out off the counts; the host waits for the device."""
+        device = self.number.device
+        device.synchronize()  # a run may have been on any stream, and so may the next be
+        number = int(self.number)
+        for flat, places in self.places:
+            flat.counted[places] -= number
+            if flat.owed is self:
+                flat.owed = None
+        self.number.fill(0)
+        device.synchronize()
 
 
 memory.holds(

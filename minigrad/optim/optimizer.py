@@ -195,7 +195,7 @@ class Optimizer(Follower):
                 f"{list(self.moments(flat.group))}, and it was made to keep "
                 f"{list(flat.moments)}; make another optimizer"
             )
-        return self._at(flat.group, max(int(flat.steps[-1]) - 1, 0))
+        return self._at(flat.group, max(int(flat.counted[-1]) - 1, 0))
 
     def _at(self, group: Mapping[str, Any], step: int) -> dict[str, Any]:
         """The options of a group at a step, betas one by one."""
@@ -353,7 +353,7 @@ class Optimizer(Follower):
     def _count(self) -> None:
         """Note that an update is made: in every flat, so that whoever copies one has it."""
         for flat in self.flats:
-            flat.steps[-1] += 1
+            flat.counted[-1] += 1
 
     def change(self, flat: Flat, present: np.ndarray) -> None:
         """Change the weights of `present` parameters by `flat.gradients`."""
@@ -445,14 +445,20 @@ class Optimizer(Follower):
         present: Callable[[], np.ndarray],
         segments: "Segments",
         numbers: np.ndarray,
+        settled: bool = True,
     ) -> Callable[[], None]:
-        """What is done before each run of a program: steps are counted, options read anew."""
+        """What is done before each run of a program: steps are counted, options read anew.
+
+        `settled` unless the run itself may leave the step out, and see to what was (`LeftOut`).
+        """
         count, rule = self._counter(flat), self.rule(flat)
 
         def prepare() -> None:
+            if settled:
+                flat.settle()
             count()
             here = present()
-            flat.steps[here] += 1
+            flat.counted[here] += 1
             options = self.numbers(flat, rule)
             numbers[: 1 + len(options)] = segments.find(here), *options
 
@@ -544,19 +550,19 @@ class Segments:
     def find(self, here: np.ndarray) -> int:
         """Fill in the parameters `here`; the number of segments."""
         flat = self.flat
-        if here is self._here and flat.steps[:-1].tobytes() == self._due.tobytes():
+        if here is self._here and flat.counted[:-1].tobytes() == self._due.tobytes():
             self.table[2, : self._count] += 1  # as it mostly is: the same ones, a step later
         else:
             self._here, self._count = here, self._found(here)
             self._more = np.zeros(len(flat.starts), np.int64)
             self._more[here] = 1
-            self._due = flat.steps[:-1].copy()
+            self._due = flat.counted[:-1].copy()
         self._due += self._more
         return self._count
 
     def _found(self, here: np.ndarray) -> int:
         flat = self.flat
-        starts, stops, steps = flat.starts[here], flat.stops[here], flat.steps[here]
+        starts, stops, steps = flat.starts[here], flat.stops[here], flat.counted[here]
         # Neighbours that have taken as many steps are one segment; on a device with the zeros in
         # between.
         apart = (here[1:] != here[:-1] + 1) | (steps[1:] != steps[:-1])

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from minigrad import ops
-from minigrad.autodiff import Tensor, no_grad, wrap
+from minigrad.autodiff import Tensor, no_grad, primitive, wrap
 from minigrad.backend import to_numpy, xp
 from minigrad.errors import DtypeError, StateError
 from minigrad.optim.flat import rows_in
@@ -103,7 +103,7 @@ class LossScaler:
                 )
         with no_grad():
             factor = 1.0 / self._scale
-            finite = []
+            found = []
             for p in optimizer.parameters.values():
                 if p.grad is None:
                     continue
@@ -112,13 +112,13 @@ class LossScaler:
                     rows.values = values.data
                 else:
                     p.grad = values = p.grad * factor.astype(p.grad.dtype)
-                finite.append(ops.all(ops.isfinite(values)))
-            if not finite:
+                found.append(values)
+            if not found:
                 raise StateError(
                     "LossScaler: the optimizer's parameters have no gradients; call "
                     "scaler.scale(loss).backward() first"
                 )
-            self._found.append((optimizer, ops.logical_not(ops.all(ops.stack(finite)))))
+            self._found.append((optimizer, _some_lost(*found)))
 
     unscale_ = unscale  # PyTorch's name
 
@@ -187,3 +187,12 @@ class LossScaler:
             f"{self.backoff_factor}, growth_interval={self.growth_interval}, "
             f"enabled={self.enabled})"
         )
+
+
+@primitive(kernel={"cupy": "cuda.updates.some_lost"})
+def _some_lost(xp, *gradients):
+    """Whether any element of any of them is infinite or NaN: ()."""
+    return xp.logical_not(xp.stack([xp.isfinite(g).all() for g in gradients]).all())
+
+
+_some_lost.no_gradient()

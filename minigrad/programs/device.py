@@ -32,6 +32,7 @@ from minigrad.kernels.cuda import machine
 from minigrad.kernels.cuda.elementwise import elementwise
 from minigrad.kernels.instructions import Declined, Drawn, Instruction, NotByGroup
 from minigrad.memory import register_pool
+from minigrad.optim.flat import LeftOut
 from minigrad.optim.optimizer import Segments
 from minigrad.programs.in_python import UFUNCS
 from minigrad.programs.memory import IN_PLACE, Memory
@@ -286,27 +287,33 @@ class DeviceProgram(Program):
     def on_host(self, name: str, function: Callable[[], None]) -> Instruction:
         return OnDevice(name, function=function, who="Python", reason="it reads a number")
 
+    def leaving(self, optimizer: Any, skip: Value, stepped: list) -> Any:
+        fits = skip.dtype == np.bool_ and skip.size == 1 and self.groups is None
+        if fits and all(_update_kernel(optimizer, flat) is not None for flat, *_ in stepped):
+            return LeavingOut(optimizer, skip.view(), {flat: common for flat, common, _ in stepped})
+        return super().leaving(optimizer, skip, stepped)
+
     def update(
-        self, optimizer: Any, flat: Any, present: Callable[[], np.ndarray]
+        self, optimizer: Any, flat: Any, present: Callable[[], np.ndarray], leaving: Any
     ) -> tuple[list[Instruction], Callable[[], None]]:
-        rule = optimizer.rule(flat)
-        if rule and kernels.enabled() and (kernel := _update_kernel()) is not None:
-            count = len(flat.parameters)
-            table, (starts, stops, steps) = self.words.take(3, count)
+        if (kernel := _update_kernel(optimizer, flat)) is not None:
+            rule = optimizer.rule(flat)
+            table, (starts, stops, steps) = self.words.take(3, len(flat.parameters))
             (numbers,), (options,) = self.words.take(1, 16)
             moments = (*(flat.moments.get(name) for name in optimizer.slots), None, None, None)[:3]
+            there = leaving if type(leaving) is LeavingOut else None
+            skip, late = (None, None) if there is None else (there.skip, there.steps.number)
             inputs = (
                 flat.weights, flat.gradients, *moments, starts, stops, steps,
-                options.view("float64"), None, None, None, None,
+                options.view("float64"), None, None, skip, late, None,
             )  # fmt: skip
-            if kernel.outputs(*inputs, rule=rule) is not None:
-                lines = [
-                    OnDevice(rule, function=launch.ready(), who="CUDA")
-                    for launch in kernel.launched(machine.Eager(()), [], *inputs, rule=rule)
-                ]
-                segments = Segments(flat, table)
-                before = optimizer.preparing(flat, present, segments, numbers.view(np.float64))
-                return list(lines), before
+            lines: list[Instruction] = [
+                OnDevice(rule, function=launch.ready(), who="CUDA")
+                for launch in kernel.launched(machine.Eager(()), [], *inputs, rule=rule)
+            ]
+            segments, words = Segments(flat, table), numbers.view(np.float64)
+            before = optimizer.preparing(flat, present, segments, words, settled=there is None)
+            return lines, before
         # A function of Python reads options on the host, which a graph would have built in.
         instruction, before = optimizer.captured(flat, present)
         reason = "this optimizer has no kernel for a device"
@@ -604,9 +611,44 @@ def _words_of(update: Any) -> int:
     return sum(16 + 3 * len(flat.parameters) for flat in update.optimizer.flats)
 
 
-def _update_kernel() -> Any:
-    named = kernels.twin("updates.update")
-    return None if named is None else kernels.find(named)
+def _update_kernel(optimizer: Any, flat: Any) -> Any:
+    """The kernel that makes an optimizer's steps on a buffer; None if there is none."""
+    rule, named = optimizer.rule(flat), kernels.twin("updates.update")
+    if not (rule and kernels.enabled()) or named is None:
+        return None
+    kernel = kernels.find(named)
+    ids = machine.Stand((len(flat.parameters),), np.dtype("int64"))
+    options = machine.Stand((16,), np.dtype("float64"))
+    moments = (*(flat.moments.get(name) for name in optimizer.slots), None, None, None)[:3]
+    inputs = flat.weights, flat.gradients, *moments, ids, ids, ids, options, *[None] * 5
+    return None if kernel.outputs(*inputs, rule=rule) is None else kernel
+
+
+class LeavingOut:
+    """Leaves a step out by a flag on the device, which the host does not read.
+
+    Attributes:
+        skip: the flag, ().
+        steps: who knows how many were left out.
+        first, last: as of `minigrad.programs.program.Kept`.
+    """
+
+    last: tuple = ()
+
+    def __init__(self, optimizer: Any, skip: Any, stepped: dict[Any, np.ndarray]):
+        import cupy
+
+        from minigrad.kernels.cuda.updates import leave_out
+
+        none = np.zeros(0, np.int64)
+        places = [(f, np.append(stepped.get(f, none), -1)) for f in optimizer.flats]
+        self.skip, self.steps = skip, LeftOut(places, cupy.zeros((), "int64"))
+        self.begin = self.steps.begin
+        asks, inputs = machine.Eager(()), (skip, self.steps.number)
+        self.first = [
+            OnDevice("leave_out", function=launch.ready(), who="CUDA")
+            for launch in leave_out.launched(asks, [], *inputs)
+        ]
 
 
 @contextmanager

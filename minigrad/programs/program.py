@@ -115,39 +115,49 @@ class Program:
         self.before: list[Callable[[], None]] = []
         self.written: list[Any] = [target for target, _ in self.assignments]
         for update in self.updates:
-            optimizer = update.optimizer
-            kept = None if update.skip is None else Kept(optimizer, update.skip.view())
-            if kept is not None:
-                self.before.append(kept.keep_steps)
-                self.instructions.append(self.on_host("keep", kept.keep))
-            for flat in optimizer.flats:
-                places = {name: i for i, name in enumerate(flat.parameters)}
-                of_groups = names_by_group(update, self.groups)
-                common = [
-                    places[n]
-                    for n, g in update.gradients.items()
-                    if g is not None and n in places and n not in of_groups
-                ]
-                if any(len({n in places for n in names}) > 1 for names in of_groups.values()):
-                    raise NotByGroup("an optimizer with other options for some of the groups")
-                mine = [
-                    [places[n] for n in names]
-                    for first, names in of_groups.items()
-                    if first in places and update.gradients[first] is not None
-                ]
-                if not common and not mine:
-                    continue
-                present = functools.partial(
-                    self._present, np.array(common, np.int64), np.array(mine)
-                )
-                instructions, before = self.update(optimizer, flat, present)
+            stepped = list(self._stepped(update))
+            skip = update.skip
+            leaving = None if skip is None else self.leaving(update.optimizer, skip, stepped)
+            if leaving is not None:
+                self.before.append(leaving.begin)
+                self.instructions += leaving.first
+            for flat, common, by_group in stepped:
+                present = functools.partial(self._present, common, by_group)
+                instructions, before = self.update(update.optimizer, flat, present, leaving)
                 for instruction in instructions:
                     instruction.shapes = f"{flat.weights.dtype}[{flat.weights.size}]"
                 self.before.append(before)
                 self.instructions += instructions
                 self.written.append(flat.weights)
-            if kept is not None:
-                self.instructions.append(self.on_host("unless", kept.restore))
+            if leaving is not None:
+                self.instructions += leaving.last
+
+    def _stepped(self, update: Update) -> Iterator[tuple[Any, np.ndarray, np.ndarray]]:
+        """The buffers that an optimizer changes, with the places of parameters that have gradients:
+
+        of those in every run, and (parameters, groups) of those of groups.
+        """
+        of_groups = names_by_group(update, self.groups)
+        for flat in update.optimizer.flats:
+            places = {name: i for i, name in enumerate(flat.parameters)}
+            common = [
+                places[n]
+                for n, g in update.gradients.items()
+                if g is not None and n in places and n not in of_groups
+            ]
+            if any(len({n in places for n in names}) > 1 for names in of_groups.values()):
+                raise NotByGroup("an optimizer with other options for some of the groups")
+            mine = [
+                [places[n] for n in names]
+                for first, names in of_groups.items()
+                if first in places and update.gradients[first] is not None
+            ]
+            if common or mine:
+                yield flat, np.array(common, np.int64), np.array(mine)
+
+    def leaving(self, optimizer: Any, skip: Value, stepped: list) -> Any:
+        """What leaves a step out where a run finds that it is none, as `Kept` does."""
+        return Kept(optimizer, skip.view(), self.on_host)
 
     def copy(self, target: Any, value: Value) -> Instruction:
         """What writes a value to an array outside."""
@@ -158,7 +168,7 @@ class Program:
         return Instruction(name, function=function)
 
     def update(
-        self, optimizer: Any, flat: Any, present: Callable[[], np.ndarray]
+        self, optimizer: Any, flat: Any, present: Callable[[], np.ndarray], leaving: Any
     ) -> tuple[list[Instruction], Callable[[], None]]:
         """An optimizer's step on one of its buffers, and what to do before each run."""
         instruction, before = optimizer.captured(flat, present)
@@ -276,14 +286,20 @@ class Program:
 
 
 class Kept:
-    """What an optimizer has before its step, for a run in which the step turns out to be none."""
+    """What an optimizer has before its step, for a run in which the step turns out to be none.
 
-    def __init__(self, optimizer: Any, skip: Any):
+    Attributes:
+        first, last: the instructions before and behind those of the step.
+    """
+
+    def __init__(self, optimizer: Any, skip: Any, instruction: Callable[..., Instruction]):
         self.flats, self.skip = optimizer.flats, skip
+        self.first = [instruction("keep", self.keep)]
+        self.last = [instruction("unless", self.restore)]
         self.steps: list[np.ndarray] = []
         self.arrays: list[tuple[Any, Any]] = []
 
-    def keep_steps(self) -> None:
+    def begin(self) -> None:
         """Before a run, in which steps are counted at once."""
         self.steps = [flat.steps.copy() for flat in self.flats]
 

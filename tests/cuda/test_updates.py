@@ -83,7 +83,7 @@ def test_a_step_of_each_rule_with_all_it_needs_in_device_memory(name):
     a, b, c = (*there[2:], None, None, None)[:3]
     places = [cupy.asarray(x) for x in (STARTS, STOPS, STEPS)]
     done = updates.update(
-        *there[:2], a, b, c, *places, numbers_of(len(STARTS), options), None, None, None, None,
+        *there[:2], a, b, c, *places, numbers_of(len(STARTS), options), *[None] * 5,
         rule=rule,
     )  # fmt: skip
     assert done == ()
@@ -124,9 +124,18 @@ def test_clipping_scale_and_what_is_left_out():
     clip, scale = cupy.asarray(np.float32(0.25)), cupy.asarray(np.float32(8))
     for skipped in (1, 0):
         there = [on_device(x) for x in (w, g, *moments)]
-        skip = cupy.asarray(np.int32(skipped))
+        skip = cupy.asarray(np.bool_(skipped))
         updates.update(
-            *there[:4], None, *places, numbers_of(1, options), clip, scale, skip, None, rule=rule
+            *there[:4],
+            None,
+            *places,
+            numbers_of(1, options),
+            clip,
+            scale,
+            skip,
+            None,
+            None,
+            rule=rule,
         )
         agree([there[0], *there[2:]], [w, *moments] if skipped else expected, 3e-6)
 
@@ -138,7 +147,7 @@ def test_weights_in_32_bits_with_gradients_and_a_copy_in_16():
     there = [on_device(x) for x in (w, few, *moments[:2])]
     low = cupy.zeros(SIZE, "float16")
     places = [cupy.asarray(np.array([x])) for x in (0, SIZE, 3)]
-    updates.update(*there, None, *places, numbers_of(1, options), None, None, None, low, rule=rule)
+    updates.update(*there, None, *places, numbers_of(1, options), *[None] * 4, low, rule=rule)
     agree([there[0], *there[2:], None], expected, 3e-6)
     assert (cupy.asnumpy(low) == cupy.asnumpy(there[0]).astype("float16")).all()
 

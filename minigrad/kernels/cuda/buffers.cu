@@ -3,8 +3,13 @@
 
 #define CHUNK 16384
 
-// The sum of squares of a block's share, in double: the square of no float overflows there.
-template <typename T> __device__ __forceinline__ double squares_of(const T* x, i64 n, i64 block) {
+// In double, where the square of no float overflows; and what is 0 unless x is infinite or NaN.
+struct Square { static __device__ __forceinline__ double of(double x) { return x * x; } };
+struct Zero { static __device__ __forceinline__ double of(double x) { return x - x; } };
+
+// The sum of F of a block's share.
+template <typename F, typename T>
+__device__ __forceinline__ double sum_of(const T* x, i64 n, i64 block) {
     const int N = Pack<T>::N;
     i64 start = block * CHUNK, stop = start + CHUNK < n ? start + CHUNK : n;
     double s = 0;
@@ -13,17 +18,11 @@ template <typename T> __device__ __forceinline__ double squares_of(const T* x, i
         for (i64 i = start + threadIdx.x * N; i < whole; i += blockDim.x * N) {
             Pack<T> pack = load(x + i);
 #pragma unroll
-            for (int e = 0; e < N; e++) {
-                double v = wide(pack.x[e]);
-                s += v * v;
-            }
+            for (int e = 0; e < N; e++) s += F::of(wide(pack.x[e]));
         }
         start = whole;
     }
-    for (i64 i = start + threadIdx.x; i < stop; i += blockDim.x) {
-        double v = wide(x[i]);
-        s += v * v;
-    }
+    for (i64 i = start + threadIdx.x; i < stop; i += blockDim.x) s += F::of(wide(x[i]));
     return s;
 }
 
@@ -72,4 +71,17 @@ extern "C" __global__ void clip_float(double* norm, float* factor, const double*
 extern "C" __global__ void clip_double(double* norm, double* factor, const double* parts,
                                        i64 count, double most) {
     norm_of(norm, factor, parts, count, most);
+}
+
+// Whether a part is not 0: something was infinite or NaN. One block.
+extern "C" __global__ void lost(bool* y, const double* parts, i64 count) {
+    __shared__ double box[WARP];
+    double s = 0;
+    for (i64 i = threadIdx.x; i < count; i += blockDim.x) s += parts[i];
+    s = block_sum(s, box);
+    if (threadIdx.x == 0) *y = !(s == 0);
+}
+
+extern "C" __global__ void leave_out(const bool* skip, i64* late) {
+    if (threadIdx.x == 0 && *skip) ++*late;
 }

@@ -129,10 +129,11 @@ extern "C" __global__ void __launch_bounds__(256) update(
     T* w, const G* g, M* a, M* b, M* c, L* low, i64 n, const i64* starts, const i64* stops,
     const i64* steps, const double* numbers, i64 start, i64 stop, i64 step, double o0, double o1,
     double o2, double o3, double o4, double o5, double o6, double o7, const F* clip,
-    const float* scale, const int* skip) {
+    const float* scale, const bool* skip, const i64* late) {
     __shared__ Rates known[KNOWN];
     Options o = {{o0, o1, o2, o3, o4, o5, o6, o7}};
     i64 count = 1, first = (i64)blockIdx.x * TILE;
+    const i64 left_out = late ? *late : 0;  // steps that were counted and left out
     int s = 0, before;
     if (numbers) {
         count = (i64)numbers[0];
@@ -147,7 +148,7 @@ extern "C" __global__ void __launch_bounds__(256) update(
     }
     before = s;
     if (threadIdx.x < KNOWN && s + threadIdx.x < count)
-        known[threadIdx.x] = rates(o, steps ? steps[s + threadIdx.x] : step);
+        known[threadIdx.x] = rates(o, (steps ? steps[s + threadIdx.x] : step) - left_out);
     __syncthreads();
     if (skip && *skip) return;
     const W factor = W(clip ? *clip : F(1)) / W(scale ? *scale : 1.0f);
@@ -159,7 +160,7 @@ extern "C" __global__ void __launch_bounds__(256) update(
         const i64 low_end = numbers ? starts[s] : start, high_end = numbers ? stops[s] : stop;
 #if V > 1
         if (low_end <= i && i + V <= high_end) {
-            const Rates rate = s - before < KNOWN ? known[s - before] : rates(o, steps[s]);
+            const Rates rate = s - before < KNOWN ? known[s - before] : rates(o, steps[s] - left_out);
             Some<T> ws = some(w + i);
             const Some<G> gs = some(g + i);
             Some<M> as, bs, cs;
@@ -203,7 +204,7 @@ extern "C" __global__ void __launch_bounds__(256) update(
             while (t < count && (numbers ? stops[t] : stop) <= j) t++;
             if (t == count) break;
             if ((numbers ? starts[t] : start) > j) continue;
-            const Rates rate = t - before < KNOWN ? known[t - before] : rates(o, steps[t]);
+            const Rates rate = t - before < KNOWN ? known[t - before] : rates(o, steps[t] - left_out);
             W x = A ? wide(a[j]) : W(0), y = B ? wide(b[j]) : W(0), z = C ? wide(c[j]) : W(0);
             const W found = changed(wide(w[j]), wide(g[j]) * factor, x, y, z, rate, o);
             w[j] = narrow<T>(found);

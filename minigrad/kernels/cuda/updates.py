@@ -5,7 +5,7 @@ segments have gradients, how many steps each has taken, the options, the factor 
 scale of the loss, and whether this step is left out.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,10 @@ def _flat(*buffers: Any) -> bool:
 
 
 @update.accepts
-def _(w, g, a, b, c, starts, stops, steps, numbers, clip, scale, skip, low, *, rule, segment=None):
+def _(
+    w, g, a, b, c, starts, stops, steps, numbers, clip, scale, skip, late, low,
+    *, rule, segment=None,
+):  # fmt: skip
     """One step by a rule, in place; nothing comes out.
 
     Args:
@@ -42,7 +45,8 @@ def _(w, g, a, b, c, starts, stops, steps, numbers, clip, scale, skip, low, *, r
         numbers: float64; how many segments there are, then the options. None with `segment`.
         clip: () what gradients are multiplied by, or None.
         scale: () float32, what they are divided by: the scale of the loss. Or None.
-        skip: () int32; where it is not 0 nothing is done. Or None.
+        skip: () boolean; where it is true nothing is done. Or None.
+        late: () int64, what is taken off `steps`, as these were left out; or None.
         low: of that length, a copy of the new weights in fewer bits; or None.
         rule: one of RULES.
         segment: (start, stop, step, options), where they are known on the host.
@@ -60,12 +64,14 @@ def _(w, g, a, b, c, starts, stops, steps, numbers, clip, scale, skip, low, *, r
             return None
     if clip is not None and clip.dtype.name not in ("float32", "float64"):
         return None
-    wanted = ((scale, "float32"), (skip, "int32"))
+    wanted = ((scale, "float32"), (skip, "bool"), (late, "int64"))
     return None if any(x is not None and x.dtype.name != name for x, name in wanted) else ()
 
 
 @update.launches
-def _(p, outputs, w, g, a, b, c, starts, stops, steps, numbers, clip, scale, skip, low, **params):
+def _(
+    p, outputs, w, g, a, b, c, starts, stops, steps, numbers, clip, scale, skip, late, low, **params
+):
     rule, segment = params["rule"], params.get("segment")
     moments = [x for x in (a, b, c) if x is not None]
     lanes = 16 // min(x.dtype.itemsize for x in (w, g, *moments))
@@ -85,7 +91,24 @@ def _(p, outputs, w, g, a, b, c, starts, stops, steps, numbers, clip, scale, ski
             define,
             -(-w.size // TILE),
             THREADS,
-            (w, g, a, b, c, low, w.size, starts, stops, steps, numbers, *known, clip, scale, skip),
+            (
+                w,
+                g,
+                a,
+                b,
+                c,
+                low,
+                w.size,
+                starts,
+                stops,
+                steps,
+                numbers,
+                *known,
+                clip,
+                scale,
+                skip,
+                late,
+            ),
         )
 
 
@@ -96,7 +119,8 @@ def _(dtype):
         Empty((3,), np.dtype("int64")),
         Empty((16,), np.dtype("float64")),
     )
-    one, yes = Empty((), np.dtype("float32")), Empty((), np.dtype("int32"))
+    one, yes = Empty((), np.dtype("float32")), Empty((), np.dtype("bool"))
+    late = Empty((), np.dtype("int64"))
     for rule, moments in [
         ("sgd_step", (None, None, None)), ("sgd_step", (x, None, None)),
         ("adagrad_step", (x, None, None)), ("rmsprop_step", (x, None, None)),
@@ -104,10 +128,10 @@ def _(dtype):
         ("adam_variant_step", (x, x, None)), ("adam_variant_step", (x, x, x)),
         ("adam_step", (x, x, None)),
     ]:  # fmt: skip
-        yield (x, x, *moments, ids, ids, ids, numbers, one, one, yes, None), {"rule": rule}
+        yield (x, x, *moments, ids, ids, ids, numbers, one, one, yes, late, None), {"rule": rule}
     if dtype.itemsize == 2:  # weights in 32 bits
         w, few = Empty((100,), np.dtype("float32")), Empty((100,), dtype)
-        moments = w, w, None, ids, ids, ids, numbers, one, one, yes
+        moments = w, w, None, ids, ids, ids, numbers, one, one, yes, late
         yield (w, few, *moments, few), {"rule": "adam_step"}
 
 
@@ -124,7 +148,7 @@ def change(
     """
     a, b, c = (*moments, None, None, None)[:3]
     segment = stretch.start, stretch.stop, step, tuple(numbers)
-    nothing = (None,) * 8
+    nothing = (None,) * 9
     return update.call(w, g, a, b, c, *nothing, rule=rule, segment=segment)
 
 
@@ -174,12 +198,23 @@ def _dense(arrays: Sequence[Any]) -> bool:
 
 @clip_factor.scratch
 def _(*gradients, max_norm):
+    return _parts(gradients)
+
+
+def _parts(gradients: Sequence[Any]) -> tuple[Empty]:
     return (Empty((max(sum(_blocks(gradients)), 1),), np.dtype("float64")),)
 
 
 @clip_factor.launches
 def _(p, outputs, *gradients, max_norm):
     (norm, factor), (parts,) = outputs, p.scratch
+    done = yield from _summed(parts, gradients, "sum_of<Square>")
+    name = "clip_double" if factor.dtype.itemsize == 8 else "clip_float"
+    yield Launch(BUFFERS, name, {}, 1, 1024, (norm, factor, parts, done, float(max_norm)))
+
+
+def _summed(parts: Any, gradients: Sequence[Any], of: str) -> Generator[Launch, None, int]:
+    """Launches that add up what `of` gives in each block; how many parts there are."""
     done = 0
     for _, some in _sets([g for g in gradients if g.size]):
         counts = _blocks(some)
@@ -187,22 +222,66 @@ def _(p, outputs, *gradients, max_norm):
             f"const {C_TYPES[g.dtype.name]}* x{i}, i64 n{i}, i64 b{i}" for i, g in enumerate(some)
         )
         text = (
-            f'extern "C" __global__ void squares(double* parts, i64 done, {inputs}) {{\n'
+            f'extern "C" __global__ void sums(double* parts, i64 done, {inputs}) {{\n'
             f"    __shared__ double box[WARP];\n    double s = 0;\n"
-            f"    {_cases(len(some), 's = squares_of(x{i}, n{i}, block)')}\n"
+            f"    {_cases(len(some), f's = {of}(x{{i}}, n{{i}}, block)')}\n"
             f"    s = block_sum(s, box);\n"
             f"    if (threadIdx.x == 0) parts[done + blockIdx.x] = s;\n}}\n"
         )
         args = [x for g, count in zip(some, counts, strict=True) for x in (g, g.size, count)]
-        yield Launch(BUFFERS.plus(text), "squares", {}, sum(counts), THREADS, (parts, done, *args))
+        yield Launch(BUFFERS.plus(text), "sums", {}, sum(counts), THREADS, (parts, done, *args))
         done += sum(counts)
-    name = "clip_double" if factor.dtype.itemsize == 8 else "clip_float"
-    yield Launch(BUFFERS, name, {}, 1, 1024, (norm, factor, parts, done, float(max_norm)))
+    return done
 
 
 @clip_factor.examples
 def _(dtype):
     yield (Empty((100, 7), dtype), Empty((40000,), dtype)), {"max_norm": 1.0}
+
+
+some_lost = Kernel("some_lost", BUFFERS)
+
+
+@some_lost.accepts
+def _(*gradients):
+    """Whether any element of any of them is infinite or NaN: () boolean."""
+    return Empty((), np.dtype("bool")) if gradients and _dense(gradients) else None
+
+
+@some_lost.scratch
+def _(*gradients):
+    return _parts(gradients)
+
+
+@some_lost.launches
+def _(p, outputs, *gradients):
+    done = yield from _summed(p.scratch[0], gradients, "sum_of<Zero>")
+    yield Launch(BUFFERS, "lost", {}, 1, 1024, (outputs[0], p.scratch[0], done))
+
+
+@some_lost.examples
+def _(dtype):
+    yield (Empty((100, 7), dtype), Empty((40000,), dtype)), {}
+
+
+leave_out = Kernel("leave_out", BUFFERS)
+
+
+@leave_out.accepts
+def _(skip, late):
+    """Count in `late`, () int64, in place, if a step is left out: `skip`, () boolean."""
+    fits = skip.dtype.name == "bool" and late.dtype.name == "int64" and skip.size == late.size == 1
+    return () if fits else None
+
+
+@leave_out.launches
+def _(p, outputs, skip, late):
+    yield Launch(BUFFERS, "leave_out", {}, 1, 32, (skip, late))
+
+
+@leave_out.examples
+def _(dtype):
+    yield (Empty((), np.dtype("bool")), Empty((), np.dtype("int64"))), {}
 
 
 gather = Kernel("gather", BUFFERS)

@@ -1,0 +1,153 @@
+"""Calls of a program on a device that become few launches: how many, and what they compute."""
+
+import copy
+from collections import Counter
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad import nn, optim, random
+from minigrad.backend import to_numpy, using
+
+cupy = pytest.importorskip("cupy")
+pytestmark = pytest.mark.filterwarnings("ignore:overflow encountered", "ignore:invalid value")
+
+
+def lines_of(step):
+    """Who makes which lines of a program, counted."""
+    return Counter((x.who, x.name) for x in step.steps[0].program.instructions)
+
+
+def graphs_of(step):
+    """How many graphs and how many functions in between a program has become."""
+    functions = [p for p in step.steps[0].program.parts if hasattr(p, "func")]
+    return len(step.steps[0].program.parts) - len(functions), len(functions)
+
+
+# ------------------------------------------------------------------- steps that are left out
+
+
+POISON = [1, 1, 1, np.inf, 1, np.nan, 1, np.inf, np.inf, 1, 1]
+MAKES = {
+    "adam": lambda net: optim.Adam(net, lr=0.01),
+    "momentum": lambda net: optim.SGD(net, lr=0.05, momentum=0.9, dampening=0.5),
+    "schedule": lambda net: optim.AdamW(net, lr=lambda step: 0.01 * (step + 1)),
+    "two buffers": lambda net: optim.Adam(
+        [
+            {"params": list(net.named_parameters())[:2], "lr": 0.03},
+            {"params": list(net.named_parameters())[2:], "lr": 0.01},
+        ]
+    ),
+}
+
+
+def scaled_step(make, clip=True):
+    """A net, its optimizer and scaler, and a step under the scaler."""
+    with random.stream(0):
+        net = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1))
+    optimizer, scaler = make(net), optim.LossScaler(2.0**10, growth_interval=3)
+
+    def step(x, poison):
+        with mg.autocast("float16"):
+            y = mg.mse_loss(net(x), x[:, :1])
+        scaler.scale(y * poison).backward()
+        if clip:
+            scaler.unscale(optimizer)
+            optim.clip_grad_norm_(net, 1.0)
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad()
+        return y
+
+    return net, optimizer, scaler, step
+
+
+def scaled_batches():
+    return np.random.default_rng(0).normal(size=(len(POISON), 5, 4)).astype(np.float32)
+
+
+def scaled_training(backend, jit, make, ask=False, rows=lambda i: 5):
+    """Losses, scales and step counts of some steps; and the state at their end."""
+    with using(backend):
+        net, optimizer, scaler, step = scaled_step(make)
+        step = mg.jit(step) if jit else step
+        found = []
+        for i, poison in enumerate(POISON):
+            x = mg.asarray(scaled_batches()[i, : rows(i)])
+            loss = float(step(x, mg.asarray(np.float32(poison))))
+            found.append((loss, scaler.get_scale(), optimizer.step_count if ask else None))
+        state = {
+            **optimizer.state_dict(),
+            **{k: to_numpy(p.data) for k, p in net.named_parameters()},
+        }
+        return found, state, step
+
+
+def assert_same_training(mine, theirs):
+    assert [x[1:] for x in mine[0]] == [x[1:] for x in theirs[0]]
+    np.testing.assert_allclose([x[0] for x in mine[0]], [x[0] for x in theirs[0]], rtol=5e-3)
+    assert mine[1].keys() == theirs[1].keys()
+    for name, x in theirs[1].items():
+        if "step" in name:
+            assert mine[1][name] == x, name
+        np.testing.assert_allclose(mine[1][name], x, rtol=1e-2, atol=2e-3, err_msg=name)
+
+
+@pytest.mark.parametrize("make", MAKES.values(), ids=MAKES)
+@pytest.mark.parametrize("ask", [True, False], ids=["asked in between", "asked at the end"])
+def test_a_scaled_step_is_one_graph(make, ask):
+    mine = scaled_training("cupy", True, make, ask)
+    assert_same_training(mine, scaled_training("numpy", False, make, ask))
+    assert graphs_of(mine[2]) == (1, 0)
+    lines = lines_of(mine[2])
+    assert lines["CUDA", "leave_out"] == 1
+    assert lines["CUDA", "_some_lost"] == 2
+    assert not any(who == "Python" for who, _ in lines)
+
+
+@pytest.mark.parametrize("ask", [True, False], ids=["asked in between", "asked at the end"])
+def test_programs_for_two_shapes_count_the_same_steps(ask):
+    found = [
+        scaled_training(backend, backend == "cupy", MAKES["adam"], ask, lambda i: 5 - i // 2 % 2)
+        for backend in ("cupy", "numpy")
+    ]
+    assert_same_training(*found)
+    assert len(found[0][2].steps) == 2
+
+
+def test_a_scaled_step_waits_for_nothing():
+    if not hasattr(cupy, "synchronisations"):
+        pytest.skip("counted on the stand-in only")
+    _, optimizer, _, step = scaled_step(MAKES["adam"])
+    step = mg.jit(step)
+    given = [
+        (mg.asarray(x), mg.asarray(np.float32(p)))
+        for x, p in zip(scaled_batches(), POISON, strict=True)
+    ]
+    for pair in given[:3]:
+        step(*pair)
+    before = cupy.synchronisations.copy(), cupy.transfers.copy()
+    for pair in given[3:]:
+        step(*pair)
+    assert set(cupy.synchronisations - before[0]) <= {"Event.synchronize"}
+    assert cupy.transfers == before[1]
+    assert optimizer.step_count == np.isfinite(POISON).sum()
+
+
+def test_a_copy_and_a_state_know_which_steps_were_left_out():
+    net, optimizer, _, step = scaled_step(MAKES["adam"])
+    step = mg.jit(step)
+    x = mg.asarray(scaled_batches()[0])
+    for poison in (1, 1, 1, np.inf, 1):
+        step(x, mg.asarray(np.float32(poison)))
+    _, other = copy.deepcopy((net, optimizer))
+    step(x, mg.asarray(np.float32(np.inf)))
+    step(x, mg.asarray(np.float32(1)))
+    assert other.step_count == 4
+    assert set(other.flats[0].steps) == {4}
+    optimizer.load_state_dict(other.state_dict())
+    assert optimizer.step_count == 4
+    step(x, mg.asarray(np.float32(np.nan)))
+    step(x, mg.asarray(np.float32(1)))
+    assert set(optimizer.flats[0].steps) == {5}
