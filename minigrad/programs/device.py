@@ -17,9 +17,8 @@ the program, since a graph has the addresses built in.
 
 import functools
 import gc
-import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -168,6 +167,11 @@ class DeviceMemory(Memory):
     def rest(self) -> None:
         """Nothing: a graph has the addresses built in."""
 
+    def free(self) -> None:
+        """Give the memory back to the device: CuPy's pools keep what returns to them."""
+        self.block = None
+        self.pool.free_all_blocks()
+
 
 class Words:
     """What changes from run to run: 64-bit words that the host writes, and one copy brings.
@@ -182,6 +186,7 @@ class Words:
         import cupy
         import cupyx
 
+        size = max(size, 1)
         self.here = np.zeros(size, np.int64)
         self.there = cupy.zeros(size, "int64")
         self._slots = [cupyx.empty_pinned(size, np.int64) for _ in range(self.SLOTS)]
@@ -201,8 +206,6 @@ class Words:
         """Bring the words to the device, before what `stream` does next."""
         import cupy
 
-        if not self.here.size:
-            return
         i = self._sent % self.SLOTS
         if self._sent >= self.SLOTS:
             self._done[i].synchronize()  # of some runs ago: the device has long read the slot
@@ -324,7 +327,6 @@ class DeviceProgram(Program):
         self.threads, self.work = 1, 0
         self.places = [Place(v.view()) for v in self.arguments]
         self.outputs = [v.view() for v in self.results]
-        weakref.finalize(self, self.memory.pool.free_all_blocks)
 
     def run(self, arrays: Sequence[Any]) -> list[Any]:
         """One run on new arguments; copies of the results. It does not wait for the device."""
@@ -369,6 +371,11 @@ class DeviceProgram(Program):
         with self.stream, cupy.cuda.using_allocator(self.memory.pool.malloc):
             yield
         stream.wait_event(self.stream.record())
+
+    def __del__(self) -> None:
+        with suppress(Exception):  # it may not have come so far; or the process ends
+            self.parts, self.instructions = None, []
+            self.memory.free()
 
     # -- recording
 

@@ -81,7 +81,9 @@ def on_device_at(address: int, value: Any) -> Any:
     """The array of the layout of `value` that begins at an address of the device."""
     import cupy
 
+    if not value.size:
+        return cupy.empty(value.shape, value.dtype)  # which lies nowhere
     low, high = value.extent
-    memory = cupy.cuda.UnownedMemory(address + low, max(high - low, 1), value)
+    memory = cupy.cuda.UnownedMemory(address + low, high - low, value)
     pointer = cupy.cuda.MemoryPointer(memory, -low)
     return cupy.ndarray(value.shape, value.dtype, memptr=pointer, strides=value.strides)

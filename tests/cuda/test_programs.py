@@ -1,5 +1,7 @@
 """`mg.jit` on a device: launches that a CUDA graph repeats, compared with the host's results."""
 
+import gc
+
 import numpy as np
 import pytest
 
@@ -280,3 +282,16 @@ def test_sums_that_take_two_launches():
             np.testing.assert_allclose(total, x.sum(dtype="float64"), rtol=1e-4)
             np.testing.assert_allclose(squares, (x * x).sum(axis=0), rtol=1e-4)
             np.testing.assert_array_equal(largest, x.max(axis=1))
+
+
+def test_a_program_that_is_gone_leaves_no_memory():
+    with using("cupy"):
+        f = mg.jit(lambda x: mg.tanh(x @ x).sum())
+        x = mg.asarray(np.ones((16, 16), np.float32))
+        for _ in range(3):
+            f(x).item()
+        pool = f.steps[0].program.memory.pool
+        assert pool.total_bytes() > 0
+        del f
+        gc.collect()
+        assert pool.total_bytes() == 0
