@@ -255,12 +255,14 @@ class DeviceProgram(Program):
             from minigrad.programs.device_chains import chains
             from minigrad.programs.device_products import together
             from minigrad.programs.device_scales import scaled_together
+            from minigrad.programs.device_sums import sums_of_chains
             from minigrad.programs.fusion import fuse
 
             graph = Graph(calls, kept, Device())
             fuse(graph)
             tell(graph)
             chains(graph)
+            sums_of_chains(graph)
             calls = [c for c in graph.calls if c is not None]
             owns = (lambda *values: False) if self.groups is None else self.groups.owns
             if self.groups is None:

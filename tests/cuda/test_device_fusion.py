@@ -151,3 +151,56 @@ def test_a_copy_and_a_state_know_which_steps_were_left_out():
     step(x, mg.asarray(np.float32(np.nan)))
     step(x, mg.asarray(np.float32(1)))
     assert set(optimizer.flats[0].steps) == {5}
+
+
+# ------------------------------------------------------------------------- sums of chains
+
+
+def of_both(function, *arrays, runs=3):
+    """What a function gives on the host, and its program on the device; and the program's lines."""
+    with using("numpy"):
+        y = [to_numpy(t.data) for t in function(*map(mg.asarray, arrays))]
+    with using("cupy"):
+        f = mg.jit(function)
+        for _ in range(runs):
+            found = [to_numpy(t.data) for t in f(*map(mg.asarray, arrays))]
+    assert not f.as_it_is
+    return y, found, lines_of(f)
+
+
+SUMS = {
+    "sum": lambda x, b: [mg.sum(mg.exp(x) * b)],
+    "rows": lambda x, b: [mg.sum((x - b) ** 2, axis=1)],
+    "columns": lambda x, b: [mg.sum(x * x, axis=(0, 1), keepdims=True)],
+    "outer": lambda x, b: [mg.sum(b * x[:, :1] + 1, axis=-1)],
+    "max": lambda x, b: [mg.max(mg.absolute(x) - b, axis=0)],
+    "min": lambda x, b: [mg.min(x * 2)],
+    "numbers": lambda x, b: [mg.sum(x > 0), mg.sum(mg.where(x > b, x, 0.5))],
+}
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 7), (2, 33, 64), (1, 1, 1)], ids=str)
+@pytest.mark.parametrize("function", SUMS.values(), ids=SUMS)
+def test_a_sum_computes_the_chain_that_it_adds_up(function, shape):
+    generator = np.random.default_rng(1)
+    x = generator.normal(size=shape).astype("f4")
+    b = generator.normal(size=shape[-1:]).astype("f4")
+    want, found, lines = of_both(function, x, b)
+    for a, c in zip(want, found, strict=True):
+        assert a.dtype == c.dtype
+        np.testing.assert_allclose(c, a, rtol=2e-5, atol=1e-5)
+    assert not lines["CUDA", "elementwise"]
+    assert not any(who == "CuPy" for who, _ in lines)
+
+
+def test_a_chain_that_others_read_is_kept():
+    x = np.random.default_rng(1).normal(size=(4, 6)).astype("f4")
+
+    def function(x):
+        y = mg.exp(x) + 1
+        return [mg.sum(y, axis=0), y]
+
+    want, found, lines = of_both(function, x)
+    for a, c in zip(want, found, strict=True):
+        np.testing.assert_allclose(c, a, rtol=2e-5)
+    assert lines["CUDA", "elementwise"] == 1
