@@ -253,12 +253,13 @@ class DeviceProgram(Program):
         if kernels.enabled():
             from minigrad.programs.device_attention import tell
             from minigrad.programs.device_chains import chains
+            from minigrad.programs.device_draws import drawn_by_kernels
             from minigrad.programs.device_products import together
             from minigrad.programs.device_scales import scaled_together
             from minigrad.programs.device_sums import sums_of_chains
             from minigrad.programs.fusion import fuse
 
-            graph = Graph(calls, kept, Device())
+            graph = Graph(drawn_by_kernels(calls, Device()), kept, Device())
             fuse(graph)
             tell(graph)
             chains(graph)

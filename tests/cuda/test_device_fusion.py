@@ -204,3 +204,32 @@ def test_a_chain_that_others_read_is_kept():
     for a, c in zip(want, found, strict=True):
         np.testing.assert_allclose(c, a, rtol=2e-5)
     assert lines["CUDA", "elementwise"] == 1
+
+
+# ------------------------------------------------------------------------- random numbers
+
+
+def test_each_draw_is_one_launch_and_new_in_each_run():
+    def function(x):
+        return [
+            mg.randn(5, 7),
+            mg.rand(33) * x,
+            mg.randint(3, 90, (4, 4)),
+            mg.rand(2, dtype="float64"),
+        ]
+
+    found = {}
+    for backend in ("numpy", "cupy"):
+        with using(backend), random.stream(3):
+            f = mg.jit(function) if backend == "cupy" else function
+            x = mg.asarray(np.ones(33, np.float32))
+            found[backend] = [[to_numpy(t.data) for t in f(x)] for _ in range(4)]
+    for mine, theirs in zip(found["cupy"], found["numpy"], strict=True):
+        for a, b in zip(mine, theirs, strict=True):
+            assert a.dtype == b.dtype
+            np.testing.assert_allclose(a, b, rtol=1e-6)
+    assert len({run[0].tobytes() for run in found["cupy"]}) == 4
+    assert lines_of(f) == {
+        ("CUDA", "normal"): 1, ("CUDA", "uniform"): 2, ("CUDA", "integers"): 1,
+        ("CUDA", "elementwise"): 1,
+    }  # fmt: skip

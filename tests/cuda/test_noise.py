@@ -86,3 +86,34 @@ def test_what_is_declined():
         (cupy.zeros(3, "int64"), {"p": 0.5}),
     ]:
         assert noise.dropout(inputs, key, **params) is NotImplemented
+
+
+DRAWS = {
+    "uniform": {"low": -1.5, "high": 2.3, "dtype": "float32"},
+    "uniform in [0, 1)": {"dtype": "float32"},
+    "uniform of 53 bits": {"low": 0.1, "high": 0.7, "dtype": "float64"},
+    "normal": {"mean": 0.5, "std": 3.0, "dtype": "float32"},
+    "normal of 53 bits": {"dtype": "float64"},
+    "integers": {"low": -7, "high": 1000},
+    "integers of the longest range": {"low": -5, "high": 2**32 - 5},
+    "integers from far below": {"low": -(2**63), "high": -(2**63) + 3},
+}
+
+
+@pytest.mark.parametrize("what", DRAWS)
+@settings(max_examples=8, deadline=None)
+@given(
+    shape=st.sampled_from([(), (1,), (7,), (2, 3), (4, 0), (3, 341), (1030,)]),
+    words=st.tuples(*[st.integers(0, 2**32 - 1)] * 2),
+)
+def test_draws_are_those_of_the_host(what, shape, words):
+    name, key = what.split()[0], Key(*words)
+    want = getattr(random, name)(key, shape=shape, **DRAWS[what])
+    y = cupy.asnumpy(getattr(noise, name).call(key, shape=shape, **DRAWS[what]))
+    assert (y.shape, y.dtype) == (want.shape, want.dtype)
+    if name == "normal":
+        np.testing.assert_allclose(
+            y, want, rtol=1e-6 if y.dtype == "float32" else 1e-12, atol=1e-14
+        )
+    else:
+        np.testing.assert_array_equal(y, want)

@@ -56,6 +56,7 @@ ALONE = {
     "copies": "on the CPU NumPy copies",
     "counts": "on the CPU NumPy counts",
     "indexing": "the host looks at ids at once",
+    "draws": "on the CPU NumPy draws",
     "embeddings.take": "on the CPU NumPy takes rows",
     "norms.rms_norm": "on the CPU RMS norm is its formula",
     "norms.rms_norm_grad": "likewise",
