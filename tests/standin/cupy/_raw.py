@@ -1,6 +1,7 @@
 """Kernels from source: `RawModule` and its functions, which run on the CPU."""
 
 import ctypes
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -128,7 +129,6 @@ class Function:
         launch.count = len(args)
         launch.args = (ctypes.c_void_p * (len(args) + 1))(*(x.ctypes.data for x in keep))
         launch.sizes = (ctypes.c_int * (len(args) + 1))(*map(len, values))
-        launch.kinds = "".join(kinds).encode()
         # Memory that is freed meanwhile is given to others only behind this, on the same stream.
         arrays = {}
         for kind, value in zip(kinds, values, strict=True):
@@ -136,23 +136,26 @@ class Function:
                 address = int.from_bytes(value[start : start + 8], "little")
                 if address >= 1 << 16 and (found := memory_at(address)):
                     arrays[address] = found
-        submit(lambda: self._run(launch, arrays, keep))
+        submit(lambda: self._run(launch, "".join(kinds).encode(), arrays, keep))
 
-    def _run(self, launch: _Launch, arrays: dict[int, Any], *kept: Any) -> None:
+    def _run(self, launch: _Launch, kinds: bytes, arrays: dict[int, Any], *kept: Any) -> None:
         global _launches, _arrays
-        _launches += 1
-        _arrays = arrays
         error = ctypes.create_string_buffer(1000)
-        launch.stacks = ctypes.pointer(_stacks)
-        launch.seed = _launches
-        launch.where = _where
-        launch.error, launch.error_size = ctypes.cast(error, ctypes.c_char_p), len(error)
-        wrong = self._call(launch)
-        _arrays = {}
+        with _one:
+            _launches += 1
+            _arrays = arrays
+            launch.kinds = kinds  # at each launch by a graph: the last has put its own in place
+            launch.stacks = ctypes.pointer(_stacks)
+            launch.seed = _launches
+            launch.where = _where
+            launch.error, launch.error_size = ctypes.cast(error, ctypes.c_char_p), len(error)
+            wrong = self._call(launch)
+            _arrays = {}
         if wrong:
             raise KernelError(f"{self.name}: {error.value.decode(errors='replace')}")
 
 
+_one = threading.RLock()  # a kernel has the emulator for itself
 _launches = 0
 _arrays: dict[int, Any] = {}  # that the kernel was given, by the addresses
 _stacks = ctypes.c_void_p()
