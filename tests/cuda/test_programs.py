@@ -1,6 +1,7 @@
 """`mg.jit` on a device: launches that a CUDA graph repeats, compared with the host's results."""
 
 import gc
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -149,6 +150,34 @@ def test_results_stay_when_the_program_runs_again():
         for i, (a, b) in enumerate(found):
             assert to_numpy(a.data).tolist() == [2.0 * i] * 5
             assert to_numpy(b.data).tolist() == [i + 1.0] * 5
+
+
+def test_streams_take_turns():
+    with using("cupy"):
+        net = layers().first
+        f = mg.jit(lambda x: mg.tanh(net(x)))
+        streams = [cupy.cuda.Stream(non_blocking=True) for _ in range(3)]
+        cupy.cuda.Device().synchronize()
+        for i in range(7):
+            with streams[i % 3]:
+                x = mg.asarray(np.full((5, 20), i, np.float32))
+                found, wanted = f(x), mg.tanh(net(x))
+                np.testing.assert_allclose(
+                    to_numpy(found.data), to_numpy(wanted.data), rtol=1e-5, atol=1e-6
+                )
+
+
+def test_threads_take_turns():
+    with using("cupy"):
+        net = layers().first
+        f = mg.jit(lambda x: mg.tanh(net(x)))
+        xs = [mg.asarray(np.full((5, 20), i, np.float32)) for i in range(8)]
+        cupy.cuda.Device().synchronize()
+        with ThreadPoolExecutor(4) as threads:
+            found = list(threads.map(lambda x: to_numpy(f(x).data), xs))
+        for x, y in zip(xs, found, strict=True):
+            wanted = to_numpy(mg.tanh(net(x)).data)
+            np.testing.assert_allclose(y, wanted, rtol=1e-5, atol=1e-6)
 
 
 def test_random_numbers_are_drawn_anew():
