@@ -13,6 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks.harness import no_device
+
 BENCHMARKS = {
     "kernels": "every kernel beside the machine's limits and its formula in NumPy",
     "train_step": "a training step beside PyTorch and JAX",
@@ -29,6 +31,7 @@ BENCHMARKS = {
     "translation": "a translator of a real parallel corpus beside PyTorch, with their BLEU",
     "generated": "the preset long on sentences of the grammar: what it has not seen (an hour)",
     "main_job": "the README's main job: train, save, translate",
+    "gpu": "training steps and kernels on a GPU beside PyTorch and JAX (seven minutes)",
 }
 
 
@@ -66,6 +69,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     options = parse()
     names = options.names or list(BENCHMARKS)
+    if not options.names and (missing := no_device()):
+        print(f"left out: gpu, as {missing}", flush=True)
+        names.remove("gpu")
     with tempfile.TemporaryDirectory() as directory:
         found = {name: run(name, options, Path(directory) / f"{name}.json") for name in names}
     if options.json:

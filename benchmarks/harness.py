@@ -105,14 +105,31 @@ def on_the_host() -> None:
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 
-def parser(doc: str, *, rounds: int, threads: int | None = None) -> argparse.ArgumentParser:
+def no_device() -> str:
+    """Why there is nothing that `benchmarks.gpu` could measure; "" where there is a GPU."""
+    try:
+        import cupy
+    except ImportError:
+        return "CuPy is not installed (pip install -e '.[cuda13]' or '.[cuda12]')"
+    try:
+        cupy.cuda.runtime.getDeviceProperties(0)
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        return f"CuPy finds no CUDA device ({error})"
+    return ""
+
+
+def parser(
+    doc: str, *, rounds: int, threads: int | None = None, host: bool = True
+) -> argparse.ArgumentParser:
     """The options that benchmarks share; `doc` is the module's docstring.
 
     Args:
         rounds: how many by default.
         threads: how many by default; None for a benchmark where that is no question.
+        host: whether it measures the processor, see `on_the_host`.
     """
-    on_the_host()
+    if host:
+        on_the_host()
     found = argparse.ArgumentParser(description=doc.splitlines()[0])
     found.add_argument("--rounds", type=int, default=rounds, help=f"(default {rounds})")
     if threads is not None:
@@ -139,9 +156,14 @@ def finish(
     if notes:
         more["notes"] = notes
     if options.json:
-        _save_json(options.json, _described(name, rows, more))
+        keep(options.json, name, rows, **more)
     if options.save:
         print(f"\nwritten: {write(name, rows, **more)}")
+
+
+def keep(path: Path, name: str, rows: list[dict[str, Any]], **more: Any) -> None:
+    """Write rows to a file, with the machine's description."""
+    _save_json(path, _described(name, rows, more))
 
 
 def _described(name: str, rows: list[dict[str, Any]], more: dict[str, Any]) -> dict[str, Any]:
@@ -162,9 +184,10 @@ def write(name: str, rows: list[dict[str, Any]], **more: Any) -> Path:
 
 def shown(value: dict[str, Any]) -> str:
     """What `benchmarks/README.md` shows of a file of results."""
-    return "\n\n".join(
-        [table(value["rows"]), *value.get("notes", []), f"({summary.place(value['machine'])})"]
-    )
+    place = summary.place(value["machine"])
+    if "device" in value:
+        place = f"{value['device']}; {place}"
+    return "\n\n".join([table(value["rows"]), *value.get("notes", []), f"({place})"])
 
 
 def summed_up() -> str:
@@ -191,7 +214,9 @@ def _save_text(path: Path, text: str) -> None:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Rows of figures as a Markdown table."""
+    """Rows of figures as a Markdown table; without rows, nothing."""
+    if not rows:
+        return ""
     head = list(rows[0])
     lines = [head, ["---"] * len(head), *([_cell(row[k]) for k in head] for row in rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,6 +1,7 @@
 """Every kernel beside what the machine can do and beside its formula in NumPy.
 
     python -m benchmarks.kernels [--rounds N] [--threads N] [--only NAME ...] [--save] [--json FILE]
+    python -m benchmarks.kernels --device cuda [--small] [...]
 
 A kernel has to move bytes, multiply and add, and take exponentials. What the machine needs at least
 for each is measured in the same rounds, on one thread: a copy by NumPy that reads and writes as
@@ -12,8 +13,12 @@ Shapes are those of the models long and large of `benchmarks.train_step`, and of
 convolutional network has them; all float32. A kernel that programs have is timed in a program, on
 arrays that are there; "as a call" is the kernel called on arrays, which makes an array
 for its result. The formula has one thread as well.
+
+With `--device cuda` they are the kernels for CUDA (`benchmarks.device_kernels`), on shapes of 64
+MiB or of a large model. Their limits are a copy on the device and a product of cuBLAS.
 """
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +27,8 @@ from typing import Any
 import numpy as np
 
 import minigrad as mg
-from benchmarks.harness import finish, measure, parser
+from benchmarks import device_kernels
+from benchmarks.harness import finish, measure, no_device, on_the_host, parser
 from benchmarks.train_step import SIZES
 from minigrad import nn, ops, optim
 from minigrad.kernels import (
@@ -529,10 +535,31 @@ def reasons(rows: list[dict[str, Any]]) -> list[str]:
     return [f"*{name}*: {WHY.get(name, 'not yet explained')}." for name in slow]
 
 
+def on_the_device(options: Any) -> None:
+    """Measure the kernels for CUDA."""
+    if missing := no_device():
+        sys.exit(f"benchmarks.kernels --device cuda needs a GPU: {missing}")
+    import cupy
+
+    pace = device_kernels.Pace
+    pace.rounds, pace.calls = (1, 1) if options.small else (options.rounds, pace.calls)
+    with mg.backend.using("cupy"):
+        cases = device_kernels.all_cases(options.small, options.only)
+        rows = list(device_kernels.rows_of(cases, options.small))
+    device = cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
+    finish("kernels_cuda", rows, options, device=device, cupy=cupy.__version__)
+
+
 def main() -> None:
-    arguments = parser(__doc__, rounds=7, threads=2)
+    arguments = parser(__doc__, rounds=7, threads=2, host=False)
     arguments.add_argument("--only", nargs="+", metavar="NAME", help="kernels to measure")
+    arguments.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="(default cpu)")
+    arguments.add_argument("--small", action="store_true", help="tiny shapes, on a device")
     options = arguments.parse_args()
+    if options.device == "cuda":
+        on_the_device(options)
+        return
+    on_the_host()
     mg.kernels.warm_up()
     limits, rows = Limits(), []
     for case in (*cases("long"), *cases("large"), *of_images()):

@@ -55,9 +55,12 @@ class Seq2Seq(nn.Module):
             x = layer(x, src_key_padding_mask=padding)
         memory = self.encoder.norm(x)
         x = self.decoder.start(tgt)
-        causal = torch.ones(tgt.shape[1], tgt.shape[1], dtype=torch.bool).triu(1)
+        shape, device = (tgt.shape[1], tgt.shape[1]), tgt.device
+        causal = torch.ones(shape, dtype=torch.bool, device=device).triu(1)
         for layer in self.decoder.layers:
-            x = layer(x, memory, tgt_mask=causal, memory_key_padding_mask=padding)
+            x = layer(
+                x, memory, tgt_mask=causal, tgt_is_causal=True, memory_key_padding_mask=padding
+            )
         return self.decoder.output_projection(self.decoder.norm(x))
 
 

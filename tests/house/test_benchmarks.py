@@ -4,16 +4,22 @@ import argparse
 import ast
 import importlib.util
 import json
+import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
-from benchmarks import harness, pictures, summary
+from benchmarks import __main__ as every
+from benchmarks import gpu, harness, pictures, summary
 from benchmarks.__main__ import BENCHMARKS, parse
 from jsl.translate import Translator
 from minigrad.autodiff import REGISTRY
@@ -24,7 +30,7 @@ FOLDER = Path(harness.__file__).parent
 def test_the_command_line_lists_every_benchmark():
     command = [sys.executable, "-m", "benchmarks", "--help"]
     shown = subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout
-    no_benchmarks = {"__init__", "__main__", "harness", "pictures", "summary"}
+    no_benchmarks = {"__init__", "__main__", "device_kernels", "harness", "pictures", "summary"}
     modules = {p.stem for p in FOLDER.glob("*.py")} - no_benchmarks
     assert modules == set(BENCHMARKS)
     for name in modules:
@@ -39,12 +45,118 @@ def test_a_benchmark_that_is_not_there_is_refused(capsys):
     assert "no benchmark speed; there are kernels" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", BENCHMARKS)
+@pytest.mark.parametrize("name", [*BENCHMARKS, "kernels_cuda"])
 def test_every_table_shows_its_results(name):
     text = harness.TABLES.read_text(encoding="utf-8")
-    value = json.loads((harness.RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-    assert f"\n<!-- table: {name} -->\n{harness.shown(value)}\n<!-- end -->\n" in text
-    assert f"| `{name}` | " in text
+    results = harness.RESULTS / f"{name}.json"
+    if name in ("gpu", "kernels_cuda") and not results.exists():
+        assert f"\n<!-- table: {name} -->\nNothing has been measured on a GPU yet. " in text
+    else:
+        shown = harness.shown(json.loads(results.read_text(encoding="utf-8")))
+        assert f"\n<!-- table: {name} -->\n{shown}\n<!-- end -->\n" in text
+    assert f"| `{name}` | " in text or name == "kernels_cuda"
+
+
+def run_on_the_stand_in(module, *arguments):
+    """Standard output of a benchmark on the stand-in for CuPy, and what it writes as JSON."""
+    folder = Path(__file__).parents[1] / "standin"
+    path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
+    env = os.environ | {"PYTHONPATH": path, "MINIGRAD_KERNELS": "1"}
+    with tempfile.TemporaryDirectory() as directory:
+        file = Path(directory) / "found.json"
+        command = [sys.executable, "-m", f"benchmarks.{module}", *arguments, "--json", str(file)]
+        found = subprocess.run(
+            command, env=env, capture_output=True, encoding="utf-8", cwd=FOLDER.parent
+        )
+        assert found.returncode == 0, found.stdout + found.stderr
+        return found.stdout, json.loads(file.read_text(encoding="utf-8"))
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="the stand-in compiles kernels by g++")
+def test_the_gpu_benchmark_runs_on_the_stand_in():
+    said, value = run_on_the_stand_in(
+        "gpu", "--small", "--only", "kernels", "attention", "tiny", "--minutes", "3"
+    )
+    assert value["failed"] == {}
+    assert value["small"] is True
+    assert value["device"] == "stand-in"
+    measured = {row["what"].partition(",")[0] for row in value["rows"]}
+    assert {"softmax", "layer_norm_grad", "dropout", "adam_step", "attention"} <= measured
+    assert {"step tiny", gpu.HOST} <= measured
+    assert all(row["ms"] > 0 for row in value["rows"])
+    assert len(value["targets"]) == 8
+    assert value["targets"] == gpu.summary(value["rows"])
+    assert value["targets"][-1]["met"] in ("yes", "no")
+    assert "tiny, float32: minigrad ...\n" in said
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="the stand-in compiles kernels by g++")
+def test_kernels_for_cuda_are_measured_on_the_stand_in():
+    names = "argmax", "chain of three", "sgd_step", "matmul", "max_windows", "embedding_grad"
+    _, value = run_on_the_stand_in("kernels", "--device", "cuda", "--small", "--only", *names)
+    assert {row["kernel"] for row in value["rows"]} == set(names)
+    assert {row["limit"] for row in value["rows"]} == {"copy", "product"}
+    assert all(row["of the limit, %"] > 0 for row in value["rows"])
+
+
+def test_a_target_is_met_or_not():
+    def row(what, library, ratio):
+        return {"what": what, "library": library, "theirs / ours": ratio, "ms": 0.04}
+
+    rows = [
+        row("step tiny, float32", gpu.EAGER, 21.0),
+        row("step long, float32", gpu.EAGER, 7.5),
+        row("step long, float32", "JAX, jit", 1.25),
+        row("step xl, tf32", gpu.COMPILE, 1.5),
+        row("softmax, 8x8, float32", "minigrad", 0.9),
+        row("softmax_grad, 8x8, float32", "minigrad", 0.7),
+        row(gpu.HOST, "minigrad", None),
+    ]
+    found = [(line["measured"], line["met"]) for line in gpu.summary(rows)]
+    assert found[:4] == [
+        ("21 / 7.5", "yes / no"),
+        ("1.25", "yes"),
+        ("not measured / 1.5", "- / yes"),
+        ("not measured / not measured", ""),
+    ]
+    assert found[4][0].startswith("0.7 / not measured")
+    assert found[7] == ("40 us", "yes")
+
+
+def test_what_takes_too_long_is_broken_off():
+    clock = gpu.Clock(1)
+    if not hasattr(signal, "setitimer"):
+        pytest.skip("Windows has no alarm")
+    with pytest.raises(TimeoutError, match="broken off after 0 s"), clock.at_most(0.1):
+        time.sleep(5)
+    with clock.at_most(0.1):
+        pass
+    time.sleep(0.15)  # the alarm is off
+
+
+@pytest.mark.parametrize("command", [["gpu"], ["kernels", "--device", "cuda"]])
+def test_without_a_gpu_the_way_out_is_told(command):
+    module, *more = command
+    code = (
+        "import sys, runpy; sys.modules['cupy'] = None; "
+        f"sys.argv = ['x', *{more}]; runpy.run_module('benchmarks.{module}', run_name='__main__')"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", cwd=FOLDER.parent
+    )
+    assert found.returncode == 1
+    assert "needs a GPU: CuPy is not installed" in found.stderr
+    assert len(found.stderr.splitlines()) == 1
+
+
+def test_all_benchmarks_leave_the_gpu_out_where_there_is_none(monkeypatch, capsys):
+    ran = []
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    monkeypatch.setattr(every, "run", lambda name, *_: ran.append(name) or {})
+    monkeypatch.setattr(sys, "argv", ["benchmarks"])
+    every.main()
+    assert ran == [name for name in BENCHMARKS if name != "gpu"]
+    assert "left out: gpu, as CuPy is not installed" in capsys.readouterr().out
 
 
 def test_the_readme_has_six_lines_of_the_results():
