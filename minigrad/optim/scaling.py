@@ -103,6 +103,7 @@ class LossScaler:
                 )
         with no_grad():
             factor = 1.0 / self._scale
+            factors = {factor.dtype: factor}
             found = []
             for p in optimizer.parameters.values():
                 if p.grad is None:
@@ -111,7 +112,10 @@ class LossScaler:
                     values = wrap(rows.values) * factor
                     rows.values = values.data
                 else:
-                    p.grad = values = p.grad * factor.astype(p.grad.dtype)
+                    dtype = p.grad.dtype
+                    if dtype not in factors:
+                        factors[dtype] = factor.astype(dtype)
+                    p.grad = values = p.grad * factors[dtype]
                 found.append(values)
             if not found:
                 raise StateError(

@@ -1,59 +1,102 @@
-"""Arrays that are multiplied by the same number, as one launch: gradients that are clipped."""
+"""Arrays that are cast, or multiplied by the same number, as one launch: weights, gradients."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from minigrad.kernels.cuda.elementwise import elementwise
 from minigrad.kernels.cuda.updates import scaled
 from minigrad.programs.values import Call, Value
 
 
+class Kind(NamedTuple):
+    """What those of one launch have in common: a number () of the device or None, and a dtype."""
+
+    factor: Value | None
+    dtype: np.dtype
+
+
 def scaled_together(calls: list[Call], owns: Callable[..., bool]) -> list[Call]:
-    """The calls with those multiplications put together, where the first of them is needed.
+    """The calls with those put together, where the first of them is needed.
+
+    Casts of what lies outside and is not changed, as weights under autocast, stand where the first
+    of them does.
 
     Args:
         owns: whether a group of rows has one of some values for itself; those stay alone.
     """
     found: list[Call] = []
-    waiting: dict[Value, list[tuple[Value, Call]]] = {}
+    waiting: dict[Kind, list[tuple[Value, Call]]] = {}
+    changed = {v.root for c in calls for v in (*c.outputs, c.into) if v is not None}
+    kinds = {c: own for c in calls if (own := _kind(c)) and not owns(*c.reads, *c.outputs)}
+    early: dict[Kind, list[tuple[Value, Call]]] = {}
+    for call, (kind, x) in kinds.items():
+        if kind.factor is None and x.root.array is not None and x.root not in changed:
+            early.setdefault(kind, []).append((x, call))
+    gone = {call for pairs in early.values() for _, call in pairs}
 
-    def go(factor: Value) -> None:
-        pairs = waiting.pop(factor)
+    def go(kind: Kind, pairs: list[tuple[Value, Call]]) -> None:
         if len(pairs) == 1:
             found.append(pairs[0][1])
             return
         outputs = [c.outputs[0] for _, c in pairs]
         parts = tuple(part for _, c in pairs for part in c.parts or (c,))
-        inputs: list[Any] = [factor, *(x for x, _ in pairs)]
-        found.append(Call("scaled", scaled, inputs, {}, outputs, parts=parts))
+        inputs: list[Any] = [kind.factor, *(x for x, _ in pairs)]
+        found.append(Call("scaled", scaled, inputs, {"dtype": kind.dtype}, outputs, parts=parts))
 
     for call in calls:
         roots = {x.root for x in call.reads}
         over = None if call.into is None else call.into.root
-        for factor, pairs in list(waiting.items()):
+        for kind, pairs in list(waiting.items()):
             made = {c.outputs[0].root for _, c in pairs}
-            read = {factor.root, *(x.root for x, _ in pairs)}
+            read = {v.root for _, c in pairs for v in c.reads}
             if roots & made or over in made or over in read:
-                go(factor)
-        both = _factor_and_array(call)
-        if both is None or owns(*call.reads, *call.outputs):
-            found.append(call)
+                go(kind, waiting.pop(kind))
+        if call in gone:
+            kind, _ = kinds[call]
+            if kind in early:
+                go(kind, early.pop(kind))
+        elif call in kinds:
+            kind, x = kinds[call]
+            waiting.setdefault(kind, []).append((x, call))
         else:
-            waiting.setdefault(both[0], []).append((both[1], call))
-    for factor in list(waiting):
-        go(factor)
+            found.append(call)
+    for kind in list(waiting):
+        go(kind, waiting.pop(kind))
     return found
 
 
-def _factor_and_array(call: Call) -> tuple[Value, Value] | None:
-    """What a call multiplies, if it does no more than that: a number of the device, an array."""
-    if call.op is not elementwise or call.into is not None or len(call.inputs) != 2:
+def _kind(call: Call) -> tuple[Kind, Value] | None:
+    """What a call does, if it does no more than cast an array, or multiply it, or both."""
+    if call.op is not elementwise or call.into is not None or len(call.outputs) != 1:
         return None
-    steps, (y,) = call.params["steps"], call.outputs[:1]
-    if len(steps) != 1 or steps[0].name != "multiply" or len(call.reads) != 2:
+    (y,), steps = call.outputs, call.params["steps"]
+    names = [s.name for s in steps]
+    if len(call.reads) != len(call.inputs) or names not in (
+        ["astype"], ["multiply"], ["astype", "multiply"],
+    ):  # fmt: skip
         return None
-    x, factor = call.inputs if call.inputs[0].shape == y.shape else call.inputs[::-1]
-    fits = x.shape == y.shape and x.dtype == y.dtype and factor.shape == () and x.ndim
-    if not fits or scaled.outputs(factor, x) is None or not y.c_contiguous:
+    if len(names) == 2 and 0 not in steps[1].sources:
         return None
-    return factor, x
+    if names == ["astype"]:
+        (x,), factor = call.inputs, None
+    elif len(call.inputs) == 2:
+        x, factor = call.inputs if call.inputs[0].shape == y.shape else call.inputs[::-1]
+    else:
+        return None
+    fits = x.shape == y.shape and x.ndim and y.c_contiguous and x is not factor
+    if not fits or (factor is not None and (factor.shape != () or factor.dtype != y.dtype)):
+        return None
+    if len(names) == 2 and (steps[0].dtype != y.dtype or steps[0].sources != (_place(call, x),)):
+        return None
+    if names != ["astype"] and x.dtype != y.dtype and x.dtype.itemsize >= y.dtype.itemsize:
+        return None  # it would be rounded once, not twice
+    if scaled.outputs(factor, x, dtype=y.dtype) is None:
+        return None
+    return Kind(factor, y.dtype), x
+
+
+def _place(call: Call, x: Value) -> int:
+    """How steps name an input."""
+    return -1 - next(i for i, v in enumerate(call.inputs) if v is x)

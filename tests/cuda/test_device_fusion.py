@@ -233,3 +233,59 @@ def test_each_draw_is_one_launch_and_new_in_each_run():
         ("CUDA", "normal"): 1, ("CUDA", "uniform"): 2, ("CUDA", "integers"): 1,
         ("CUDA", "elementwise"): 1,
     }  # fmt: skip
+
+
+# ------------------------------------------------------------------------- casts
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_weights_and_gradients_are_cast_together(dtype):
+    def train(backend):
+        with using(backend), random.stream(0):
+            net = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 8), nn.Linear(8, 1))
+            adam = optim.Adam(net, lr=0.01)
+
+            def step(x):
+                with mg.autocast(dtype):
+                    y = mg.mse_loss(net(x), x[:, :1])
+                y.backward()
+                optim.clip_grad_norm_(net, 0.1)
+                adam.step()
+                adam.zero_grad()
+                return y
+
+            step = mg.jit(step) if backend == "cupy" else step
+            losses = [float(step(mg.asarray(x))) for x in scaled_batches()]
+            return losses, {k: to_numpy(p.data) for k, p in net.named_parameters()}, step
+
+    mine, theirs = train("cupy"), train("numpy")
+    np.testing.assert_allclose(mine[0], theirs[0], rtol=3e-2)
+    for name, x in theirs[1].items():
+        np.testing.assert_allclose(mine[1][name], x, rtol=3e-2, atol=6e-3, err_msg=name)
+    casts = [c for c in mine[2].steps[0].program.calls if c.name == "scaled"]
+    weights = next(c for c in casts if c.inputs[0] is None)
+    assert len(weights.outputs) == 6  # of three layers, and by one launch
+    gradients = casts[-1]  # cast, and clipped
+    assert len(gradients.outputs) == 6
+    alone = [
+        c
+        for c in mine[2].steps[0].program.calls
+        if c.name == "elementwise" and [s.name for s in c.params["steps"]] == ["astype"]
+        and c.inputs[0].root.array is not None
+    ]  # fmt: skip
+    assert not alone
+
+
+def test_casts_of_arguments_are_those_of_numpy():
+    def function(x, w):
+        with mg.autocast("float16"):
+            y = mg.matmul(x, w)
+        low = w.astype("float16")
+        return [y, low.astype("float32") * 2, (w * 3).astype("float16")]
+
+    generator = np.random.default_rng(2)
+    x, w = (generator.normal(size=(4, 4)).astype("f4") for _ in range(2))
+    want, found, _ = of_both(function, x, w)
+    for a, c in zip(want, found, strict=True):
+        assert a.dtype == c.dtype
+        np.testing.assert_allclose(c, a, rtol=2e-3, atol=1e-3)

@@ -298,3 +298,21 @@ def test_clipping_in_a_program_is_a_few_launches_and_waits_for_nothing():
     assert len(norms) == 2  # of all gradients together
     assert all("CUDA" in line for line in norms)
     assert len([line for line in lines if "scaled" in line]) == 1
+
+
+@pytest.mark.parametrize("to", ["float32", "float16", "float64"])
+@pytest.mark.parametrize("start", [0, 1], ids=["aligned", "not aligned"])
+@pytest.mark.parametrize("factor", [None, 0.125])
+def test_arrays_are_cast_together(to, start, factor):
+    given = [
+        rng.standard_normal(n + start).astype(kind)
+        for n, kind in [(1, "float32"), (16391, "float16"), (40, "float32"), (37, "float64")]
+        if (kind, to) != ("float64", "float16")
+    ]
+    there = [on_device(x)[start:] for x in given]
+    by = None if factor is None else cupy.asarray(np.float32(factor))
+    found = updates.scaled.call(by, *there, dtype=to)
+    for y, x in zip(found, given, strict=True):
+        assert y.dtype == to
+        want = (x[start:].astype("float64") * (factor or 1)).astype(to)
+        np.testing.assert_allclose(cupy.asnumpy(y), want, rtol=1e-6)

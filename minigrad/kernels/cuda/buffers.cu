@@ -30,17 +30,20 @@ __device__ __forceinline__ double sum_of(const T* x, i64 n, i64 block) {
 template <typename Y, typename X>
 __device__ __forceinline__ void copy_of(Y* y, const X* x, i64 n, i64 block,
                                         typename Wide<Y>::type factor) {
-    const int N = Pack<X>::N;
+    const int NX = Pack<X>::N, NY = Pack<Y>::N, N = NX > NY ? NX : NY;
     i64 start = block * CHUNK, stop = start + CHUNK < n ? start + CHUNK : n;
-    if (sizeof(X) == sizeof(Y) && ((u64)x | (u64)y) % 16 == 0) {
+    if (((u64)x | (u64)y) % 16 == 0) {
         i64 whole = start + (stop - start) / N * N;
         for (i64 i = start + threadIdx.x * N; i < whole; i += blockDim.x * N) {
-            Pack<X> from = load(x + i);
-            Pack<Y> to;
+            Pack<X> from[N / NX];
+            Pack<Y> to[N / NY];
 #pragma unroll
-            for (int e = 0; e < Pack<Y>::N && e < N; e++)
-                to.x[e] = narrow<Y>(wide(from.x[e]) * factor);
-            store(y + i, to);
+            for (int q = 0; q < N / NX; q++) from[q] = load(x + i + q * NX);
+#pragma unroll
+            for (int e = 0; e < N; e++)
+                to[e / NY].x[e % NY] = narrow<Y>(wide(from[e / NX].x[e % NX]) * factor);
+#pragma unroll
+            for (int q = 0; q < N / NY; q++) store(y + i + q * NY, to[q]);
         }
         start = whole;
     }

@@ -352,18 +352,32 @@ scaled = Kernel("scaled", BUFFERS)
 
 
 @scaled.accepts
-def _(factor, *arrays):
-    """Arrays of floats, each times one number () in device memory, of float32 or float64."""
-    if factor.size != 1 or factor.dtype.name not in ("float32", "float64") or not _dense(arrays):
+def _(factor, *arrays, dtype=None):
+    """Arrays of floats as `dtype`, each times one number () in device memory.
+
+    Args:
+        factor: of float32 or float64; None to cast them only.
+        dtype: of all results; by default each has its own.
+    """
+    numbers = ("float32", "float64")
+    if factor is not None and (factor.size != 1 or factor.dtype.name not in numbers):
         return None
-    return tuple(Empty(x.shape, x.dtype) for x in arrays)
+    if not _dense(arrays) or (dtype is not None and np.dtype(dtype).name not in FLOATS):
+        return None
+    results = tuple(Empty(x.shape, np.dtype(dtype or x.dtype)) for x in arrays)
+    pairs = zip(arrays, results, strict=True)
+    if any(x.dtype.itemsize == 8 and y.dtype.itemsize == 2 for x, y in pairs):
+        return None  # it would be rounded twice
+    return results
 
 
 @scaled.launches
-def _(p, outputs, factor, *arrays):
+def _(p, outputs, factor, *arrays, dtype=None):
     yield from _copied(outputs, arrays, factor)
 
 
 @scaled.examples
 def _(dtype):
-    yield (Empty((), np.dtype("float32")), Empty((100, 7), dtype), Empty((40000,), dtype)), {}
+    one, arrays = Empty((), np.dtype("float32")), (Empty((100, 7), dtype), Empty((40000,), dtype))
+    yield (one, *arrays), {}
+    yield (None, *arrays), {"dtype": np.dtype("float32")}
