@@ -5,10 +5,14 @@ import sys
 import on_device
 import pytest
 
-LONG = ("test_standin.py", "test_kernels_and_formulas.py")
+LONG = ("test_standin.py", "test_kernels_and_formulas.py", "test_cuda_sources.py")
 
 
 def pytest_configure(config):
+    # With `-n`: a process that has nothing left to do takes over tests of another, which as it is
+    # would be given nearly all long ones.
+    if getattr(config.option, "dist", None) == "load":
+        config.option.dist = "worksteal"
     if on_device.asked_for(config):
         on_device.begin(config)
 

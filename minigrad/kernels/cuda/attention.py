@@ -115,7 +115,9 @@ class Tiles:
         most = 2 if wide else 4
         self.n = 32
         floats = case["MASK"] == FLOATS_MASK
-        if wide or (large and (floats or not half)) or (tf32 and (floats or kernel == KEYS)):
+        if wide and kernel == KEYS:
+            self.n = 8
+        elif wide or (large and (floats or not half)) or (tf32 and (floats or kernel == KEYS)):
             self.n = 16
         elif half and kernel == FORWARD and not large:
             self.n = 64

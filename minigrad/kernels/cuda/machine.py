@@ -226,7 +226,8 @@ class Kernel:
     scratch     `f(*inputs, **params)`: what it needs of memory meanwhile, as a tuple of `Empty`.
     examples    `f(dtype)`: pairs of inputs (`Empty` stands for an array) and params, which
                 between them take every function and every set of definitions. Tests compile them.
-                Without `accepts` the last of the inputs is what comes out.
+                Without `accepts` the last of the inputs is what comes out; with it, a third thing
+                beside inputs and params, if there is one.
 
     Attributes:
         dtypes: of floats, by their names, that examples are made for.
@@ -248,7 +249,7 @@ class Kernel:
         self.outputs: Any = None  # what `accepts` was given
         self._launches: Callable[..., Iterator[Any]] | None = None
         self._scratch: Callable[..., tuple] = lambda *inputs, **params: ()
-        self._examples: Callable[[Any], Iterator[tuple[tuple, dict]]] | None = None
+        self._examples: Callable[[Any], Iterator[tuple[Any, ...]]] | None = None
         KERNELS.append(self)
 
     def accepts(self, function: Callable) -> Callable:
@@ -317,9 +318,11 @@ class Kernel:
             return Stand(x.shape, x.dtype, begin) if isinstance(x, Empty) else x
 
         for dtype in self.dtypes:
-            for inputs, params in self._examples(_dtype(dtype)):
+            for inputs, params, *told in self._examples(_dtype(dtype)):
                 given = [stand(x) for x in inputs]
-                if self.outputs is None:  # what comes out is told with the example
+                if told:
+                    (like,) = told
+                elif self.outputs is None:
                     *given, like = given
                 else:
                     like = self.outputs(*given, **params)

@@ -464,4 +464,4 @@ def _(p, outputs, x, **_):
 
 @group_sums.examples
 def _(dtype):
-    yield (Empty((64, 48), dtype), Stand((48,), dtype, by_group=True)), {"axis": 0}
+    yield (Empty((64, 48), dtype),), {"axis": 0}, Stand((48,), dtype, by_group=True)

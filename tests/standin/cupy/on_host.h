@@ -5,6 +5,12 @@
 // `on_host.cpp` has the scheduler, which notices who waits for whom that never comes.
 
 #pragma once
+// GCC's <math.h> brings along special functions that no kernel has, and takes longer to read than
+// most kernels to compile.
+#if __has_include(<bits/c++config.h>)
+#include <bits/c++config.h>
+#undef _GLIBCXX_USE_STD_SPEC_FUNCS
+#endif
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
