@@ -14,7 +14,7 @@ except ImportError:
     pass
 
 LENGTHS = st.sampled_from([1, 3, 8, 33, 64, 100, 256, 520, 1040, 2100])
-FEW = settings(max_examples=6, deadline=None)
+FEW = settings(max_examples=4, deadline=None)
 
 
 def eps_of(dtype):

@@ -198,7 +198,7 @@ def column(v, x):
     shape=SHAPES, dtype=st.sampled_from(DTYPES), aligned=st.booleans(),
     offset=st.sampled_from([0, 1e2, -1e4, 1e7]), seed=st.integers(0, 1 << 30),
 )  # fmt: skip
-@settings(FEW, max_examples=8)
+@settings(FEW, max_examples=5)
 def test_batch_norm(shape, dtype, aligned, offset, seed):
     rng = np.random.default_rng(seed)
     offset = min(offset, 1e4) if dtype == "float16" else offset
