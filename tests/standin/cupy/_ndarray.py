@@ -125,7 +125,7 @@ def _run_later(
             i, y = number(), np.asarray(y)
             if id(y) in original:
                 return original[id(y)]
-            if not any(map(np.may_share_memory, operands, [y] * len(operands))):
+            if y.size and not any(map(np.may_share_memory, operands, [y] * len(operands))):
                 y = placed(y)
                 y.fill(_rubbish(y.dtype))
                 new.append((i, y))

@@ -88,7 +88,7 @@ template <typename... P> struct HostKernel {
 
 template <typename... P> int host_launch(void (*function)(P...), HostLaunch* launch) {
     const int count = sizeof...(P), sizes[] = {(int)sizeof(P)..., 0};
-    const char kinds[] = {HostKind<P>::kind..., 0};
+    static const char kinds[] = {HostKind<P>::kind..., 0};  // a graph launches the same again
     for (int i = 0; i < count || i < launch->count; i++) {
         bool same = i < count && i < launch->count && sizes[i] == launch->sizes[i];
         char a = same ? kinds[i] : 0, b = same ? launch->kinds[i] : 1;
