@@ -331,8 +331,8 @@ class DeviceProgram(Program):
         self.places = [Place(v.view()) for v in self.arguments]
         self.outputs = [v.view() for v in self.results]
 
-    def run(self, arrays: Sequence[Any]) -> list[Any]:
-        """One run on new arguments; copies of the results. It does not wait for the device."""
+    def _run(self, arrays: Sequence[Any]) -> list[Any]:
+        """See `Program.run`; this does not wait for the device."""
         import cupy
 
         stream = cupy.cuda.get_current_stream()

@@ -216,7 +216,10 @@ class Program:
         """One run on new arguments; copies of the results."""
         if modes.get().autocast is not None:  # casts are calls of the program, if there are any
             with switched(autocast=None):
-                return self.run(arrays)
+                return self._run(arrays)
+        return self._run(arrays)
+
+    def _run(self, arrays: Sequence[Any]) -> list[Any]:
         for place, x in zip(self.inputs, arrays, strict=True):
             place[...] = x
         self.keys[:] = (random.next_key() for _ in range(self.keys_drawn))

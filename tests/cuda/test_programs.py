@@ -1,14 +1,16 @@
 """`mg.jit` on a device: launches that a CUDA graph repeats, compared with the host's results."""
 
+import copy
 import gc
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad import nn, optim, random
-from minigrad.backend import to_numpy, using
+from minigrad import kernels, nn, optim, random
+from minigrad.backend import synchronize, to_device, to_numpy, using
 
 cupy = pytest.importorskip("cupy")
 
@@ -299,6 +301,134 @@ def test_groups_are_data():
             found[backend] = losses, {k: to_numpy(p.data) for k, p in kept.items()}
             assert len(step.steps) == 1
     assert_alike(found["cupy"], found["numpy"])
+
+
+def test_what_cupy_computes_under_autocast_is_cast_no_further(monkeypatch):
+    """Casts are calls of the program; what is computed in float32 stays so in each run."""
+    monkeypatch.setattr(kernels, "_decision", False)
+
+    def f(x):
+        with mg.autocast(enabled=False):
+            return mg.scaled_dot_product_attention(x, x, x)
+
+    with using("cupy"), mg.autocast("float16"):
+        fast, x = mg.jit(f), mg.randn(1, 4, 8)
+        for _ in range(4):
+            np.testing.assert_allclose(to_numpy(fast(x).data), to_numpy(f(x).data), rtol=1e-5)
+
+
+def test_arguments_may_lie_as_they_like():
+    generator = np.random.default_rng(0)
+    with using("cupy"):
+        x, y, z = (to_device(generator.normal(size=s)) for s in [(4, 6), (6, 4), (8, 12)])
+        fast = mg.jit(lambda x: (mg.tanh(x) * 2 + x.sum(), x, x[1:].T))
+        for a in (x, y.T, z[::2, ::2], z[:4, 3:9], x[:, ::-1], x):
+            found = [to_numpy(t.data) for t in fast(a)]
+            b = to_numpy(a)
+            for t, wanted in zip(found, (np.tanh(b) * 2 + b.sum(), b, b[1:].T), strict=True):
+                np.testing.assert_allclose(t, wanted, rtol=1e-6)
+        assert len(fast.steps) == 1
+        nothing, one, mask = np.zeros((0, 3)), np.array(2.5), np.array([True, False])
+        for a in map(to_device, (nothing, one, mask, np.arange(3, dtype="int32"))):
+            f = mg.jit(lambda x: (x, mg.where(x > 0, x, x * 2)))
+            for _ in range(3):
+                same, chosen = f(a)
+                assert same.dtype == a.dtype
+                np.testing.assert_array_equal(to_numpy(same.data), to_numpy(a))
+                expected = np.where(to_numpy(a) > 0, to_numpy(a), to_numpy(a) * 2)
+                np.testing.assert_array_equal(to_numpy(chosen.data), expected)
+
+
+def two_trainers():
+    """A model with its optimizer and two steps of them, and the same again."""
+    for _ in range(2):
+        net = layers()
+        adam = optim.Adam(net, lr=0.01)
+        step = training(net, adam)
+        yield net, adam, step, lambda src, tgt, out, step=step: step(tgt, src, out)
+
+
+def test_two_programs_share_a_model_whose_state_is_loaded_in_between():
+    with using("cupy"):
+        (net, adam, *steps), (twin, twin_adam, *plain) = two_trainers()
+        fast = [mg.jit(step) for step in steps]
+        for i, batch in enumerate([*batches(), *batches()]):
+            if i == 3:
+                kept = [x.state_dict() for x in (net, adam, twin, twin_adam)]
+            if i == 7:
+                for x, state in zip((net, adam, twin, twin_adam), kept, strict=True):
+                    x.load_state_dict(state)
+            batch = list(map(mg.asarray, batch))
+            for f, g in zip(steps if i == 5 else fast, plain, strict=True):  # once as it is
+                y = f(*batch)
+                np.testing.assert_allclose(float(y), float(g(*batch)), rtol=1e-4)
+        mine, theirs = adam.state_dict(), twin_adam.state_dict()
+        for name, x in mine.items():
+            np.testing.assert_allclose(x, theirs[name], rtol=1e-3, atol=1e-6, err_msg=name)
+
+
+def test_a_copy_of_a_program_trains_the_copy_of_its_model():
+    with using("cupy"):
+        net = layers()
+        adam = optim.Adam(net, lr=0.01)
+        fast = mg.jit(training(net, adam))
+        for batch in batches():
+            fast(*map(mg.asarray, batch))
+        other, _, copy_of_fast = copy.deepcopy((net, adam, fast))
+        before = net.state_dict()
+        for batch in batches():
+            copy_of_fast(*map(mg.asarray, batch))
+        assert all((x == before[name]).all() for name, x in net.state_dict().items())
+        for batch in batches():
+            fast(*map(mg.asarray, batch))
+        for name, x in net.state_dict().items():
+            np.testing.assert_allclose(x, other.state_dict()[name], rtol=1e-5, err_msg=name)
+
+
+def test_runs_on_other_streams_and_from_other_threads():
+    with using("cupy"):
+        (net, _, step, _), (twin, _, plain, _) = two_trainers()
+        fast = mg.jit(step)
+
+        def on_a_stream_of_its_own(batch):
+            stream = cupy.cuda.Stream(non_blocking=True)
+            with stream, using("cupy"):
+                found.append(float(fast(*batch)))
+
+        for i, batch in enumerate([*batches(), *batches()]):
+            found, batch = [], list(map(mg.asarray, batch))
+            synchronize()
+            if i % 2:
+                thread = threading.Thread(target=on_a_stream_of_its_own, args=[batch])
+                thread.start()
+                thread.join()
+            else:
+                found.append(float(fast(*batch)))
+            np.testing.assert_allclose(found, float(plain(*batch)), rtol=1e-4)
+        for p, q in zip(net.parameters(), twin.parameters(), strict=True):
+            np.testing.assert_allclose(to_numpy(p.data), to_numpy(q.data), rtol=1e-3, atol=1e-5)
+
+
+def test_a_step_that_raises_leaves_all_as_it_was():
+    with using("cupy"):
+        net = layers()
+        adam = optim.Adam(net, lr=0.01)
+        step = training(net, adam)
+
+        def raising(src, tgt, out):
+            y = step(src, tgt, out)
+            if len(src) == 2:
+                raise KeyError("here")
+            return y
+
+        fast = mg.jit(raising)
+        for batch in batches():
+            fast(*map(mg.asarray, batch))
+        before = net.state_dict() | adam.state_dict()
+        with pytest.raises(KeyError, match="here"):
+            fast(*(mg.asarray(x[:2]) for x in batches()[0]))
+        after = net.state_dict() | adam.state_dict()
+        assert all((x == before[name]).all() for name, x in after.items())
 
 
 def test_sums_that_take_two_launches():
