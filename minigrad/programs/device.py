@@ -355,7 +355,8 @@ class DeviceProgram(Program):
                     instruction.function()
         else:
             if self.parts is None:
-                self.parts = self._recorded()
+                with _no_collection():  # once for all graphs: it takes a while
+                    self.parts = self._recorded()
             for part in self.parts:
                 part(stream)
         self.runs += 1
@@ -409,12 +410,7 @@ class DeviceProgram(Program):
 
         failed: int | None = None
         stream = self.stream
-        with (
-            _no_collection(),
-            lasting(),
-            cupy.cuda.using_allocator(self.memory.pool.malloc),
-            stream,
-        ):
+        with lasting(), cupy.cuda.using_allocator(self.memory.pool.malloc), stream:
             stream.begin_capture()
             try:
                 for i in range(start, stop):

@@ -2,7 +2,6 @@
 
 import copy
 import gc
-import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -10,7 +9,7 @@ import pytest
 
 import minigrad as mg
 from minigrad import kernels, nn, optim, random
-from minigrad.backend import synchronize, to_device, to_numpy, using
+from minigrad.backend import to_device, to_numpy, using
 
 cupy = pytest.importorskip("cupy")
 
@@ -383,30 +382,6 @@ def test_a_copy_of_a_program_trains_the_copy_of_its_model():
             fast(*map(mg.asarray, batch))
         for name, x in net.state_dict().items():
             np.testing.assert_allclose(x, other.state_dict()[name], rtol=1e-5, err_msg=name)
-
-
-def test_runs_on_other_streams_and_from_other_threads():
-    with using("cupy"):
-        (net, _, step, _), (twin, _, plain, _) = two_trainers()
-        fast = mg.jit(step)
-
-        def on_a_stream_of_its_own(batch):
-            stream = cupy.cuda.Stream(non_blocking=True)
-            with stream, using("cupy"):
-                found.append(float(fast(*batch)))
-
-        for i, batch in enumerate([*batches(), *batches()]):
-            found, batch = [], list(map(mg.asarray, batch))
-            synchronize()
-            if i % 2:
-                thread = threading.Thread(target=on_a_stream_of_its_own, args=[batch])
-                thread.start()
-                thread.join()
-            else:
-                found.append(float(fast(*batch)))
-            np.testing.assert_allclose(found, float(plain(*batch)), rtol=1e-4)
-        for p, q in zip(net.parameters(), twin.parameters(), strict=True):
-            np.testing.assert_allclose(to_numpy(p.data), to_numpy(q.data), rtol=1e-3, atol=1e-5)
 
 
 def test_a_step_that_raises_leaves_all_as_it_was():
