@@ -289,3 +289,25 @@ def test_casts_of_arguments_are_those_of_numpy():
     for a, c in zip(want, found, strict=True):
         assert a.dtype == c.dtype
         np.testing.assert_allclose(c, a, rtol=2e-3, atol=1e-3)
+
+
+# ------------------------------------------------------------------------- copies
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int64", "bool"])
+def test_arrays_are_put_side_by_side_by_copies(dtype):
+    def function(x, y):
+        many = [x[i] for i in range(3)] * 4  # of which CuPy would need a table
+        swapped = mg.swapaxes(x, axis1=0, axis2=1)
+        return [
+            mg.concatenate([x, y, x[:, 1:]], axis=1), mg.concatenate([x, y], axis=-2),
+            mg.stack(many, axis=1), mg.concatenate([swapped, swapped[1:]], axis=0),
+        ]  # fmt: skip
+
+    generator = np.random.default_rng(2)
+    x, y = ((generator.normal(size=(3, 20)) * 9).astype(dtype) for _ in range(2))
+    want, found, lines = of_both(function, x, y)
+    for a, c in zip(want, found, strict=True):
+        assert a.dtype == c.dtype
+        np.testing.assert_array_equal(c, a)
+    assert not any(who == "CuPy" for who, _ in lines)

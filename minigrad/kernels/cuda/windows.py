@@ -6,6 +6,7 @@ from typing import Any
 
 from minigrad.kernels.cuda.elementwise import Step, broadcast, chain_launch, joined
 from minigrad.kernels.cuda.machine import C_TYPES, Empty, Kernel, Launch, Page, Stand, address
+from minigrad.kernels.cuda.updates import At
 from minigrad.kernels.instructions import Declined
 from minigrad.kernels.layouts import planes, windows_of
 
@@ -104,6 +105,37 @@ def _(dtype):
     yield (Empty((8, 1024), dtype),), {"shape": (16, -1)}
     x, item = Stand((64, 32), dtype), dtype.itemsize
     yield (Seen(x, (32, 64), (item, 32 * item)),), {"shape": (-1,)}
+
+
+concatenate = Kernel("concatenate", COPIES)
+concatenate.strided = True  # what lies in another order stays so
+
+
+@concatenate.accepts
+def _(*xs, axis=0):
+    """`xs`, of one dtype, one behind the other along `axis`: a launch for each."""
+    first = xs[0]
+    if axis is None or not first.ndim or first.dtype.name not in C_TYPES:
+        return None
+    if any(x.dtype != first.dtype or not x.size or not _fits(x) for x in xs):
+        return None
+    shape = list(first.shape)
+    shape[axis] = sum(x.shape[axis] for x in xs)
+    return Empty(tuple(shape), first.dtype)
+
+
+@concatenate.launches
+def _(p, outputs, *xs, axis=0):
+    (y,) = outputs
+    start = 0
+    for x in xs:
+        yield from copied(Seen(At(y, start), x.shape, y.strides), x)
+        start += x.shape[axis] * y.strides[axis] // y.dtype.itemsize
+
+
+@concatenate.examples
+def _(dtype):
+    yield (Empty((8, 4), dtype), Empty((3, 4), dtype)), {"axis": 0}
 
 
 # --- windows --------------------------------------------------------------------------------------
