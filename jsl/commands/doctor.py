@@ -37,6 +37,7 @@ EXTRAS = {
     "s3": ("s3fs",),
     "kanji": ("sudachipy", "sudachidict_core"),
     "evaluate": ("sacrebleu",),
+    "mpi": ("mpi4py",),
 }
 
 

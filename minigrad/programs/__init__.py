@@ -16,6 +16,13 @@ A step arrives as the list of its op calls. On the way to a program
 4. each call becomes a kernel with its record (`lowering`), a NumPy function that writes to a given
    array, or, where there is neither, the op itself and a copy (`in_python`);
 5. the program runs them (`program`).
+
+On a device the plan is the same, and the instructions are launches that a CUDA graph repeats:
+
+    device      DeviceProgram: launches in place of kernels of the host, and their graphs
+    device_chains device_products device_attention device_scales
+                fewer launches: chains, small products together, what attention keeps, and clipping
+    places      where arrays lie, be they the host's or a device's, and copies of them
 """
 
 from minigrad.programs.jitted import Jitted, jit

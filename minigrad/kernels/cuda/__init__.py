@@ -9,6 +9,14 @@ names both at once: `kernel="norms.layer_norm"`.
     rows        how rows of numbers lie in registers, for softmaxes, losses, norms and sorting
     blas        products: our own binding of cuBLAS, which can be recorded in a CUDA graph
     faults      ids that are out of range, found on the device and told at the next transfer
+    softmaxes norms losses attention embeddings products reductions windows updates noise
+    elementwise sorting
+                the pages, as on the CPU
+    channels    norms of each channel over a batch
+    indexing    index checks without a wait for the device
+    *.cuh       what some pages share: rows.cuh, chains.cuh
+    buffers copies counts draws groups (.cu)
+                parts of updates, windows, losses, noise and reductions, compiled by themselves
 
 A source needs no headers of CUDA, so that NVRTC compiles it wherever it is; tensor cores and
 asynchronous copies are reached by inline PTX, each in one function of `common.cuh`. Tests compile
