@@ -807,6 +807,7 @@ TEXTS: dict[str, tuple[str, str]] = HELP | {
     "doctor.extra.stores": ("オブジェクトストアの実行", "runs in object stores"),
     "doctor.extra.s3": ("S3の実行", "runs in S3"),
     "doctor.extra.kanji": ("漢字の読み", "reading kanji"),
+    "doctor.extra.mpi": ("複数のプロセスでの学習", "training in several processes"),
     "doctor.extra.evaluate": (
         "sacrebleuによるBLEUとchrF",
         "BLEU and chrF from sacrebleu",
