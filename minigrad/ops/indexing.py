@@ -223,7 +223,8 @@ def checked_ids(name: str, ids, n: int, low: int | None = None, axis: int | None
     Raises:
         DtypeError: they are no integers; booleans are none.
         OutOfRangeError: one is out of range; the message names its position. On a device it is
-            raised at the next transfer, and until then an id that is in range stands for it.
+            raised at the next transfer, and until then an id that is in range stands for it;
+            where there is none, at once.
     """
     if ids.dtype.kind not in "iu":
         raise DtypeError(f"{name}: indices must be integers, got {ids.dtype}")
@@ -246,6 +247,8 @@ def _checked_on_device(name: str, ids, n: int, low: int, axis: int | None):
         return ids
     xp = array_module(ids)
     ids = xp.ascontiguousarray(ids).reshape(ids.shape)  # which has an axis at least
+    if low >= n:  # no id stands for one where there is none: what comes next would fail before
+        raise out_of_range(name, ids.shape, n, low, axis)(0, int(ids.reshape(-1)[0]))
     options = {"name": name, "n": n, "low": low, "axis": axis}
     y = kernels.find("cuda.indexing.in_range").call(ids, **options) if kernels.enabled() else None
     if y is not None and y is not NotImplemented:

@@ -167,6 +167,22 @@ def test_calls_are_forgotten_but_for_those_of_programs():
     assert "7 at position 5" in found(first)
 
 
+@pytest.mark.parametrize(
+    ("use", "message"),
+    [
+        (lambda x, ids: mg.embedding(ids, x), "embedding: index 1 at position 0 is out of range"),
+        (lambda x, ids: mg.take(x, ids, axis=0), "take: index 1 at position 0 is out of range"),
+        (lambda x, ids: x[ids], "index 1 is out of bounds for axis 0 with size 0"),
+        (lambda x, ids: mg.cross_entropy(x.T, ids), "cross_entropy: index 1 at position 0"),
+    ],
+)
+def test_an_id_into_nothing_is_told_once_and_at_once(use, message):
+    x = mg.zeros((0, 2))
+    with pytest.raises(MinigradError, match=message):
+        use(x, backend.to_device(np.array([1, 2])))
+    assert mg.ones((2,)).numpy().tolist() == [1, 1]  # nothing is left to tell
+
+
 def test_a_step_on_the_device_that_is_fine_stays_so():
     weight = Tensor(backend.to_device(TABLE), requires_grad=True)
     ids = backend.to_device(np.abs(IDS) % 5)
