@@ -26,7 +26,7 @@ import numpy as np
 
 from minigrad import kernels, ops, random
 from minigrad.autodiff import Op
-from minigrad.errors import CaptureError
+from minigrad.errors import BackendError, CaptureError
 from minigrad.kernels.cuda import machine
 from minigrad.kernels.cuda.elementwise import elementwise
 from minigrad.kernels.instructions import Declined, Drawn, Instruction, NotByGroup
@@ -246,6 +246,7 @@ class DeviceProgram(Program):
             (self.groups.offsets,), (self.offsets,) = self.words.take(1, offsets)
         import cupy
 
+        self.device = cupy.cuda.runtime.getDevice()
         # Its own, since what is recorded is so on one that nothing else uses; cuBLAS has a handle
         # for it.
         self.stream = cupy.cuda.Stream(non_blocking=True)
@@ -335,9 +336,18 @@ class DeviceProgram(Program):
         self.outputs = [v.view() for v in self.results]
 
     def _run(self, arrays: Sequence[Any]) -> list[Any]:
-        """See `Program.run`; this does not wait for the device."""
+        """See `Program.run`; this does not wait for the device.
+
+        Raises:
+            BackendError: another device is in force than the one that it belongs to.
+        """
         import cupy
 
+        if (here := cupy.cuda.runtime.getDevice()) != self.device:
+            raise BackendError(
+                f"jit: this program is of cuda:{self.device}, and cuda:{here} is in force; call it "
+                f"within `with mg.device('cuda:{self.device}'):`"
+            )
         stream = cupy.cuda.get_current_stream()
         if self.last is not None and self.last.ptr != stream.ptr:
             self.last.synchronize()  # the run before has the same memory

@@ -184,6 +184,8 @@ class Jitted:
             if kind is np.ndarray or is_plain(x):
                 arrays.append(x)
                 key += (kind, x.shape, x.dtype)
+                if kind is not np.ndarray:  # a graph belongs to its device
+                    key.append(x.device.id)
             elif kind in PLAIN:
                 key += (kind, x if kind is not float else repr(x))  # NaN is NaN, -0.0 is not 0.0
             elif isinstance(x, np.generic):

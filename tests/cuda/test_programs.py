@@ -10,6 +10,7 @@ import pytest
 import minigrad as mg
 from minigrad import kernels, nn, optim, random
 from minigrad.backend import to_device, to_numpy, using
+from minigrad.errors import BackendError
 
 cupy = pytest.importorskip("cupy")
 
@@ -179,6 +180,21 @@ def test_threads_take_turns():
         for x, y in zip(xs, found, strict=True):
             wanted = to_numpy(mg.tanh(net(x)).data)
             np.testing.assert_allclose(y, wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_each_device_has_a_program_of_its_own():
+    if cupy.cuda.runtime.getDeviceCount() < 2:
+        pytest.skip("there is one device")
+    double = mg.jit(lambda x: mg.tanh(x) * 2)
+    xs = {}
+    for name in ("cuda:0", "cuda:1"):
+        with using("cupy"), mg.device(name):
+            xs[name] = mg.asarray(np.ones((2, 3), np.float32))
+            for _ in range(3):
+                assert double(xs[name]).data.device.id == int(name[-1])
+    assert len(double.steps) == 2
+    with using("cupy"), pytest.raises(BackendError, match="of cuda:1, and cuda:0 is in force"):
+        double(xs["cuda:1"])
 
 
 def test_random_numbers_are_drawn_anew():
