@@ -445,3 +445,29 @@ def test_a_program_that_is_gone_leaves_no_memory():
         del f
         gc.collect()
         assert pool.total_bytes() == 0
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_a_fault_leaves_weights_as_they_are(jit):
+    with using("cupy"):
+        table = nn.Embedding(7, 4)
+        adam = optim.Adam(table, lr=0.1)
+
+        def step(ids):
+            y = (table(ids) ** 2).sum()
+            y.backward()
+            adam.step()
+            adam.zero_grad()
+            return y
+
+        step = mg.jit(step) if jit else step
+        for _ in range(3):
+            step(mg.asarray(np.array([1, 2, 3]))).item()
+        before = to_numpy(table.weight.data)
+        y = step(mg.asarray(np.array([1, 9, 3])))
+        with pytest.raises(IndexError, match="9"):
+            y.item()
+        np.testing.assert_array_equal(to_numpy(table.weight.data), before)
+        step(mg.asarray(np.array([1, 2, 3]))).item()
+        assert np.isfinite(to_numpy(table.weight.data)).all()
+        assert (to_numpy(table.weight.data) != before).any()

@@ -124,12 +124,14 @@ __device__ __forceinline__ W changed(W w, W g, W& a, W& b, W& c, Rates rate, con
 #define KNOWN 32   // segments of a block whose rates are found once
 
 // Segments lie in device memory, `starts`, `stops`, `steps` of as many as `numbers[0]` says, and
-// options behind that; or, if these are null, there is one, of the arguments that follow.
+// options behind that; or, if these are null, there is one, of the arguments that follow. After a
+// fault, such as an id that is out of range, gradients are nothing to go by: until it is told, which
+// `status` knows, weights stay as they are.
 extern "C" __global__ void __launch_bounds__(256) update(
     T* w, const G* g, M* a, M* b, M* c, L* low, i64 n, const i64* starts, const i64* stops,
     const i64* steps, const double* numbers, i64 start, i64 stop, i64 step, double o0, double o1,
     double o2, double o3, double o4, double o5, double o6, double o7, const F* clip,
-    const float* scale, const bool* skip, const i64* late) {
+    const float* scale, const bool* skip, const i64* late, const i64* status) {
     __shared__ Rates known[KNOWN];
     Options o = {{o0, o1, o2, o3, o4, o5, o6, o7}};
     i64 count = 1, first = (i64)blockIdx.x * TILE;
@@ -150,7 +152,7 @@ extern "C" __global__ void __launch_bounds__(256) update(
     if (threadIdx.x < KNOWN && s + threadIdx.x < count)
         known[threadIdx.x] = rates(o, (steps ? steps[s + threadIdx.x] : step) - left_out);
     __syncthreads();
-    if (skip && *skip) return;
+    if ((skip && *skip) || (status && *status)) return;
     const W factor = W(clip ? *clip : F(1)) / W(scale ? *scale : 1.0f);
 
     i64 last = first + TILE < n ? first + TILE : n;

@@ -92,24 +92,10 @@ def _(
             -(-w.size // TILE),
             THREADS,
             (
-                w,
-                g,
-                a,
-                b,
-                c,
-                low,
-                w.size,
-                starts,
-                stops,
-                steps,
-                numbers,
-                *known,
-                clip,
-                scale,
-                skip,
-                late,
+                w, g, a, b, c, low, w.size, starts, stops, steps, numbers, *known, clip, scale,
+                skip, late, p.status(),
             ),
-        )
+        )  # fmt: skip
 
 
 @update.examples
