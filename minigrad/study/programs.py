@@ -70,7 +70,7 @@ def _refusal() -> str:
     if not jit_enabled.get():
         return "mg.disable_jit is in force"
     if xp() is not np:
-        return "programs are made for NumPy, not for a device"
+        return "a device computes here, whose programs this does not show; jitted.program() does"
     if mode.levels or mode.differentiating:
         return "it was called inside a transform, where no programs are made"
     return ""
