@@ -23,12 +23,12 @@ def run(*command, **environment):
     )
 
 
-def tests(*arguments, **environment):
+def selected(*arguments, **environment):
     return run("-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments, **environment)
 
 
 def test_without_a_device_nothing_passes():
-    done = tests("-m", "gpu", "tests/data/test_backend.py", MINIGRAD_BACKEND="numpy")
+    done = selected("-m", "gpu", "tests/data/test_backend.py", MINIGRAD_BACKEND="numpy")
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
     assert "-m gpu: backend numpy (MINIGRAD_BACKEND)" in done.stderr
     assert "passed" not in done.stdout
@@ -37,12 +37,12 @@ def test_without_a_device_nothing_passes():
 @pytest.mark.parametrize("processes", [[], ["-n", "1"]], ids=["one process", "xdist"])
 def test_the_table_is_selected(processes):
     files = ["tests/data/test_backend.py", "tests/ops/test_bfloat16.py", "tests/data/test_files.py"]
-    done = tests("-m", "gpu", *processes, *files)
+    done = selected("-m", "gpu", *processes, *files)
     assert done.returncode == 0, done.stdout + done.stderr
     assert " passed" in done.stdout
     assert "skipped" not in done.stdout
     # Files of data know of no device.
-    listed = tests("-m", "gpu", "--collect-only", *files).stdout
+    listed = selected("-m", "gpu", "--collect-only", *files).stdout
     assert "test_bfloat16.py" in listed
     assert "test_files.py" not in listed
 
@@ -52,7 +52,7 @@ def test_the_readme_runs_on_a_device():
         "test_the_python_prints_what_it_says[README]",
         "test_every_call_of_the_table_of_idioms_runs",
     ]
-    done = tests(*(f"tests/house/test_readme.py::{name}" for name in names))
+    done = selected(*(f"tests/house/test_readme.py::{name}" for name in names))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 passed" in done.stdout
 

@@ -2,8 +2,8 @@
 
 NVRTC comes from the package index and needs no driver. Functions are compiled as the examples of
 their kernels launch them, with arrays that begin at multiples of 16 bytes and with others. All that
-is some 1700 programs, and ten minutes: every day a few of each function and dtype are looked at,
-and with `-m slow` all of them.
+is some 1700 programs, and ten minutes: every day a few of each function are looked at, and with
+`-m slow` all of them.
 """
 
 import ctypes
@@ -191,8 +191,8 @@ def launches(kernel, aligned):
 
 
 def looked_at(kernel, architecture, share):
-    """Launches of a kernel: all of them or, of each function for each dtype, the first, and for
-    sm_90 every sixteenth and the last.
+    """Launches of a kernel: all of them; or the first and the last of each function, for float32
+    and bfloat16.
     """
     alike = {}
     for launch in (x for way in (True, False) for x in launches(kernel, way)):
@@ -200,13 +200,15 @@ def looked_at(kernel, architecture, share):
         types = TYPES & set(re.findall(r"\w+", f"{define} {launch.page.text}"))
         same = alike.setdefault((launch.function, *sorted(types)), {})
         same.setdefault((launch.page, define, threads(launch), launch.shared), launch)
+    if share == "some":
+        usual = {key: same for key, same in alike.items() if not {"double", "f16"} & set(key)}
+        others = {key: same for key, same in alike.items() if key[0] not in {k[0] for k in usual}}
+        alike = usual | others
     for same in map(list, map(dict.values, alike.values())):
         if share == "all":
             yield from same
-        elif architecture == "sm_80":
-            yield same[0]
         else:
-            yield from (same[i] for i in {*range(0, len(same), 16), len(same) - 1})
+            yield from (same[i] for i in {0, len(same) - 1 if architecture == "sm_90" else 0})
 
 
 def title(launch, architecture):
