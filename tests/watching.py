@@ -81,7 +81,7 @@ class Watcher(Observer):
         if pulls:
             pulls[-1][-1].append(copied(total))
 
-    def updated(self, optimizer, gradients):
+    def updated(self, optimizer, gradients, skip=None):
         self.before = {name: copied(p) for name, p in optimizer.parameters.items()}
         self.moments = moments_of(optimizer)
         self.given = {name: copied(g) for name, g in gradients.items()}

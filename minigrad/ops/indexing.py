@@ -243,9 +243,9 @@ def _checked_on_device(name: str, ids, n: int, low: int, axis: int | None):
         if isinstance(ids.value, np.ndarray):
             return ids
         return Batched(_checked_on_device(name, ids.value, n, low, axis), ids.level)
-    if not ids.size:
-        return ids
     xp = array_module(ids)
+    if not ids.size or xp.__name__ != "cupy":  # in a dry call there are no ids
+        return ids
     ids = xp.ascontiguousarray(ids).reshape(ids.shape)  # which has an axis at least
     if low >= n:  # no id stands for one where there is none: what comes next would fail before
         raise out_of_range(name, ids.shape, n, low, axis)(0, int(ids.reshape(-1)[0]))

@@ -151,7 +151,8 @@ def test_who_holds_it():
     assert "gives 'multiply'" in found
     assert "kept by 'exp'" in found
     optimizer = optim.SGD(model, momentum=0.9)
-    found = {live.what for live in mg.memory.live() if live.shape == (333 * 1001,)}
+    # (On a device parameters have some room between them.)
+    found = {live.what for live in mg.memory.live() if live.shape >= (333 * 1001,)}
     assert "weights of SGD" in found
     assert "momentum_buffer of SGD" in found
     del y, optimizer

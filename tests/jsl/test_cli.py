@@ -77,7 +77,7 @@ def test_train_prints_plain_lines_and_saves(train):
     assert (found.code, found.err) == (0, "")
     assert epochs_of(found) == [(1, 3), (2, 3), (3, 3)]
     assert "7 rows (groups: 甲, 乙), vocabulary 94," in found.out
-    assert found.lines[0].startswith("backend ")
+    assert found.lines[0].startswith("Computing on the CPU with NumPy")
     assert re.fullmatch(r"甲: \d of 3 rows are translated exactly\.", found.lines[-3])
     assert found.lines[-1] == "Saved to a."
     assert not set(found.out) & set("\r\b\x1b")
