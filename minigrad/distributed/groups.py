@@ -221,6 +221,7 @@ class Processes(Group):
         )
         sys.stderr.flush()
         self._over = True
+        time.sleep(0.5)  # mpiexec passes texts on, and drops what is on the way when it ends all
         self._mpi.COMM_WORLD.Abort(1)
         os._exit(1)  # some come back from it before they are ended
 

@@ -307,14 +307,14 @@ def test_groups_are_data():
                 adam.zero_grad()
                 return y
 
-            step = mg.jit(step)
+            step = mg.jit(step) if backend == "cupy" else step
             losses = [
                 float(step(mg.asarray(np.array(s)), *map(mg.asarray, b)))
                 for s, b in zip(splits, batches(), strict=True)
             ]
             kept = {k: p for k, p in net.named_parameters() if not k.endswith("k_proj.bias")}
             found[backend] = losses, {k: to_numpy(p.data) for k, p in kept.items()}
-            assert len(step.steps) == 1
+            assert backend == "numpy" or len(step.steps) == 1
     assert_alike(found["cupy"], found["numpy"])
 
 

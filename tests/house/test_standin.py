@@ -19,8 +19,6 @@ def test_every_pattern_has_a_file(pattern):
 
 
 READ_ONLY = [
-    "engine/test_transforms.py",
-    "nn/test_functional.py",
     "nn/test_modules.py",
     "ops/test_table.py",
 ]
