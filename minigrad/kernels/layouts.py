@@ -52,11 +52,29 @@ def alike(*values: Any) -> bool:
     return covered(*values) and all(v.shape == first.shape for v in values)
 
 
+def matrix_rows(
+    shape: tuple[int, ...], strides: tuple[int, ...], item: int
+) -> tuple[int, bool] | None:
+    """Elements between the rows of a matrix and whether it lies transposed; None if neither."""
+    (m, n), (s, t) = shape, strides
+    if s % item or t % item:
+        return None
+    if (t == item or n == 1) and (s >= n * item or m == 1):
+        return max(s // item, n), False
+    if (s == item or m == 1) and (t >= m * item or n == 1):
+        return max(t // item, m), True
+    return None
+
+
 def flat(*values: Any) -> bool:
+    """Whether all are `dense`, and of float32 or float64."""
+    dtype = values[0].dtype
+    return (dtype is FLOAT32 or dtype is FLOAT64) and dense(*values)
+
+
+def dense(*values: Any) -> bool:
     """Whether all lie in one stretch of memory without gaps, in the same order of axes."""
     first = values[0]
-    if first.dtype is not FLOAT32 and first.dtype is not FLOAT64:
-        return False
     step = first.dtype.itemsize
     for n, s in sorted(zip(first.shape, first.strides, strict=True), key=lambda axis: axis[1]):
         if n != 1 and s != step:

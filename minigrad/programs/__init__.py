@@ -20,7 +20,8 @@ A step arrives as the list of its op calls. On the way to a program
 On a device the plan is the same, and the instructions are launches that a CUDA graph repeats:
 
     device      DeviceProgram: launches in place of kernels of the host, and their graphs
-    device_chains device_products device_attention device_scales
+    device_chains device_products device_attention device_scales device_sums device_draws
+    device_waiting
                 fewer launches: chains, small products together, what attention keeps, and clipping
     places      where arrays lie, be they the host's or a device's, and copies of them
 """

@@ -24,12 +24,13 @@ from typing import Any
 
 import numpy as np
 
-from minigrad import kernels, ops, random
+from minigrad import kernels, ops
 from minigrad.autodiff import Op
 from minigrad.errors import BackendError, CaptureError
 from minigrad.kernels.cuda import machine
 from minigrad.kernels.cuda.elementwise import elementwise
 from minigrad.kernels.instructions import Declined, Drawn, Instruction, NotByGroup
+from minigrad.kernels.layouts import dense
 from minigrad.memory import register_pool
 from minigrad.ops.shaping import _concatenate
 from minigrad.optim.flat import LeftOut
@@ -64,14 +65,7 @@ class Device:
 
     def flat(self, *values: Value) -> bool:
         """Whether all lie without gaps, in the same order of axes."""
-        first = values[0]
-        step = first.dtype.itemsize
-        for n, s in sorted(zip(first.shape, first.strides, strict=True), key=lambda axis: axis[1]):
-            if n != 1 and s != step:
-                return False
-            step *= n
-        layout = (first.shape, first.strides, first.dtype)
-        return all((v.shape, v.strides, v.dtype) == layout for v in values)
+        return dense(*values)
 
     def alike(self, *values: Value) -> bool:
         """Whether all are C-contiguous, and of one shape and dtype of floats."""
@@ -120,14 +114,7 @@ class Device:
             return True
         if any(type(x) is Hidden for x in call.inputs):
             return False
-        found = kernel.outputs(*call.inputs, **call.settings)
-        if found is None:
-            return False
-        likes = found if type(found) is tuple else (found,)
-        return len(likes) == len(call.outputs) and all(
-            y.shape == like.shape and y.dtype == like.dtype and (kernel.strided or y.c_contiguous)
-            for y, like in zip(call.outputs, likes, strict=True)
-        )
+        return call.is_given_by(kernel.outputs(*call.inputs, **call.settings), kernel.strided)
 
 
 def place_of(kernel: Any) -> str:
@@ -354,13 +341,7 @@ class DeviceProgram(Program):
         self.last = stream
         for place, x in zip(self.places, arrays, strict=True):
             place.take(x, stream)
-        self.keys[:] = (random.next_key() for _ in range(self.keys_drawn))
-        for words, key in zip(self.key_words, self.keys, strict=True):
-            words[:] = key.low, key.high
-        if self.groups is not None:
-            self.here = self.groups.split(self.groups.ids.view())
-        for prepare in self.before:
-            prepare()
+        self.begin()
         self.words.send(stream)
         if self.runs == 0:
             with self._beside(stream):

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from minigrad import ops
 from minigrad.kernels.cuda.products import Problem, products_together
 from minigrad.kernels.products import product
+from minigrad.programs.device_waiting import waited_for
 from minigrad.programs.values import Call, Value
 
 SMALL = 1 << 26  # multiplications and additions up to which a launch counts more than its pace
@@ -31,35 +32,23 @@ def together(calls: list[Call]) -> list[Call]:
     small = list(filter(_may_wait, calls))
     sums = _sums(calls, small)
     skipped = set(sums.values())
-    found: list[Call] = []
-    waiting: dict[Kind, list[Call]] = {}
 
-    def go(kind: Kind) -> None:
-        found.append(_joined(kind, waiting.pop(kind), sums))
+    def full(waiting: list[Call]) -> bool:
+        held = {x.root: x.root.size * x.root.dtype.itemsize for c in waiting for x in c.reads}
+        return len(waiting) == MOST or sum(held.values()) > MOST_BYTES
 
-    those = set(small)
-    for call in calls:
-        if call in skipped:
-            continue
-        reads = {x.root for x in call.reads}
-        over = None if call.into is None else call.into.root
-        for kind, others in list(waiting.items()):
-            made = {y.root for c in others for y in _makes(c, sums)}
-            if reads & made or over in made or over in {x.root for c in others for x in c.reads}:
-                go(kind)
-        if call not in those:
-            found.append(call)
-            continue
-        _, flip_a, _, flip_b = call.params["layout"]
-        kind = Kind(flip_a, flip_b, call.outputs[0].dtype.name)
-        others = waiting.setdefault(kind, [])
-        others.append(call)
-        held = {x.root: x.root.size * x.root.dtype.itemsize for c in others for x in c.reads}
-        if len(others) == MOST or sum(held.values()) > MOST_BYTES:
-            go(kind)
-    for kind in list(waiting):
-        go(kind)
-    return found
+    return waited_for(
+        [c for c in calls if c not in skipped],
+        {c: _kind(c) for c in small},
+        joined=lambda kind, products: _joined(kind, products, sums),
+        makes=lambda product: _makes(product, sums),
+        full=full,
+    )
+
+
+def _kind(call: Call) -> Kind:
+    _, flip_a, _, flip_b = call.params["layout"]
+    return Kind(flip_a, flip_b, call.outputs[0].dtype.name)
 
 
 def _may_wait(call: Call) -> bool:
@@ -127,6 +116,4 @@ def _joined(kind: Kind, calls: list[Call], sums: dict[Call, Call]) -> Call:
         outputs += _makes(call, sums)
         parts += [part for c in (call, own) if c is not None for part in c.parts or (c,)]
     params = {"problems": problems, "flip_a": kind.flip_a, "flip_b": kind.flip_b}
-    new = Call("products", products_together, inputs, params, outputs)
-    new.parts = tuple(parts)
-    return new
+    return Call("products", products_together, inputs, params, outputs, parts=tuple(parts))

@@ -7,6 +7,7 @@ import numpy as np
 
 from minigrad.kernels.cuda.elementwise import elementwise
 from minigrad.kernels.cuda.updates import scaled
+from minigrad.programs.device_waiting import waited_for
 from minigrad.programs.values import Call, Value
 
 
@@ -26,45 +27,25 @@ def scaled_together(calls: list[Call], owns: Callable[..., bool]) -> list[Call]:
     Args:
         owns: whether a group of rows has one of some values for itself; those stay alone.
     """
-    found: list[Call] = []
-    waiting: dict[Kind, list[tuple[Value, Call]]] = {}
-    changed = {v.root for c in calls for v in (*c.outputs, c.into) if v is not None}
     kinds = {c: own for c in calls if (own := _kind(c)) and not owns(*c.reads, *c.outputs)}
-    early: dict[Kind, list[tuple[Value, Call]]] = {}
+    changed = {v.root for c in calls for v in (*c.outputs, c.into) if v is not None}
+    early: dict[Kind, list[Call]] = {}
     for call, (kind, x) in kinds.items():
         if kind.factor is None and x.root.array is not None and x.root not in changed:
-            early.setdefault(kind, []).append((x, call))
-    gone = {call for pairs in early.values() for _, call in pairs}
+            early.setdefault(kind, []).append(call)
 
-    def go(kind: Kind, pairs: list[tuple[Value, Call]]) -> None:
-        if len(pairs) == 1:
-            found.append(pairs[0][1])
-            return
-        outputs = [c.outputs[0] for _, c in pairs]
-        parts = tuple(part for _, c in pairs for part in c.parts or (c,))
-        inputs: list[Any] = [kind.factor, *(x for x, _ in pairs)]
-        found.append(Call("scaled", scaled, inputs, {"dtype": kind.dtype}, outputs, parts=parts))
+    def joined(kind: Kind, those: list[Call]) -> Call:
+        if len(those) == 1:
+            return those[0]
+        outputs = [c.outputs[0] for c in those]
+        parts = tuple(part for c in those for part in c.parts or (c,))
+        inputs: list[Any] = [kind.factor, *(kinds[c][1] for c in those)]
+        return Call("scaled", scaled, inputs, {"dtype": kind.dtype}, outputs, parts=parts)
 
-    for call in calls:
-        roots = {x.root for x in call.reads}
-        over = None if call.into is None else call.into.root
-        for kind, pairs in list(waiting.items()):
-            made = {c.outputs[0].root for _, c in pairs}
-            read = {v.root for _, c in pairs for v in c.reads}
-            if roots & made or over in made or over in read:
-                go(kind, waiting.pop(kind))
-        if call in gone:
-            kind, _ = kinds[call]
-            if kind in early:
-                go(kind, early.pop(kind))
-        elif call in kinds:
-            kind, x = kinds[call]
-            waiting.setdefault(kind, []).append((x, call))
-        else:
-            found.append(call)
-    for kind in list(waiting):
-        go(kind, waiting.pop(kind))
-    return found
+    first = {those[0]: joined(kind, those) for kind, those in early.items()}
+    gone = {c for those in early.values() for c in those[1:]}
+    may_wait = {c: kind for c, (kind, _) in kinds.items() if c not in first}
+    return waited_for([first.get(c, c) for c in calls if c not in gone], may_wait, joined)
 
 
 def _kind(call: Call) -> tuple[Kind, Value] | None:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from minigrad import ops
 from minigrad.autodiff import Op
 from minigrad.kernels.embeddings import embedding_grad
-from minigrad.kernels.layouts import covered_ids, windows_of
+from minigrad.kernels.layouts import covered_ids, matrix_rows, windows_of
 from minigrad.kernels.norms import layer_norm, layer_norm_grad
 from minigrad.kernels.products import product
 from minigrad.ops.elementwise import where
@@ -92,16 +92,7 @@ def _product(graph: Graph, call: Call) -> Call | None:
 
 
 def _rows_of(x: Value) -> tuple[int, bool] | None:
-    """Elements between rows of a matrix, and whether it lies transposed; None if it is neither."""
-    item = x.dtype.itemsize
-    (m, n), (s, t) = x.shape, x.strides
-    if s % item or t % item:
-        return None
-    if (t == item or n == 1) and (s >= n * item or m == 1):
-        return max(s // item, n), False
-    if (s == item or m == 1) and (t >= m * item or n == 1):
-        return max(t // item, m), True
-    return None
+    return matrix_rows(x.shape, x.strides, x.dtype.itemsize)
 
 
 def _with_relu(graph: Graph, call: Call, maker: Call, x: Value) -> Call | None:

@@ -69,14 +69,7 @@ class Host:
             return True
         if any(not (x is None or type(x) in (Value, Drawn, Key)) for x in call.inputs):
             return False
-        found = kernel.outputs(*call.inputs, **call.settings)
-        if found is None:
-            return False
-        likes = found if type(found) is tuple else (found,)
-        return all(
-            y.shape == like.shape and y.dtype == like.dtype and (kernel.strided or y.c_contiguous)
-            for y, like in zip(call.outputs, likes, strict=True)
-        )
+        return call.is_given_by(kernel.outputs(*call.inputs, **call.settings), kernel.strided)
 
 
 class Lowering:

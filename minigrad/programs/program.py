@@ -222,13 +222,7 @@ class Program:
     def _run(self, arrays: Sequence[Any]) -> list[Any]:
         for place, x in zip(self.inputs, arrays, strict=True):
             place[...] = x
-        self.keys[:] = (random.next_key() for _ in range(self.keys_drawn))
-        for words, key in zip(self.key_words, self.keys, strict=True):
-            words[:] = key.low, key.high
-        if self.groups is not None:
-            self.here = self.groups.split(self.groups.ids.view())
-        for prepare in self.before:
-            prepare()
+        self.begin()
         with self.team(self.threads or kernels.get_num_threads()) as run:
             for stretch in self.stretches:
                 if isinstance(stretch, tuple):
@@ -240,6 +234,16 @@ class Program:
         for array in self.written:
             wrote(array)
         return [y.copy() for y in self.outputs]
+
+    def begin(self) -> None:
+        """What the host does before a run: it draws keys, finds groups, reads options."""
+        self.keys[:] = (random.next_key() for _ in range(self.keys_drawn))
+        for words, key in zip(self.key_words, self.keys, strict=True):
+            words[:] = key.low, key.high
+        if self.groups is not None:
+            self.here = self.groups.split(self.groups.ids.view())
+        for prepare in self.before:
+            prepare()
 
     def rest(self) -> None:
         """Give the buffers' memory back to the system until the next run."""

@@ -104,6 +104,20 @@ class Call:
         """All static parameters, those that were not given too."""
         return {**self.op.static, **self.params} if type(self.op) is Op else self.params
 
+    def is_given_by(self, likes: Any, strided: bool) -> bool:
+        """Whether what a kernel tells that comes out, see its `accepts`, is what the call gives.
+
+        Args:
+            strided: whether outputs may lie in any layout; else they are C-contiguous.
+        """
+        if likes is None:
+            return False
+        likes = likes if type(likes) is tuple else (likes,)
+        return len(likes) == len(self.outputs) and all(
+            y.shape == like.shape and y.dtype == like.dtype and (strided or y.c_contiguous)
+            for y, like in zip(self.outputs, likes, strict=True)
+        )
+
     @property
     def reads(self) -> list[Value]:
         found = (x.value if type(x) is Hidden else x for x in self.inputs)

@@ -22,10 +22,10 @@ from typing import Any, NamedTuple
 from minigrad.errors import BackendError
 from minigrad.kernels.cuda.machine import address
 from minigrad.kernels.instructions import Declined
-from minigrad.kernels.layouts import joined
+from minigrad.kernels.layouts import joined, matrix_rows
 from minigrad.precision import get_float32_matmul_precision
 
-__all__ = ["Blas", "Gemm", "View", "current", "layout", "library", "products"]
+__all__ = ["Blas", "Gemm", "View", "current", "library", "products"]
 
 # Of library_types.h and cublas_api.h.
 DATA = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 14}
@@ -225,18 +225,6 @@ def _compute(kind: str) -> int:
     return COMPUTE_32F
 
 
-def layout(shape: tuple[int, ...], strides: tuple[int, ...], item: int) -> tuple[int, bool] | None:
-    """Elements between the rows of a matrix and whether it lies transposed; None if neither."""
-    (m, n), (s, t) = shape, strides
-    if s % item or t % item:
-        return None
-    if (t == item or n == 1) and (s >= n * item or m == 1):
-        return max(s // item, n), False
-    if (s == item or m == 1) and (t >= m * item or n == 1):
-        return max(t // item, m), True
-    return None
-
-
 class View(NamedTuple):
     """An array as it is multiplied: with another shape, over the same memory."""
 
@@ -266,7 +254,7 @@ def products(c: View, a: View, b: View, alpha: float = 1.0, beta: float = 0.0) -
     """
     item, lead, (m, n), k = a.of.dtype.itemsize, c.shape[:-2], c.shape[-2:], a.shape[-1]
     steps = [x.steps(lead) for x in (c, a, b)]
-    right = layout(b.shape[-2:], b.strides[-2:], item)
+    right = matrix_rows(b.shape[-2:], b.strides[-2:], item)
     if None in steps or right is None:
         raise Declined
     found = joined(lead, *(tuple(s[:-2]) for s in steps), item=1)  # type: ignore[index]
@@ -275,10 +263,10 @@ def products(c: View, a: View, b: View, alpha: float = 1.0, beta: float = 0.0) -
     lengths, (of_c, of_a, of_b) = found
     # One large product of all rows where b is the same for them, and they lie as those of one.
     if len(lengths) == 1 and lengths[0] > 1 and not of_b[0]:
-        left = layout((m * lengths[0], k), a.strides[-2:], item)
+        left = matrix_rows((m * lengths[0], k), a.strides[-2:], item)
         if left is not None and not left[1] and of_a[0] == m * left[0]:
             m, lengths, of_a, of_b, of_c = m * lengths[0], [1], [0], [0], [0]
-    left = layout((m, k), a.strides[-2:], item)
+    left = matrix_rows((m, k), a.strides[-2:], item)
     if left is None or max(m, n, k, left[0], right[0]) > MOST:
         raise Declined
     longest = max(range(len(lengths)), key=lengths.__getitem__)
