@@ -390,44 +390,26 @@ class precise:
 
 
 def steps_of_images(name: str, clock: Clock) -> Iterator[dict[str, Any]]:
-    from benchmarks.images import BATCHES, NETWORKS, Network
+    from benchmarks import images
 
-    channels, pools, linear, side, batch = NETWORKS[name]
-    generator = np.random.default_rng(0)
-    batches = [
-        (generator.random((batch, 1, side, side), np.float32), generator.integers(0, 10, batch))
-        for _ in range(BATCHES)
-    ]
-
-    def model() -> nn.Module:
-        with random.stream(0):
-            return Network(channels, pools, linear)
-
-    def loss_of(net: nn.Module, x: Any, y: Any) -> mg.Tensor:
-        return nn.functional.cross_entropy(net(x), y)
+    channels, pools, linear, *_ = images.NETWORKS[name]
+    batches = images.batches_of(name)
 
     def theirs() -> Runner:
         import torch
-        from torch.nn import functional as F
+
+        from benchmarks.peers import torch_images
 
         state = {
             k: torch.nn.Parameter(torch.from_numpy(to_numpy(p)).cuda())
-            for k, p in model().state_dict().items()
+            for k, p in images.model_of(name).state_dict().items()
         }
-
-        def loss(x: Any, y: Any) -> Any:
-            for k in range(len(channels) - 1):
-                x = F.conv2d(x, state[f"kernels.{k}"], state[f"shifts.{k}"]).relu()
-                x = F.max_pool2d(x, 2) if k < pools else x
-            x = x.flatten(1)
-            for k in range(len(linear) - 1):
-                x = F.linear(x, state[f"linear.{k}.weight"], state[f"linear.{k}.bias"])
-                x = x.relu() if k < len(linear) - 2 else x
-            return F.cross_entropy(x, y)
-
+        loss = torch_images.loss_of(state, len(channels) - 1, pools, len(linear) - 1)
         return torch_runner(loss, state.values(), batches, "float32", "")
 
-    made = {"minigrad": lambda: our_runner(loss_of, model(), batches, "float32")}
+    made = {
+        "minigrad": lambda: our_runner(images.loss_of, images.model_of(name), batches, "float32")
+    }
     if has("torch"):
         made[EAGER] = theirs
     with precise("float32"):

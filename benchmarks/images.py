@@ -48,46 +48,49 @@ class Network(nn.Module):
         return self.linear[-1](x)
 
 
-def prepare(name: str) -> dict[str, Callable]:
-    """A step of each library as a function of a batch's number."""
-    channels, pools, linear, side, batch = NETWORKS[name]
+def model_of(name: str) -> Network:
+    channels, pools, linear, *_ = NETWORKS[name]
+    with mg.random.stream(0):
+        return Network(channels, pools, linear)
+
+
+def batches_of(name: str) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Random pictures (B, 1, side, side) and their classes (B,)."""
+    *_, side, batch = NETWORKS[name]
     generator = np.random.default_rng(0)
-    batches = [
+    return [
         (generator.random((batch, 1, side, side), np.float32), generator.integers(0, 10, batch))
         for _ in range(BATCHES)
     ]
 
-    def model():
-        with mg.random.stream(0):
-            return Network(channels, pools, linear)
 
-    def loss_of(model, x, y):
-        return F.cross_entropy(model(x), y)
+def loss_of(model, x, y):
+    return F.cross_entropy(model(x), y)
 
-    ours, eager = trainer(model(), loss_of), trainer(model(), loss_of, jit=False)
+
+def prepare(name: str) -> dict[str, Callable]:
+    """A step of each library as a function of a batch's number."""
+    channels, pools, linear, *_ = NETWORKS[name]
+    batches = batches_of(name)
+    ours, eager = (trainer(model_of(name), loss_of, jit=jit) for jit in (True, False))
     steps = {
         "minigrad": lambda i: ours(*batches[i]).item(),
         "minigrad, without jit": lambda i: eager(*batches[i]).item(),
     }
     try:
         import torch
+
+        from benchmarks.peers import torch_images
     except ImportError:
         return steps
-    functional = torch.nn.functional
-    state = {key: torch.nn.Parameter(torch.tensor(p)) for key, p in model().state_dict().items()}
+    state = model_of(name).state_dict()
+    state = {key: torch.nn.Parameter(torch.tensor(p)) for key, p in state.items()}
     adam = torch.optim.Adam(state.values(), lr=LR, fused=True)
     tensors = [tuple(map(torch.from_numpy, b)) for b in batches]
+    loss_of_theirs = torch_images.loss_of(state, len(channels) - 1, pools, len(linear) - 1)
 
     def theirs(i):
-        x, y = tensors[i]
-        for k in range(len(channels) - 1):
-            x = functional.conv2d(x, state[f"kernels.{k}"], state[f"shifts.{k}"]).relu()
-            x = functional.max_pool2d(x, 2) if k < pools else x
-        x = x.flatten(1)
-        for k in range(len(linear) - 1):
-            x = functional.linear(x, state[f"linear.{k}.weight"], state[f"linear.{k}.bias"])
-            x = x.relu() if k < len(linear) - 2 else x
-        loss = functional.cross_entropy(x, y)
+        loss = loss_of_theirs(*tensors[i])
         adam.zero_grad()
         loss.backward()
         adam.step()
