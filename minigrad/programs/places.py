@@ -29,26 +29,6 @@ def copied(x: Any) -> Any:
     return x.copy() if is_plain(x) and on_device(x) else np.array(x)
 
 
-def overlap(x: Any, y: Any) -> bool:
-    """Whether two arrays show some of the same memory, or might."""
-    if not (on_device(x) or on_device(y)):
-        return np.may_share_memory(x, y)
-    if not (on_device(x) and on_device(y)):
-        return False
-    (a, b), (c, d) = extent(x), extent(y)
-    return a < d and c < b
-
-
-def extent(x: Any) -> tuple[int, int]:
-    """The first byte of an array, and the one behind its last."""
-    if not x.size:
-        return 0, 0
-    steps = [(n - 1) * s for n, s in zip(x.shape, x.strides, strict=True)]
-    begin = address_of(x)
-    low, high = (sum(s for s in steps if (s < 0) == down) for down in (True, False))
-    return begin + low, begin + high + x.dtype.itemsize
-
-
 def assign(target: Any, x: Any) -> None:
     """Write the numbers of `x` to `target`, wherever each of them lies."""
     if on_device(target):

@@ -14,9 +14,10 @@ from minigrad.errors import CaptureError, ShapeError
 from minigrad.kernels.instructions import Drawn
 from minigrad.nn.module import Module
 from minigrad.programs.guards import Guard
-from minigrad.programs.places import address_of, assign, copied, is_plain, on_device, overlap
+from minigrad.programs.places import address_of, assign, copied, is_plain, on_device
 from minigrad.programs.values import Call, Groups, Hidden, Update, Value, uncovered
 from minigrad.programs.watching import OURS, owner_of
+from minigrad.writes import overlap
 
 PLAIN = (bool, int, float, str, bytes, type(None))
 
